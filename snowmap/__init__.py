@@ -1,0 +1,27 @@
+"""snowmap: snow depth and snow water equivalent, pixel by pixel, from Sentinel-1 InSAR stacks and weather rasters."""
+
+from importlib import import_module
+from importlib.metadata import version
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from snowmap.archive import open_archive, write_archive
+    from snowmap.errors import SnowmapError
+    from snowmap.task import SnowRegression
+
+__version__ = version("snowmap")
+__all__ = ["SnowRegression", "SnowmapError", "open_archive", "write_archive"]
+
+_HOME = {
+    "open_archive": "snowmap.archive",
+    "write_archive": "snowmap.archive",
+    "SnowRegression": "snowmap.task",
+    "SnowmapError": "snowmap.errors",
+}
+
+
+def __getattr__(name: str) -> object:
+    """Import on first use: `python train.py --help` must not wait for torch."""
+    if name not in _HOME:
+        raise AttributeError(f"module 'snowmap' has no attribute '{name}'")
+    return getattr(import_module(_HOME[name]), name)

@@ -1,0 +1,138 @@
+"""The Cube: everything on disk becomes one `xarray.Dataset` in physical units.
+
+dims ``window, band, y, x``; variables
+
+- ``features (window, band, y, x)`` float32, NaN = missing,
+- one variable for each target, ``hs`` and ``swe`` ``(window, y, x)`` float32, NaN = missing, unit in ``attrs["units"]``,
+- ``mask (y, x)`` bool, True inside the study area;
+
+coordinates ``start (window)``, ``end (window)`` datetime64 (sorted by ``start``), ``band`` with canonical names in canonical order,
+``unit (band)``, ``x``, ``y``, and ``spatial_ref`` with CRS and transform as rioxarray keeps them;
+attributes ``origin`` (where the data came from; begins with "synthetic" for a synthetic archive) and ``fingerprint`` (of the content).
+"""
+
+from typing import NamedTuple
+
+import numpy as np
+import rioxarray  # noqa: F401  registers the .rio accessor
+import xarray as xr
+
+from snowmap.errors import SnowmapError
+
+
+class Quantity(NamedTuple):
+    """A band or a target.
+
+    Attributes:
+        unit: Physical unit as UDUNITS spells it.
+        low: Least plausible value, in `unit`.
+        high: Greatest plausible value, in `unit`.
+        long_name: Words for axes and tables.
+    """
+
+    unit: str
+    low: float
+    high: float
+    long_name: str
+
+
+INSAR_BANDS: dict[str, Quantity] = {
+    "coherence": Quantity("1", 0.0, 1.0, "interferometric coherence"),
+    "displacement": Quantity("m", -1.0, 1.0, "line-of-sight displacement"),
+    "elevation": Quantity("m", -430.0, 8850.0, "elevation"),
+    "intensity": Quantity("dB", -60.0, 40.0, "interferometric intensity"),
+    "incidence": Quantity("degree", 0.0, 90.0, "local incidence angle"),
+    "phase": Quantity("rad", -3.1416, 3.1416, "wrapped interferometric phase"),
+    "unwrapped_phase": Quantity("rad", -300.0, 300.0, "unwrapped interferometric phase"),
+}
+WEATHER_BANDS: dict[str, Quantity] = {
+    "mean_temperature": Quantity("degC", -50.0, 45.0, "mean air temperature"),
+    "pdd": Quantity("degC d", 0.0, 1000.0, "sum of positive degree days"),
+}
+BANDS: dict[str, Quantity] = INSAR_BANDS | WEATHER_BANDS
+"""Every band, in the canonical order of the `band` dimension."""
+
+TARGETS: dict[str, Quantity] = {
+    "hs": Quantity("cm", 0.0, 1500.0, "snow depth"),
+    "swe": Quantity("cm", 0.0, 600.0, "snow water equivalent"),
+}
+"""Every target; SWE may also be in mm, `cube["swe"].attrs["units"]` tells."""
+
+
+def window_name(start: np.datetime64, end: np.datetime64) -> str:
+    """The window's name in files and tables, e.g. ``2021-01-09_to_2021-01-21``."""
+    return f"{np.datetime_as_string(start, 'D')}_to_{np.datetime_as_string(end, 'D')}"
+
+
+def window_names(cube: xr.Dataset) -> list[str]:
+    """The name of each window of the Cube, in order."""
+    return [window_name(start, end) for start, end in zip(cube["start"].values, cube["end"].values, strict=True)]
+
+
+def targets_of(cube: xr.Dataset) -> list[str]:
+    """The targets that the Cube holds, in canonical order."""
+    return [name for name in TARGETS if name in cube]
+
+
+def check(cube: xr.Dataset) -> None:
+    """State every broken promise of a Cube in one error.
+
+    Args:
+        cube: What claims to be a Cube.
+
+    Raises:
+        SnowmapError: With one line for each promise that does not hold.
+    """
+    broken = _broken_structure(cube)
+    if not broken:  # the values can only be looked at in a Cube of the right form
+        broken = _broken_values(cube)
+    if broken:
+        raise SnowmapError("not a valid Cube:\n" + "\n".join(f"  - {line}" for line in broken))
+
+
+def _broken_structure(cube: xr.Dataset) -> list[str]:
+    expected = {"features": ("window", "band", "y", "x"), "mask": ("y", "x")}
+    expected |= {name: ("window", "y", "x") for name in targets_of(cube)}
+    expected |= {"start": ("window",), "end": ("window",), "band": ("band",), "unit": ("band",), "x": ("x",), "y": ("y",)}
+    broken = []
+    for name, dims in expected.items():
+        if name not in cube.variables:
+            broken.append(f"'{name}' is missing; expected dims {dims}")
+        elif cube[name].dims != dims:
+            broken.append(f"'{name}' has dims {cube[name].dims}; expected {dims}")
+    for name in ("features", *targets_of(cube)):
+        if name in cube and cube[name].dtype != np.float32:
+            broken.append(f"'{name}' is {cube[name].dtype}; expected float32")
+    if "mask" in cube and cube["mask"].dtype != np.bool_:
+        broken.append(f"'mask' is {cube['mask'].dtype}; expected bool")
+    if cube.rio.crs is None:
+        broken.append("no CRS; write one with cube.rio.write_crs(...)")
+    return broken
+
+
+def _broken_values(cube: xr.Dataset) -> list[str]:
+    broken = []
+    names = [str(name) for name in cube["band"].values]
+    if unknown := [name for name in names if name not in BANDS]:
+        broken.append(f"unknown bands {unknown}; known are {list(BANDS)}")
+    elif names != [name for name in BANDS if name in names]:
+        broken.append(f"bands {names} are repeated or out of order; the order is {list(BANDS)}")
+    else:
+        units = dict(zip(names, cube["unit"].values.tolist(), strict=True))
+        broken += [
+            f"band '{name}' is in '{unit}'; expected '{BANDS[name].unit}'"
+            for name, unit in units.items()
+            if unit != BANDS[name].unit
+        ]
+    broken += [f"'{name}' has no 'units' attribute" for name in targets_of(cube) if not cube[name].attrs.get("units")]
+    start, end = cube["start"].values, cube["end"].values
+    if start.size and not (np.all(start[1:] >= start[:-1]) and np.all(end > start)):
+        broken.append("windows are not sorted by start, or one ends before it starts")
+    if not cube["mask"].values.any():
+        broken.append("'mask' has no pixel inside the study area")
+    broken += [
+        f"'{name}' holds infinite values; missing values are NaN"
+        for name in ("features", *targets_of(cube))
+        if np.isinf(cube[name].values).any()
+    ]
+    return broken
