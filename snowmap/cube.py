@@ -3,12 +3,14 @@
 dims ``window, band, y, x``; variables
 
 - ``features (window, band, y, x)`` float32, NaN = missing,
-- one variable for each target, ``hs`` and ``swe`` ``(window, y, x)`` float32, NaN = missing, unit in ``attrs["units"]``,
+- one variable for each target, ``hs`` and ``swe`` ``(window, y, x)`` float32, NaN = missing, unit in
+  ``attrs["units"]``,
 - ``mask (y, x)`` bool, True inside the study area;
 
-coordinates ``start (window)``, ``end (window)`` datetime64 (sorted by ``start``), ``band`` with canonical names in canonical order,
-``unit (band)``, ``x``, ``y``, and ``spatial_ref`` with CRS and transform as rioxarray keeps them;
-attributes ``origin`` (where the data came from; begins with "synthetic" for a synthetic archive) and ``fingerprint`` (of the content).
+coordinates ``start (window)``, ``end (window)`` datetime64 (sorted by ``start``), ``band`` with canonical names in
+canonical order, ``unit (band)``, ``x``, ``y``, and ``spatial_ref`` with CRS and transform as rioxarray keeps them;
+attributes ``origin`` (where the data came from; begins with "synthetic" for a synthetic archive) and ``fingerprint``
+(of the content).
 """
 
 from typing import NamedTuple
@@ -92,17 +94,26 @@ def check(cube: xr.Dataset) -> None:
 
 def _broken_structure(cube: xr.Dataset) -> list[str]:
     expected = {"features": ("window", "band", "y", "x"), "mask": ("y", "x")}
-    expected |= {name: ("window", "y", "x") for name in targets_of(cube)}
-    expected |= {"start": ("window",), "end": ("window",), "band": ("band",), "unit": ("band",), "x": ("x",), "y": ("y",)}
+    expected |= dict.fromkeys(targets_of(cube), ("window", "y", "x"))
+    expected |= {
+        "start": ("window",),
+        "end": ("window",),
+        "band": ("band",),
+        "unit": ("band",),
+        "x": ("x",),
+        "y": ("y",),
+    }
     broken = []
     for name, dims in expected.items():
         if name not in cube.variables:
             broken.append(f"'{name}' is missing; expected dims {dims}")
         elif cube[name].dims != dims:
             broken.append(f"'{name}' has dims {cube[name].dims}; expected {dims}")
-    for name in ("features", *targets_of(cube)):
-        if name in cube and cube[name].dtype != np.float32:
-            broken.append(f"'{name}' is {cube[name].dtype}; expected float32")
+    broken += [
+        f"'{name}' is {cube[name].dtype}; expected float32"
+        for name in ("features", *targets_of(cube))
+        if name in cube and cube[name].dtype != np.float32
+    ]
     if "mask" in cube and cube["mask"].dtype != np.bool_:
         broken.append(f"'mask' is {cube['mask'].dtype}; expected bool")
     if cube.rio.crs is None:

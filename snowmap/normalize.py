@@ -1,0 +1,126 @@
+"""The Normalizer: physical units to network units and back, fitted on training data only."""
+
+import logging
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+import xarray as xr
+from jaxtyping import Bool, Float
+from torch import Tensor, nn
+
+from snowmap.errors import SnowmapError
+
+logger = logging.getLogger(__name__)
+
+Bands = Float[Tensor, "*batch band height width"]
+Targets = Float[Tensor, "*batch target height width"]
+
+
+class Normalizer(nn.Module):
+    """Scales bands and targets by statistics that are part of its state.
+
+    Wrapped phase enters as (cos, sin), so that −π and π are neighbours; it has no scale. Every other band is centred
+    and divided by its standard deviation. What is missing becomes 0 after scaling, and a validity channel for each
+    band says so to the network.
+
+    There are no default statistics: until `fit` or `load_state_dict` they are NaN.
+
+    Attributes:
+        bands: Names of the bands, in the order of the Cube.
+        targets: Names of the targets.
+        band_mean: Mean of each band, in its unit; 0 for wrapped phase. Shape (band,).
+        band_std: Standard deviation of each band, in its unit; 1 for wrapped phase. Shape (band,).
+        target_mean: Mean of each target, in its unit. Shape (target,).
+        target_std: Standard deviation of each target, in its unit. Shape (target,).
+    """
+
+    band_mean: Tensor
+    band_std: Tensor
+    target_mean: Tensor
+    target_std: Tensor
+
+    def __init__(self, bands: Sequence[str], targets: Sequence[str]) -> None:
+        super().__init__()
+        self.bands = tuple(bands)
+        self.targets = tuple(targets)
+        for kind, count in (("band", len(bands)), ("target", len(targets))):
+            self.register_buffer(f"{kind}_mean", torch.full((count,), torch.nan))
+            self.register_buffer(f"{kind}_std", torch.full((count,), torch.nan))
+
+    @property
+    def channels(self) -> int:
+        """Channels that `encode` gives for each step."""
+        return 2 * len(self.bands) + ("phase" in self.bands)
+
+    def fit(self, cube: xr.Dataset, windows: Sequence[int]) -> None:
+        """Take the statistics from the valid pixels of `windows` inside the study area.
+
+        Args:
+            cube: The Cube.
+            windows: Indices of the training windows.
+
+        Raises:
+            SnowmapError: When a band or target has no valid pixel there, or a target is constant.
+        """
+        inside = cube["mask"].values
+        features = cube["features"].values
+        order = [str(name) for name in cube["band"].values]
+        for position, name in enumerate(self.bands):
+            if name == "phase":
+                mean, std = 0.0, 1.0
+            else:
+                mean, std = _mean_and_std(features[windows, order.index(name)][:, inside], f"band '{name}'")
+            if std == 0:
+                logger.warning(
+                    "band '%s' is constant in the training windows (%g); it tells the network nothing", name, mean
+                )
+                std = 1.0
+            self.band_mean[position], self.band_std[position] = mean, std
+        for position, name in enumerate(self.targets):
+            mean, std = _mean_and_std(cube[name].values[windows][:, inside], f"target '{name}'")
+            if std == 0:
+                raise SnowmapError(
+                    f"target '{name}' is {mean:g} everywhere in the training windows; there is nothing to learn"
+                )
+            self.target_mean[position], self.target_std[position] = mean, std
+
+    def encode(
+        self, x: Bands, valid: Bool[Tensor, "*batch band height width"]
+    ) -> Float[Tensor, "*batch channel height width"]:
+        """Bands in physical units to the channels that a network reads.
+
+        Args:
+            x: Bands, in the units of the Cube; any value, also NaN, where `valid` is false.
+            valid: True where the band has a value.
+
+        Returns:
+            Scaled bands (wrapped phase as cos, and as sin behind the last band), 0 where missing; then one validity
+            channel for each band.
+        """
+        scaled = (x - self.band_mean[:, None, None]) / self.band_std[:, None, None]
+        shown = valid
+        if "phase" in self.bands:
+            position = self.bands.index("phase")
+            phase = x[..., position, :, :]
+            scaled = torch.cat([scaled, phase.sin().unsqueeze(-3)], dim=-3)
+            scaled[..., position, :, :] = phase.cos()
+            shown = torch.cat([valid, valid[..., position : position + 1, :, :]], dim=-3)
+        return torch.cat([torch.where(shown, scaled, 0), valid.to(scaled.dtype)], dim=-3)
+
+    def scale_targets(self, y: Targets) -> Targets:
+        """Targets in physical units to network units."""
+        return (y - self.target_mean[:, None, None]) / self.target_std[:, None, None]
+
+    def unscale_targets(self, y: Targets) -> Targets:
+        """Targets in network units to physical units, the inverse of `scale_targets`."""
+        return y * self.target_std[:, None, None] + self.target_mean[:, None, None]
+
+
+def _mean_and_std(values: np.ndarray, what: str) -> tuple[float, float]:
+    values = values[np.isfinite(values)].astype(np.float64)
+    if values.size == 0:
+        raise SnowmapError(
+            f"{what} has no valid pixel inside the study area in any training window; leave it out or mend the rasters"
+        )
+    return float(values.mean()), float(values.std())

@@ -1,0 +1,22 @@
+"""Fixtures that more than one test file uses."""
+
+from pathlib import Path
+
+import pytest
+
+
+@pytest.fixture(scope="session")
+def shared_data() -> Path:
+    """Folder of real rasters beside the project; tests that need it are skipped elsewhere."""
+    folder = Path(__file__).parents[2] / "shared" / "data"
+    if not folder.is_dir():
+        pytest.skip("the real rasters (../shared/data) are not on this machine")
+    return folder
+
+
+@pytest.fixture(autouse=True, scope="session")
+def _own_cache(tmp_path_factory: pytest.TempPathFactory) -> None:
+    """Keep the tests out of the user's cache."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("SNOWMAP_CACHE", str(tmp_path_factory.mktemp("cache")))
+        yield
