@@ -1,5 +1,6 @@
 """Losses over valid pixels only."""
 
+import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 from torch.nn import functional
@@ -34,6 +35,5 @@ def masked_loss(
     Returns:
         The mean over valid pixels; 0, still attached to the graph, where there are none.
     """
-    if not valid.any():
-        return predicted.sum() * 0
-    return LOSSES[name](predicted[valid], observed[valid])
+    without_gap = torch.where(valid, observed, predicted.detach())
+    return LOSSES[name](predicted, without_gap, reduction="sum") / valid.sum().clamp(min=1)

@@ -1,0 +1,285 @@
+"""The schema of the configuration: every key that a user can type, with its type and its reason.
+
+Checked before anything heavy is imported, so a misspelt key costs no more than Hydra itself. This module imports neither torch
+nor xarray.
+"""
+
+import contextlib
+import difflib
+import os
+import sys
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field, fields, is_dataclass
+from pathlib import Path
+from typing import Any
+
+from hydra.core.hydra_config import HydraConfig
+from hydra.errors import HydraException
+from omegaconf import MISSING, DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+
+from snowmap.errors import SnowmapError
+
+
+@dataclass
+class Data:
+    """Where the archive is and how it is read and fed."""
+
+    root: str = MISSING
+    bands: list[str] | None = None  # None: all nine
+    swe_unit: str = "auto"  # auto | cm | mm; a contradiction with what is found is an error
+    strict: bool = False  # an incomplete window is an error instead of a named exclusion
+    zero_is_missing: list[str] | None = None  # bands in which 0 means no data; None: all of INSAR/
+    threads: int | None = None  # that read rasters; None: one for each core
+    cache: bool = True
+    batch_size: int = 4
+    augment: str = "none"  # none | flip
+
+
+@dataclass
+class Split:
+    """Arguments of the split called `name`; see `snowmap.splits`."""
+
+    name: str = MISSING
+    train: int = 5
+    validation: int = 1
+    test: int = 7
+
+
+@dataclass
+class Target:
+    """What to map."""
+
+    names: list[str] = MISSING
+
+
+@dataclass
+class UNet:
+    """Arguments of `snowmap.models.unet.UNet`."""
+
+    name: str = "unet"
+    channels: list[int] = field(default_factory=lambda: [24, 48, 96, 192])
+    dropout: float = 0.0
+    season: bool = True
+
+
+@dataclass
+class Optimizer:
+    """AdamW; the learning rate rises over the warm-up, then halves every `half_life_steps`."""
+
+    learning_rate: float = 2e-3
+    weight_decay: float = 1e-2
+    warmup_steps: int = 50
+    half_life_steps: int = 200  # in steps, not a share of the run: a resumed and longer run keeps the same curve
+
+
+@dataclass
+class Trainer:
+    """Arguments of `pytorch_lightning.Trainer`."""
+
+    accelerator: str = "cpu"
+    devices: Any = 1  # a number, a list of indices, or auto
+    num_nodes: int = 1
+    strategy: str = "auto"
+    precision: str = "32-true"
+    max_epochs: int = 40
+    max_steps: int = -1
+    max_time: str | None = None
+    accumulate_grad_batches: int = 1
+    gradient_clip_val: float | None = 1.0
+    check_val_every_n_epoch: int = 1
+    log_every_n_steps: int = 10
+    overfit_batches: float = 0.0
+    limit_train_batches: float | None = None
+    limit_val_batches: float | None = None
+    deterministic: bool = True
+    benchmark: bool | None = None
+    detect_anomaly: bool = False
+    profiler: str | None = None
+    enable_progress_bar: bool = True
+
+
+@dataclass
+class Logger:
+    """Where the curves go."""
+
+    name: str = "csv"  # csv | wandb | none
+    project: str = "snowmap"
+    mode: str | None = None  # of wandb; None: online where there is a key, else offline
+    group: str | None = None
+    tags: list[str] = field(default_factory=list)
+
+
+@dataclass
+class Callbacks:
+    """What watches the training."""
+
+    patience: int | None = 15  # validations without improvement before the training stops; None: never
+
+
+@dataclass
+class TrainConfig:
+    """All of `conf/train.yaml`."""
+
+    data: Data = field(default_factory=Data)
+    split: Split = field(default_factory=Split)
+    target: Target = field(default_factory=Target)
+    model: Any = MISSING
+    optimizer: Optimizer = field(default_factory=Optimizer)
+    trainer: Trainer = field(default_factory=Trainer)
+    logger: Logger = field(default_factory=Logger)
+    callbacks: Callbacks = field(default_factory=Callbacks)
+    loss: str = "mse"
+    seed: int = 0
+    ckpt: str | None = None  # a checkpoint to go on from
+    evaluate: bool = True  # score the best checkpoint on the test windows at the end
+
+
+@dataclass
+class EvaluateData:
+    """Where the archive is; everything else is in the checkpoint."""
+
+    root: str | None = None  # None: the archive that the checkpoint was trained on
+
+
+@dataclass
+class EvaluateConfig:
+    """All of `conf/evaluate.yaml`."""
+
+    ckpt: str = MISSING
+    data: EvaluateData = field(default_factory=EvaluateData)
+    split: str = "test"  # train | validation | test: the part to score
+    out: str | None = None  # None: beside the checkpoint's folder, evaluation/<split>
+    device: str = "cpu"
+
+
+MODELS: dict[str, type] = {"unet": UNet}
+"""Schema of each `model=`."""
+
+CHOICES = {
+    "data.swe_unit": ("auto", "cm", "mm"),
+    "data.augment": ("none", "flip"),
+    "logger.name": ("csv", "wandb", "none"),
+    "loss": ("mse", "mae", "huber"),
+    "split": ("train", "validation", "test"),
+}
+"""Keys that take one of a few words."""
+
+GROUPS = ("data", "split", "target", "model", "trainer", "logger", "callbacks", "experiment", "debug")
+
+
+def check_config(composed: DictConfig, schema: type) -> dict[str, Any]:
+    """The composed configuration as plain containers, or one error that names the key at fault.
+
+    Args:
+        composed: What Hydra composed.
+        schema: `TrainConfig` or `EvaluateConfig`.
+
+    Raises:
+        SnowmapError: On an unknown key, a wrong type, a missing value or a word that is not among the choices.
+    """
+    try:
+        merged = OmegaConf.merge(OmegaConf.structured(schema), _without_model(composed))
+        config = OmegaConf.to_container(merged, throw_on_missing=schema is EvaluateConfig)
+        if schema is TrainConfig:
+            config["model"] = _check_model(composed.get("model"))
+            if missing := OmegaConf.missing_keys(merged) - {"model"}:
+                raise SnowmapError(f"no value for {', '.join(sorted(missing))}; give it as {sorted(missing)[0]}=…")
+    except OmegaConfBaseException as error:
+        raise SnowmapError(_explain(error, schema)) from error
+    for key, words in CHOICES.items():
+        value = OmegaConf.select(merged, key)
+        if isinstance(value, str) and value not in words:
+            raise SnowmapError(f"{key}={value} is not possible; choose {' | '.join(words)}{_nearest(value, words)}")
+    return config
+
+
+def check_overrides(arguments: list[str], schema: type) -> None:
+    """Reject a misspelt or added (``+``) key of the command line before Hydra composes anything.
+
+    Args:
+        arguments: The command line without the program's name.
+        schema: `TrainConfig` or `EvaluateConfig`.
+
+    Raises:
+        SnowmapError: Naming the key and the nearest right one.
+    """
+    known = {*known_keys(schema), *(GROUPS if schema is TrainConfig else ())}
+    for argument in arguments:
+        key, separator, _ = argument.partition("=")
+        key = key.lstrip("+~").partition("@")[0].replace("/", ".")
+        if separator and not key.startswith(("-", "hydra.")) and key not in known:
+            raise SnowmapError(f"'{key}' is no key of the configuration{_nearest(key, known)}")
+
+
+def known_keys(schema: type) -> list[str]:
+    """Every key that `schema` knows, in dots; those of all models under ``model``."""
+    keys = list(_keys(schema))
+    if schema is TrainConfig:
+        keys += [f"model.{key}" for model in MODELS.values() for key in _keys(model)]
+    return keys
+
+
+def launch(main: Callable[[], None], schema: type) -> None:
+    """Run a Hydra main function, telling what the user can mend in one line instead of a traceback."""
+    os.environ["HYDRA_FULL_ERROR"] = "1"  # otherwise Hydra prints and exits before the error can be explained
+    try:
+        check_overrides(sys.argv[1:], schema)
+        main()
+    except (SnowmapError, HydraException, OmegaConfBaseException) as error:
+        _remove_empty_run_folder()
+        sys.exit(f"error: {error}")
+
+
+def run_folder(checkpoint: str | None, fallback: str) -> str:
+    """The folder of the run that `checkpoint` belongs to, else `fallback`: going on happens where the run lies."""
+    if checkpoint:
+        folder = Path(checkpoint).absolute().parent.parent
+        if (folder / "config.yaml").is_file():
+            return str(folder)
+    return fallback
+
+
+OmegaConf.register_new_resolver("snowmap.run_folder", run_folder, replace=True)
+
+
+def _remove_empty_run_folder() -> None:
+    if HydraConfig.initialized():
+        folder = Path(HydraConfig.get().run.dir)
+        with contextlib.suppress(OSError):  # not empty, or never made
+            folder.rmdir()
+            folder.parent.rmdir()
+
+
+def _without_model(composed: DictConfig) -> DictConfig:
+    return OmegaConf.masked_copy(composed, [key for key in composed if key != "model"])
+
+
+def _check_model(model: Any) -> dict[str, Any]:
+    name = model.get("name") if isinstance(model, DictConfig) else model
+    if name not in MODELS:
+        raise SnowmapError(f"model.name={name} is unknown; known are {', '.join(MODELS)}{_nearest(str(name), MODELS)}")
+    try:
+        return OmegaConf.to_container(OmegaConf.merge(OmegaConf.structured(MODELS[name]), model))
+    except OmegaConfBaseException as error:
+        raise SnowmapError(_explain(error, MODELS[name], "model.")) from error
+
+
+def _explain(error: OmegaConfBaseException, schema: type, prefix: str = "") -> str:
+    key = str(error.full_key or error.key)
+    message = str(error).splitlines()[0]
+    if key not in set(_keys(schema)):
+        return f"'{prefix}{key}' is no key of the configuration{_nearest(key, set(_keys(schema)), prefix)}"
+    return f"{prefix}{key}: {message}"
+
+
+def _nearest(word: str, known: Any, prefix: str = "") -> str:
+    near = difflib.get_close_matches(word, known, n=1, cutoff=0.5)
+    return f"; did you mean '{prefix}{near[0]}'?" if near else ""
+
+
+def _keys(schema: type) -> Iterator[str]:
+    for entry in fields(schema):
+        yield entry.name
+        if is_dataclass(entry.type):
+            yield from (f"{entry.name}.{key}" for key in _keys(entry.type))
