@@ -1,7 +1,7 @@
 """The schema of the configuration: every key that a user can type, with its type and its reason.
 
-Checked before anything heavy is imported, so a misspelt key costs no more than Hydra itself. This module imports neither torch
-nor xarray.
+Checked before anything heavy is imported, so a misspelt key costs no more than Hydra itself. This module imports
+neither torch nor xarray.
 """
 
 import contextlib
@@ -180,7 +180,7 @@ def check_config(composed: DictConfig, schema: type) -> dict[str, Any]:
     """
     try:
         merged = OmegaConf.merge(OmegaConf.structured(schema), _without_model(composed))
-        config = OmegaConf.to_container(merged, throw_on_missing=schema is EvaluateConfig)
+        config: Any = OmegaConf.to_container(merged, throw_on_missing=schema is EvaluateConfig)
         if schema is TrainConfig:
             config["model"] = _check_model(composed.get("model"))
             if missing := OmegaConf.missing_keys(merged) - {"model"}:
@@ -252,10 +252,10 @@ def _remove_empty_run_folder() -> None:
 
 
 def _without_model(composed: DictConfig) -> DictConfig:
-    return OmegaConf.masked_copy(composed, [key for key in composed if key != "model"])
+    return OmegaConf.masked_copy(composed, [str(key) for key in composed if key != "model"])
 
 
-def _check_model(model: Any) -> dict[str, Any]:
+def _check_model(model: Any) -> Any:
     name = model.get("name") if isinstance(model, DictConfig) else model
     if name not in MODELS:
         raise SnowmapError(f"model.name={name} is unknown; known are {', '.join(MODELS)}{_nearest(str(name), MODELS)}")
@@ -278,7 +278,7 @@ def _nearest(word: str, known: Any, prefix: str = "") -> str:
     return f"; did you mean '{prefix}{near[0]}'?" if near else ""
 
 
-def _keys(schema: type) -> Iterator[str]:
+def _keys(schema: Any) -> Iterator[str]:
     for entry in fields(schema):
         yield entry.name
         if is_dataclass(entry.type):

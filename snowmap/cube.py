@@ -61,7 +61,7 @@ TARGETS: dict[str, Quantity] = {
 """Every target; SWE may also be in mm, `cube["swe"].attrs["units"]` tells."""
 
 
-def window_name(start: np.datetime64, end: np.datetime64) -> str:
+def window_name(start: np.datetime64 | np.ndarray, end: np.datetime64 | np.ndarray) -> str:
     """The window's name in files and tables, e.g. ``2021-01-09_to_2021-01-21``."""
     return f"{np.datetime_as_string(start, 'D')}_to_{np.datetime_as_string(end, 'D')}"
 

@@ -1,0 +1,117 @@
+"""What a run was made of, kept in its checkpoint, and whether an archive fits it."""
+
+import platform
+import subprocess
+from collections.abc import Mapping, Sequence
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import xarray as xr
+
+from snowmap.cube import BANDS, window_names
+from snowmap.errors import SnowmapError
+from snowmap.splits import Split
+
+
+def facts_of(cube: xr.Dataset, split: Split, config: Mapping[str, Any]) -> dict[str, Any]:
+    """Everything that a checkpoint has to remember beside its weights, in plain containers.
+
+    Args:
+        cube: The Cube that is trained on.
+        split: Its windows.
+        config: The composed configuration.
+    """
+    return {
+        "units": dict(zip(cube["band"].values.tolist(), cube["unit"].values.tolist(), strict=True)),
+        "grid": grid_of(cube),
+        "split": split.named(cube["start"].values, cube["end"].values),
+        "archive": {key: str(cube.attrs.get(key, "")) for key in ("archive", "origin", "fingerprint")},
+        "versions": {name: version(name) for name in ("snowmap", "torch", "pytorch-lightning")}
+        | {"python": platform.python_version()},
+        "git_revision": git_revision(),
+        "config": dict(config),
+    }
+
+
+def grid_of(cube: xr.Dataset) -> dict[str, Any]:
+    """Shape (height, width), CRS and transform of the Cube's grid."""
+    return {
+        "shape": [cube.sizes["y"], cube.sizes["x"]],
+        "crs": cube.rio.crs.to_string(),
+        "transform": [float(value) for value in cube.rio.transform()[:6]],
+    }
+
+
+def git_revision() -> str:
+    """Commit of the code, with ``-dirty`` where it was changed since; empty outside a checkout."""
+    command = ["git", "describe", "--always", "--dirty", "--abbrev=40", "--exclude=*"]
+    try:
+        found = subprocess.run(command, cwd=Path(__file__).parent, capture_output=True, text=True, check=False)
+    except FileNotFoundError:
+        return ""
+    return found.stdout.strip()
+
+
+def check_bands(bands: Sequence[str], cube: xr.Dataset) -> None:
+    """Refuse a Cube that lacks a band, or has it in another unit.
+
+    Raises:
+        SnowmapError: Naming every band that does not fit.
+    """
+    _raise_if(_band_faults(bands, cube))
+
+
+def check_fit(facts: Mapping[str, Any], bands: Sequence[str], targets: Mapping[str, str], cube: xr.Dataset) -> None:
+    """Refuse to score a checkpoint on a Cube of other bands, units or grid than it was trained on.
+
+    Args:
+        facts: Of the checkpoint, as `facts_of` makes them.
+        bands: Bands of the checkpoint.
+        targets: Unit of each target of the checkpoint.
+        cube: The Cube to score on.
+
+    Raises:
+        SnowmapError: Naming everything that does not fit.
+    """
+    faults = _band_faults(bands, cube)
+    for name, unit in targets.items():
+        if name not in cube:
+            faults.append(f"target '{name}' is missing")
+        elif cube[name].attrs["units"] != unit:
+            faults.append(f"target '{name}' is in {cube[name].attrs['units']}; the checkpoint was trained on {unit}")
+    trained, found = facts["grid"], grid_of(cube)
+    for key in ("shape", "crs", "transform"):
+        same = np.allclose(found[key], trained[key], rtol=1e-9) if key == "transform" else found[key] == trained[key]
+        if not same:
+            faults.append(f"{key} of the grid is {found[key]}; the checkpoint was trained on {trained[key]}")
+    _raise_if(faults)
+
+
+def windows_of(facts: Mapping[str, Any], part: str, cube: xr.Dataset) -> list[int]:
+    """Indices in the Cube of the windows that the checkpoint's split calls `part`.
+
+    Raises:
+        SnowmapError: When the Cube lacks one of them.
+    """
+    position = {name: index for index, name in enumerate(window_names(cube))}
+    wanted = facts["split"][part]
+    if missing := [name for name in wanted if name not in position]:
+        raise SnowmapError(f"the archive lacks {len(missing)} {part} windows of the checkpoint: {', '.join(missing)}")
+    return [position[name] for name in wanted]
+
+
+def _band_faults(bands: Sequence[str], cube: xr.Dataset) -> list[str]:
+    units = dict(zip(cube["band"].values.tolist(), cube["unit"].values.tolist(), strict=True))
+    faults = [f"band '{name}' is missing; the archive has {', '.join(units)}" for name in bands if name not in units]
+    return faults + [
+        f"band '{name}' is in {units[name]}; the checkpoint was trained on {BANDS[name].unit}"
+        for name in bands
+        if name in units and units[name] != BANDS[name].unit
+    ]
+
+
+def _raise_if(faults: list[str]) -> None:
+    if faults:
+        raise SnowmapError("the checkpoint does not fit the archive:\n" + "\n".join(f"  - {line}" for line in faults))

@@ -1,0 +1,195 @@
+"""The parts of a training run that are neither data nor net: its folder, logger, callbacks, and going on with it."""
+
+import netrc
+import os
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytorch_lightning as pl
+import torch
+import xarray as xr
+from omegaconf import OmegaConf
+from pytorch_lightning.callbacks import Callback, EarlyStopping, LearningRateMonitor, ModelCheckpoint, TQDMProgressBar
+from pytorch_lightning.loggers import CSVLogger, Logger, WandbLogger
+from lightning_fabric.utilities.exceptions import MisconfigurationException
+from rich.console import Console
+from rich.table import Table
+
+from snowmap.cube import window_names
+from snowmap.errors import SnowmapError
+from snowmap.splits import Split
+from snowmap.task import SnowRegression
+
+MONITOR = "validation/relative_rmse"
+
+
+def claim_folder(folder: Path, config: Mapping[str, Any]) -> None:
+    """Make the run folder and write ``config.yaml`` into it.
+
+    Args:
+        folder: The run folder.
+        config: The composed configuration.
+
+    Raises:
+        SnowmapError: When the folder cannot be written, or already holds another run.
+    """
+    if (folder / "checkpoints").exists() and not config["ckpt"]:
+        raise SnowmapError(
+            f"{folder} already holds a run; go on with it by ckpt={folder}/checkpoints/last.ckpt, "
+            "or give another folder as hydra.run.dir=…"
+        )
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        temporary = folder / f".config.yaml.{os.getpid()}"
+        temporary.write_text(OmegaConf.to_yaml(OmegaConf.create(dict(config))))
+        temporary.replace(folder / "config.yaml")
+    except OSError as error:
+        raise SnowmapError(
+            f"the run folder {folder} cannot be written ({error}); choose another as hydra.run.dir=…"
+        ) from error
+
+
+def continued(config: dict[str, Any], overrides: list[str]) -> dict[str, Any]:
+    """The configuration to go on with: that of the checkpoint, changed by what was typed this time.
+
+    Args:
+        config: The composed configuration.
+        overrides: What was typed, as Hydra lists it (``trainer.max_epochs=6``).
+
+    Raises:
+        SnowmapError: When the checkpoint is missing or is none of snowmap, or an override is no single key.
+    """
+    if not config["ckpt"]:
+        return config
+    resumed = OmegaConf.create(SnowRegression.load_from_checkpoint(config["ckpt"]).facts["config"])
+    composed = OmegaConf.create(config)
+    for override in overrides:
+        key = override.partition("=")[0].lstrip("+~").replace("/", ".")
+        if key in ("experiment", "debug"):
+            raise SnowmapError(f"{key}=… cannot be combined with ckpt=…; type the keys that it would change")
+        OmegaConf.update(resumed, key, OmegaConf.select(composed, key), merge=False)
+    return OmegaConf.to_container(resumed)  # type: ignore[return-value]
+
+
+def make_trainer(config: Mapping[str, Any], folder: Path) -> pl.Trainer:
+    """The Trainer with its logger and callbacks.
+
+    Raises:
+        SnowmapError: When the machine lacks the device or the precision that is asked for.
+    """
+    callbacks: list[Callback] = [
+        ModelCheckpoint(
+            folder / "checkpoints", "best", monitor=MONITOR, save_last=True, enable_version_counter=False, verbose=False
+        )
+    ]
+    logger = make_logger(config, folder)
+    if logger:
+        callbacks.append(LearningRateMonitor("epoch"))
+    if config["callbacks"]["patience"]:
+        callbacks.append(EarlyStopping(MONITOR, patience=config["callbacks"]["patience"]))
+    if config["trainer"]["enable_progress_bar"]:
+        callbacks.append(TQDMProgressBar(refresh_rate=1))
+    try:
+        return pl.Trainer(
+            **config["trainer"],
+            callbacks=callbacks,
+            logger=logger or False,
+            default_root_dir=folder,
+            num_sanity_val_steps=0,  # the first epoch validates soon enough
+            use_distributed_sampler=False,  # the data module brings its own
+            enable_model_summary=False,
+        )
+    except (MisconfigurationException, ValueError, RuntimeError) as error:
+        raise SnowmapError(f"the trainer cannot be set up as asked: {error}") from error
+
+
+def make_logger(config: Mapping[str, Any], folder: Path) -> Logger | None:
+    """The logger that ``logger=`` names, knowing the configuration; None for ``logger=none``."""
+    options = config["logger"]
+    if options["name"] == "none":
+        return None
+    if options["name"] == "csv":
+        logger: Logger = CSVLogger(folder, name="", version="")
+    else:
+        logger = WandbLogger(
+            project=options["project"],
+            save_dir=folder,
+            mode=options["mode"] or ("online" if _has_wandb_key() else "offline"),
+            group=options["group"],
+            tags=options["tags"],
+        )
+    logger.log_hyperparams(dict(config))
+    return logger
+
+
+def pick_device(name: str) -> torch.device:
+    """The torch device called `name`.
+
+    Raises:
+        SnowmapError: When this machine has no such device.
+    """
+    try:
+        device = torch.device(name)
+        torch.empty(1, device=device)
+    except (RuntimeError, AssertionError, NotImplementedError) as error:
+        raise SnowmapError(
+            f"device={name} is not on this machine ({str(error).splitlines()[0]}); try device=cpu"
+        ) from error
+    return device
+
+
+@contextmanager
+def finishing(trainer: pl.Trainer) -> Iterator[None]:
+    """End the logger's run whatever happens, as failed when something does."""
+    status = 1
+    try:
+        yield
+        status = 0
+    finally:
+        if isinstance(trainer.logger, WandbLogger):
+            import wandb
+
+            wandb.finish(exit_code=status)
+
+
+def say_split(split: Split, cube: xr.Dataset) -> None:
+    """Print what trains, validates and tests, with its dates."""
+    names = window_names(cube)
+    table = Table("part", "windows", "dates", title="split", title_justify="left")
+    for part, windows in split._asdict().items():
+        dates = (
+            f"{names[windows[0]]} … {names[windows[-1]]}"
+            if part != "validation"
+            else ", ".join(names[i] for i in windows)
+        )
+        table.add_row(part, str(len(windows)), dates)
+    Console().print(table)
+
+
+def say_summary(folder: Path, trainer: pl.Trainer, evaluated: bool) -> None:
+    """Print where things lie and the next command to type."""
+    best = folder / "checkpoints" / "best.ckpt"
+    scores = {
+        name: value
+        for name, value in trainer.callback_metrics.items()
+        if name.startswith("validation/") and "_rmse_" in name
+    }
+    print(f"\ntrained {trainer.current_epoch} epochs; " + ", ".join(f"{k} {v:.3g}" for k, v in scores.items()))
+    print(f"checkpoint   {best}")
+    if evaluated:
+        out = folder / "evaluation" / "test"
+        print(f"score table  {out / 'metrics.csv'}\nmaps         {out / 'predictions.nc'}, {out / 'maps.png'}")
+        print(f"next         python evaluate.py ckpt={best} split=validation")
+    else:
+        print(f"next         python evaluate.py ckpt={best}")
+
+
+def _has_wandb_key() -> bool:
+    if os.environ.get("WANDB_API_KEY"):
+        return True
+    try:
+        return netrc.netrc().authenticators("api.wandb.ai") is not None
+    except (OSError, netrc.NetrcParseError):
+        return False

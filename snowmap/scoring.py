@@ -1,0 +1,74 @@
+"""From a checkpoint to a scored map: what `evaluate.py` does, and `train.py` at its end."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import xarray as xr
+
+from snowmap.archive import open_archive
+from snowmap.evaluation import evaluate_maps
+from snowmap.provenance import check_fit, windows_of
+from snowmap.task import SnowRegression
+
+
+def open_for(data: Mapping[str, Any], targets: list[str]) -> xr.Dataset:
+    """The Cube that the configuration's ``data`` group describes.
+
+    Args:
+        data: The group, as `snowmap.config.Data` describes it.
+        targets: Targets that every window must have.
+    """
+    keys = ("bands", "swe_unit", "strict", "zero_is_missing", "threads", "cache")
+    return open_archive(data["root"], targets=targets, **{key: data[key] for key in keys if data[key] is not None})
+
+
+def score_checkpoint(
+    checkpoint: str | Path,
+    *,
+    part: str = "test",
+    root: str | None = None,
+    out: str | Path | None = None,
+    device: str = "cpu",
+) -> dict[str, Any]:
+    """Score a checkpoint beside the baselines on one part of its split, and write the files.
+
+    Args:
+        checkpoint: Path of the checkpoint; everything but the archive is in it.
+        part: ``train``, ``validation`` or ``test``.
+        root: The archive; by default the one that the checkpoint was trained on.
+        out: Folder for the files; by default ``evaluation/<part>`` in the run folder.
+        device: Torch device that predicts.
+
+    Returns:
+        What ``metrics.json`` holds.
+
+    Raises:
+        SnowmapError: When the checkpoint cannot be read or does not fit the archive, or `out` cannot be written.
+    """
+    task = SnowRegression.load_from_checkpoint(checkpoint).to(device)
+    data = {**task.facts["config"]["data"], "bands": task.bands}
+    if root:
+        data["root"] = root
+    cube = open_for(data, list(task.targets))
+    check_fit(task.facts, task.bands, task.targets, cube)
+    windows = windows_of(task.facts, part, cube)
+    return evaluate_maps(
+        task.predict(cube, windows),
+        cube,
+        windows,
+        windows_of(task.facts, "train", cube),
+        list(task.targets),
+        Path(out) if out else evaluation_folder(checkpoint, part),
+        {"checkpoint": str(checkpoint), "part": part, **_provenance(task.facts, cube)},
+    )
+
+
+def evaluation_folder(checkpoint: str | Path, part: str) -> Path:
+    """Where the evaluation of a checkpoint lies unless told otherwise: ``evaluation/<part>`` in its run folder."""
+    return Path(checkpoint).absolute().parent.parent / "evaluation" / part
+
+
+def _provenance(facts: Mapping[str, Any], cube: xr.Dataset) -> dict[str, Any]:
+    kept = {key: facts[key] for key in ("archive", "split", "versions", "git_revision", "config")}
+    return kept | {"scored_archive": {key: str(cube.attrs[key]) for key in ("archive", "origin", "fingerprint")}}

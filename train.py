@@ -1,0 +1,68 @@
+"""Train a network on an archive, then score its best checkpoint on the test windows.
+
+python train.py [group=choice] [key=value], e.g. ``python train.py model=unet target=swe data.root=…/Dataset_icip2026``
+"""
+
+from pathlib import Path
+
+import hydra
+from hydra.core.hydra_config import HydraConfig
+from omegaconf import DictConfig
+
+from snowmap.config import TrainConfig, check_config, launch
+
+
+@hydra.main(version_base="1.3", config_path="conf", config_name="train")
+def main(composed: DictConfig) -> None:
+    """Run one training; the configuration is checked before anything heavy is imported."""
+    config = check_config(composed, TrainConfig)
+
+    import pytorch_lightning as pl
+
+    from snowmap.datamodule import SnowDataModule
+    from snowmap.evaluation import print_table
+    from snowmap.provenance import facts_of
+    from snowmap.run import claim_folder, continued, finishing, make_trainer, say_split, say_summary
+    from snowmap.scoring import open_for, score_checkpoint
+    from snowmap.splits import make_split
+    from snowmap.task import SnowRegression
+
+    folder = Path(HydraConfig.get().runtime.output_dir)
+    config = continued(config, list(HydraConfig.get().overrides.task))
+    targets = config["target"]["names"]
+    cube = open_for(config["data"], targets)
+    split = make_split(start=cube["start"].values, end=cube["end"].values, **config["split"])
+    say_split(split, cube)
+
+    pl.seed_everything(config["seed"], workers=True, verbose=False)
+    task = SnowRegression(
+        model=config["model"],
+        bands=cube["band"].values.tolist(),
+        targets={name: cube[name].attrs["units"] for name in targets},
+        optimizer=config["optimizer"],
+        loss=config["loss"],
+        seed=config["seed"],
+        facts=facts_of(cube, split, config),
+    )
+    task.normalizer.fit(cube, split.train)
+    datamodule = SnowDataModule(
+        cube,
+        split,
+        targets,
+        batch_size=config["data"]["batch_size"],
+        augment=config["data"]["augment"],
+        seed=config["seed"],
+    )
+
+    claim_folder(folder, config)
+    trainer = make_trainer(config, folder)
+    with finishing(trainer):
+        trainer.fit(task, datamodule, ckpt_path=config["ckpt"], weights_only=True)
+        if trainer.is_global_zero and config["evaluate"]:
+            print_table(score_checkpoint(folder / "checkpoints" / "best.ckpt"))
+    if trainer.is_global_zero:
+        say_summary(folder, trainer, evaluated=config["evaluate"])
+
+
+if __name__ == "__main__":
+    launch(main, TrainConfig)
