@@ -22,11 +22,12 @@ def main(composed: DictConfig) -> None:
     from snowmap.datamodule import SnowDataModule
     from snowmap.evaluation import print_table
     from snowmap.provenance import facts_of
-    from snowmap.run import claim_folder, continued, finishing, make_trainer, say_split, say_summary
+    from snowmap.run import claim_folder, continued, finishing, make_trainer, quiet, say_split, say_summary
     from snowmap.scoring import open_for, score_checkpoint
     from snowmap.splits import make_split
     from snowmap.task import SnowRegression
 
+    quiet()
     folder = Path(HydraConfig.get().runtime.output_dir)
     config = continued(config, list(HydraConfig.get().overrides.task))
     targets = config["target"]["names"]
@@ -41,7 +42,6 @@ def main(composed: DictConfig) -> None:
         targets={name: cube[name].attrs["units"] for name in targets},
         optimizer=config["optimizer"],
         loss=config["loss"],
-        seed=config["seed"],
         facts=facts_of(cube, split, config),
     )
     task.normalizer.fit(cube, split.train)

@@ -1,7 +1,7 @@
 """The Batch: what a network trains on, as tensors with their shapes in the type."""
 
 from collections.abc import Sequence
-from typing import NamedTuple, Self
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -33,9 +33,9 @@ class Batch(NamedTuple):
     y_valid: Bool[Tensor, "batch target height width"]
     window: Int[Tensor, " batch"]
 
-    def to(self, device: torch.device) -> Self:
+    def to(self, device: torch.device) -> "Batch":
         """The same on `device`."""
-        return type(self)(*(tensor.to(device) for tensor in self))
+        return Batch(*(tensor.to(device) for tensor in self))
 
 
 class Windows(NamedTuple):
@@ -55,8 +55,8 @@ class Windows(NamedTuple):
     y_valid: Bool[Tensor, "window target height width"]
     day_of_year: Float[Tensor, " window"]
 
-    @classmethod
-    def of(cls, cube: xr.Dataset, bands: Sequence[str], targets: Sequence[str]) -> Self:
+    @staticmethod
+    def of(cube: xr.Dataset, bands: Sequence[str], targets: Sequence[str]) -> "Windows":
         """The Cube's `bands` and `targets`; a target that the Cube does not hold is missing everywhere."""
         names = [str(name) for name in cube["band"].values]
         values = cube["features"].values
@@ -68,7 +68,7 @@ class Windows(NamedTuple):
         y = torch.from_numpy(np.stack([cube[name].values if name in cube else missing for name in targets], axis=1))
         inside = torch.from_numpy(cube["mask"].values)
         day_of_year = torch.from_numpy(cube["end"].dt.dayofyear.values.astype(np.float32))
-        return cls(x, x.isfinite(), y, y.isfinite() & inside, day_of_year)
+        return Windows(x, x.isfinite(), y, y.isfinite() & inside, day_of_year)
 
     def gather(self, indices: Sequence[int]) -> Batch:
         """The Batch of the windows at `indices`, each as a sequence of one step."""
@@ -85,6 +85,6 @@ class Windows(NamedTuple):
             window=window,
         )
 
-    def to(self, device: torch.device) -> Self:
+    def to(self, device: torch.device) -> "Windows":
         """The same on `device`."""
-        return type(self)(*(tensor.to(device) for tensor in self))
+        return Windows(*(tensor.to(device) for tensor in self))

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 
 import pytorch_lightning as pl
+import torch
 import xarray as xr
 from torch.utils.data import DataLoader, DistributedSampler
 
@@ -15,8 +16,8 @@ from snowmap.splits import Split
 class SnowDataModule(pl.LightningDataModule):
     """Feeds training and validation windows; no raster is opened once the Cube is there.
 
-    The order of the training windows follows from seed and epoch alone, so a resumed run sees what an uninterrupted one
-    would.
+    The order of the training windows follows from seed and epoch alone, and what a step draws from seed and step, so a
+    resumed run sees what an uninterrupted one would.
     """
 
     def __init__(
@@ -37,7 +38,7 @@ class SnowDataModule(pl.LightningDataModule):
             targets: Targets to learn.
             batch_size: Windows in each step.
             augment: A key of `snowmap.augment.AUGMENTATIONS`.
-            seed: Of the order of the training windows.
+            seed: Of the order of the training windows and of everything that a training step draws.
 
         Raises:
             SnowmapError: When no validation window has a valid target.
@@ -63,6 +64,13 @@ class SnowDataModule(pl.LightningDataModule):
     def val_dataloader(self) -> DataLoader[Batch]:
         """Validation windows by date."""
         return self._loader(self.split.validation, shuffle=False)
+
+    def on_before_batch_transfer(self, batch: Batch, dataloader_idx: int) -> Batch:
+        """Seed what the step draws (augmentation, dropout) by its number: Lightning does not restore generators."""
+        if self.trainer and self.trainer.training:
+            step = self.trainer.fit_loop.epoch_loop.total_batch_idx
+            torch.manual_seed(hash((self.seed, step, self.trainer.global_rank)))
+        return batch
 
     def on_after_batch_transfer(self, batch: Batch, dataloader_idx: int) -> Batch:
         """Augment training batches."""

@@ -1,7 +1,9 @@
 """The parts of a training run that are neither data nor net: its folder, logger, callbacks, and going on with it."""
 
+import logging
 import netrc
 import os
+import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -23,6 +25,20 @@ from snowmap.splits import Split
 from snowmap.task import SnowRegression
 
 MONITOR = "validation/relative_rmse"
+
+
+def quiet() -> None:
+    """Silence what Lightning tells that is no news here; its errors and other warnings stay."""
+    for name in ("pytorch_lightning", "lightning_fabric"):
+        logging.getLogger(name).setLevel(logging.WARNING)
+    for message in (
+        ".*does not have many workers.*",  # the windows lie in memory
+        ".*smaller than the logging interval.*",
+        ".*LeafSpec.*",
+        ".*exists and is not empty.*",  # a run that goes on
+        ".*_trainer_ references.*",
+    ):
+        warnings.filterwarnings("ignore", message)
 
 
 def claim_folder(folder: Path, config: Mapping[str, Any]) -> None:
@@ -111,7 +127,7 @@ def make_logger(config: Mapping[str, Any], folder: Path) -> Logger | None:
     if options["name"] == "none":
         return None
     if options["name"] == "csv":
-        logger: Logger = CSVLogger(folder, name="", version="")
+        logger: Logger = CSVLogger(folder, name="curves")
     else:
         logger = WandbLogger(
             project=options["project"],

@@ -3,7 +3,7 @@
 import pickle
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, Self
+from typing import Any
 
 import numpy as np
 import pytorch_lightning as pl
@@ -44,7 +44,6 @@ class SnowRegression(pl.LightningModule):
         targets: Mapping[str, str],
         optimizer: Mapping[str, Any],
         loss: str = "mse",
-        seed: int = 0,
         facts: Mapping[str, Any],
     ) -> None:
         """Build the net; `normalizer` must then be fitted, or loaded.
@@ -55,13 +54,12 @@ class SnowRegression(pl.LightningModule):
             targets: Unit of each target, by name.
             optimizer: ``learning_rate``, ``weight_decay``, ``warmup_steps``, ``half_life_steps``.
             loss: A key of `snowmap.losses.LOSSES`.
-            seed: Of what is random in training.
             facts: What `snowmap.provenance.facts_of` makes.
         """
         super().__init__()
         self.save_hyperparameters(logger=False)
         self.bands, self.targets, self.facts = list(bands), dict(targets), dict(facts)
-        self.optimizer_options, self.loss, self.seed = dict(optimizer), loss, seed
+        self.optimizer_options, self.loss = dict(optimizer), loss
         self.normalizer = Normalizer(self.bands, list(self.targets))
         self.net = build_net(model, self.normalizer.channels, len(self.targets))
         self.rmse: Mapping[str, Metric] = torch.nn.ModuleDict(
@@ -70,7 +68,7 @@ class SnowRegression(pl.LightningModule):
         self.mae: Mapping[str, Metric] = torch.nn.ModuleDict({name: MeanAbsoluteError() for name in self.targets})  # type: ignore[assignment]
 
     @classmethod
-    def load_from_checkpoint(cls, checkpoint_path: str | Path, **options: Any) -> Self:  # type: ignore[override]
+    def load_from_checkpoint(cls, checkpoint_path: str | Path, **options: Any) -> "SnowRegression":  # type: ignore[override]
         """The task as it was trained, from its checkpoint alone.
 
         Raises:
@@ -101,10 +99,6 @@ class SnowRegression(pl.LightningModule):
         """Targets in network units."""
         x = self.normalizer.encode(batch.x, batch.x_valid)
         return self.net(x, batch.days, batch.day_of_year, batch.step_valid).float()
-
-    def on_train_epoch_start(self) -> None:
-        """Seed what the epoch draws, so that a resumed run draws what an uninterrupted one would."""
-        torch.manual_seed(self.seed + self.current_epoch)
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
         """Masked loss in network units."""

@@ -1,0 +1,55 @@
+# `make help` lists what can be made.
+PYTHON ?= python3
+VENV ?= .venv
+# Address of a wheel index with another build of PyTorch; empty: the build that pip finds by itself.
+TORCH_INDEX ?=
+# The archive to train on; the default is synthetic and written on first use.
+DATA ?= data/synthetic/Dataset_icip2026
+# Further words for train.py or evaluate.py, e.g. ARGS="target=hs seed=1".
+ARGS ?=
+CKPT ?= $(firstword $(shell ls -t outputs/*/*/checkpoints/best.ckpt 2>/dev/null))
+
+BIN := $(VENV)/bin
+READY := $(VENV)/.ready
+
+.DEFAULT_GOAL := help
+.PHONY: help setup train evaluate test lint bench lock
+
+help:  ## this list
+	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
+
+setup: $(READY)  ## an environment in .venv with the very versions of constraints.txt
+
+$(READY): pyproject.toml constraints.txt
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and f"snowmap needs Python 3.11 or newer, $(PYTHON) is {sys.version.split()[0]}; name another as PYTHON=…")'
+	$(PYTHON) -m venv $(VENV)
+	$(if $(TORCH_INDEX),$(BIN)/python -m pip install --quiet --constraint constraints.txt --index-url $(TORCH_INDEX) torch)
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable ".[dev]"
+	@touch $@
+
+data/synthetic/Dataset_icip2026: | $(READY)
+	$(BIN)/snowmap synthesize $@
+
+train: $(READY) | $(DATA)  ## train the U-Net on SWE and score it (DATA=archive ARGS="key=value …")
+	$(BIN)/python train.py data.root=$(DATA) $(ARGS)
+
+evaluate: $(READY)  ## score the newest run's best checkpoint again (CKPT=… ARGS="…")
+	$(if $(CKPT),,$(error no checkpoint below outputs/: run `make train`, or name one as CKPT=…))
+	$(BIN)/python evaluate.py ckpt=$(CKPT) $(ARGS)
+
+test: $(READY)  ## all tests
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto $(ARGS)
+
+lint: $(READY)  ## style, format and types
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/pyright --pythonpath $(BIN)/python
+
+bench: $(READY)  ## the ratios of benchmarks/
+	$(BIN)/python benchmarks/opening.py
+	$(BIN)/python benchmarks/training.py
+
+lock: $(READY)  ## write the versions of .venv to constraints.txt
+	$(BIN)/python -m pip freeze --exclude-editable | sed -E 's/\+[a-z0-9.]+$$//' > constraints.txt.new
+	mv constraints.txt.new constraints.txt
+	@touch $(READY)

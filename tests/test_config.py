@@ -1,0 +1,114 @@
+"""The configuration as users meet it: the real command line, and every file of conf/."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from hydra import compose, initialize_config_dir
+from omegaconf import OmegaConf
+
+from snowmap.config import GROUPS, EvaluateConfig, TrainConfig, check_config, check_overrides, known_keys, run_folder
+from snowmap.errors import SnowmapError
+
+ROOT = Path(__file__).parents[1]
+CONF = ROOT / "conf"
+
+
+def composed(*overrides: str, name: str = "train"):
+    with initialize_config_dir(str(CONF), version_base="1.3"):
+        return compose(name, overrides=list(overrides))
+
+
+def checked(*overrides: str) -> dict:
+    return check_config(composed(*overrides), TrainConfig)
+
+
+@pytest.mark.parametrize("file", sorted(CONF.glob("*/*.yaml")), ids=lambda file: f"{file.parent.name}={file.stem}")
+def test_every_file_composes_and_fits_the_schema(file):
+    assert checked(f"{'+' if file.parent.name in ('experiment', 'debug') else ''}{file.parent.name}={file.stem}")
+
+
+def test_every_key_of_the_schema_can_be_typed_without_a_plus():
+    flat = OmegaConf.to_container(composed("logger=wandb"))
+
+    def keys(node: dict, prefix: str = ""):
+        for key, value in node.items():
+            yield prefix + key
+            if isinstance(value, dict):
+                yield from keys(value, f"{prefix}{key}.")
+
+    assert set(keys(flat)) == set(known_keys(TrainConfig))
+
+
+@pytest.mark.parametrize(
+    ("override", "told"),
+    [
+        ("modle=unet", "'modle' is no key of the configuration; did you mean 'model'?"),
+        ("trainer.max_epoch=3", "did you mean 'trainer.max_epochs'?"),
+        ("+trainer.max_epoch=3", "did you mean 'trainer.max_epochs'?"),
+        ("++data.rot=x", "did you mean 'data.root'?"),
+        ("model.chanels=[8]", "did you mean 'model.channels'?"),
+    ],
+)
+def test_a_misspelt_key_is_answered_with_the_nearest(override, told):
+    with pytest.raises(SnowmapError) as caught:
+        check_overrides([override], TrainConfig)
+    assert told in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("override", "told"),
+    [
+        ("trainer.max_epochs=abc", "trainer.max_epochs: Value 'abc' of type 'str' could not be converted to Integer"),
+        ("loss=msee", "loss=msee is not possible; choose mse | mae | huber; did you mean 'mse'?"),
+        ("data.augment=spin", "choose none | flip"),
+        ("model.channels=3", "model.channels"),
+        (
+            "+trainer.max_epoch=3",
+            "'trainer.max_epoch' is no key of the configuration; did you mean 'trainer.max_epochs'?",
+        ),
+        ("model.name=vnet", "model.name=vnet is unknown; known are unet"),
+    ],
+)
+def test_a_wrong_value_is_explained(override, told):
+    with pytest.raises(SnowmapError) as caught:
+        checked(override)
+    assert told in str(caught.value)
+
+
+def test_evaluate_needs_a_checkpoint():
+    with pytest.raises(SnowmapError, match="ckpt"):
+        check_config(composed(name="evaluate"), EvaluateConfig)
+    assert check_config(composed("ckpt=a.ckpt", name="evaluate"), EvaluateConfig)["split"] == "test"
+
+
+def test_groups_are_those_of_conf():
+    assert {folder.name for folder in CONF.iterdir() if folder.is_dir()} == set(GROUPS)
+
+
+def test_a_run_goes_on_where_it_lies(tmp_path):
+    run = tmp_path / "run"
+    (run / "checkpoints").mkdir(parents=True)
+    checkpoint = run / "checkpoints" / "last.ckpt"
+    assert run_folder(str(checkpoint), "new") == "new"
+    (run / "config.yaml").touch()
+    assert run_folder(str(checkpoint), "new") == str(run)
+    assert run_folder(None, "new") == "new"
+
+
+@pytest.mark.parametrize(
+    "arguments", [["--help"], ["trainer.max_epoch=3"], ["trainer.max_epochs=abc"], ["model=unett"]]
+)
+def test_help_and_mistakes_answer_without_torch_and_leave_nothing(tmp_path, arguments):
+    code = (
+        "import sys, runpy\n"
+        "try:\n    runpy.run_path(sys.argv[0], run_name='__main__')\n"
+        "finally:\n    print('torch' in sys.modules or 'xarray' in sys.modules, file=sys.stderr)"
+    )
+    program = f"import sys; sys.argv = [{str(ROOT / 'train.py')!r}, *sys.argv[1:]]\n{code}"
+    done = subprocess.run([sys.executable, "-c", program, *arguments], cwd=tmp_path, capture_output=True, text=True)
+    assert "False" in done.stderr
+    assert "Traceback" not in done.stderr
+    assert (done.returncode == 0) == (arguments == ["--help"])
+    assert not [path for path in tmp_path.rglob("*") if path.is_file()]
