@@ -89,9 +89,9 @@ class Trainer:
     gradient_clip_val: float | None = 1.0
     check_val_every_n_epoch: int = 1
     log_every_n_steps: int = 10
-    overfit_batches: float = 0.0
-    limit_train_batches: float | None = None
-    limit_val_batches: float | None = None
+    overfit_batches: int | float = 0.0  # a whole number counts batches, a fraction is a share
+    limit_train_batches: int | float | None = None
+    limit_val_batches: int | float | None = None
     deterministic: bool = True
     benchmark: bool | None = None
     detect_anomaly: bool = False

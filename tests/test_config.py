@@ -26,7 +26,7 @@ def checked(*overrides: str) -> dict:
 
 @pytest.mark.parametrize("file", sorted(CONF.glob("*/*.yaml")), ids=lambda file: f"{file.parent.name}={file.stem}")
 def test_every_file_composes_and_fits_the_schema(file):
-    assert checked(f"{'+' if file.parent.name in ('experiment', 'debug') else ''}{file.parent.name}={file.stem}")
+    assert checked(f"{file.parent.name}={file.stem}")
 
 
 def test_every_key_of_the_schema_can_be_typed_without_a_plus():

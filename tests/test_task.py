@@ -1,0 +1,221 @@
+"""The task with the real Trainer, on a small Cube: learning, resuming, and what the checkpoint carries."""
+
+import numpy as np
+import pytest
+import pytorch_lightning as pl
+import torch
+import xarray as xr
+from hydra import compose, initialize_config_dir
+
+from snowmap.batch import Windows
+from snowmap.config import TrainConfig, check_config
+from snowmap.datamodule import SnowDataModule
+from snowmap.errors import SnowmapError
+from snowmap.losses import masked_loss
+from snowmap.provenance import check_fit, facts_of, windows_of
+from snowmap.run import make_trainer
+from snowmap.splits import make_split
+from snowmap.task import SnowRegression
+from tests.cubes import make_cube
+from tests.test_config import CONF
+
+SMALL = [
+    "model.channels=[8,16]",
+    "model.dropout=0.3",
+    "data.augment=flip",
+    "trainer.enable_progress_bar=false",
+    "logger=none",
+]
+
+
+def parts(cube: xr.Dataset, *overrides: str):
+    with initialize_config_dir(str(CONF), version_base="1.3"):
+        config = check_config(compose("train", overrides=[*SMALL, *overrides]), TrainConfig)
+    targets = config["target"]["names"]
+    split = make_split(start=cube["start"].values, end=cube["end"].values, **config["split"])
+    pl.seed_everything(config["seed"], verbose=False)
+    task = SnowRegression(
+        model=config["model"],
+        bands=cube["band"].values.tolist(),
+        targets={name: cube[name].attrs["units"] for name in targets},
+        optimizer=config["optimizer"],
+        facts=facts_of(cube, split, config),
+    )
+    task.normalizer.fit(cube, split.train)
+    datamodule = SnowDataModule(
+        cube, split, targets, batch_size=4, augment=config["data"]["augment"], seed=config["seed"]
+    )
+    return config, task, datamodule
+
+
+def fit(cube: xr.Dataset, folder, *overrides: str, ckpt=None) -> SnowRegression:
+    config, task, datamodule = parts(cube, *overrides)
+    make_trainer(config, folder).fit(task, datamodule, ckpt_path=ckpt, weights_only=True)
+    return task
+
+
+def same_weights(a: SnowRegression, b: SnowRegression) -> bool:
+    return all(torch.equal(x, y) for x, y in zip(a.net.parameters(), b.net.parameters(), strict=True))
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory):
+    cube, folder = make_cube(), tmp_path_factory.mktemp("run")
+    return cube, fit(cube, folder, "trainer.max_epochs=6"), folder / "checkpoints"
+
+
+def test_resuming_gives_the_weights_of_an_uninterrupted_run(trained, tmp_path):
+    cube, straight, _ = trained
+    half = fit(cube, tmp_path, "trainer.max_epochs=3")
+    assert not same_weights(straight, half)
+    resumed = fit(cube, tmp_path, "trainer.max_epochs=6", ckpt=tmp_path / "checkpoints" / "last.ckpt")
+    assert same_weights(straight, resumed)
+
+
+def test_the_same_seed_gives_the_same_weights_and_another_seed_others(trained, tmp_path):
+    cube, first, _ = trained
+    assert same_weights(first, fit(cube, tmp_path / "a", "trainer.max_epochs=6"))
+    assert not same_weights(first, fit(cube, tmp_path / "b", "trainer.max_epochs=6", "seed=1"))
+
+
+def test_values_of_test_windows_and_outside_the_study_area_change_nothing_in_training(trained, tmp_path):
+    cube, clean, _ = trained
+    planted = cube.copy(deep=True)
+    test = windows_of(clean.facts, "test", cube)
+    planted["features"].values[test] = 1e4
+    planted["swe"].values[test] = 1e4
+    planted["swe"].values[:, ~cube["mask"].values] = -1e4
+    assert same_weights(clean, fit(planted, tmp_path, "trainer.max_epochs=6"))
+
+
+def test_a_validation_target_changes_no_weight(trained, tmp_path):
+    cube, clean, _ = trained
+    planted = cube.copy(deep=True)
+    planted["swe"].values[windows_of(clean.facts, "validation", cube)] = 1e4
+    assert same_weights(clean, fit(planted, tmp_path, "trainer.max_epochs=6"))
+
+
+def test_nan_in_the_bands_and_targets_reaches_no_gradient():
+    _, task, datamodule = parts(make_cube())
+    batch = datamodule.windows.gather([0, 1, 2])
+    assert batch.x.isnan().any()
+    assert batch.y.isnan().any()
+    scaled = task.normalizer.scale_targets(batch.y)
+    masked_loss("mse", task(batch), scaled, batch.y_valid).backward()
+    assert all(torch.isfinite(p.grad).all() for p in task.net.parameters())
+
+
+def test_the_checkpoint_is_whole_and_plain(trained):
+    cube, task, folder = trained
+    stored = torch.load(folder / "last.ckpt", weights_only=True)
+    facts = stored["hyper_parameters"]["facts"]
+    assert facts["split"]["test"][-1] == "2021-08-25_to_2021-09-06"
+    assert facts["grid"]["crs"] == "EPSG:4326"
+    assert {"archive", "versions", "git_revision", "config", "units"} <= set(facts)
+    loaded = SnowRegression.load_from_checkpoint(folder / "last.ckpt")
+    assert same_weights(task, loaded)
+    xr.testing.assert_identical(loaded.predict(cube), task.predict(cube))
+
+
+def test_statistics_in_the_checkpoint_are_those_of_numpy(trained):
+    cube, _, folder = trained
+    task = SnowRegression.load_from_checkpoint(folder / "best.ckpt")
+    train = windows_of(task.facts, "train", cube)
+    values = cube["swe"].values[train][:, cube["mask"].values].astype(np.float64)
+    assert task.normalizer.target_mean.item() == pytest.approx(np.nanmean(values), rel=1e-5)
+    assert task.normalizer.target_std.item() == pytest.approx(np.nanstd(values), rel=1e-5)
+
+
+def test_maps_are_on_the_grid_of_the_cube_without_negative_snow(trained):
+    cube, task, _ = trained
+    maps = task.predict(cube, windows=[4, 2])
+    assert maps["swe"].dims == ("window", "y", "x")
+    assert maps["swe"].attrs["units"] == "cm"
+    assert maps.rio.crs == cube.rio.crs
+    assert maps.rio.transform() == cube.rio.transform()
+    np.testing.assert_array_equal(maps["start"], cube["start"][[4, 2]])
+    np.testing.assert_array_equal(np.isfinite(maps["swe"][0]), cube["mask"])
+    assert (maps["swe"].values[np.isfinite(maps["swe"].values)] >= 0).all()
+    np.testing.assert_allclose(maps["swe"][1], task.predict(cube)["swe"][2], rtol=1e-4, atol=1e-4)
+
+
+def test_another_grid_can_be_mapped_but_not_scored(trained):
+    _, task, _ = trained
+    other = make_cube(windows=3, shape=(9, 21))
+    assert task.predict(other)["swe"].shape == (3, 9, 21)
+    with pytest.raises(SnowmapError, match=r"shape of the grid is \[9, 21\]; the checkpoint was trained on \[12, 17\]"):
+        check_fit(task.facts, task.bands, task.targets, other)
+
+
+def test_a_cube_with_other_bands_units_or_targets_is_refused_with_all_reasons(trained):
+    _, task, _ = trained
+    with pytest.raises(SnowmapError, match="band 'coherence' is missing"):
+        task.predict(make_cube(bands=["elevation", "pdd"]))
+    cube = make_cube().drop_vars("swe")
+    cube["unit"].values[:] = [
+        "m" if name == "incidence" else unit
+        for name, unit in zip(cube["band"].values, cube["unit"].values, strict=True)
+    ]
+    with pytest.raises(SnowmapError) as caught:
+        check_fit(task.facts, task.bands, task.targets, cube)
+    assert "band 'incidence' is in m; the checkpoint was trained on degree" in str(caught.value)
+    assert "target 'swe' is missing" in str(caught.value)
+
+
+def test_a_run_does_not_go_on_with_other_data(trained, tmp_path):
+    cube, _, folder = trained
+    changed = cube.assign_attrs(fingerprint="other")
+    with pytest.raises(SnowmapError, match="content of the archive changed"):
+        fit(changed, tmp_path, "trainer.max_epochs=7", ckpt=folder / "last.ckpt")
+
+
+@pytest.mark.parametrize("content", [None, b"", b"no checkpoint", "truncated", "foreign"])
+def test_a_file_that_is_no_checkpoint_is_named(trained, tmp_path, content):
+    path = tmp_path / "x.ckpt"
+    if content == "truncated":
+        path.write_bytes((trained[2] / "last.ckpt").read_bytes()[:5000])
+    elif content == "foreign":
+        torch.save({"state_dict": {}, "epoch": 3}, path)
+    elif content is not None:
+        path.write_bytes(content)
+    with pytest.raises(SnowmapError, match=r"x\.ckpt"):
+        SnowRegression.load_from_checkpoint(path)
+
+
+def test_one_batch_is_learnt_by_heart(tmp_path):
+    cube = make_cube()
+    overrides = ("debug=overfit", "model.dropout=0", "data.augment=none", "model.channels=[16,32]")
+    _, _, datamodule = parts(cube, *overrides)
+    batch = datamodule.windows.gather(datamodule.split.train[:4])
+    task = fit(cube, tmp_path, *overrides)
+    error = (task.maps(batch) - batch.y)[batch.y_valid]
+    assert error.square().mean() < 0.05 * batch.y[batch.y_valid].var()
+
+
+def test_both_targets_are_learnt_and_mapped_in_their_units(tmp_path):
+    cube = make_cube()
+    cube["swe"] = (cube["swe"] * 10).assign_attrs(units="mm")
+    task = fit(cube, tmp_path, "target=both", "trainer.max_epochs=1")
+    maps = task.predict(cube)
+    assert {name: maps[name].attrs["units"] for name in ("hs", "swe")} == {"hs": "cm", "swe": "mm"}
+    assert float(maps["swe"].mean()) > float(cube["swe"].mean()) / 5
+
+
+def test_validation_without_a_valid_target_is_refused():
+    cube = make_cube()
+    cube["swe"].values[5::6] = np.nan
+    with pytest.raises(SnowmapError, match="no validation window has a valid pixel of swe"):
+        parts(cube)
+
+
+def test_validation_scores_are_pooled_over_valid_pixels(trained, tmp_path):
+    cube, task, _ = trained
+    config, _, datamodule = parts(cube)
+    trainer = make_trainer(config, tmp_path)
+    (logged,) = trainer.validate(task, datamodule, verbose=False)
+    windows = datamodule.split.validation
+    held = Windows.of(cube, task.bands, ["swe"])
+    error = (task.predict(cube, windows)["swe"].values - cube["swe"].values[windows]).astype(np.float64)
+    error = error[held.y_valid[windows][:, 0].numpy()]
+    assert logged["validation/swe_rmse_cm"] == pytest.approx(np.sqrt(np.mean(error**2)), rel=1e-5)
+    assert logged["validation/swe_mae_cm"] == pytest.approx(np.mean(np.abs(error)), rel=1e-5)
