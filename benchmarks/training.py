@@ -103,7 +103,7 @@ def main() -> None:
     asked = parser.parse_args()
     quiet()
     with initialize_config_dir(str(Path(__file__).parents[1] / "conf"), version_base="1.3"):
-        config = check_config(compose("train", overrides=["logger=csv"]), TrainConfig)
+        config = check_config(compose("train", overrides=["callbacks.patience=null"]), TrainConfig)
     cube = synthesize(windows=asked.windows, shape=(asked.height, asked.width))
     split = make_split(start=cube["start"].values, end=cube["end"].values, **config["split"])
     ours, theirs = [], []
