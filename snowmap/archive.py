@@ -1,0 +1,274 @@
+"""The archive on disk ⇄ the Cube. The only module that others ask about files of an archive.
+
+What it does step by step: `layout` finds and matches the files by name, `reading` reads them, `cache` keeps the result for the
+next time, `swe_unit` decides the unit of SWE, `writing` is the way back.
+"""
+
+import logging
+import os
+import time
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+import xarray as xr
+from rasterio.crs import CRS
+from rasterio.transform import Affine
+
+from snowmap import cache as cached
+from snowmap import layout, reading
+from snowmap.card import load_mask, match_insar_to_targets, stack_insar_bands, stack_weather_bands
+from snowmap.cube import BANDS, INSAR_BANDS, TARGETS
+from snowmap.errors import SnowmapError
+from snowmap.swe_unit import decide, swe_per_hs
+from snowmap.writing import write_archive
+
+__all__ = [
+    "Survey",
+    "load_mask",
+    "match_insar_to_targets",
+    "open_archive",
+    "stack_insar_bands",
+    "stack_weather_bands",
+    "survey",
+    "write_archive",
+]
+
+MOST_FAULTS_SHOWN = 20
+CLOCK_TICK_SECONDS = 0.05
+"""File times advance in steps, of 10 ms at most on Linux: a file changed twice within one step looks unchanged."""
+
+logger = logging.getLogger(__name__)
+
+
+def open_archive(
+    root: str | Path,
+    *,
+    bands: Iterable[str] | None = None,
+    targets: Iterable[str] = ("hs", "swe"),
+    swe_unit: str = "auto",
+    strict: bool = False,
+    zero_is_missing: Iterable[str] = tuple(INSAR_BANDS),
+    threads: int | None = None,
+    cache: bool = True,
+) -> xr.Dataset:
+    """Open an archive in the Trentino layout as a Cube.
+
+    Args:
+        root: The folder that holds `INSAR/`, `ITSNOW/`, `S3/` and `master_mask.tif`.
+        bands: Bands that every window must have; all nine by default.
+        targets: Targets that every window must have; another one on disk is read too, NaN where a window lacks it. Empty for
+            prediction.
+        swe_unit: "cm", "mm", or "auto": found from the ratio of SWE to HS. A contradiction is an error.
+        strict: Whether a window that has to be left out is an error.
+        zero_is_missing: Bands in which 0 means "no value".
+        threads: How many read at once; one for each core by default, at most 8.
+        cache: Whether the second opening may come from the cache.
+
+    Returns:
+        The Cube; `attrs` has `origin`, `archive`, `fingerprint` (of values, dates and bands) and `excluded` (one sentence for
+        each window left out). Arrays from the cache are mapped copy-on-write: changing them never touches the file.
+
+    Raises:
+        SnowmapError: Naming every fault of the archive at once.
+    """
+    request = _request(bands, targets, zero_is_missing, threads)
+    root = Path(root)
+    scan = layout.scan(root, request.bands, request.targets)
+    content = _content(scan, request, cache)
+    excluded = content.facts["excluded"]
+    if strict and excluded:
+        raise SnowmapError(
+            _listed(f"{root}: {len(excluded)} windows would be left out, which data.strict=true forbids", excluded)
+        )
+    if excluded:
+        logger.warning("%s", _listed(f"{root}: {len(excluded)} windows are left out", excluded))
+    return _assemble(root, content, _unit_of_swe(content, swe_unit))
+
+
+@dataclass
+class Survey:
+    """Everything that can be said about an archive, without raising: what `open_archive` would raise is in `faults`.
+
+    Attributes:
+        scan: Files by window, from the names alone.
+        faults: What makes the archive unfit to open, one sentence each.
+        excluded: Windows that are left out, one sentence each.
+        cube: The Cube as far as it can be read, rasters with a fault as NaN; None where nothing can.
+        swe_per_hs: The median of SWE/HS that tells the unit of SWE; None where there is nothing to compare.
+    """
+
+    scan: layout.Scan
+    faults: list[str] = field(default_factory=list)
+    excluded: list[str] = field(default_factory=list)
+    cube: xr.Dataset | None = None
+    swe_per_hs: float | None = None
+
+
+def survey(
+    root: str | Path,
+    *,
+    bands: Iterable[str] | None = None,
+    targets: Iterable[str] = ("hs", "swe"),
+    swe_unit: str = "auto",
+    zero_is_missing: Iterable[str] = tuple(INSAR_BANDS),
+    threads: int | None = None,
+) -> Survey:
+    """Look at an archive as `open_archive` does, but gather every fault instead of raising; for `snowmap check`.
+
+    Args:
+        root: The archive's folder.
+        bands: As in `open_archive`.
+        targets: As in `open_archive`.
+        swe_unit: As in `open_archive`.
+        zero_is_missing: As in `open_archive`.
+        threads: As in `open_archive`.
+
+    Returns:
+        The survey.
+
+    Raises:
+        SnowmapError: If the request itself makes no sense, such as an unknown band; never for what is on disk.
+    """
+    request = _request(bands, targets, zero_is_missing, threads)
+    root = Path(root)
+    scan = layout.scan(root, request.bands, request.targets)
+    found = reading.read(scan, request)
+    result = Survey(scan, found.faults, found.excluded)
+    if found.arrays:
+        content = _Content(found.arrays, _facts(found, request))
+        result.swe_per_hs = content.facts["swe_per_hs"]
+        try:
+            unit_of_swe = _unit_of_swe(content, swe_unit)
+        except SnowmapError as error:
+            result.faults.append(str(error))
+            unit_of_swe = "unknown"
+        result.cube = _assemble(root, content, unit_of_swe)
+    return result
+
+
+@dataclass
+class _Content:
+    """What a Cube is made of, as the cache keeps it: arrays, and facts that JSON can hold."""
+
+    arrays: dict[str, np.ndarray]
+    facts: dict
+
+
+def _request(
+    bands: Iterable[str] | None, targets: Iterable[str], zero_is_missing: Iterable[str], threads: int | None
+) -> reading.Plan:
+    """The request in canonical order; unknown names are an error."""
+    chosen = list(BANDS) if bands is None else list(bands)
+    if not chosen:
+        raise SnowmapError(f"data.bands: found no band; expected at least one of {list(BANDS)}")
+    if threads is not None and threads < 1:
+        raise SnowmapError(f"threads: found {threads}; expected at least 1")
+    return reading.Plan(
+        _known("data.bands", chosen, BANDS),
+        _known("targets", targets, TARGETS),
+        _known("zero_is_missing", zero_is_missing, BANDS),
+        threads or min(8, len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1),
+    )
+
+
+def _known(key: str, names: Iterable[str], known: Mapping[str, object]) -> tuple[str, ...]:
+    wanted = list(names)
+    if unknown := [name for name in wanted if name not in known]:
+        raise SnowmapError(f"{key}: found {unknown}; expected names among {list(known)}")
+    return tuple(name for name in known if name in wanted)
+
+
+def _content(scan: layout.Scan, request: reading.Plan, cache: bool) -> _Content:
+    """From the cache where it is up to date, otherwise from the rasters."""
+    if not cache or scan.faults:
+        return _read(scan, request)
+    newest = max(stamp.changed_ns for stamp in scan.stamps)
+    if 0 <= time.time_ns() - newest < CLOCK_TICK_SECONDS * 1e9:
+        time.sleep(CLOCK_TICK_SECONDS)  # from now on a change shows in the file's time
+        scan = layout.scan(scan.root, request.bands, request.targets)
+    key = cached.key_of([request.bands, request.targets, request.zero_is_missing, scan.stamps])
+    if stored := cached.load(scan.root, key):
+        return _Content(*stored)
+    content = _read(scan, request)
+    if layout.scan(scan.root, request.bands, request.targets).stamps == scan.stamps:
+        cached.store(scan.root, key, content.arrays, content.facts)
+    else:
+        logger.warning("%s: files changed while they were read; not kept in the cache", scan.root)
+    return content
+
+
+def _read(scan: layout.Scan, request: reading.Plan) -> _Content:
+    found = reading.read(scan, request)
+    if found.faults:
+        raise SnowmapError(
+            _listed(f"{scan.root}: {len(found.faults)} faults" if len(found.faults) > 1 else "", found.faults)
+        )
+    return _Content(found.arrays, _facts(found, request))
+
+
+def _listed(head: str, lines: list[str]) -> str:
+    """The lines below a head; a single line without a head stands alone."""
+    if not head:
+        return lines[0]
+    more = (
+        [f"and {len(lines) - MOST_FAULTS_SHOWN} more; `snowmap check` lists all"]
+        if len(lines) > MOST_FAULTS_SHOWN
+        else []
+    )
+    return "\n  - ".join([f"{head}:", *lines[:MOST_FAULTS_SHOWN], *more])
+
+
+def _facts(found: reading.Reading, request: reading.Plan) -> dict:
+    assert found.grid is not None  # there are arrays, so there is a grid
+    arrays = found.arrays
+    both = "hs" in arrays and "swe" in arrays
+    return {
+        "bands": list(request.bands),
+        "start": [window.start for window in found.windows],
+        "end": [window.end for window in found.windows],
+        "crs": found.grid.crs.to_wkt() if found.grid.crs else "",
+        "transform": list(found.grid.transform[:6]),
+        "excluded": found.excluded,
+        "fingerprint": found.digest,
+        "origin": found.origin,
+        "swe_per_hs": swe_per_hs(arrays["swe"], arrays["hs"], arrays["mask"]) if both else None,
+        "swe_unit_tag": found.swe_unit_tag,
+    }
+
+
+def _unit_of_swe(content: _Content, configured: str) -> str:
+    if "swe" not in content.arrays:
+        return ""
+    return decide(content.facts["swe_per_hs"], configured, content.facts["swe_unit_tag"])
+
+
+def _assemble(root: Path, content: _Content, unit_of_swe: str) -> xr.Dataset:
+    arrays, facts = content.arrays, content.facts
+    transform, (height, width) = Affine(*facts["transform"]), arrays["mask"].shape
+    variables = {"features": (("window", "band", "y", "x"), arrays["features"]), "mask": (("y", "x"), arrays["mask"])}
+    for name in TARGETS:
+        if name in arrays:
+            unit = unit_of_swe if name == "swe" else TARGETS[name].unit
+            variables[name] = (
+                ("window", "y", "x"),
+                arrays[name],
+                {"units": unit, "long_name": TARGETS[name].long_name},
+            )
+    coordinates = {
+        "start": ("window", np.array(facts["start"], "datetime64[ns]")),
+        "end": ("window", np.array(facts["end"], "datetime64[ns]")),
+        "band": facts["bands"],
+        "unit": ("band", [BANDS[name].unit for name in facts["bands"]]),
+        "y": transform.f + transform.e * (np.arange(height) + 0.5),
+        "x": transform.c + transform.a * (np.arange(width) + 0.5),
+    }
+    attributes = {
+        "origin": facts["origin"] or root.resolve().name,
+        "archive": str(root),
+        "fingerprint": facts["fingerprint"],
+        "excluded": facts["excluded"],
+    }
+    cube = xr.Dataset(variables, coordinates, attributes)
+    return cube.rio.write_crs(CRS.from_wkt(facts["crs"])).rio.write_transform(transform)

@@ -1,0 +1,331 @@
+"""Rasters of an archive into arrays: in threads, sentinels to NaN, every fault gathered instead of raised."""
+
+import hashlib
+from collections.abc import Iterable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import rasterio
+from rasterio.crs import CRS
+from rasterio.errors import RasterioError
+from rasterio.io import DatasetReader
+from rasterio.transform import Affine
+
+from snowmap.cube import TARGETS
+from snowmap.layout import Scan, Window, kind
+
+SENTINEL = -9000.0
+"""This value and everything below it means missing, in every raster."""
+ZERO_IS_DATA_TAG = "ZERO_IS_DATA"
+"""GeoTIFF tag of an INSAR/ raster whose zeros are measurements; only `write_archive` sets it, only where there are zeros."""
+ORIGIN_TAG = "ORIGIN"
+
+# Without it GDAL lists the whole folder at every opening, a third of the time; the price: .aux.xml files are not looked at.
+GDAL_OPTIONS = {"GDAL_DISABLE_READDIR_ON_OPEN": "EMPTY_DIR"}
+_FLOAT32 = np.finfo(np.float32)
+
+
+class Grid(NamedTuple):
+    """Where the pixels lie."""
+
+    shape: tuple[int, int]
+    transform: Affine
+    crs: CRS | None
+
+    def __str__(self) -> str:
+        height, width = self.shape
+        corner = f"({self.transform.c:.10g}, {self.transform.f:.10g})"
+        step = f"({self.transform.a:.10g}, {self.transform.e:.10g})"
+        return f"{height} × {width} px, corner {corner}, step {step}, {self.crs.to_string() if self.crs else 'no CRS'}"
+
+    def same(self, other: "Grid") -> bool:
+        """Whether pixels fall on each other to a thousandth of a pixel, which forgives floating-point noise."""
+        if self.shape != other.shape or self.crs != other.crs:
+            return False
+        return self.transform == other.transform or self._nearly(other)
+
+    def _nearly(self, other: "Grid") -> bool:
+        height, width = self.shape
+        a, b, c, d, e, f = (mine - theirs for mine, theirs in zip(self.transform[:6], other.transform[:6], strict=True))
+        shift = max(abs(c), abs(f), abs(c + a * width + b * height), abs(f + d * width + e * height))
+        step = min(abs(self.transform.a) + abs(self.transform.b), abs(self.transform.d) + abs(self.transform.e))
+        return shift <= 1e-3 * step
+
+
+def grid_of(raster: DatasetReader) -> Grid:
+    """The grid of an open raster."""
+    return Grid(raster.shape, raster.transform, raster.crs)
+
+
+def read_cleaned(raster: DatasetReader, out: np.ndarray, zero_is_missing: bool) -> np.ndarray:
+    """Read the first band of an open raster and set what stands for "no value" to NaN.
+
+    No value is: not finite, `SENTINEL` or below, the raster's own nodata, and 0 where `zero_is_missing` says so.
+
+    Args:
+        raster: An open raster.
+        out: Where the values go, (y, x) float32.
+        zero_is_missing: Whether 0 means no value, unless the raster's tag says that its zeros are data.
+
+    Returns:
+        Where the raster has values, (y, x) bool.
+    """
+    raster.read(1, out=out)
+    valid = (out > SENTINEL) & (out < np.inf)
+    nodata = raster.nodata
+    if nodata is not None and nodata > SENTINEL:
+        # a nodata of a float64 raster may lie beyond float32, where reading clips it
+        valid &= out != np.float32(min(nodata, _FLOAT32.max))
+    if zero_is_missing and not out.all() and ZERO_IS_DATA_TAG not in raster.tags():
+        valid &= out != 0
+    out[~valid] = np.nan
+    return valid
+
+
+@dataclass
+class Reading:
+    """What the rasters hold.
+
+    Attributes:
+        faults: What makes the archive unfit to open, one sentence each.
+        excluded: Windows left out because a band or required target has no value inside the study area.
+        windows: Those that are kept, sorted.
+        grid: Of every raster.
+        arrays: `features` (window, band, y, x), each target (window, y, x), float32; `mask` (y, x) bool; empty where there
+            is nothing fit to be returned.
+        digest: Of values, dates and bands.
+        origin: From the mask's tag, or empty.
+        swe_unit_tag: The unit that the first SWE raster claims, or empty.
+    """
+
+    faults: list[str] = field(default_factory=list)
+    excluded: list[str] = field(default_factory=list)
+    windows: list[Window] = field(default_factory=list)
+    grid: Grid | None = None
+    arrays: dict[str, np.ndarray] = field(default_factory=dict)
+    digest: str = ""
+    origin: str = ""
+    swe_unit_tag: str = ""
+
+
+class _Task(NamedTuple):
+    path: Path
+    out: np.ndarray
+    window: int
+    name: str
+
+
+@dataclass
+class _Outcome:
+    """Of one raster: its fault, or what else has to be known of it."""
+
+    fault: str = ""
+    other_grid: Grid | None = None
+    empty: bool = False
+    digest: bytes = b""
+    unit: str = ""
+
+
+class Plan(NamedTuple):
+    """What to read.
+
+    Attributes:
+        bands: In canonical order.
+        targets: Those that every window must have.
+        zero_is_missing: The bands in which 0 means no value.
+        threads: How many read at once.
+    """
+
+    bands: tuple[str, ...]
+    targets: tuple[str, ...]
+    zero_is_missing: tuple[str, ...]
+    threads: int
+
+
+def read(scan: Scan, plan: Plan) -> Reading:
+    """Read every raster of a scan.
+
+    Args:
+        scan: The files.
+        plan: What to read of them.
+
+    Returns:
+        Values and, beside those of the scan, every fault and exclusion that only the content of the files shows.
+    """
+    reading = Reading(faults=list(scan.faults), excluded=list(scan.excluded))
+    mask = _read_mask(scan, reading)
+    if reading.grid is None:
+        reading.grid = _first_grid(scan)
+    if reading.grid is None or not scan.windows:
+        reading.faults += _unreadable(path for window in scan.windows for path in window.files.values())
+        return reading
+    if reading.grid.crs is None:
+        reading.faults.append(f"{scan.mask}: no CRS; expected one, e.g. EPSG:4326, in every raster")
+        return reading
+    features, targets, tasks = _allocate(scan, plan, reading.grid.shape)
+    outcomes = _run(tasks, mask, reading.grid, plan)
+    if other := [task.path for task, outcome in zip(tasks, outcomes, strict=True) if outcome.other_grid]:
+        reading.faults += _grid_faults(tasks, outcomes, other, reading.grid, scan.mask)
+    reading.faults += [outcome.fault for outcome in outcomes if outcome.fault]
+    kept = _without_empty(scan, tasks, outcomes, plan, reading)
+    if not any(kept) and not reading.faults:
+        reading.faults.append(f"{scan.root}: no window left: " + "; ".join(reading.excluded))
+    if not any(kept) or mask is None or len(other) == len(tasks):
+        return reading
+    _keep(reading, scan, kept, {"features": features} | targets, mask)
+    reading.digest = _digest(reading, plan, tasks, outcomes, kept)
+    reading.swe_unit_tag = next((outcome.unit for outcome in outcomes if outcome.unit), "")
+    return reading
+
+
+def _read_mask(scan: Scan, reading: Reading) -> np.ndarray | None:
+    if not scan.mask.is_file():
+        return None
+    try:
+        with rasterio.Env(**GDAL_OPTIONS), rasterio.open(scan.mask) as raster:
+            mask = mask_of(raster)
+            reading.grid = grid_of(raster)
+            reading.origin = raster.tags().get(ORIGIN_TAG, "")
+    except RasterioError as error:
+        reading.faults.append(unreadable(scan.mask, error))
+        return None
+    if not mask.any():
+        reading.faults.append(
+            f"{scan.mask}: the study area is empty, every pixel is 0 or nodata; expected 1 inside, 0 outside"
+        )
+        return None
+    return mask
+
+
+def mask_of(raster: DatasetReader) -> np.ndarray:
+    """The study area of an open mask raster, (y, x) bool: positive and not the raster's nodata."""
+    values = raster.read(1)
+    inside = values > 0
+    return inside if raster.nodata is None else inside & (values != raster.nodata)
+
+
+def _first_grid(scan: Scan) -> Grid | None:
+    """The grid of the first raster that can be opened, where the mask gives none."""
+    for window in scan.windows:
+        for path in window.files.values():
+            try:
+                with rasterio.open(path) as raster:
+                    return grid_of(raster)
+            except RasterioError:
+                continue
+    return None
+
+
+def _unreadable(paths: Iterable[Path]) -> list[str]:
+    faults = []
+    for path in paths:
+        try:
+            rasterio.open(path).close()
+        except RasterioError as error:
+            faults.append(unreadable(path, error))
+    return faults
+
+
+def unreadable(path: Path, error: Exception) -> str:
+    """The sentence for a file that GDAL cannot read."""
+    return f"{path}: not readable as GeoTIFF, truncated or damaged ({_reason(error)}); fetch or write the file again"
+
+
+def _reason(error: Exception) -> str:
+    return str(error.__cause__ or error)
+
+
+def _allocate(scan: Scan, plan: Plan, shape: tuple[int, int]) -> tuple[np.ndarray, dict[str, np.ndarray], list[_Task]]:
+    """Arrays for all values, and one task for each file: where its values go."""
+    count = len(scan.windows)
+    features = np.empty((count, len(plan.bands), *shape), np.float32)
+    present = [name for name in TARGETS if name in plan.targets or any(name in window.files for window in scan.windows)]
+    targets = {name: np.full((count, *shape), np.nan, np.float32) for name in present}
+    tasks = []
+    for number, window in enumerate(scan.windows):
+        tasks += [_Task(window.files[name], features[number, b], number, name) for b, name in enumerate(plan.bands)]
+        tasks += [
+            _Task(window.files[name], targets[name][number], number, name) for name in present if name in window.files
+        ]
+    return features, targets, tasks
+
+
+def _run(tasks: list[_Task], mask: np.ndarray | None, grid: Grid, plan: Plan) -> list[_Outcome]:
+    outcomes = [_Outcome() for _ in tasks]
+
+    def work(first: int) -> None:
+        with rasterio.Env(**GDAL_OPTIONS):  # one for each thread: GDAL's options belong to the thread that sets them
+            for number in range(first, len(tasks), plan.threads):
+                outcomes[number] = _read_one(tasks[number], mask, grid, plan.zero_is_missing)
+
+    if plan.threads == 1:
+        work(0)
+    else:
+        with ThreadPoolExecutor(plan.threads) as pool:
+            list(pool.map(work, range(plan.threads)))
+    return outcomes
+
+
+def _read_one(task: _Task, mask: np.ndarray | None, grid: Grid, zero_is_missing: tuple[str, ...]) -> _Outcome:
+    try:
+        with rasterio.open(task.path, driver="GTiff") as raster:
+            own_grid = grid_of(raster)
+            if not own_grid.same(grid):
+                task.out[:] = np.nan
+                return _Outcome(other_grid=own_grid)
+            valid = read_cleaned(raster, task.out, task.name in zero_is_missing)
+            unit = (raster.units[0] or "") if task.name == "swe" else ""
+    except RasterioError as error:
+        task.out[:] = np.nan
+        return _Outcome(fault=unreadable(task.path, error))
+    empty = mask is not None and not (valid & mask).any()
+    return _Outcome(empty=empty, digest=hashlib.sha256(task.out).digest(), unit=unit)
+
+
+def _grid_faults(tasks: list[_Task], outcomes: list[_Outcome], other: list[Path], grid: Grid, mask: Path) -> list[str]:
+    """Name the odd ones out: the mask where most rasters differ from it, otherwise the rasters."""
+    if 2 * len(other) > len(tasks):
+        example = next(outcome.other_grid for outcome in outcomes if outcome.other_grid)
+        return [
+            f"{mask}: {grid}; but {len(other)} of {len(tasks)} rasters differ, e.g. {other[0]}: {example}; expected one grid"
+        ]
+    return [
+        f"{task.path}: {outcome.other_grid}; expected the grid of the others: {grid}; resample the file to it"
+        for task, outcome in zip(tasks, outcomes, strict=True)
+        if outcome.other_grid
+    ]
+
+
+def _without_empty(
+    scan: Scan, tasks: list[_Task], outcomes: list[_Outcome], plan: Plan, reading: Reading
+) -> list[bool]:
+    """Which windows have values inside the study area in every band and required target; the others are named."""
+    empty: dict[int, list[str]] = {}
+    for task, outcome in zip(tasks, outcomes, strict=True):
+        if outcome.empty and (task.name in plan.bands or task.name in plan.targets):
+            empty.setdefault(task.window, []).append(kind(task.name))
+    reading.excluded += [
+        f"{scan.windows[number].name}: no value inside the study area in {', '.join(names)}"
+        for number, names in empty.items()
+    ]
+    reading.excluded.sort()
+    return [number not in empty for number in range(len(scan.windows))]
+
+
+def _keep(reading: Reading, scan: Scan, kept: list[bool], arrays: dict[str, np.ndarray], mask: np.ndarray) -> None:
+    reading.windows = [window for window, keep in zip(scan.windows, kept, strict=True) if keep]
+    reading.arrays = arrays if all(kept) else {name: values[kept] for name, values in arrays.items()}
+    reading.arrays["mask"] = mask
+
+
+def _digest(reading: Reading, plan: Plan, tasks: list[_Task], outcomes: list[_Outcome], kept: list[bool]) -> str:
+    """SHA-256 of dates, bands, study area and values: of the content, not of how the files write it."""
+    total = hashlib.sha256(repr((plan.bands, [window.name for window in reading.windows])).encode())
+    total.update(reading.arrays["mask"])
+    for task, outcome in zip(tasks, outcomes, strict=True):
+        if kept[task.window]:
+            total.update(task.name.encode() + outcome.digest)
+    return total.hexdigest()

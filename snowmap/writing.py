@@ -1,0 +1,104 @@
+"""Cube → archive on disk, in the layout that `open_archive` reads."""
+
+import logging
+import shutil
+import uuid
+from pathlib import Path
+
+import numpy as np
+import rasterio
+import xarray as xr
+
+from snowmap.cube import INSAR_BANDS, check, targets_of, window_names
+from snowmap.errors import SnowmapError
+from snowmap.layout import MASK_NAME, raster_path
+from snowmap.reading import ORIGIN_TAG, SENTINEL, ZERO_IS_DATA_TAG
+
+
+def write_archive(cube: xr.Dataset, root: str | Path) -> Path:
+    """Write a Cube as an archive in the Trentino layout, whole or not at all.
+
+    Opening it again gives the same values bit for bit. NaN is written as NaN and named as nodata. An INSAR/ raster that holds
+    zeros carries the tag `ZERO_IS_DATA=YES`, because 0 would be read as missing there. A window that has no value at all in a
+    band is written, but `open_archive` will exclude it.
+
+    Args:
+        cube: The Cube.
+        root: The new folder; it must not exist, or be empty.
+
+    Returns:
+        The folder.
+
+    Raises:
+        SnowmapError: If the folder holds something or cannot be written, or the Cube holds what the layout cannot: see the message.
+    """
+    root = Path(root)
+    check(cube)
+    _refuse_unwritable(cube)
+    if root.exists() and (not root.is_dir() or any(root.iterdir())):
+        raise SnowmapError(
+            f"{root}: exists and is not an empty folder; an archive never overwrites anything; name a new folder"
+        )
+    partial = root.parent / f".{root.name}.{uuid.uuid4().hex[:12]}.partial"
+    try:
+        partial.mkdir(parents=True)
+        _write_rasters(cube, partial)
+        if root.exists():
+            root.rmdir()
+        partial.rename(root)
+    except (OSError, rasterio.errors.RasterioError) as error:
+        raise SnowmapError(
+            f"{root}: the archive cannot be written ({error}); name a folder on a disk with room and leave to write"
+        ) from error
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)
+    return root
+
+
+def _refuse_unwritable(cube: xr.Dataset) -> None:
+    """Values and dates that would not come back as they are."""
+    refused = []
+    for name in ("features", *targets_of(cube)):
+        with np.errstate(invalid="ignore"):
+            if (cube[name].values <= SENTINEL).any():
+                refused.append(
+                    f"'{name}' holds values of {SENTINEL:g} or below, which mean missing in an archive; set them to NaN"
+                )
+    names = window_names(cube)
+    if repeated := sorted({name for name in names if names.count(name) > 1}):
+        refused.append(f"several windows have the dates {', '.join(repeated)}; the layout has room for one")
+    for edge in ("start", "end"):
+        if (cube[edge].values != cube[edge].values.astype("datetime64[D]")).any():
+            refused.append(f"'{edge}' has a time of day, which file names cannot hold; use whole days")
+    if refused:
+        raise SnowmapError(
+            "this Cube cannot be written as an archive:\n" + "\n".join(f"  - {line}" for line in refused)
+        )
+
+
+def _write_rasters(cube: xr.Dataset, root: Path) -> None:
+    form = {
+        "driver": "GTiff",
+        "count": 1,
+        "height": cube.sizes["y"],
+        "width": cube.sizes["x"],
+        "crs": cube.rio.crs,
+        "transform": cube.rio.transform(),
+    }
+    stacks = {
+        str(name): (cube["features"].values[:, b], str(cube["unit"].values[b]))
+        for b, name in enumerate(cube["band"].values)
+    }
+    stacks |= {name: (cube[name].values, str(cube[name].attrs["units"])) for name in targets_of(cube)}
+    for name, (stack, unit) in stacks.items():
+        for values, start, end in zip(stack, cube["start"].values, cube["end"].values, strict=True):
+            path = raster_path(root, name, start, end)
+            path.parent.mkdir(parents=True, exist_ok=True)
+            with rasterio.open(path, "w", **form, dtype="float32", nodata=np.nan) as raster:
+                raster.write(values, 1)
+                raster.units = (unit,)
+                if name in INSAR_BANDS and (values == 0).any():
+                    raster.update_tags(**{ZERO_IS_DATA_TAG: "YES"})
+    with rasterio.open(root / MASK_NAME, "w", **form, dtype="uint8") as raster:
+        raster.write(cube["mask"].values.astype(np.uint8), 1)
+        raster.update_tags(**{ORIGIN_TAG: str(cube.attrs.get("origin", ""))})
