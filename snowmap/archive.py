@@ -75,8 +75,7 @@ def open_archive(
     """
     request = _request(bands, targets, zero_is_missing, threads)
     root = Path(root)
-    scan = layout.scan(root, request.bands, request.targets)
-    content = _content(scan, request, cache)
+    content = _content(root, request) if cache else _read(root, request)
     excluded = content.facts["excluded"]
     if strict and excluded:
         raise SnowmapError(
@@ -180,31 +179,35 @@ def _known(key: str, names: Iterable[str], known: Mapping[str, object]) -> tuple
     return tuple(name for name in known if name in wanted)
 
 
-def _content(scan: layout.Scan, request: reading.Plan, cache: bool) -> _Content:
+def _content(root: Path, request: reading.Plan) -> _Content:
     """From the cache where it is up to date, otherwise from the rasters."""
-    if not cache or scan.faults:
-        return _read(scan, request)
-    newest = max(stamp.changed_ns for stamp in scan.stamps)
-    if 0 <= time.time_ns() - newest < CLOCK_TICK_SECONDS * 1e9:
-        time.sleep(CLOCK_TICK_SECONDS)  # from now on a change shows in the file's time
-        scan = layout.scan(scan.root, request.bands, request.targets)
-    key = cached.key_of([request.bands, request.targets, request.zero_is_missing, scan.stamps])
-    if stored := cached.load(scan.root, key):
+    found = layout.find(root, request.bands, request.targets)
+    if not _settled(found):
+        time.sleep(CLOCK_TICK_SECONDS)
+        found = layout.find(root, request.bands, request.targets)
+    settled = _settled(found)
+    key = cached.key_of([request.bands, request.targets, request.zero_is_missing, [raster.stamp for raster in found]])
+    if stored := cached.load(root, key):
         return _Content(*stored)
-    content = _read(scan, request)
-    if layout.scan(scan.root, request.bands, request.targets).stamps == scan.stamps:
-        cached.store(scan.root, key, content.arrays, content.facts)
+    content = _read(root, request)
+    if settled and layout.find(root, request.bands, request.targets) == found:
+        cached.store(root, key, content.arrays, content.facts)
     else:
-        logger.warning("%s: files changed while they were read; not kept in the cache", scan.root)
+        logger.warning("%s: files changed while they were read; not kept in the cache", root)
     return content
 
 
-def _read(scan: layout.Scan, request: reading.Plan) -> _Content:
-    found = reading.read(scan, request)
+def _settled(found: list[layout.Found]) -> bool:
+    """Whether the last change is so long ago that another one would show in the file's time."""
+    newest_ns = max((raster.stamp.changed_ns for raster in found), default=0)
+    return not 0 <= time.time_ns() - newest_ns < CLOCK_TICK_SECONDS * 1e9
+
+
+def _read(root: Path, request: reading.Plan) -> _Content:
+    found = reading.read(layout.scan(root, request.bands, request.targets), request)
     if found.faults:
-        raise SnowmapError(
-            _listed(f"{scan.root}: {len(found.faults)} faults" if len(found.faults) > 1 else "", found.faults)
-        )
+        head = f"{root}: {len(found.faults)} faults" if len(found.faults) > 1 else ""
+        raise SnowmapError(_listed(head, found.faults))
     return _Content(found.arrays, _facts(found, request))
 
 
@@ -271,4 +274,6 @@ def _assemble(root: Path, content: _Content, unit_of_swe: str) -> xr.Dataset:
         "excluded": facts["excluded"],
     }
     cube = xr.Dataset(variables, coordinates, attributes)
-    return cube.rio.write_crs(CRS.from_wkt(facts["crs"])).rio.write_transform(transform)
+    # in place: otherwise rioxarray copies every array, twice
+    cube.rio.write_crs(CRS.from_wkt(facts["crs"]), inplace=True)
+    return cube.rio.write_transform(transform, inplace=True)

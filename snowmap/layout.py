@@ -65,12 +65,12 @@ class Stamp(NamedTuple):
 
 
 class Found(NamedTuple):
-    """One raster of the layout: dates as ISO text, so that text order is time order."""
+    """One raster of the layout; dates as ISO text, so that text order is time order; the mask has none."""
 
     start: str
     end: str
     name: str
-    path: Path
+    path: str
     stamp: Stamp
 
 
@@ -97,7 +97,6 @@ class Scan(NamedTuple):
         excluded: Windows left out because a file is missing, e.g. ``"2021-03-10_to_2021-03-22: no raster for band
             'coherence'"``.
         mask: The study area's raster; it may be missing, which is then among the faults.
-        stamps: Of every file that matters, sorted.
     """
 
     root: Path
@@ -105,41 +104,21 @@ class Scan(NamedTuple):
     faults: list[str]
     excluded: list[str]
     mask: Path
-    stamps: list[Stamp]
 
 
-def scan(root: Path, bands: Iterable[str], targets: Iterable[str]) -> Scan:
-    """Find and match the files of an archive by their names, without raising and without opening a raster.
-
-    Args:
-        root: The folder that holds `INSAR/`, `ITSNOW/`, `S3/` and `master_mask.tif`.
-        bands: Bands that every window must have.
-        targets: Targets that every window must have; rasters of the others are matched too where they exist.
-
-    Returns:
-        The scan; its `faults` name a missing folder, files for one band twice, impossible dates, no window at all.
-    """
-    required = [*bands, *targets]
-    names = [name for name in RASTER_NAMES if name in required or name in TARGETS]
-    mask = root / MASK_NAME
-    if not root.is_dir():
-        return Scan(root, [], [_missing_root(root)], [], mask, [])
+def find(root: Path, bands: Iterable[str], targets: Iterable[str]) -> list[Found]:
+    """The rasters of the requested bands, of every target, and the mask; sorted, so that equal folders give equal lists."""
+    names = [name for name in RASTER_NAMES if name in {*bands, *targets, *TARGETS}]
     folders = dict.fromkeys(RASTER_NAMES[name].folder for name in names)
     found = [
         raster
         for folder in folders
         for raster in list_rasters(root / folder, [name for name in names if RASTER_NAMES[name].folder == folder])
     ]
-    windows, faults = match(found)
-    complete, excluded = split_complete(windows, required)
-    if not complete:
-        faults.append(_no_window(root, found, excluded))
-    stamps = [raster.stamp for raster in found]
+    mask = root / MASK_NAME
     if mask.is_file():
-        stamps.append(_stamp(MASK_NAME, mask.stat()))
-    else:
-        faults.append(f"{mask}: no such file; expected the study area's raster, 1 inside, 0 outside")
-    return Scan(root, complete, faults, excluded, mask, sorted(stamps))
+        found.append(Found("", "", "mask", str(mask), _stamp(MASK_NAME, mask.stat())))
+    return sorted(found)
 
 
 def list_rasters(folder: Path, names: Iterable[str]) -> list[Found]:
@@ -154,12 +133,37 @@ def list_rasters(folder: Path, names: Iterable[str]) -> list[Found]:
             name = next((name for name in patterns if patterns[name].fullmatch(dated[3])), None) if dated else None
             if dated and name and entry.is_file():
                 stamp = _stamp(f"{folder.name}/{entry.name}", entry.stat())
-                found.append(Found(dated[1], dated[2], name, Path(entry.path), stamp))
+                found.append(Found(dated[1], dated[2], name, entry.path, stamp))
     return found
 
 
 def _stamp(path: str, status: os.stat_result) -> Stamp:
     return Stamp(path, status.st_size, status.st_mtime_ns, status.st_ctime_ns, status.st_ino)
+
+
+def scan(root: Path, bands: Iterable[str], targets: Iterable[str]) -> Scan:
+    """Find and match the files of an archive by their names, without raising and without opening a raster.
+
+    Args:
+        root: The folder that holds `INSAR/`, `ITSNOW/`, `S3/` and `master_mask.tif`.
+        bands: Bands that every window must have.
+        targets: Targets that every window must have; rasters of the others are matched too where they exist.
+
+    Returns:
+        The scan; its `faults` name a missing folder, files for one band twice, impossible dates, no window at all.
+    """
+    mask = root / MASK_NAME
+    if not root.is_dir():
+        return Scan(root, [], [_missing_root(root)], [], mask)
+    required = [*bands, *targets]
+    found = [raster for raster in find(root, bands, targets) if raster.name != "mask"]
+    windows, faults = match(found)
+    complete, excluded = split_complete(windows, required)
+    if not complete:
+        faults.append(_no_window(root, found, excluded))
+    if found and not mask.is_file():
+        faults.append(f"{mask}: no such file; expected the study area's raster, 1 inside, 0 outside")
+    return Scan(root, complete, faults, excluded, mask)
 
 
 def match(found: Iterable[Found]) -> tuple[list[Window], list[str]]:
@@ -170,7 +174,7 @@ def match(found: Iterable[Found]) -> tuple[list[Window], list[str]]:
     """
     by_dates: dict[tuple[str, str], dict[str, list[Path]]] = defaultdict(lambda: defaultdict(list))
     for raster in found:
-        by_dates[raster.start, raster.end][raster.name].append(raster.path)
+        by_dates[raster.start, raster.end][raster.name].append(Path(raster.path))
     windows, faults = [], []
     for (start, end), files in sorted(by_dates.items()):
         window = Window(start, end, {name: min(paths) for name, paths in files.items()})
@@ -237,6 +241,8 @@ def _no_window(root: Path, found: list[Found], excluded: list[str]) -> str:
     inner = sorted(path.parent for path in root.glob(f"*/{MASK_NAME}"))
     if found:
         shown = "".join(f"\n      {line}" for line in excluded[:5])
+        if not excluded:
+            return f"{root}: no window left"
         return (
             f"{root}: none of the {len(excluded)} windows is complete, for example{shown}\n    expected at least one; "
             "leave a band out with data.bands=[...], or complete the archive"

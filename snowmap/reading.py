@@ -9,80 +9,12 @@ from typing import NamedTuple
 
 import numpy as np
 import rasterio
-from rasterio.crs import CRS
 from rasterio.errors import RasterioError
 from rasterio.io import DatasetReader
-from rasterio.transform import Affine
 
 from snowmap.cube import TARGETS
 from snowmap.layout import Scan, Window, kind
-
-SENTINEL = -9000.0
-"""This value and everything below it means missing, in every raster."""
-ZERO_IS_DATA_TAG = "ZERO_IS_DATA"
-"""GeoTIFF tag of an INSAR/ raster whose zeros are measurements; only `write_archive` sets it, only where there are zeros."""
-ORIGIN_TAG = "ORIGIN"
-
-# Without it GDAL lists the whole folder at every opening, a third of the time; the price: .aux.xml files are not looked at.
-GDAL_OPTIONS = {"GDAL_DISABLE_READDIR_ON_OPEN": "EMPTY_DIR"}
-_FLOAT32 = np.finfo(np.float32)
-
-
-class Grid(NamedTuple):
-    """Where the pixels lie."""
-
-    shape: tuple[int, int]
-    transform: Affine
-    crs: CRS | None
-
-    def __str__(self) -> str:
-        height, width = self.shape
-        corner = f"({self.transform.c:.10g}, {self.transform.f:.10g})"
-        step = f"({self.transform.a:.10g}, {self.transform.e:.10g})"
-        return f"{height} × {width} px, corner {corner}, step {step}, {self.crs.to_string() if self.crs else 'no CRS'}"
-
-    def same(self, other: "Grid") -> bool:
-        """Whether pixels fall on each other to a thousandth of a pixel, which forgives floating-point noise."""
-        if self.shape != other.shape or self.crs != other.crs:
-            return False
-        return self.transform == other.transform or self._nearly(other)
-
-    def _nearly(self, other: "Grid") -> bool:
-        height, width = self.shape
-        a, b, c, d, e, f = (mine - theirs for mine, theirs in zip(self.transform[:6], other.transform[:6], strict=True))
-        shift = max(abs(c), abs(f), abs(c + a * width + b * height), abs(f + d * width + e * height))
-        step = min(abs(self.transform.a) + abs(self.transform.b), abs(self.transform.d) + abs(self.transform.e))
-        return shift <= 1e-3 * step
-
-
-def grid_of(raster: DatasetReader) -> Grid:
-    """The grid of an open raster."""
-    return Grid(raster.shape, raster.transform, raster.crs)
-
-
-def read_cleaned(raster: DatasetReader, out: np.ndarray, zero_is_missing: bool) -> np.ndarray:
-    """Read the first band of an open raster and set what stands for "no value" to NaN.
-
-    No value is: not finite, `SENTINEL` or below, the raster's own nodata, and 0 where `zero_is_missing` says so.
-
-    Args:
-        raster: An open raster.
-        out: Where the values go, (y, x) float32.
-        zero_is_missing: Whether 0 means no value, unless the raster's tag says that its zeros are data.
-
-    Returns:
-        Where the raster has values, (y, x) bool.
-    """
-    raster.read(1, out=out)
-    valid = (out > SENTINEL) & (out < np.inf)
-    nodata = raster.nodata
-    if nodata is not None and nodata > SENTINEL:
-        # a nodata of a float64 raster may lie beyond float32, where reading clips it
-        valid &= out != np.float32(min(nodata, _FLOAT32.max))
-    if zero_is_missing and not out.all() and ZERO_IS_DATA_TAG not in raster.tags():
-        valid &= out != 0
-    out[~valid] = np.nan
-    return valid
+from snowmap.raster import GDAL_OPTIONS, ORIGIN_TAG, Grid, grid_of, mask_of, read_cleaned, unreadable
 
 
 @dataclass
@@ -200,13 +132,6 @@ def _read_mask(scan: Scan, reading: Reading) -> np.ndarray | None:
     return mask
 
 
-def mask_of(raster: DatasetReader) -> np.ndarray:
-    """The study area of an open mask raster, (y, x) bool: positive and not the raster's nodata."""
-    values = raster.read(1)
-    inside = values > 0
-    return inside if raster.nodata is None else inside & (values != raster.nodata)
-
-
 def _first_grid(scan: Scan) -> Grid | None:
     """The grid of the first raster that can be opened, where the mask gives none."""
     for window in scan.windows:
@@ -227,15 +152,6 @@ def _unreadable(paths: Iterable[Path]) -> list[str]:
         except RasterioError as error:
             faults.append(unreadable(path, error))
     return faults
-
-
-def unreadable(path: Path, error: Exception) -> str:
-    """The sentence for a file that GDAL cannot read."""
-    return f"{path}: not readable as GeoTIFF, truncated or damaged ({_reason(error)}); fetch or write the file again"
-
-
-def _reason(error: Exception) -> str:
-    return str(error.__cause__ or error)
 
 
 def _allocate(scan: Scan, plan: Plan, shape: tuple[int, int]) -> tuple[np.ndarray, dict[str, np.ndarray], list[_Task]]:
@@ -271,7 +187,8 @@ def _run(tasks: list[_Task], mask: np.ndarray | None, grid: Grid, plan: Plan) ->
 
 def _read_one(task: _Task, mask: np.ndarray | None, grid: Grid, zero_is_missing: tuple[str, ...]) -> _Outcome:
     try:
-        with rasterio.open(task.path, driver="GTiff") as raster:
+        # rasterio.open ends here too, after as much time again in looking at its arguments
+        with DatasetReader(str(task.path), driver="GTiff") as raster:
             own_grid = grid_of(raster)
             if not own_grid.same(grid):
                 task.out[:] = np.nan
@@ -282,7 +199,7 @@ def _read_one(task: _Task, mask: np.ndarray | None, grid: Grid, zero_is_missing:
         task.out[:] = np.nan
         return _Outcome(fault=unreadable(task.path, error))
     empty = mask is not None and not (valid & mask).any()
-    return _Outcome(empty=empty, digest=hashlib.sha256(task.out).digest(), unit=unit)
+    return _Outcome(empty=empty, digest=hashlib.sha256(task.out.data).digest(), unit=unit)
 
 
 def _grid_faults(tasks: list[_Task], outcomes: list[_Outcome], other: list[Path], grid: Grid, mask: Path) -> list[str]:
@@ -324,7 +241,7 @@ def _keep(reading: Reading, scan: Scan, kept: list[bool], arrays: dict[str, np.n
 def _digest(reading: Reading, plan: Plan, tasks: list[_Task], outcomes: list[_Outcome], kept: list[bool]) -> str:
     """SHA-256 of dates, bands, study area and values: of the content, not of how the files write it."""
     total = hashlib.sha256(repr((plan.bands, [window.name for window in reading.windows])).encode())
-    total.update(reading.arrays["mask"])
+    total.update(reading.arrays["mask"].data)
     for task, outcome in zip(tasks, outcomes, strict=True):
         if kept[task.window]:
             total.update(task.name.encode() + outcome.digest)

@@ -1,6 +1,5 @@
 """Cube → archive on disk, in the layout that `open_archive` reads."""
 
-import logging
 import shutil
 import uuid
 from pathlib import Path
@@ -8,19 +7,20 @@ from pathlib import Path
 import numpy as np
 import rasterio
 import xarray as xr
+from rasterio.errors import RasterioError
 
 from snowmap.cube import INSAR_BANDS, check, targets_of, window_names
 from snowmap.errors import SnowmapError
 from snowmap.layout import MASK_NAME, raster_path
-from snowmap.reading import ORIGIN_TAG, SENTINEL, ZERO_IS_DATA_TAG
+from snowmap.raster import ORIGIN_TAG, SENTINEL, ZERO_IS_DATA_TAG
 
 
 def write_archive(cube: xr.Dataset, root: str | Path) -> Path:
     """Write a Cube as an archive in the Trentino layout, whole or not at all.
 
-    Opening it again gives the same values bit for bit. NaN is written as NaN and named as nodata. An INSAR/ raster that holds
-    zeros carries the tag `ZERO_IS_DATA=YES`, because 0 would be read as missing there. A window that has no value at all in a
-    band is written, but `open_archive` will exclude it.
+    Opening it again gives the same values bit for bit. NaN is written as NaN and named as nodata. An INSAR/ raster that
+    holds zeros carries the tag `ZERO_IS_DATA=YES`, because 0 would be read as missing there. A window that has no value at
+    all in a band is written, but `open_archive` will exclude it.
 
     Args:
         cube: The Cube.
@@ -46,7 +46,7 @@ def write_archive(cube: xr.Dataset, root: str | Path) -> Path:
         if root.exists():
             root.rmdir()
         partial.rename(root)
-    except (OSError, rasterio.errors.RasterioError) as error:
+    except (OSError, RasterioError) as error:
         raise SnowmapError(
             f"{root}: the archive cannot be written ({error}); name a folder on a disk with room and leave to write"
         ) from error
