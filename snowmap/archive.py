@@ -1,7 +1,7 @@
 """The archive on disk ⇄ the Cube. The only module that others ask about files of an archive.
 
-What it does step by step: `layout` finds and matches the files by name, `reading` reads them, `cache` keeps the result for the
-next time, `swe_unit` decides the unit of SWE, `writing` is the way back.
+Step by step: `layout` finds and matches the files by name, `reading` reads them, `cache` keeps the result for the next time,
+`swe_unit` decides the unit of SWE; `writing` is the way back, and `card` has the dataset card's own functions.
 """
 
 import logging
@@ -58,8 +58,8 @@ def open_archive(
     Args:
         root: The folder that holds `INSAR/`, `ITSNOW/`, `S3/` and `master_mask.tif`.
         bands: Bands that every window must have; all nine by default.
-        targets: Targets that every window must have; another one on disk is read too, NaN where a window lacks it. Empty for
-            prediction.
+        targets: Targets that every window must have; another one on disk is read too, NaN where a window lacks it.
+            Empty for prediction.
         swe_unit: "cm", "mm", or "auto": found from the ratio of SWE to HS. A contradiction is an error.
         strict: Whether a window that has to be left out is an error.
         zero_is_missing: Bands in which 0 means "no value".
@@ -67,8 +67,8 @@ def open_archive(
         cache: Whether the second opening may come from the cache.
 
     Returns:
-        The Cube; `attrs` has `origin`, `archive`, `fingerprint` (of values, dates and bands) and `excluded` (one sentence for
-        each window left out). Arrays from the cache are mapped copy-on-write: changing them never touches the file.
+        The Cube; `attrs` has `origin`, `archive`, `fingerprint` (of values, dates and bands) and `excluded` (one
+        sentence for each window left out). Arrays from the cache are mapped copy-on-write: changing them never touches the file.
 
     Raises:
         SnowmapError: Naming every fault of the archive at once.

@@ -1,9 +1,9 @@
 """The second opening of an archive: its arrays in one file, mapped into memory.
 
-One file, so that `os.replace` puts it in place at once, whole or not at all, also beside another process that does the same.
-A line of JSON (facts and where each array lies), then the arrays as they are in memory. The JSON also holds the file's own
-size and the modification time that the writer gave it: whatever is done to the file afterwards changes one of them, and the
-entry is then written anew. That costs nothing, where a checksum would have to read every byte.
+One file, so that renaming puts it in place at once, whole or not at all, also beside another process that does the
+same. A line of JSON (facts and where each array lies), then the arrays as they are in memory. The JSON also holds the
+file's own size and the modification time that the writer gave it: whatever is done to the file afterwards changes one
+of them, and the entry is then written anew. That costs nothing, where a checksum would have to read every byte.
 """
 
 import contextlib

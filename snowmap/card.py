@@ -29,8 +29,8 @@ def match_insar_to_targets(insar_dir: str | Path, itsnow_dir: str | Path, s3_dir
 
     Returns:
         One sample for each window that has all seven InSAR bands, both weather bands and both targets, sorted by date:
-        `key` ("2021-01-09_to_2021-01-21"), `band_files` and `weather_files` (name → path, in canonical order), `hs_file`,
-        `swe_file`.
+        `key` ("2021-01-09_to_2021-01-21"), `band_files` and `weather_files` (name → path, in canonical order),
+        `hs_file`, `swe_file`.
 
     Raises:
         SnowmapError: If a folder is missing, no window is complete, or a band has two files.

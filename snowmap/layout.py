@@ -107,7 +107,7 @@ class Scan(NamedTuple):
 
 
 def find(root: Path, bands: Iterable[str], targets: Iterable[str]) -> list[Found]:
-    """The rasters of the requested bands, of every target, and the mask; sorted, so that equal folders give equal lists."""
+    """The rasters of the requested bands, of every target, and the mask; sorted: equal folders give equal lists."""
     names = [name for name in RASTER_NAMES if name in {*bands, *targets, *TARGETS}]
     folders = dict.fromkeys(RASTER_NAMES[name].folder for name in names)
     found = [
@@ -170,7 +170,7 @@ def match(found: Iterable[Found]) -> tuple[list[Window], list[str]]:
     """Gather rasters by their pair of dates.
 
     Returns:
-        The windows sorted by start, then end, whatever they hold; and the faults: impossible dates, files for one band twice.
+        The windows sorted by start, then end, whatever they hold; and the faults: impossible dates, two files for a band.
     """
     by_dates: dict[tuple[str, str], dict[str, list[Path]]] = defaultdict(lambda: defaultdict(list))
     for raster in found:
@@ -232,8 +232,8 @@ def _snap_date(day: date) -> str:
 
 def _missing_root(root: Path) -> str:
     return (
-        f"{root}: no such folder; expected an archive with INSAR/, ITSNOW/, S3/ and {MASK_NAME}; fetch the public one with "
-        "`snowmap download`, write a synthetic one with `snowmap synthesize OUT`, or name yours with data.root=..."
+        f"{root}: no such folder; expected an archive with INSAR/, ITSNOW/, S3/ and {MASK_NAME}; fetch the public one "
+        "with `snowmap download`, write a synthetic one with `snowmap synthesize OUT`, or name yours with data.root=..."
     )
 
 

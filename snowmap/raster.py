@@ -85,4 +85,5 @@ def mask_of(raster: DatasetReader) -> np.ndarray:
 
 def unreadable(path: Path, error: Exception) -> str:
     """The sentence for a file that GDAL cannot read."""
-    return f"{path}: not readable as GeoTIFF, truncated or damaged ({error.__cause__ or error}); fetch or write the file again"
+    cause = error.__cause__ or error
+    return f"{path}: not readable as GeoTIFF, truncated or damaged ({cause}); fetch or write the file again"

@@ -26,8 +26,8 @@ class Reading:
         excluded: Windows left out because a band or required target has no value inside the study area.
         windows: Those that are kept, sorted.
         grid: Of every raster.
-        arrays: `features` (window, band, y, x), each target (window, y, x), float32; `mask` (y, x) bool; empty where there
-            is nothing fit to be returned.
+        arrays: `features` (window, band, y, x), each target (window, y, x), float32; `mask` (y, x) bool; empty
+            where there is nothing fit to be returned.
         digest: Of values, dates and bands.
         origin: From the mask's tag, or empty.
         swe_unit_tag: The unit that the first SWE raster claims, or empty.
@@ -207,7 +207,8 @@ def _grid_faults(tasks: list[_Task], outcomes: list[_Outcome], other: list[Path]
     if 2 * len(other) > len(tasks):
         example = next(outcome.other_grid for outcome in outcomes if outcome.other_grid)
         return [
-            f"{mask}: {grid}; but {len(other)} of {len(tasks)} rasters differ, e.g. {other[0]}: {example}; expected one grid"
+            f"{mask}: {grid}; but {len(other)} of {len(tasks)} rasters differ, e.g. {other[0]}: {example}; "
+            "expected the mask on their grid"
         ]
     return [
         f"{task.path}: {outcome.other_grid}; expected the grid of the others: {grid}; resample the file to it"

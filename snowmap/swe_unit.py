@@ -10,7 +10,7 @@ UNITS = ("cm", "mm")
 RATIO_RANGES = {"cm": (0.05, 0.6), "mm": (0.5, 6.0)}
 """SWE/HS with HS in cm: snow of 50 to 600 kg m⁻³."""
 BORDER = 0.55
-"""Decides where the ranges overlap: the middle. As a median, 550 kg m⁻³ (firn) and 55 kg m⁻³ (powder) are alike unlikely."""
+"""Decides where the ranges overlap: the middle. As a median, 550 kg m⁻³ and 55 kg m⁻³ are alike unlikely."""
 
 logger = logging.getLogger("snowmap.archive")
 

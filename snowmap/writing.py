@@ -18,9 +18,9 @@ from snowmap.raster import ORIGIN_TAG, SENTINEL, ZERO_IS_DATA_TAG
 def write_archive(cube: xr.Dataset, root: str | Path) -> Path:
     """Write a Cube as an archive in the Trentino layout, whole or not at all.
 
-    Opening it again gives the same values bit for bit. NaN is written as NaN and named as nodata. An INSAR/ raster that
-    holds zeros carries the tag `ZERO_IS_DATA=YES`, because 0 would be read as missing there. A window that has no value at
-    all in a band is written, but `open_archive` will exclude it.
+    Opening it again gives the same values bit for bit. NaN is written as NaN and named as nodata. An INSAR/ raster
+    that holds zeros carries the tag `ZERO_IS_DATA=YES`, because 0 would be read as missing there. A window that has no
+    value at all in a band is written, but `open_archive` will exclude it.
 
     Args:
         cube: The Cube.
@@ -30,7 +30,7 @@ def write_archive(cube: xr.Dataset, root: str | Path) -> Path:
         The folder.
 
     Raises:
-        SnowmapError: If the folder holds something or cannot be written, or the Cube holds what the layout cannot: see the message.
+        SnowmapError: If the folder holds something or cannot be written, or the Cube holds what the layout cannot.
     """
     root = Path(root)
     check(cube)
@@ -67,9 +67,11 @@ def _refuse_unwritable(cube: xr.Dataset) -> None:
     names = window_names(cube)
     if repeated := sorted({name for name in names if names.count(name) > 1}):
         refused.append(f"several windows have the dates {', '.join(repeated)}; the layout has room for one")
-    for edge in ("start", "end"):
-        if (cube[edge].values != cube[edge].values.astype("datetime64[D]")).any():
-            refused.append(f"'{edge}' has a time of day, which file names cannot hold; use whole days")
+    refused += [
+        f"'{edge}' has a time of day, which file names cannot hold; use whole days"
+        for edge in ("start", "end")
+        if (cube[edge].values != cube[edge].values.astype("datetime64[D]")).any()
+    ]
     if refused:
         raise SnowmapError(
             "this Cube cannot be written as an archive:\n" + "\n".join(f"  - {line}" for line in refused)

@@ -1,4 +1,4 @@
-"""Archives for the tests, in the Trentino layout, written with plain rasterio: the package's own writer has no part in it."""
+"""Archives for the tests, in the Trentino layout, written with plain rasterio, not by the package's own writer."""
 
 from collections.abc import Iterator
 from datetime import date, timedelta
@@ -66,8 +66,8 @@ def write_raster(
 ) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     height, width = values.shape
-    form = dict(driver="GTiff", height=height, width=width, count=1, dtype=values.dtype.name, transform=transform)
-    with rasterio.open(path, "w", **form, crs=crs, nodata=nodata, **options) as raster:
+    form = {"driver": "GTiff", "height": height, "width": width, "count": 1, "dtype": values.dtype.name}
+    with rasterio.open(path, "w", **form, transform=transform, crs=crs, nodata=nodata, **options) as raster:
         raster.write(values, 1)
 
 
@@ -128,7 +128,7 @@ def write_foreign_archive(
         swe_unit: "cm" or "mm".
 
     Returns:
-        The truth that a reader should find: every band and target as (window, y, x) float32 with NaN, `mask` (y, x) bool,
+        The truth that a reader should find: every band and target (window, y, x) float32 with NaN, `mask` (y, x) bool,
         `start` and `end` (window) datetime64[D], `transform` (6 numbers), `crs` (its WKT, 0-dimensional).
     """
     root = Path(root)
@@ -187,3 +187,63 @@ def write_clutter(root: Path, window: tuple[date, date], transform: Affine, crs:
     for name in (f"INSAR/{start}_{end}_amplitude_VV.tif", "INSAR/orbit.tif", "thumbs/quicklook.tif", "dem.tif"):
         write_raster(root / name, stray, transform, crs)
     write_raster(root / "ITSNOW" / "HS" / "mean_hs.tif", stray, transform, crs)
+
+
+class MexicoPair(NamedTuple):
+    """One real pair: dates and the two rasters of it."""
+
+    start: date
+    end: date
+    unwrapped: Path
+    coherence: Path
+
+
+MEXICO_BANDS = ("coherence", "displacement", "elevation", "incidence", "phase", "unwrapped_phase")
+"""Those that the real pairs can fill; intensity and weather have to be left out with `bands=`."""
+
+
+def mexico_pairs(shared_data: Path) -> list[MexicoPair]:
+    folder = shared_data / "sentinel1_pairs_mexico"
+    pairs = []
+    for unwrapped in sorted(folder.glob("*_unw.tif")):
+        start, end = (date.fromisoformat(day) for day in unwrapped.name.split("_")[1].split("-"))
+        coherence = folder / unwrapped.name.replace("_eqa_unw", "_flat_eqa_cc")
+        pairs.append(MexicoPair(start, end, unwrapped, coherence))
+    return sorted(pairs)
+
+
+def write_mexico_archive(shared_data: Path, root: Path) -> list[MexicoPair]:
+    """Lay out the 30 real Sentinel-1 pairs under the archive's names; 0 stays the fill value, and the nodata tag.
+
+    Phase and displacement follow from the unwrapped phase, incidence from the tag. Snow is a stand-in: a smooth function
+    of height and season, so that a whole job can run; SWE is in cm.
+    """
+    pairs = mexico_pairs(shared_data)
+    with rasterio.open(shared_data / "sentinel1_pairs_mexico" / "cropA_T005A_dem.tif") as raster:
+        heights, transform, crs = raster.read(1), raster.transform, raster.crs
+    inside = heights != 0
+    smooth = (heights - heights[inside].mean()) / heights[inside].std()
+    for pair in pairs:
+        with rasterio.open(pair.unwrapped) as raster:
+            unwrapped, tags = raster.read(1), raster.tags()
+        with rasterio.open(pair.coherence) as raster:
+            coherence = raster.read(1)
+        fill = unwrapped == 0
+        season = np.cos(2 * np.pi * pair.end.timetuple().tm_yday / 365)
+        hs = np.where(inside, 60 + 20 * smooth + 30 * season, np.nan)
+        layers = {
+            "coherence": coherence,
+            "displacement": np.where(fill, 0, unwrapped * float(tags["WAVELENGTH_METRES"]) / (4 * np.pi)),
+            "incidence": np.where(fill, 0, float(tags["INCIDENCE_DEGREES"])),
+            "phase": np.where(fill, 0, np.angle(np.exp(1j * unwrapped.astype(float)))),
+            "unwrapped_phase": unwrapped,
+        }
+        for name, values in layers.items():
+            path = raster_path(root, name, pair.start, pair.end)
+            write_raster(path, values.astype(np.float32), transform, crs, nodata=0)
+        write_raster(raster_path(root, "elevation", pair.start, pair.end), heights, transform, crs, nodata=0)
+        for name, values in {"hs": hs, "swe": 0.3 * hs}.items():
+            path = raster_path(root, name, pair.start, pair.end)
+            write_raster(path, values.astype(np.float32), transform, crs, nodata=np.nan)
+    write_raster(root / "master_mask.tif", inside.astype(np.uint8), transform, crs)
+    return pairs
