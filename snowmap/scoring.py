@@ -47,9 +47,7 @@ def score_checkpoint(
         SnowmapError: When the checkpoint cannot be read or does not fit the archive, or `out` cannot be written.
     """
     task = SnowRegression.load_from_checkpoint(checkpoint).to(device)
-    data = {**task.facts["config"]["data"], "bands": task.bands}
-    if root:
-        data["root"] = root
+    data = {**task.facts["config"]["data"], "bands": task.bands, "root": root or task.facts["archive"]["archive"]}
     cube = open_for(data, list(task.targets))
     check_fit(task.facts, task.bands, task.targets, cube)
     windows = windows_of(task.facts, part, cube)

@@ -1,0 +1,61 @@
+"""The evaluation on disk: metrics.json, metrics.csv, predictions.nc and maps.png."""
+
+import json
+import shutil
+import tempfile
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import xarray as xr
+
+from snowmap.errors import SnowmapError
+from snowmap.evaluation.figures import maps_figure
+from snowmap.evaluation.tables import as_frame, score_maps
+from snowmap.export import write_predictions
+
+
+def evaluate_maps(
+    maps: xr.Dataset,
+    cube: xr.Dataset,
+    windows: Sequence[int],
+    train: Sequence[int],
+    targets: Sequence[str],
+    out: Path,
+    provenance: Mapping[str, Any],
+) -> dict[str, Any]:
+    """Score maps beside the baselines and write the four files; files of an earlier evaluation there are replaced.
+
+    Args:
+        maps: Predictions ``(window, y, x)``, one variable for each target.
+        cube: The Cube that was mapped.
+        windows: Index in the Cube of each window of `maps`.
+        train: Indices of the training windows.
+        targets: Names of the targets.
+        out: Folder for the files.
+        provenance: Kept in the files; ``part`` and ``scored_archive`` are shown.
+
+    Returns:
+        What ``metrics.json`` holds.
+
+    Raises:
+        SnowmapError: When there is no valid pixel to score, or `out` cannot be written.
+    """
+    result = {**score_maps(maps, cube, windows, train, targets), "provenance": dict(provenance)}
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+        unfinished = Path(tempfile.mkdtemp(prefix=".unfinished-", dir=out))
+        try:
+            (unfinished / "metrics.json").write_text(json.dumps(result, indent=2))
+            as_frame(result).to_csv(unfinished / "metrics.csv", index=False)
+            write_predictions(maps, cube, list(windows), unfinished / "predictions.nc", provenance)
+            maps_figure(maps, cube, windows, targets).savefig(unfinished / "maps.png", dpi=110)
+            for file in unfinished.iterdir():
+                file.replace(out / file.name)
+        finally:
+            shutil.rmtree(unfinished)
+    except OSError as error:
+        raise SnowmapError(
+            f"the evaluation cannot be written to {out} ({error}); choose another folder as out=…"
+        ) from error
+    return result

@@ -1,0 +1,178 @@
+"""What happens when a user types `python train.py` and `python evaluate.py`, on an archive written by other code."""
+
+import json
+import os
+import shutil
+from pathlib import Path
+
+import pytest
+import torch
+import xarray as xr
+
+from snowmap.archive import open_archive
+from snowmap.task import SnowRegression
+from tests.archives import write_foreign_archive
+from tests.commands import SMALL, fail, succeed, train
+
+pytestmark = pytest.mark.slow
+
+
+@pytest.fixture(scope="module")
+def archive(tmp_path_factory) -> Path:
+    root = tmp_path_factory.mktemp("foreign") / "Dataset_icip2026"
+    write_foreign_archive(root, windows=20, shape=(40, 57))
+    return root
+
+
+@pytest.fixture(scope="module")
+def run(archive, tmp_path_factory) -> tuple[Path, str]:
+    folder = tmp_path_factory.mktemp("run") / "first"
+    return folder, train(archive, folder, "trainer.max_epochs=6")
+
+
+def weights(checkpoint: Path) -> list[torch.Tensor]:
+    return list(SnowRegression.load_from_checkpoint(checkpoint).net.parameters())
+
+
+def same(a: Path, b: Path) -> bool:
+    return all(torch.equal(x, y) for x, y in zip(weights(a), weights(b), strict=True))
+
+
+def metrics(folder: Path) -> dict:
+    return json.loads((folder / "metrics.json").read_text())["target"]
+
+
+def test_training_says_what_it_does_and_leaves_a_whole_run_folder(run):
+    folder, said = run
+    for name in ("config.yaml", "checkpoints/best.ckpt", "checkpoints/last.ckpt"):
+        assert (folder / name).is_file()
+    for name in ("metrics.json", "metrics.csv", "predictions.nc", "maps.png"):
+        assert (folder / "evaluation" / "test" / name).is_file()
+    assert list(folder.glob("curves/*/metrics.csv"))
+    for words in ("SWE is in cm", "2021-01-09_to_2021-01-21", "best.ckpt", "metrics.csv", "python evaluate.py ckpt="):
+        assert words in said
+
+
+def test_evaluating_again_gives_the_scores_of_training(run, tmp_path):
+    folder, _ = run
+    said = succeed("evaluate.py", f"ckpt={folder}/checkpoints/best.ckpt", f"out={tmp_path}/out")
+    assert "persistence" in said or "last-seen" in said
+    assert metrics(tmp_path / "out") == metrics(folder / "evaluation" / "test")
+
+
+def test_three_epochs_and_three_more_are_six(run, archive, tmp_path):
+    folder, _ = run
+    train(archive, tmp_path / "half", "trainer.max_epochs=3", "evaluate=false")
+    last = tmp_path / "half" / "checkpoints" / "last.ckpt"
+    assert not same(last, folder / "checkpoints" / "last.ckpt")
+    succeed("train.py", f"ckpt={last}", "trainer.max_epochs=6", "evaluate=true")
+    assert same(last, folder / "checkpoints" / "last.ckpt")
+    assert metrics(tmp_path / "half" / "evaluation" / "test") == metrics(folder / "evaluation" / "test")
+
+
+def test_the_same_seed_gives_the_same_scores(run, archive, tmp_path):
+    folder, _ = run
+    train(archive, tmp_path / "again", "trainer.max_epochs=6")
+    assert metrics(tmp_path / "again" / "evaluation" / "test") == metrics(folder / "evaluation" / "test")
+
+
+def test_predictions_lie_on_the_grid_of_the_archive(run, archive):
+    folder, _ = run
+    with xr.open_dataset(folder / "evaluation" / "test" / "predictions.nc", decode_coords="all") as maps:
+        cube = open_archive(archive)
+        assert maps.rio.crs == cube.rio.crs
+        assert maps.rio.transform().almost_equals(cube.rio.transform())
+
+
+@pytest.mark.parametrize("choice", ["target=hs", "target=both", "experiment=weather_only", "debug=fast", "loss=huber"])
+def test_choices(archive, tmp_path, choice):
+    train(archive, tmp_path / "run", "trainer.max_epochs=1", choice)
+    assert (tmp_path / "run" / "evaluation" / "test" / "metrics.json").is_file()
+
+
+@pytest.mark.parametrize("part", ["train", "validation"])
+def test_other_parts_of_the_split_can_be_scored(run, tmp_path, part):
+    folder, _ = run
+    succeed("evaluate.py", f"ckpt={folder}/checkpoints/best.ckpt", f"split={part}", f"out={tmp_path}/out")
+    assert metrics(tmp_path / "out")["swe"]["model"]["pixels"] > 0
+
+
+def test_a_copy_of_the_archive_serves_as_well(run, archive, tmp_path):
+    folder, _ = run
+    shutil.copytree(archive, tmp_path / "copy")
+    succeed("evaluate.py", f"ckpt={folder}/checkpoints/best.ckpt", f"data.root={tmp_path}/copy", f"out={tmp_path}/out")
+    assert metrics(tmp_path / "out") == metrics(folder / "evaluation" / "test")
+
+
+def test_wandb_runs_offline_without_an_account(archive, tmp_path):
+    pytest.importorskip("wandb")
+    run = tmp_path / "run"
+    train(archive, run, "logger=wandb", "trainer.max_epochs=1")
+    assert list(run.glob("wandb/offline-run-*/*.wandb"))
+
+
+def test_no_logger(archive, tmp_path):
+    train(archive, tmp_path / "run", "logger=none", "trainer.max_epochs=1", "evaluate=false")
+    assert not list((tmp_path / "run").glob("curves"))
+
+
+class TestBadInput:
+    def test_a_missing_archive(self, tmp_path):
+        told = fail("train.py", f"data.root={tmp_path}/none", f"hydra.run.dir={tmp_path}/run")
+        assert f"{tmp_path}/none" in told
+        assert not (tmp_path / "run").exists()
+
+    def test_too_few_windows(self, tmp_path):
+        write_foreign_archive(tmp_path / "a", windows=10, shape=(8, 9))
+        told = fail("train.py", f"data.root={tmp_path}/a", f"hydra.run.dir={tmp_path}/run")
+        assert "needs at least 13 windows" in told
+        assert not (tmp_path / "run").exists()
+
+    def test_a_folder_that_holds_another_run(self, run, archive):
+        told = fail("train.py", f"data.root={archive}", f"hydra.run.dir={run[0]}", *SMALL)
+        assert "already holds a run" in told
+
+    def test_an_archive_of_another_grid(self, run, tmp_path):
+        write_foreign_archive(tmp_path / "a", windows=20, shape=(41, 57))
+        told = fail(
+            "evaluate.py", f"ckpt={run[0]}/checkpoints/best.ckpt", f"data.root={tmp_path}/a", f"out={tmp_path}/o"
+        )
+        assert "shape of the grid is [41, 57]; the checkpoint was trained on [40, 57]" in told
+        assert not (tmp_path / "o").exists()
+
+    def test_an_archive_in_another_unit(self, run, tmp_path):
+        write_foreign_archive(tmp_path / "a", windows=20, shape=(40, 57), swe_unit="mm")
+        told = fail(
+            "evaluate.py", f"ckpt={run[0]}/checkpoints/best.ckpt", f"data.root={tmp_path}/a", f"out={tmp_path}/o"
+        )
+        assert "target 'swe' is in mm; the checkpoint was trained on cm" in told
+
+    def test_an_archive_without_some_test_windows(self, run, archive, tmp_path):
+        shutil.copytree(archive, tmp_path / "a")
+        for raster in (tmp_path / "a").glob("*/SWE/*"):
+            if raster.name.startswith("2021-09"):
+                raster.unlink()
+        told = fail(
+            "evaluate.py", f"ckpt={run[0]}/checkpoints/best.ckpt", f"data.root={tmp_path}/a", f"out={tmp_path}/o"
+        )
+        assert "test windows of the checkpoint" in told
+
+    def test_a_truncated_checkpoint(self, run, tmp_path):
+        short = tmp_path / "short.ckpt"
+        short.write_bytes((run[0] / "checkpoints" / "best.ckpt").read_bytes()[:3000])
+        assert "short.ckpt" in fail("evaluate.py", f"ckpt={short}")
+        assert "short.ckpt" in fail("train.py", f"ckpt={short}", f"hydra.run.dir={tmp_path}/run")
+
+    @pytest.mark.skipif(os.geteuid() == 0, reason="root may write everywhere")
+    def test_an_output_folder_that_cannot_be_written(self, archive, tmp_path):
+        tmp_path.chmod(0o500)
+        assert "cannot be written" in fail("train.py", f"data.root={archive}", f"hydra.run.dir={tmp_path}/run", *SMALL)
+
+    def test_an_output_folder_below_a_file(self, run, archive, tmp_path):
+        (tmp_path / "file").touch()
+        assert "file" in fail("train.py", f"data.root={archive}", f"hydra.run.dir={tmp_path}/file/run", *SMALL)
+        assert "file" in fail("evaluate.py", f"ckpt={run[0]}/checkpoints/best.ckpt", f"out={tmp_path}/file/o")
+
+    def test_more_devices_than_there_are(self, archive, tmp_path):
+        told = fail("train.py", f"data.root={archive}", f"hydra.run.dir={tmp_path}/run", "trainer.accelerator=gpu")
+        assert "the trainer cannot be set up as asked" in told
