@@ -98,7 +98,7 @@ def print_table(result: Mapping[str, Any], console: Console | None = None) -> No
         console.print(table)
 
 
-def _number(value: float | None) -> str:
+def _number(value: float | int | None) -> str:
     if value is None:
         return "–"
     return f"{value:,}" if isinstance(value, int) else f"{value:.2f}"

@@ -1,0 +1,94 @@
+import io
+import json
+
+import numpy as np
+import pandas as pd
+import pytest
+import xarray as xr
+from PIL import Image
+from rich.console import Console
+
+from snowmap.errors import SnowmapError
+from snowmap.evaluation import evaluate_maps, print_table
+from snowmap.metrics import SCORES, scores
+from tests.cubes import make_cube
+from tests.test_export import WINDOWS, predictions
+
+TRAIN = [0, 1, 2, 3, 6, 7]
+PROVENANCE = {"part": "test", "scored_archive": {"origin": "synthetic: a test"}}
+
+
+@pytest.fixture(scope="module")
+def evaluated(tmp_path_factory):
+    cube, out = make_cube(), tmp_path_factory.mktemp("evaluation") / "out"
+    return cube, out, evaluate_maps(predictions(cube), cube, WINDOWS, TRAIN, ["hs", "swe"], out, PROVENANCE)
+
+
+def test_scores_are_those_of_the_written_file(evaluated):
+    _, out, result = evaluated
+    with xr.open_dataset(out / "predictions.nc") as file:
+        for target in ("hs", "swe"):
+            error = (file[target] - file[f"{target}_observed"]).values.astype(float)
+            found = result["target"][target]["model"]
+            assert found["rmse"] == pytest.approx(np.sqrt(np.nanmean(error**2)), rel=1e-6)
+            assert found["bias"] == pytest.approx(np.nanmean(error), rel=1e-6)
+            assert found["pixels"] == np.isfinite(error).sum()
+            own = [entry for entry in result["windows"] if entry["target"] == target]
+            for index, entry in enumerate(own):
+                known = scores(file[target].values[index], file[f"{target}_observed"].values[index])
+                assert entry["model"] == pytest.approx(known)
+
+
+def test_json_and_csv_tell_the_same(evaluated):
+    _, out, result = evaluated
+    assert json.loads((out / "metrics.json").read_text()) == result
+    frame = pd.read_csv(out / "metrics.csv")
+    assert len(frame) == 2 * 4 * (1 + len(WINDOWS))
+    pooled = frame.query("window == 'all' and target == 'swe' and map == 'climatology'").iloc[0]
+    assert {key: pooled[key] for key in SCORES} == pytest.approx(result["target"]["swe"]["baselines"]["climatology"])
+    assert set(frame["unit"]) == {"cm"}
+
+
+def test_pixels_outside_the_study_area_do_not_count(evaluated, tmp_path):
+    cube, _, result = evaluated
+    planted = cube.copy(deep=True)
+    planted["swe"].values[:, ~cube["mask"].values] = 1e6
+    again = evaluate_maps(predictions(cube), planted, WINDOWS, TRAIN, ["swe"], tmp_path, PROVENANCE)
+    assert again["target"]["swe"] == result["target"]["swe"]
+
+
+def test_the_figure_has_a_row_for_each_window_and_target(evaluated):
+    width, height = Image.open(evaluated[1] / "maps.png").size
+    assert width > 800
+    assert height > 6 * 100
+
+
+def test_nothing_unfinished_stays_and_a_second_evaluation_replaces_the_first(evaluated):
+    cube, out, result = evaluated
+    evaluate_maps(predictions(cube), cube, WINDOWS, TRAIN, ["hs", "swe"], out, PROVENANCE)
+    assert {file.name for file in out.iterdir()} == {"metrics.json", "metrics.csv", "predictions.nc", "maps.png"}
+    assert json.loads((out / "metrics.json").read_text()) == result
+
+
+def test_the_table_names_unit_baselines_and_synthetic_data(evaluated):
+    console = Console(file=io.StringIO(), width=100)
+    print_table(evaluated[2], console)
+    said = console.file.getvalue()
+    for words in ("RMSE cm", "SYNTHETIC", "last-seen map", "climatology", "elevation regression", "test windows"):
+        assert words in said
+
+
+def test_no_valid_pixel_is_an_error_that_names_the_windows(tmp_path):
+    cube = make_cube()
+    maps = predictions(cube)
+    cube["swe"].values[WINDOWS] = np.nan
+    with pytest.raises(SnowmapError, match="no valid pixel of 'swe'.*2021-02-26_to_2021-03-10"):
+        evaluate_maps(maps, cube, WINDOWS, TRAIN, ["swe"], tmp_path / "out", PROVENANCE)
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_folder_that_cannot_be_made_is_named(tmp_path):
+    (tmp_path / "file").touch()
+    cube = make_cube()
+    with pytest.raises(SnowmapError, match="cannot be written"):
+        evaluate_maps(predictions(cube), cube, WINDOWS, TRAIN, ["swe"], tmp_path / "file" / "out", PROVENANCE)

@@ -1,0 +1,82 @@
+import numpy as np
+import pytest
+import xarray as xr
+
+from snowmap.baselines import BASELINES, SEASON_DAYS, baseline_maps, climatology, elevation, persistence
+from tests.cubes import make_cube
+
+TRAIN, LATER = [0, 1, 2, 3, 4, 6, 7, 8, 9, 10], [13, 14, 15]
+
+
+@pytest.mark.parametrize("name", BASELINES)
+def test_only_training_windows_inside_the_study_area_are_looked_at(name):
+    cube = make_cube()
+    before = BASELINES[name](cube, TRAIN, LATER, "swe")
+    planted = cube.copy(deep=True)
+    planted["swe"].values[[5, 11, 12, *LATER]] = 1e6
+    planted["swe"].values[:, ~cube["mask"].values] = 1e6
+    np.testing.assert_array_equal(BASELINES[name](planted, TRAIN, LATER, "swe"), before)
+    assert np.isfinite(before).any()
+
+
+def test_climatology_is_the_mean_weighted_by_season():
+    cube = make_cube()
+    found = climatology(cube, TRAIN, LATER, "swe")
+    day = cube["end"].dt.dayofyear.values.astype(float)
+    y, x = 5, 7
+    values = cube["swe"].values[TRAIN, y, x].astype(float)
+    for index, window in enumerate(LATER):
+        apart = np.abs(day[TRAIN] - day[window])
+        weight = np.exp(-0.5 * (np.minimum(apart, 365.25 - apart) / SEASON_DAYS) ** 2)
+        kept = np.isfinite(values)
+        known = (weight * np.nan_to_num(values))[kept].sum() / weight[kept].sum()
+        assert found[index, y, x] == pytest.approx(known, rel=1e-5)
+
+
+def test_climatology_knows_that_december_is_next_to_january():
+    cube = make_cube(windows=40)
+    cube["swe"].values[:] = np.arange(40)[:, None, None]
+    january_of_the_next_year = [31]
+    assert np.nanmax(climatology(cube, [0, 15, 29], january_of_the_next_year, "swe")) > 5
+    assert np.nanmax(climatology(cube, [0, 15], january_of_the_next_year, "swe")) < 1
+
+
+def test_elevation_finds_a_law_that_it_can_express():
+    cube = make_cube()
+    height = cube["features"].sel(band="elevation").values
+    cube["swe"].values[:] = np.where(np.isfinite(height), 3 + 0.01 * height, 5)
+    found = elevation(cube, TRAIN, LATER, "swe")
+    np.testing.assert_allclose(
+        found[0][np.isfinite(height[13])], (3 + 0.01 * height[13])[np.isfinite(height[13])], rtol=1e-3
+    )
+    assert np.isnan(found[0][np.isnan(height[13])]).all()
+
+
+def test_elevation_predicts_no_negative_snow():
+    cube = make_cube()
+    height = cube["features"].sel(band="elevation").values
+    cube["swe"].values[:] = np.clip(0.02 * (np.nan_to_num(height, nan=1500) - 1500), 0, None)
+    assert np.nanmin(elevation(cube, TRAIN, LATER, "swe")) == 0
+
+
+def test_persistence_is_the_latest_map_that_had_ended():
+    cube = make_cube()
+    found = persistence(cube, TRAIN, [0, 3, 5, 6, 13], "swe")
+    inside = cube["mask"].values
+    assert np.isnan(found[0]).all()
+    for index, seen in ((1, 2), (2, 4), (3, 4), (4, 10)):
+        np.testing.assert_array_equal(found[index][inside], cube["swe"].values[seen][inside])
+
+
+def test_persistence_does_not_look_into_a_window_that_overlaps():
+    cube = make_cube()
+    end = cube["end"].values.copy()
+    end[10] = cube["end"].values[14]
+    found = persistence(cube.assign_coords(end=("window", end)), TRAIN, [13], "swe")
+    np.testing.assert_array_equal(found[0][cube["mask"].values], cube["swe"].values[9][cube["mask"].values])
+
+
+def test_without_the_band_elevation_its_baseline_is_left_out_and_said(caplog):
+    cube: xr.Dataset = make_cube(bands=["coherence", "phase"])
+    assert set(baseline_maps(cube, TRAIN, LATER, "swe")) == {"climatology", "persistence"}
+    assert "no elevation baseline" in caplog.text
