@@ -1,7 +1,7 @@
 """The archive on disk ⇄ the Cube. The only module that others ask about files of an archive.
 
-Step by step: `layout` finds and matches the files by name, `reading` reads them, `cache` keeps the result for the next time,
-`swe_unit` decides the unit of SWE; `writing` is the way back, and `card` has the dataset card's own functions.
+Step by step: `layout` finds and matches the files by name, `reading` reads them, `cache` keeps the result for the next
+time, `swe_unit` decides the unit of SWE; `writing` is the way back, and `card` has the dataset card's own functions.
 """
 
 import logging
@@ -68,7 +68,8 @@ def open_archive(
 
     Returns:
         The Cube; `attrs` has `origin`, `archive`, `fingerprint` (of values, dates and bands) and `excluded` (one
-        sentence for each window left out). Arrays from the cache are mapped copy-on-write: changing them never touches the file.
+        sentence for each window left out). Arrays from the cache are mapped copy-on-write: changing them never touches
+        the file.
 
     Raises:
         SnowmapError: Naming every fault of the archive at once.

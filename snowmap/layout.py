@@ -170,7 +170,7 @@ def match(found: Iterable[Found]) -> tuple[list[Window], list[str]]:
     """Gather rasters by their pair of dates.
 
     Returns:
-        The windows sorted by start, then end, whatever they hold; and the faults: impossible dates, two files for a band.
+        The windows sorted by start, then end, whatever they hold; and the faults: impossible dates, two files.
     """
     by_dates: dict[tuple[str, str], dict[str, list[Path]]] = defaultdict(lambda: defaultdict(list))
     for raster in found:

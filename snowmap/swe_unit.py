@@ -45,7 +45,7 @@ def decide(ratio: float | None, configured: str, tag: str) -> str:
         "cm" or "mm".
 
     Raises:
-        SnowmapError: If the ratio contradicts the configured unit, or fits none.
+        SnowmapError: If the ratio tells the other unit than the configured one, or none and none is configured.
     """
     if configured not in ("auto", *UNITS):
         raise SnowmapError(f"data.swe_unit: found '{configured}'; expected 'auto', 'cm' or 'mm'")
@@ -55,13 +55,17 @@ def decide(ratio: float | None, configured: str, tag: str) -> str:
     expected = "0.05 to 0.6 for SWE in cm, 0.5 to 6 for SWE in mm"
     if configured == "auto" and not fitting:
         raise SnowmapError(
-            f"SWE/HS has the median {ratio:.3g}; expected {expected}, with HS in cm; look at the unit of ITSNOW/HS and "
-            "ITSNOW/SWE, or leave the check of one of them aside with a single target"
+            f"SWE/HS has the median {ratio:.3g}; expected {expected}, with HS in cm; look at ITSNOW/HS and ITSNOW/SWE; "
+            "if they are right, name the unit: data.swe_unit=cm or data.swe_unit=mm"
         )
-    if configured != "auto" and configured not in fitting:
+    if configured != "auto" and fitting and configured not in fitting:
         raise SnowmapError(
             f"data.swe_unit={configured}, but SWE/HS has the median {ratio:.3g}; expected {expected}; "
-            f"set data.swe_unit=auto{f' or {fitting[0]}' if fitting else ''}"
+            f"set data.swe_unit=auto or data.swe_unit={fitting[0]}"
+        )
+    if not fitting:
+        logger.warning(
+            "SWE/HS has the median %.3g; expected %s; data.swe_unit=%s is believed", ratio, expected, configured
         )
     unit = configured if configured != "auto" else ("cm" if ratio < BORDER else "mm")
     doubt = ", where both units are possible; set data.swe_unit if you know better" if len(fitting) == 2 else ""

@@ -215,8 +215,8 @@ def mexico_pairs(shared_data: Path) -> list[MexicoPair]:
 def write_mexico_archive(shared_data: Path, root: Path) -> list[MexicoPair]:
     """Lay out the 30 real Sentinel-1 pairs under the archive's names; 0 stays the fill value, and the nodata tag.
 
-    Phase and displacement follow from the unwrapped phase, incidence from the tag. Snow is a stand-in: a smooth function
-    of height and season, so that a whole job can run; SWE is in cm.
+    Phase and displacement follow from the unwrapped phase, incidence from the tag. Snow is a stand-in: a smooth
+    function of height and season, so that a whole job can run; SWE is in cm.
     """
     pairs = mexico_pairs(shared_data)
     with rasterio.open(shared_data / "sentinel1_pairs_mexico" / "cropA_T005A_dem.tif") as raster:
