@@ -1,16 +1,14 @@
 """Score a checkpoint beside the baselines: ``python evaluate.py ckpt=… [split=test] [out=…] [data.root=…]``."""
 
-import hydra
-from omegaconf import DictConfig
+from pathlib import Path
+from typing import Any
 
-from snowmap.config import EvaluateConfig, check_config, launch
+from snowmap.config import EvaluateConfig, launch
 
 
-@hydra.main(version_base="1.3", config_path="conf", config_name="evaluate")
-def main(composed: DictConfig) -> None:
-    """Score one checkpoint; the configuration is checked before anything heavy is imported."""
-    config = check_config(composed, EvaluateConfig)
-
+def main(config: dict[str, Any], _: Path) -> None:
+    """Score one checkpoint."""
+    # the configuration was checked before anything heavy is imported
     from snowmap.evaluation import print_table
     from snowmap.scoring import evaluation_folder, score_checkpoint
 
@@ -23,4 +21,4 @@ def main(composed: DictConfig) -> None:
 
 
 if __name__ == "__main__":
-    launch(main, EvaluateConfig)
+    launch(main, EvaluateConfig, Path(__file__).with_name("conf") / "evaluation" / "evaluate.yaml")

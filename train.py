@@ -4,19 +4,14 @@ python train.py [group=choice] [key=value], e.g. ``python train.py model=unet ta
 """
 
 from pathlib import Path
+from typing import Any
 
-import hydra
-from hydra.core.hydra_config import HydraConfig
-from omegaconf import DictConfig
-
-from snowmap.config import TrainConfig, check_config, launch
+from snowmap.config import TrainConfig, launch
 
 
-@hydra.main(version_base="1.3", config_path="conf", config_name="train")
-def main(composed: DictConfig) -> None:
-    """Run one training; the configuration is checked before anything heavy is imported."""
-    config = check_config(composed, TrainConfig)
-
+def main(config: dict[str, Any], folder: Path) -> None:
+    """Run one training into `folder`."""
+    # the configuration was checked before anything heavy is imported
     import pytorch_lightning as pl
 
     from snowmap.datamodule import SnowDataModule
@@ -28,8 +23,7 @@ def main(composed: DictConfig) -> None:
     from snowmap.task import SnowRegression
 
     quiet()
-    folder = Path(HydraConfig.get().runtime.output_dir)
-    config = continued(config, list(HydraConfig.get().overrides.task))
+    config = continued(config)
     targets = config["target"]["names"]
     cube = open_for(config["data"], targets)
     split = make_split(start=cube["start"].values, end=cube["end"].values, **config["split"])
@@ -65,4 +59,4 @@ def main(composed: DictConfig) -> None:
 
 
 if __name__ == "__main__":
-    launch(main, TrainConfig)
+    launch(main, TrainConfig, Path(__file__).with_name("conf") / "train.yaml")

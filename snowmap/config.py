@@ -13,6 +13,7 @@ from dataclasses import dataclass, field, fields, is_dataclass
 from pathlib import Path
 from typing import Any
 
+import hydra
 from hydra.core.hydra_config import HydraConfig
 from hydra.errors import HydraException
 from omegaconf import MISSING, DictConfig, OmegaConf
@@ -220,14 +221,29 @@ def known_keys(schema: type) -> list[str]:
     return keys
 
 
-def launch(main: Callable[[], None], schema: type) -> None:
-    """Run a Hydra main function, telling what the user can mend in one line instead of a traceback."""
+def launch(main: Callable[[dict[str, Any], Path], None], schema: type, file: Path) -> None:
+    """Compose the configuration, check it and run `main`; what the user can mend is told in one line, not a traceback.
+
+    Args:
+        main: Takes the checked configuration and the run folder.
+        schema: `TrainConfig` or `EvaluateConfig`.
+        file: The YAML file to compose.
+    """
+
+    def job(composed: DictConfig) -> None:
+        folder = Path(HydraConfig.get().runtime.output_dir)
+        try:
+            main(check_config(composed, schema), folder)
+        finally:
+            if folder != Path.cwd():
+                with contextlib.suppress(OSError):  # not empty: the job wrote something
+                    folder.rmdir()
+
     os.environ["HYDRA_FULL_ERROR"] = "1"  # otherwise Hydra prints and exits before the error can be explained
     try:
         check_overrides(sys.argv[1:], schema)
-        main()
-    except (SnowmapError, HydraException, OmegaConfBaseException) as error:
-        _remove_empty_run_folder()
+        hydra.main(version_base="1.3", config_path=str(file.parent), config_name=file.stem)(job)()
+    except (SnowmapError, HydraException, OmegaConfBaseException, OSError) as error:
         sys.exit(f"error: {error}")
 
 
@@ -241,14 +257,6 @@ def run_folder(checkpoint: str | None, fallback: str) -> str:
 
 
 OmegaConf.register_new_resolver("snowmap.run_folder", run_folder, replace=True)
-
-
-def _remove_empty_run_folder() -> None:
-    if HydraConfig.initialized():
-        folder = Path(HydraConfig.get().run.dir)
-        with contextlib.suppress(OSError):  # not empty, or never made
-            folder.rmdir()
-            folder.parent.rmdir()
 
 
 def _without_model(composed: DictConfig) -> DictConfig:

@@ -12,6 +12,7 @@ from typing import Any
 import pytorch_lightning as pl
 import torch
 import xarray as xr
+from hydra.core.hydra_config import HydraConfig
 from lightning_fabric.utilities.exceptions import MisconfigurationException
 from omegaconf import OmegaConf
 from pytorch_lightning.callbacks import Callback, EarlyStopping, LearningRateMonitor, ModelCheckpoint, TQDMProgressBar
@@ -67,12 +68,11 @@ def claim_folder(folder: Path, config: Mapping[str, Any]) -> None:
         ) from error
 
 
-def continued(config: dict[str, Any], overrides: list[str]) -> dict[str, Any]:
+def continued(config: dict[str, Any]) -> dict[str, Any]:
     """The configuration to go on with: that of the checkpoint, changed by what was typed this time.
 
     Args:
-        config: The composed configuration.
-        overrides: What was typed, as Hydra lists it (``trainer.max_epochs=6``).
+        config: The composed configuration of a Hydra job, which knows what was typed.
 
     Raises:
         SnowmapError: When the checkpoint is missing or is none of snowmap, or an override is no single key.
@@ -81,7 +81,7 @@ def continued(config: dict[str, Any], overrides: list[str]) -> dict[str, Any]:
         return config
     resumed = OmegaConf.create(SnowRegression.load_from_checkpoint(config["ckpt"]).facts["config"])
     composed = OmegaConf.create(config)
-    for override in overrides:
+    for override in HydraConfig.get().overrides.task:
         key = override.partition("=")[0].lstrip("+~").replace("/", ".")
         if key in ("experiment", "debug"):
             raise SnowmapError(f"{key}=… cannot be combined with ckpt=…; type the keys that it would change")
