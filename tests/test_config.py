@@ -115,4 +115,4 @@ def test_help_and_mistakes_answer_without_torch_and_leave_nothing(tmp_path, argu
     assert "False" in done.stderr
     assert "Traceback" not in done.stderr
     assert (done.returncode == 0) == (arguments == ["--help"])
-    assert not [path for path in tmp_path.glob("*/*/*")]
+    assert not list(tmp_path.glob("*/*/*"))
