@@ -239,10 +239,8 @@ def _missing_root(root: Path) -> str:
 
 def _no_window(root: Path, found: list[Found], excluded: list[str]) -> str:
     inner = sorted(path.parent for path in root.glob(f"*/{MASK_NAME}"))
-    if found:
+    if excluded:
         shown = "".join(f"\n      {line}" for line in excluded[:5])
-        if not excluded:
-            return f"{root}: no window left"
         return (
             f"{root}: none of the {len(excluded)} windows is complete, for example{shown}\n    expected at least one; "
             "leave a band out with data.bands=[...], or complete the archive"

@@ -12,6 +12,9 @@ RATIO_RANGES = {"cm": (0.05, 0.6), "mm": (0.5, 6.0)}
 BORDER = 0.55
 """Decides where the ranges overlap: the middle. As a median, 550 kg m⁻³ and 55 kg m⁻³ are alike unlikely."""
 
+SAMPLE = 100_000
+"""Of more pixels, evenly spaced ones are taken: the median of these is as sure as the ranges need, and sooner there."""
+
 logger = logging.getLogger("snowmap.archive")
 
 
@@ -28,9 +31,11 @@ def swe_per_hs(swe: np.ndarray, hs: np.ndarray, mask: np.ndarray) -> float | Non
     Returns:
         The ratio, or None where no pixel has snow in both.
     """
-    with np.errstate(invalid="ignore"):
-        snow = mask & (hs > 0) & (swe > 0)
-    return float(np.median(swe[snow] / hs[snow])) if snow.any() else None
+    snow = np.flatnonzero(mask & (hs > 0) & (swe > 0))
+    if not snow.size:
+        return None
+    sample = snow[:: 1 + snow.size // SAMPLE]
+    return float(np.median(swe.flat[sample] / hs.flat[sample]))
 
 
 def decide(ratio: float | None, configured: str, tag: str) -> str:
