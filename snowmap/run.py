@@ -3,6 +3,7 @@
 import logging
 import netrc
 import os
+import sys
 import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -16,6 +17,7 @@ from hydra.core.hydra_config import HydraConfig
 from lightning_fabric.utilities.exceptions import MisconfigurationException
 from omegaconf import OmegaConf
 from pytorch_lightning.callbacks import Callback, EarlyStopping, LearningRateMonitor, ModelCheckpoint, TQDMProgressBar
+from pytorch_lightning.callbacks.progress.tqdm_progress import Tqdm
 from pytorch_lightning.loggers import CSVLogger, Logger, WandbLogger
 from rich.console import Console
 from rich.table import Table
@@ -26,6 +28,16 @@ from snowmap.splits import Split
 from snowmap.task import SnowRegression
 
 MONITOR = "validation/relative_rmse"
+LOG_EVERY_BATCHES = 1000
+"""How often the progress bar writes a line where it cannot overwrite the last one, as in the log of a batch job."""
+
+
+class EpochBar(TQDMProgressBar):
+    """One bar, that of the epoch; validation is short and shows in its scores."""
+
+    def init_validation_tqdm(self) -> Tqdm:
+        """A bar that shows nothing."""
+        return Tqdm(disable=True)
 
 
 def quiet() -> None:
@@ -106,7 +118,7 @@ def make_trainer(config: Mapping[str, Any], folder: Path) -> pl.Trainer:
     if config["callbacks"]["patience"]:
         callbacks.append(EarlyStopping(MONITOR, patience=config["callbacks"]["patience"]))
     if config["trainer"]["enable_progress_bar"]:
-        callbacks.append(TQDMProgressBar(refresh_rate=1))
+        callbacks.append(EpochBar(refresh_rate=1 if sys.stderr.isatty() else LOG_EVERY_BATCHES))
     try:
         return pl.Trainer(
             **config["trainer"],

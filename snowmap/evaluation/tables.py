@@ -17,7 +17,7 @@ from snowmap.metrics import SCORES, scores
 LABELS = {
     "model": "model",
     "climatology": "climatology",
-    "elevation": "elevation regression",
+    "elevation": "elevation",
     "persistence": "last-seen map",
 }
 
@@ -88,7 +88,8 @@ def print_table(result: Mapping[str, Any], console: Console | None = None) -> No
         title = f"{TARGETS[target].long_name} on the {provenance['part']} windows"
         if origin.startswith("synthetic"):
             title += " · SYNTHETIC data, no measure of skill"
-        table = Table("map", title=title, title_justify="left")
+        table = Table(title=title, title_justify="left")
+        table.add_column("map", no_wrap=True)
         for head in (f"RMSE {unit}", f"MAE {unit}", f"bias {unit}", "R²", "Pearson r", "pixels"):
             table.add_column(head, justify="right", no_wrap=True)
         for name, found in {"model": entry["model"], **entry["baselines"]}.items():

@@ -128,7 +128,7 @@ def test_window_without_a_file_is_excluded_by_name(root: Path, caplog, name: str
         cube = open_afresh(root)
     expected = f"{name_of(3)}: no raster for {reason}"
     assert cube.attrs["excluded"] == [expected]
-    assert "1 window" in caplog.text
+    assert "windows left out: 1" in caplog.text
     assert expected in caplog.text
     assert window_names(cube) == [name_of(number) for number in range(WINDOWS) if number != 3]
     with pytest.raises(SnowmapError, match=expected):

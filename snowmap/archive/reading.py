@@ -13,9 +13,9 @@ import rasterio
 from rasterio.errors import RasterioError
 from rasterio.io import DatasetReader
 
+from snowmap.archive.layout import Scan, Window, kind
+from snowmap.archive.raster import GDAL_OPTIONS, ORIGIN_TAG, Grid, grid_of, mask_of, read_cleaned, unreadable
 from snowmap.cube import TARGETS
-from snowmap.layout import Scan, Window, kind
-from snowmap.raster import GDAL_OPTIONS, ORIGIN_TAG, Grid, grid_of, mask_of, read_cleaned, unreadable
 
 
 @dataclass

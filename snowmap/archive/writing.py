@@ -9,10 +9,10 @@ import rasterio
 import xarray as xr
 from rasterio.errors import RasterioError
 
+from snowmap.archive.layout import MASK_NAME, raster_path
+from snowmap.archive.raster import ORIGIN_TAG, SENTINEL, ZERO_IS_DATA_TAG
 from snowmap.cube import INSAR_BANDS, check, targets_of, window_names
 from snowmap.errors import SnowmapError
-from snowmap.layout import MASK_NAME, raster_path
-from snowmap.raster import ORIGIN_TAG, SENTINEL, ZERO_IS_DATA_TAG
 
 
 def write_archive(cube: xr.Dataset, root: str | Path) -> Path:

@@ -13,11 +13,12 @@ import numpy as np
 import pytest
 import xarray as xr
 
-from snowmap import cache, open_archive, write_archive
+from snowmap import open_archive, write_archive
+from snowmap.archive import cache
 from tests.archives import raster_path, window_dates, write_foreign_archive
 from tests.cubes import make_cube
 
-PROJECT = Path(__file__).parents[1]
+PROJECT = Path(__file__).parents[2]
 HS = raster_path(Path(), "hs", *window_dates(2)[0])
 
 
@@ -208,7 +209,7 @@ STORE = """
 import sys
 from pathlib import Path
 import numpy as np
-from snowmap import cache
+from snowmap.archive import cache
 arrays = {"features": np.arange(4_000_000, dtype=np.float32)}
 print("ready", flush=True)
 while True:

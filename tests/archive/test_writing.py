@@ -142,6 +142,6 @@ except SnowmapError as error:
     print(error)
 """
     command = [sys.executable, "-c", program, str(tmp_path / "a")]
-    done = subprocess.run(command, capture_output=True, text=True, cwd=Path(__file__).parents[1], check=True)
+    done = subprocess.run(command, capture_output=True, text=True, cwd=Path(__file__).parents[2], check=True)
     assert "the archive cannot be written" in done.stdout
     assert list(tmp_path.iterdir()) == []

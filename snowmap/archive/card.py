@@ -9,10 +9,10 @@ import numpy as np
 import rasterio
 from rasterio.errors import RasterioError
 
+from snowmap.archive.layout import list_rasters, match, split_complete
+from snowmap.archive.raster import Grid, grid_of, mask_of, read_cleaned, unreadable
 from snowmap.cube import INSAR_BANDS, TARGETS, WEATHER_BANDS
 from snowmap.errors import SnowmapError
-from snowmap.layout import list_rasters, match, split_complete
-from snowmap.raster import Grid, grid_of, mask_of, read_cleaned, unreadable
 
 logger = logging.getLogger("snowmap.archive")
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from snowmap import SnowmapError
-from snowmap.swe_unit import decide, swe_per_hs
+from snowmap.archive.swe_unit import decide, swe_per_hs
 
 
 @pytest.mark.parametrize(

@@ -1,8 +1,4 @@
-"""The archive on disk ⇄ the Cube. The only module that others ask about files of an archive.
-
-Step by step: `layout` finds and matches the files by name, `reading` reads them, `cache` keeps the result for the next
-time, `swe_unit` decides the unit of SWE; `writing` is the way back, and `card` has the dataset card's own functions.
-"""
+"""Opening an archive as a Cube, and surveying one that may be broken."""
 
 import logging
 import os
@@ -16,24 +12,11 @@ import xarray as xr
 from rasterio.crs import CRS
 from rasterio.transform import Affine
 
-from snowmap import cache as cached
-from snowmap import layout, reading
-from snowmap.card import load_mask, match_insar_to_targets, stack_insar_bands, stack_weather_bands
+from snowmap.archive import cache as cached
+from snowmap.archive import layout, reading
+from snowmap.archive.swe_unit import decide, swe_per_hs
 from snowmap.cube import BANDS, INSAR_BANDS, TARGETS
 from snowmap.errors import SnowmapError
-from snowmap.swe_unit import decide, swe_per_hs
-from snowmap.writing import write_archive
-
-__all__ = [
-    "Survey",
-    "load_mask",
-    "match_insar_to_targets",
-    "open_archive",
-    "stack_insar_bands",
-    "stack_weather_bands",
-    "survey",
-    "write_archive",
-]
 
 MOST_FAULTS_SHOWN = 20
 CLOCK_TICK_SECONDS = 0.05
@@ -80,10 +63,12 @@ def open_archive(
     excluded = content.facts["excluded"]
     if strict and excluded:
         raise SnowmapError(
-            _listed(f"{root}: {len(excluded)} windows would be left out, which data.strict=true forbids", excluded)
+            _listed(
+                f"{root}: windows that would be left out, which data.strict=true forbids: {len(excluded)}", excluded
+            )
         )
     if excluded:
-        logger.warning("%s", _listed(f"{root}: {len(excluded)} windows are left out", excluded))
+        logger.warning("%s", _listed(f"{root}: windows left out: {len(excluded)}", excluded))
     return _assemble(root, content, _unit_of_swe(content, swe_unit))
 
 
@@ -270,7 +255,7 @@ def _assemble(root: Path, content: _Content, unit_of_swe: str) -> xr.Dataset:
     }
     attributes = {
         "origin": facts["origin"] or root.resolve().name,
-        "archive": str(root),
+        "archive": str(root.absolute()),
         "fingerprint": facts["fingerprint"],
         "excluded": facts["excluded"],
     }
