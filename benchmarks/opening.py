@@ -1,6 +1,6 @@
 """Opening an archive, as ratios within one process: ``python benchmarks/opening.py``.
 
-The archive has the full size of the public one (64 windows, 93 × 211 px). The bare limit is a loop of
+The archive is synthetic and has the full size of the public one (64 windows, 93 × 211 px). The bare limit is a loop of
 ``rasterio.open(file).read(1)`` over the same files. Everything else that an opening does is inside its time: listing,
 matching, sentinels to NaN, the content's fingerprint, the unit of SWE, writing the cache.
 """
@@ -15,15 +15,11 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-import numpy as np
 import rasterio
-import xarray as xr
-from rasterio.transform import from_origin
 
 from snowmap import open_archive, write_archive
-from snowmap.cube import BANDS
+from snowmap.synthetic import synthesize
 
-WINDOWS, SHAPE = 64, (93, 211)
 ROUNDS = 7
 
 PEAK = """
@@ -39,31 +35,6 @@ before = peak_kilobytes()
 cube = snowmap.archive.open_archive(sys.argv[1], threads=2)
 print((peak_kilobytes() - before) * 1024 / cube.nbytes)
 """
-
-
-def random_cube() -> xr.Dataset:
-    """A Cube of the full size: noise, which is harder on compression than any real data, a tenth of it missing."""
-    random = np.random.default_rng(0)
-    features = random.uniform(0.1, 0.9, (WINDOWS, len(BANDS), *SHAPE)).astype(np.float32)
-    features[random.random(features.shape) < 0.1] = np.nan
-    hs = random.uniform(1, 100, (WINDOWS, *SHAPE)).astype(np.float32)
-    start = np.datetime64("2021-01-09", "ns") + np.arange(WINDOWS) * np.timedelta64(12, "D")
-    variables = {
-        "features": (("window", "band", "y", "x"), features),
-        "hs": (("window", "y", "x"), hs, {"units": "cm"}),
-        "swe": (("window", "y", "x"), np.float32(0.3) * hs, {"units": "cm"}),
-        "mask": (("y", "x"), np.ones(SHAPE, bool)),
-    }
-    coordinates = {
-        "start": ("window", start),
-        "end": ("window", start + np.timedelta64(12, "D")),
-        "band": list(BANDS),
-        "unit": ("band", [quantity.unit for quantity in BANDS.values()]),
-        "y": 46.4 - 0.005 * (np.arange(SHAPE[0]) + 0.5),
-        "x": 9.8 + 0.005 * (np.arange(SHAPE[1]) + 0.5),
-    }
-    cube = xr.Dataset(variables, coordinates)
-    return cube.rio.write_crs("EPSG:4326").rio.write_transform(from_origin(9.8, 46.4, 0.005, 0.005))
 
 
 def seconds(work: Callable[[], object]) -> float:
@@ -108,7 +79,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         cache = Path(folder) / "cache"
         os.environ["SNOWMAP_CACHE"] = str(cache)
-        root = write_archive(random_cube(), Path(folder) / "archive")
+        root = write_archive(synthesize(), Path(folder) / "archive")
         found = measure(root, cache)
         print(f"first opening / bare loop, 1 thread: {found['one thread']:.2f} (limit 1.3)")
         print(f"first opening / bare loop, 2 threads: {found['two threads']:.2f} (limit 1.0)")

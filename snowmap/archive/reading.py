@@ -1,9 +1,11 @@
 """Rasters of an archive into arrays: in threads, sentinels to NaN, every fault gathered instead of raised."""
 
 import hashlib
+import sys
 import zlib
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NamedTuple
@@ -180,9 +182,20 @@ def _run(tasks: list[_Task], mask: np.ndarray | None, grid: Grid, plan: Plan) ->
     if plan.threads == 1:
         work(0)
     else:
-        with ThreadPoolExecutor(plan.threads) as pool:
+        with ThreadPoolExecutor(plan.threads) as pool, _eager_threads():
             list(pool.map(work, range(plan.threads)))
     return outcomes
+
+
+@contextmanager
+def _eager_threads() -> Iterator[None]:
+    """Let threads take turns ten times as often: reading a raster takes less than Python's usual turn of 5 ms."""
+    usual = sys.getswitchinterval()
+    sys.setswitchinterval(usual / 10)
+    try:
+        yield
+    finally:
+        sys.setswitchinterval(usual)
 
 
 def _read_one(task: _Task, mask: np.ndarray | None, grid: Grid, zero_is_missing: tuple[str, ...]) -> _Outcome:
