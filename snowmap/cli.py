@@ -1,0 +1,96 @@
+"""The console command `snowmap`: check, download and synthesize archives."""
+
+import argparse
+import logging
+import sys
+from collections.abc import Sequence
+from importlib.metadata import version
+from pathlib import Path
+
+from snowmap.errors import SnowmapError
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one subcommand.
+
+    Args:
+        arguments: The command line without the program's name; `sys.argv` by default.
+
+    Returns:
+        The exit status: 0, or 1 where the user has something to mend.
+    """
+    logging.basicConfig(level=logging.WARNING, format="%(message)s", stream=sys.stdout)
+    asked = _parser().parse_args(arguments)
+    try:
+        return asked.run(asked)
+    except SnowmapError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser("snowmap", description="Archives of InSAR, weather and snow rasters.")
+    parser.add_argument("--version", action="version", version=f"snowmap {version('snowmap')}")
+    commands = parser.add_subparsers(required=True, metavar="command")
+
+    check = commands.add_parser("check", help="tell what an archive holds, and every fault in it")
+    check.add_argument("archive", type=Path, help="the folder that holds INSAR/, ITSNOW/, S3/ and master_mask.tif")
+    check.add_argument("--bands", help="bands that every window must have, separated by commas; all nine by default")
+    check.add_argument("--targets", default="hs,swe", help="targets that every window must have (default: %(default)s)")
+    check.add_argument("--swe-unit", default="auto", choices=["auto", "cm", "mm"], help="default: found from SWE/HS")
+    check.set_defaults(run=_check)
+
+    download = commands.add_parser("download", help="fetch the public Trentino archive from the Hugging Face hub")
+    download.add_argument("out", type=Path, nargs="?", default=Path("data"), help="folder (default: %(default)s)")
+    download.add_argument("--repo", default="links-ads/insar-regional-snow-mapping", help="default: %(default)s")
+    download.add_argument("--revision", default="main", help="branch, tag or commit (default: %(default)s)")
+    download.set_defaults(run=_download)
+
+    synthesize = commands.add_parser("synthesize", help="write a synthetic archive in the same layout")
+    synthesize.add_argument("out", type=Path, help="the folder to write, e.g. data/synthetic/Dataset_icip2026")
+    synthesize.add_argument("--seed", type=int, default=0)
+    synthesize.add_argument("--windows", type=int, default=64, help="number of 12-day windows (default: %(default)s)")
+    synthesize.add_argument("--shape", type=int, nargs=2, metavar=("HEIGHT", "WIDTH"), help="pixels (default: 93 211)")
+    synthesize.add_argument("--dem", type=Path, help="a raster of elevation in m, instead of fractal terrain")
+    synthesize.set_defaults(run=_synthesize)
+    return parser
+
+
+def _check(asked: argparse.Namespace) -> int:
+    from snowmap.checkup import check_archive, print_report
+
+    bands = asked.bands.split(",") if asked.bands else None
+    targets = [name for name in asked.targets.split(",") if name]
+    report = check_archive(asked.archive, bands=bands, targets=targets, swe_unit=asked.swe_unit)
+    print_report(report)
+    return 1 if report.faults else 0
+
+
+def _download(asked: argparse.Namespace) -> int:
+    from snowmap.checkup import check_archive, print_report
+    from snowmap.download import download
+
+    root = download(asked.out, repository=asked.repo, revision=asked.revision)
+    report = check_archive(root)
+    print_report(report)
+    if report.faults:
+        return 1
+    print(f"\nthe archive lies in {root}\nnext: python train.py data.root={root}")
+    return 0
+
+
+def _synthesize(asked: argparse.Namespace) -> int:
+    from snowmap.archive import write_archive
+    from snowmap.synthetic import synthesize
+
+    shape = tuple(asked.shape) if asked.shape else None if asked.dem else (93, 211)
+    cube = synthesize(seed=asked.seed, windows=asked.windows, shape=shape, dem=asked.dem)
+    root = write_archive(cube, asked.out)
+    size = f"{cube.sizes['window']} windows of {cube.sizes['y']} × {cube.sizes['x']} px"
+    print(f"a SYNTHETIC archive, {size}, lies in {root}")
+    print(f"next: python train.py data.root={root}")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
