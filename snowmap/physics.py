@@ -5,7 +5,6 @@ processors differ, so everything that turns phase into a length takes the sign a
 """
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
 
 WAVELENGTH = 0.05547
 """Sentinel-1 C band, metres: 299 792 458 m/s ÷ 5.405 GHz."""
@@ -20,21 +19,21 @@ SNOW_RAIN_WIDTH = 0.7
 """Scale of the logistic in °C: snow goes from 90 % to 10 % within 3 °C, as observed in Switzerland
 (Froidurot et al. 2014)."""
 
-Array = NDArray[np.float64]
+Array = np.ndarray | float
+"""What the formulas take and return; `np.float64` is a float."""
 
 
-def permittivity(density: ArrayLike) -> Array:
-    """Relative permittivity of dry snow, 1 + 1.6ρ + 1.8ρ³ (Guneriussen et al. 2001, after Mätzler 1996).
+def permittivity(density: Array) -> Array:
+    """Relative permittivity of dry snow, 1 + 1.5995ρ + 1.861ρ³ (Mätzler 1996, rounded by Guneriussen et al. 2001).
 
     Args:
         density: Snow density ρ in g cm⁻³, any shape.
     """
-    density = np.asarray(density, dtype=float)
-    return 1 + 1.6 * density + 1.8 * density**3
+    return 1 + 1.5995 * density + 1.861 * density**3
 
 
-def phase_of_swe(swe_change: ArrayLike, incidence: ArrayLike, density: ArrayLike) -> Array:
-    """Phase of a change of dry snow, exact: −2k·ΔHS·(cosθ − √(ε − sin²θ)) (Guneriussen et al. 2001, eq. 6).
+def phase_of_swe(swe_change: Array, incidence: Array, density: Array) -> Array:
+    """Phase of a change of dry snow, exact: −2k·ΔHS·(cosθ − √(ε − sin²θ)) (Guneriussen et al. 2001).
 
     Args:
         swe_change: ΔSWE in mm, any shape.
@@ -45,14 +44,13 @@ def phase_of_swe(swe_change: ArrayLike, incidence: ArrayLike, density: ArrayLike
         Phase change in rad, positive for accumulation, not wrapped.
     """
     angle = np.radians(incidence)
-    density = np.asarray(density, dtype=float)
-    depth_change = np.asarray(swe_change, dtype=float) * 1e-3 / density  # mm of water -> m of snow
+    depth_change = swe_change * 1e-3 / density  # mm of water -> m of snow
     extra_path = np.cos(angle) - np.sqrt(permittivity(density) - np.sin(angle) ** 2)
     return -2 * (2 * np.pi / WAVELENGTH) * depth_change * extra_path
 
 
-def phase_of_swe_leinss(swe_change: ArrayLike, incidence: ArrayLike) -> Array:
-    """Phase of a change of dry snow without its density, k·(1.59 + θ^2.5)·ΔSWE (Leinss et al. 2015, eq. 14, α = 1).
+def phase_of_swe_leinss(swe_change: Array, incidence: Array) -> Array:
+    """Phase of a change of dry snow without its density, k·(1.59 + θ^2.5)·ΔSWE (Leinss et al. 2015, α = 1).
 
     Args:
         swe_change: ΔSWE in mm, any shape.
@@ -61,10 +59,10 @@ def phase_of_swe_leinss(swe_change: ArrayLike, incidence: ArrayLike) -> Array:
     Returns:
         Phase change in rad, not wrapped.
     """
-    return 2 * np.pi / WAVELENGTH * (1.59 + np.radians(incidence) ** 2.5) * np.asarray(swe_change, dtype=float) * 1e-3
+    return 2 * np.pi / WAVELENGTH * (1.59 + np.radians(incidence) ** 2.5) * swe_change * 1e-3
 
 
-def phase_of_swe_oveisgharan(swe_change: ArrayLike, incidence: ArrayLike) -> Array:
+def phase_of_swe_oveisgharan(swe_change: Array, incidence: Array) -> Array:
     """Phase of a change of dry snow, −2k·(−0.6784θ² + 0.2899θ − 0.8473)·ΔSWE (Oveisgharan et al. 2024).
 
     Args:
@@ -76,11 +74,11 @@ def phase_of_swe_oveisgharan(swe_change: ArrayLike, incidence: ArrayLike) -> Arr
     """
     angle = np.radians(incidence)
     factor = -0.6784 * angle**2 + 0.2899 * angle - 0.8473
-    return -2 * (2 * np.pi / WAVELENGTH) * factor * np.asarray(swe_change, dtype=float) * 1e-3
+    return -2 * (2 * np.pi / WAVELENGTH) * factor * swe_change * 1e-3
 
 
-def phase_of_delay(zenith_delay: ArrayLike, incidence: ArrayLike) -> Array:
-    """Phase of a tropospheric delay, two ways along the slant: 4π/λ·d/cosθ (Hanssen 2001, section 4.8).
+def phase_of_delay(zenith_delay: Array, incidence: Array) -> Array:
+    """Phase of a tropospheric delay, two ways along the slant: 4π/λ·d/cosθ (Hanssen 2001).
 
     Args:
         zenith_delay: Zenith delay d in m, any shape.
@@ -89,15 +87,15 @@ def phase_of_delay(zenith_delay: ArrayLike, incidence: ArrayLike) -> Array:
     Returns:
         Phase in rad, not wrapped.
     """
-    return 4 * np.pi / WAVELENGTH * np.asarray(zenith_delay, dtype=float) / np.cos(np.radians(incidence))
+    return 4 * np.pi / WAVELENGTH * zenith_delay / np.cos(np.radians(incidence))
 
 
-def wrap(phase: ArrayLike) -> Array:
+def wrap(phase: Array) -> Array:
     """Phase in rad brought into −π…π."""
-    return np.angle(np.exp(1j * np.asarray(phase, dtype=float)))
+    return np.angle(np.exp(1j * phase))
 
 
-def displacement(unwrapped_phase: ArrayLike, sign: int = -1) -> Array:
+def displacement(unwrapped_phase: Array, sign: int = -1) -> Array:
     """Line-of-sight displacement in m, sign·λ/(4π)·φ.
 
     Args:
@@ -105,44 +103,41 @@ def displacement(unwrapped_phase: ArrayLike, sign: int = -1) -> Array:
         sign: −1 counts motion towards the satellite as positive where phase grows with the path (as SNAP does); +1 is
             the convention of processors that count motion away from it.
     """
-    return sign * WAVELENGTH / (4 * np.pi) * np.asarray(unwrapped_phase, dtype=float)
+    return sign * WAVELENGTH / (4 * np.pi) * unwrapped_phase
 
 
-def coherence_of_accumulation(swe_spread: ArrayLike) -> Array:
+def coherence_of_accumulation(swe_spread: Array) -> Array:
     """Coherence left by uneven accumulation, exp(−½(s·σ)²): the mean of exp(iφ) over a normal spread of phase.
 
     Args:
         swe_spread: Standard deviation σ of ΔSWE inside a pixel, mm. The sensitivity s is 0.217 rad per mm
             (2π per 29 mm: C band at 38°, ρ = 0.3).
     """
-    return np.exp(-0.5 * (0.217 * np.asarray(swe_spread, dtype=float)) ** 2)
+    return np.exp(-0.5 * (0.217 * swe_spread) ** 2)
 
 
-def phase_noise(coherence: ArrayLike, looks: float) -> Array:
+def phase_noise(coherence: Array, looks: int) -> Array:
     """Least standard deviation of the phase in rad, √((1 − γ²)/(2Lγ²)) (Rodriguez & Martin 1992); holds for γ near 1.
 
     Args:
         coherence: Coherence γ, any shape.
         looks: Number of independent looks L.
     """
-    coherence = np.asarray(coherence, dtype=float)
     return np.sqrt((1 - coherence**2) / (2 * looks * coherence**2))
 
 
-def snow_fraction(temperature: ArrayLike) -> Array:
+def snow_fraction(temperature: Array) -> Array:
     """Share of precipitation that falls as snow, logistic about `SNOW_RAIN_TEMPERATURE`.
 
     Args:
         temperature: Daily mean air temperature in °C, any shape.
     """
-    excess = np.clip(
-        (np.asarray(temperature, dtype=float) - SNOW_RAIN_TEMPERATURE) / SNOW_RAIN_WIDTH, -50, 50
-    )  # exp overflows
+    excess = np.clip((temperature - SNOW_RAIN_TEMPERATURE) / SNOW_RAIN_WIDTH, -50, 50)  # exp overflows
     return 1 / (1 + np.exp(excess))
 
 
-def degree_day_step(swe: ArrayLike, precipitation: ArrayLike, temperature: ArrayLike) -> Array:
-    """SWE one day later, max(0, SWE + P_snow − DDF·max(T, 0)) (Hock 2003, eq. 1).
+def degree_day_step(swe: Array, precipitation: Array, temperature: Array) -> Array:
+    """SWE one day later, max(0, SWE + P_snow − DDF·max(T, 0)) (Hock 2003).
 
     Args:
         swe: SWE before the day in mm, any shape.
@@ -150,12 +145,10 @@ def degree_day_step(swe: ArrayLike, precipitation: ArrayLike, temperature: Array
         temperature: The day's mean air temperature in °C.
     """
     melt = DEGREE_DAY_FACTOR * np.maximum(temperature, 0)
-    return np.maximum(
-        0, np.asarray(swe, dtype=float) + np.asarray(precipitation, dtype=float) * snow_fraction(temperature) - melt
-    )
+    return np.maximum(0, swe + precipitation * snow_fraction(temperature) - melt)
 
 
-def positive_degree_days(temperature: ArrayLike) -> Array:
+def positive_degree_days(temperature: np.ndarray) -> np.ndarray:
     """Sum of the positive daily mean temperatures in °C d.
 
     Args:
@@ -164,28 +157,26 @@ def positive_degree_days(temperature: ArrayLike) -> Array:
     return np.maximum(temperature, 0).sum(axis=0)
 
 
-def density_guyennon(date: np.datetime64 | NDArray[np.datetime64]) -> Array:
+def density_guyennon(date: np.datetime64 | np.ndarray) -> np.ndarray:
     """Density of the Italian Alps' snow pack by date, 294 − 0.83d + 0.0077d² kg m⁻³ (Guyennon et al. 2019).
 
     Args:
-        date: Dates of any shape. The regression counts d from 1 November (day of year + 61, 1 January = 1); dates
-            before it take the value of 1 November, and dates from July to August that of 30 June, the last with snow
-            in the stations behind it.
+        date: Dates of any shape. The regression counts days from 1 November (d = 1; 1 January is 62). Outside the
+            months with snow its parabola climbs beyond any snow, so that September and October take the value of
+            1 November, July and August that of 30 June.
     """
     day = np.asarray(date, dtype="datetime64[D]")
-    day_of_year = (day - day.astype("datetime64[Y]").astype("datetime64[D]")).astype(int) + 1
-    from_november = np.where(day_of_year >= 305, day_of_year - 304, day_of_year + 61)
-    from_november = np.where((day_of_year >= 244) & (day_of_year < 305), 0, np.minimum(from_november, 242))
-    return 294 - 0.83 * from_november + 0.0077 * from_november**2
+    season = (day.astype("datetime64[M]") - np.timedelta64(8, "M")).astype("datetime64[Y]")  # begins on 1 September
+    november = (season.astype("datetime64[M]") + np.timedelta64(10, "M")).astype("datetime64[D]")
+    from_november = np.clip((day - november).astype(int) + 1, 1, 242)
+    return np.asarray(294 - 0.83 * from_november + 0.0077 * from_november**2)
 
 
-def density_sturm_alpine(depth: ArrayLike, day_of_year: ArrayLike) -> Array:
+def density_sturm_alpine(depth: Array, day_of_year: Array) -> Array:
     """Density of alpine snow, 0.2237 + 0.3738·(1 − exp(−0.0012·HS − 0.0038·DOY)) g cm⁻³ (Sturm et al. 2010).
 
     Args:
         depth: Snow depth HS in cm, any shape.
         day_of_year: Day of the water-year calendar of the paper: 1 January = 1, 31 December = −1.
     """
-    return 0.2237 + 0.3738 * (
-        1 - np.exp(-0.0012 * np.asarray(depth, dtype=float) - 0.0038 * np.asarray(day_of_year, dtype=float))
-    )
+    return 0.2237 + 0.3738 * (1 - np.exp(-0.0012 * depth - 0.0038 * day_of_year))

@@ -71,7 +71,7 @@ def synthesize(
     return cube
 
 
-def _starts(windows: int, rng: np.random.Generator) -> NDArray[np.datetime64]:
+def _starts(windows: int, rng: np.random.Generator) -> np.ndarray:
     """First day of each window; one cycle per 20 windows is missing, as 3 of the 67 cycles of the real archive are."""
     missing = windows // 20
     cycles = np.arange(windows + missing)
@@ -79,9 +79,7 @@ def _starts(windows: int, rng: np.random.Generator) -> NDArray[np.datetime64]:
     return FIRST_ACQUISITION + np.setdiff1d(cycles, lost) * REPEAT
 
 
-def _cube(
-    features: NDArray[np.float32], swe: NDArray[np.float64], start: NDArray[np.datetime64], terrain: Terrain
-) -> xr.Dataset:
+def _cube(features: NDArray[np.float32], swe: NDArray[np.float64], start: np.ndarray, terrain: Terrain) -> xr.Dataset:
     """The Cube's variables and coordinates, from `swe` in mm."""
     density = density_guyennon(start + REPEAT)[:, None, None]
     height, width = terrain.elevation.shape

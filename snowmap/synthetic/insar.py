@@ -32,7 +32,7 @@ ACCUMULATION_SPREAD = (
 UNWRAPPING_LIMIT = 0.35  # coherence below which unwrapping may slip; retrievals reject it (Oveisgharan et al. 2024)
 CYCLES, CYCLE_ODDS = (-2, -1, 0, 1, 2), (0.05, 0.2, 0.5, 0.2, 0.05)  # lost in a patch: most often none, seldom two
 REFERENCE_SPREAD = 4 * np.pi  # rad; the reference point's own phase is arbitrary, some cycles either way
-TURBULENCE_EXPONENT = -8 / 3  # 2-D spectrum of delay above 2 km, Kolmogorov turbulence (Hanssen 2001, section 4.7)
+TURBULENCE_EXPONENT = -8 / 3  # 2-D spectrum of delay above 2 km, Kolmogorov turbulence (Hanssen 2001)
 TURBULENCE = 0.007  # m of zenith delay at one date over a frame of 80 km (Hanssen 2001: interferograms 0.5–1.5 cm)
 WET_DELAY, WET_DELAY_SEASON, WET_DELAY_WEATHER = 0.12, 0.06, 0.02  # m at sea level: mean, annual half-range, day to day
 WET_DELAY_HEIGHT = 2000.0  # m, scale height of water vapour (Bevis et al. 1992; Doin et al. 2009 for its seasons)
@@ -133,8 +133,8 @@ def backscatter(
 
 
 def interferograms(
-    start: NDArray[np.datetime64],
-    end: NDArray[np.datetime64],
+    start: np.ndarray,
+    end: np.ndarray,
     states: dict[np.datetime64, SnowState],
     terrain: Terrain,
     rng: np.random.Generator,

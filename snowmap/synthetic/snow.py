@@ -23,7 +23,7 @@ class SnowState(NamedTuple):
 
 
 def run_snow_model(
-    weather: Weather, terrain: Terrain, dates: NDArray[np.datetime64], rng: np.random.Generator
+    weather: Weather, terrain: Terrain, dates: np.ndarray, rng: np.random.Generator
 ) -> dict[np.datetime64, SnowState]:
     """Snow on the asked dates, from bare ground on the weather's first day.
 
@@ -39,7 +39,7 @@ def run_snow_model(
     for day, sea_level, amount in zip(weather.day, weather.temperature, weather.precipitation, strict=True):
         temperature = temperature_at(sea_level, terrain.elevation)
         precipitation = precipitation_at(amount, terrain, rng) if amount > 0 else 0.0
-        swe = degree_day_step(swe, precipitation, temperature)
+        swe = np.asarray(degree_day_step(swe, precipitation, temperature))
         if day.item() in wanted:
             states[day] = SnowState(swe, (swe > 0) & (temperature > 0))
     return states

@@ -22,12 +22,15 @@ WEST, NORTH = 9.80, 46.40  # corner of the Trentino archive (dataset card links-
 PIXEL_WIDTH, PIXEL_HEIGHT = (10.87 - 9.80) / 211, (46.40 - 45.93) / 93  # degrees; its extent over its raster size
 METRES_PER_DEGREE = 111_195.0  # of latitude on a sphere of 6371 km
 LOWEST, HIGHEST = 65.0, 3500.0  # m: Lake Garda's shore; the ice of Adamello and Ortles within the frame
-# 2-D spectral slope −2(H + 1) of topography, H = 0.65 (Huang & Turcotte 1989: fractal dimensions 2.1–2.6). With it the
-# steepest 5 % of half-kilometre pixels exceed 33°, as they do in the SRTM heights of the Ötztal Alps (34°).
-TERRAIN_EXPONENT = -3.3
-HYPSOMETRY = 1.6  # skews heights to a mean of about 1400 m, Trentino's; the valleys are broad and the summits few
+# 2-D spectral slope −2(H + 1) of topography, H = 0.9: fractal dimension 2.1 (Huang & Turcotte 1989: 2.1–2.6). With it
+# half-kilometre pixels slope by 18° on average, 5 % of them by more than 38°; by 20° and 34° in the SRTM heights of the
+# Ötztal Alps.
+TERRAIN_EXPONENT = -3.8
+RELIEF, HYPSOMETRY = 0.75, 1.6  # spread and skew of heights: mean about 1400 m as in Trentino, few summits, no plateaus
+RIDGE_SPACING = 40_000.0  # m; Adamello, Brenta, Lagorai and Pale, with the valleys between, lie 20–40 km apart
 TREE_LINE = 1950.0  # m, upper limit of closed forest in the central Alps (Körner & Paulsen 2004: about 1900–2200)
 FOREST_COVER = 0.6  # of the land below the tree line; 63 % of Trentino is forest (Italian forest inventory INFC 2015)
+WOOD_SCALE = 5_000.0  # m, the largest woods between clearings: valley sides are a few km wide
 MIN_CANVAS = (128, 256)  # pixels; a small grid is a cut-out of a field of the archive's size, not a world of its own
 
 
@@ -71,8 +74,8 @@ def make_terrain(shape: tuple[int, int] | None, dem: Path | None, rng: np.random
         source = f"DEM {dem.name}"
     elif shape is not None:
         transform = from_origin(WEST, NORTH, PIXEL_WIDTH, PIXEL_HEIGHT)
-        field = power_law_field(shape, spacing_of(transform, shape[0]), TERRAIN_EXPONENT, rng)
-        elevation = LOWEST + (HIGHEST - LOWEST) * ndtr(field) ** HYPSOMETRY
+        field = power_law_field(shape, spacing_of(transform, shape[0]), TERRAIN_EXPONENT, rng, RIDGE_SPACING)
+        elevation = LOWEST + (HIGHEST - LOWEST) * ndtr(RELIEF * field) ** HYPSOMETRY
         source = "fractal terrain"
     else:
         raise SnowmapError("shape is None and there is no DEM to take it from; give shape=(rows, columns) or a DEM")
@@ -93,7 +96,11 @@ def spacing_of(transform: Affine, height: int) -> tuple[float, float]:
 
 
 def power_law_field(
-    shape: tuple[int, ...], spacing: tuple[float, float], exponent: float, rng: np.random.Generator
+    shape: tuple[int, ...],
+    spacing: tuple[float, float],
+    exponent: float,
+    rng: np.random.Generator,
+    outer_scale: float = np.inf,
 ) -> NDArray[np.float64]:
     """Random field whose 2-D power spectrum falls as |k|^exponent, by spectral synthesis (Saupe 1988).
 
@@ -102,6 +109,7 @@ def power_law_field(
         spacing: Pixel height and width in m: the field is isotropic on the ground.
         exponent: Slope of the spectrum, negative.
         rng: Source of randomness.
+        outer_scale: Wavelength in m beyond which the spectrum is flat.
 
     Returns:
         The cut-out ``shape`` of a larger field with mean 0 and standard deviation 1. The larger field is there because
@@ -111,6 +119,7 @@ def power_law_field(
         cast(int, next_fast_len(max(size * 5 // 4, least))) for size, least in zip(shape, MIN_CANVAS, strict=True)
     )
     wavenumber = np.hypot(np.fft.fftfreq(rows, spacing[0])[:, None], np.fft.rfftfreq(columns, spacing[1]))
+    wavenumber = np.hypot(wavenumber, 1 / outer_scale)
     wavenumber[0, 0] = np.inf  # no mean
     amplitude = wavenumber ** (exponent / 2)
     white = np.asarray(rfft2(rng.standard_normal((rows, columns))))
@@ -159,7 +168,9 @@ def _forest(
     elevation: NDArray[np.float64], spacing: tuple[float, float], rng: np.random.Generator
 ) -> NDArray[np.float64]:
     """Covered share: patches below the tree line that thin out within about 100 m of height."""
-    patches = ndtr(3 * power_law_field(elevation.shape, spacing, -3.0, rng))  # mostly woods or meadows, little between
+    patches = ndtr(
+        3 * power_law_field(elevation.shape, spacing, -3.0, rng, WOOD_SCALE)
+    )  # mostly woods or meadows, little between
     cover = np.minimum(1, patches * 2 * FOREST_COVER)
     return cover / (1 + np.exp(np.clip((elevation - TREE_LINE) / 50, -50, 50)))
 
@@ -170,5 +181,5 @@ def _outline(shape: tuple[int, ...], rng: np.random.Generator) -> NDArray[np.boo
     direction = np.arctan2(y[:, None], x)
     radius = np.ones(shape)
     for order in range(2, 8):
-        radius += rng.normal(0, 0.15 / order) * np.cos(order * direction + rng.uniform(0, 2 * np.pi))
+        radius += rng.normal(0, 0.3 / order) * np.cos(order * direction + rng.uniform(0, 2 * np.pi))
     return np.hypot(y[:, None], x) < radius

@@ -12,7 +12,7 @@ LAPSE_RATE = -0.006  # °C per m (Rolland 2003: −5.4 to −5.8 °C per km for 
 MEAN_TEMPERATURE = 14.0  # °C at sea level: the 12.6 °C of Trento (about 200 m) brought down by the lapse rate
 ANNUAL_AMPLITUDE = 9.5  # °C: half of January–July, between Trento (about 10.5) and stations at 2000 m (about 8)
 COLDEST_DAY = 20  # of the year: the coldest days lag the solstice by four weeks
-WEATHER_DEVIATION = 3.0  # °C of daily means about the season, mid-latitude (Wilks 2011, section 9.3)
+WEATHER_DEVIATION = 3.0  # °C of daily means about the season, mid-latitude (Wilks 2011)
 WEATHER_MEMORY = 0.75  # correlation with the day before (the same)
 WET_AFTER_DRY, WET_AFTER_WET = (
     0.20,
@@ -44,7 +44,7 @@ class Weather(NamedTuple):
         precipitation: Regional amount in mm, ``(day,)``.
     """
 
-    day: NDArray[np.datetime64]
+    day: np.ndarray
     temperature: NDArray[np.float64]
     precipitation: NDArray[np.float64]
 
@@ -73,7 +73,7 @@ def make_weather(first: np.datetime64, last: np.datetime64, rng: np.random.Gener
     return Weather(day, MEAN_TEMPERATURE + season + anomaly + noise, wet * amount * factor)
 
 
-def temperature_at(sea_level: float | NDArray[np.float64], elevation: NDArray[np.float64]) -> NDArray[np.float64]:
+def temperature_at(sea_level: float | np.ndarray, elevation: NDArray[np.float64]) -> NDArray[np.float64]:
     """Temperature in °C on the ground, ``(..., y, x)``, from that at sea level, ``(...)``."""
     return np.asarray(sea_level)[..., None, None] + LAPSE_RATE * elevation
 
@@ -94,7 +94,7 @@ def window_weather(
     return temperature.mean(axis=0), positive_degree_days(temperature)
 
 
-def _winters(day: NDArray[np.datetime64], rng: np.random.Generator) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+def _winters(day: np.ndarray, rng: np.random.Generator) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Precipitation factor and temperature anomaly of each day: a winter's from October to April, else 1 and 0."""
     factor, anomaly = np.ones(day.size), np.zeros(day.size)
     months = day.astype("datetime64[M]").astype(int)

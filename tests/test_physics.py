@@ -1,0 +1,130 @@
+"""The formulas against tabulated values, closed forms and cases worked by hand."""
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.extra.numpy import arrays
+
+from snowmap.physics import (
+    WAVELENGTH,
+    coherence_of_accumulation,
+    degree_day_step,
+    density_guyennon,
+    density_sturm_alpine,
+    displacement,
+    permittivity,
+    phase_noise,
+    phase_of_delay,
+    phase_of_swe,
+    phase_of_swe_leinss,
+    phase_of_swe_oveisgharan,
+    positive_degree_days,
+    snow_fraction,
+    wrap,
+)
+
+phases = st.floats(-300, 300)
+
+
+@pytest.mark.parametrize(
+    ("incidence", "exact", "leinss", "oveisgharan"),
+    [
+        (30.0, 31.4, 31.0, 31.5),
+        (35.0, 30.1, 29.5, 30.0),
+        (40.0, 28.6, 27.8, 28.4),
+        (45.0, 27.0, 26.0, 26.7),
+        (60.0, 21.7, 20.5, 21.5),
+    ],
+)
+def test_mm_of_swe_for_one_cycle(incidence: float, exact: float, leinss: float, oveisgharan: float) -> None:
+    one_mm = [
+        phase_of_swe(1.0, incidence, 0.3),
+        phase_of_swe_leinss(1.0, incidence),
+        phase_of_swe_oveisgharan(1.0, incidence),
+    ]
+    assert [round(float(2 * np.pi / phase), 1) for phase in one_mm] == [exact, leinss, oveisgharan]
+
+
+def test_phase_at_nadir_is_the_extra_optical_path() -> None:
+    depth = 0.5  # m of snow at 0.4 g/cm³
+    expected = 4 * np.pi / WAVELENGTH * depth * (np.sqrt(1 + 1.5995 * 0.4 + 1.861 * 0.064) - 1)
+    assert phase_of_swe(depth * 400, 0.0, 0.4) == pytest.approx(expected)
+
+
+def test_permittivity_of_air_and_of_mid_winter_snow() -> None:
+    assert permittivity(np.array([0.0, 0.3])) == pytest.approx([1.0, 1.5301], abs=1e-4)
+
+
+def test_density_by_date_in_the_italian_alps() -> None:
+    dates = np.array(["2021-01-01", "2021-04-01", "2020-11-01", "2020-12-31"], dtype="datetime64[D]")
+    expected = [294 - 0.83 * d + 0.0077 * d**2 for d in (62, 152, 1, 61)]
+    assert density_guyennon(dates) == pytest.approx(expected)
+    assert 262 <= density_guyennon(dates[0]) <= 280
+    assert 337 <= density_guyennon(dates[1]) <= 389
+
+
+def test_density_stays_possible_all_year() -> None:
+    days = np.arange("2020-01-01", "2024-01-01", dtype="datetime64[D]")
+    density = density_guyennon(days)
+    assert density.min() > 250
+    assert density.max() < 600
+
+
+def test_sturm_density_of_a_shallow_and_a_deep_pack() -> None:
+    assert density_sturm_alpine(0.0, 0.0) == pytest.approx(0.2237)
+    assert density_sturm_alpine(100.0, 91.0) == pytest.approx(0.2237 + 0.3738 * (1 - np.exp(-0.4658)))
+
+
+def test_one_cm_of_zenith_delay_is_2_9_rad_at_mid_swath() -> None:
+    assert round(float(phase_of_delay(0.01, 38.3)), 1) == 2.9
+
+
+@given(phases, st.integers(-20, 20))
+def test_wrapping_forgets_whole_cycles_and_nothing_else(phase: float, cycles: int) -> None:
+    wrapped = float(wrap(phase))
+    assert abs(wrapped) <= np.pi
+    assert (phase - wrapped) / (2 * np.pi) == pytest.approx(round((phase - wrapped) / (2 * np.pi)), abs=1e-9)
+    assert np.exp(1j * wrapped) == pytest.approx(np.exp(1j * wrap(phase + 2 * np.pi * cycles)), abs=1e-9)
+
+
+def test_one_cycle_is_half_a_wavelength_and_the_sign_is_explicit() -> None:
+    assert displacement(2 * np.pi) == pytest.approx(-0.02774, abs=1e-5)
+    assert displacement(2 * np.pi, sign=1) == pytest.approx(0.02774, abs=1e-5)
+
+
+def test_accumulation_coherence_is_the_mean_of_the_spread_of_phase() -> None:
+    spread = 5.0  # mm
+    samples = np.random.default_rng(0).normal(0, 0.217 * spread, 200_000)
+    assert coherence_of_accumulation(spread) == pytest.approx(abs(np.exp(1j * samples).mean()), abs=5e-3)
+    assert coherence_of_accumulation(0.0) == 1
+
+
+def test_phase_noise_by_hand() -> None:
+    assert phase_noise(0.8, 8) == pytest.approx(np.sqrt(0.36 / (16 * 0.64)))
+
+
+def test_snow_turns_to_rain_at_one_degree() -> None:
+    assert snow_fraction(1.0) == pytest.approx(0.5)
+    assert snow_fraction(np.array([-60.0, -5.0, 8.0, 60.0])) == pytest.approx([1, 1, 0, 0], abs=1e-3)
+
+
+def test_degree_day_model_by_hand() -> None:
+    swe = 0.0
+    for precipitation, temperature in [(10.0, -30.0), (5.0, -30.0), (0.0, 2.0), (0.0, 0.0), (0.0, 1.0), (0.0, 1.0)]:
+        swe = float(degree_day_step(swe, precipitation, temperature))
+    assert swe == pytest.approx(0)  # 15 − 9.8 = 5.2, then 0.3, then nothing is left to melt
+    assert degree_day_step(15.0, 0.0, 2.0) == pytest.approx(5.2)
+    assert degree_day_step(0.0, 20.0, 1.0) == pytest.approx(5.1)  # half of it is snow, 4.9 melt
+
+
+@given(arrays(float, (12, 3), elements=st.floats(-40, 40)))
+def test_degree_days_are_never_less_than_the_mean_allows(temperature: np.ndarray) -> None:
+    bound = 12 * np.maximum(temperature.mean(axis=0), 0)
+    assert (positive_degree_days(temperature) >= bound - 1e-9).all()
+
+
+@given(st.floats(0, 2000), st.floats(0, 200), st.floats(-40, 40))
+def test_snow_is_never_negative_nor_out_of_nothing(swe: float, precipitation: float, temperature: float) -> None:
+    after = degree_day_step(swe, precipitation, temperature)
+    assert 0 <= after <= swe + precipitation + 1e-9
