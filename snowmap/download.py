@@ -63,9 +63,11 @@ def _fetch(out: Path, repository: str, revision: str) -> Path:
                 f"{repository} lists none of {', '.join(PACKAGES)}, but: {', '.join(sorted(listed)) or 'nothing'}"
             )
         return Path(hf_hub_download(repository, name, repo_type="dataset", revision=revision))
+    except SnowmapError:
+        raise
     except HfHubHTTPError as error:
         raise SnowmapError(f"the hub refuses {repository} at {revision}: {str(error).splitlines()[0]}") from error
-    except (OSError, RuntimeError, ValueError) as error:  # no network, a transfer that broke, a body of the wrong size
+    except Exception as error:  # no network, a broken transfer: the base class differs between versions of the client
         raise SnowmapError(
             f"{repository} could not be fetched ({type(error).__name__}: {str(error).splitlines()[0]}); "
             "the same command goes on where it stopped"

@@ -1,0 +1,129 @@
+import io
+
+import numpy as np
+import pytest
+from rich.console import Console
+
+from snowmap.archive import write_archive
+from snowmap.checkup import check_archive, print_report
+from snowmap.cli import main
+from snowmap.errors import SnowmapError
+from tests.archives import MEXICO_BANDS, write_foreign_archive, write_mexico_archive
+from tests.cubes import make_cube
+
+
+def written(tmp_path, **change):
+    """An archive of `make_cube` with bands or targets changed, each by a function."""
+    cube = make_cube(windows=change.pop("windows", 20))
+    for name, function in change.items():
+        values = cube[name].values if name in cube else cube["features"].sel(band=name).values
+        if name in cube:
+            cube[name].values[:] = function(values)
+        else:
+            cube["features"].loc[{"band": name}] = function(values)
+    return write_archive(cube, tmp_path / "a")
+
+
+def text_of(report, width=80):
+    console = Console(file=io.StringIO(), width=width)
+    print_report(report, console)
+    return console.file.getvalue()
+
+
+def test_a_sound_archive_is_fit_and_its_gaps_are_told(tmp_path):
+    write_foreign_archive(tmp_path / "a", windows=20)
+    report = check_archive(tmp_path / "a")
+    assert report.faults == []
+    assert len(report.windows) == 20
+    assert [row[0] for row in report.quantities][:2] == ["coherence", "displacement"]
+    assert sum("gap of" in line for line in report.warnings) >= 1
+    assert any("SWE is in cm" in line for line in report.notes)
+    said = text_of(report)
+    assert "fit to train on" in said
+    assert max(map(len, said.splitlines())) <= 80
+    assert main(["check", str(tmp_path / "a")]) == 0
+
+
+@pytest.mark.parametrize(
+    ("change", "told"),
+    [
+        ({"coherence": lambda v: v * 100}, "'coherence'"),
+        ({"incidence": np.deg2rad}, "'incidence' reaches only"),
+        ({"mean_temperature": lambda v: v + 273.15}, "'mean_temperature'"),
+        ({"phase": np.rad2deg}, "'phase'"),
+        ({"pdd": lambda v: -v - 1}, "'pdd'"),
+        ({"hs": lambda v: v * 100, "swe": lambda v: v * 100}, "'hs'"),
+        ({"windows": 12}, "needs at least 13 windows"),
+    ],
+)
+def test_values_that_cannot_be_are_faults(tmp_path, change, told):
+    root = written(tmp_path, **change)
+    report = check_archive(root)
+    assert any(told in fault for fault in report.faults), report.faults
+    assert main(["check", str(root)]) == 1
+
+
+def test_a_few_outliers_are_a_warning(tmp_path):
+    def spoil(values):
+        values = values.copy()
+        values[0, 5, 5] = 1.5
+        return values
+
+    report = check_archive(written(tmp_path, coherence=spoil))
+    assert report.faults == []
+    assert any("'coherence'" in line for line in report.warnings)
+
+
+def test_every_fault_in_one_go(tmp_path):
+    root = written(tmp_path, mean_temperature=lambda v: v + 273.15)
+    rasters = sorted((root / "INSAR").glob("*_coh_*.tif"))
+    rasters[0].write_bytes(rasters[0].read_bytes()[:500])
+    rasters[1].with_name(rasters[1].name.replace("_coh_IW1_VV_", "_coh_IW1_VV_again_")).write_bytes(
+        rasters[1].read_bytes()
+    )
+    next((root / "ITSNOW" / "SWE").glob("2021-05*")).unlink()
+    said = text_of(check_archive(root), width=300)
+    for words in (rasters[0].name, "again", "mean_temperature", "2021-05", "NOT fit"):
+        assert words in said
+
+
+def test_a_unit_that_contradicts_is_a_fault(tmp_path):
+    report = check_archive(written(tmp_path), swe_unit="mm")
+    assert any("mm" in fault for fault in report.faults)
+
+
+def test_mm_is_found_and_its_bounds_are_those_of_mm(tmp_path):
+    report = check_archive(written(tmp_path, swe=lambda v: v * 10))
+    assert report.faults == []
+    assert any("SWE is in mm" in line for line in report.notes)
+
+
+def test_pdd_below_its_bound_is_told(tmp_path):
+    report = check_archive(written(tmp_path, mean_temperature=np.abs, pdd=np.zeros_like))
+    assert any("'pdd' is below days" in line for line in report.warnings)
+
+
+def test_a_missing_folder_is_an_error_or_a_fault(tmp_path, capsys):
+    assert main(["check", str(tmp_path / "none")]) == 1
+    out = capsys.readouterr()
+    assert "none" in out.err + out.out
+
+
+def test_an_unknown_band_is_named(tmp_path):
+    with pytest.raises(SnowmapError, match="coherense"):
+        check_archive(tmp_path, bands=["coherense"])
+
+
+def test_synthetic_data_is_named(tmp_path):
+    assert "SYNTHETIC" in text_of(check_archive(written(tmp_path)))
+
+
+def test_real_sentinel_1_pairs_are_judged_sensibly(shared_data, tmp_path):
+    write_mexico_archive(shared_data, tmp_path / "mexico")
+    report = check_archive(tmp_path / "mexico", bands=MEXICO_BANDS)
+    assert report.faults == []
+    assert len(report.windows) == 30
+    assert any("windows of 12 to" in line for line in report.warnings)
+    assert {row[0]: row[-1] for row in report.quantities}["coherence"] == "ok"
+    assert main(["check", str(tmp_path / "mexico"), "--bands", ",".join(MEXICO_BANDS)]) == 0
+    assert main(["check", str(tmp_path / "mexico")]) == 1
