@@ -104,9 +104,8 @@ def _global_attributes(cube: xr.Dataset, provenance: Mapping[str, Any]) -> dict[
 
 
 def _encoding(file: xr.Dataset) -> dict[str, dict[str, Any]]:
-    encoding: dict[str, dict[str, Any]] = {
-        name: {"_FillValue": None} for name in ("time", "time_bnds", *file.dims) if name in file
-    }
+    whole = [str(name) for name in ("time", "time_bnds", *file.dims) if name in file]
+    encoding: dict[str, dict[str, Any]] = {name: {"_FillValue": None} for name in whole}
     for name, variable in file.data_vars.items():
         if variable.dtype == np.float32:
             encoding[str(name)] = {"zlib": True, "complevel": 4, "shuffle": True, "_FillValue": np.float32(np.nan)}

@@ -138,7 +138,13 @@ def test_a_package_without_an_archive(tmp_path):
         assert "holds no master_mask.tif" in refused(hub, tmp_path)
 
 
-def test_an_unknown_repository_and_no_network(package, tmp_path):
+def test_an_unknown_repository(package, tmp_path):
     with serve_hub(Hub(REPOSITORY, {"data.tar.gz": package})) as hub:
         assert "the hub refuses other/name" in refused(hub, tmp_path, "--repo", "other/name")
-    assert "could not be fetched" in refused(hub, tmp_path)
+
+
+@pytest.mark.slow
+def test_no_network(tmp_path):
+    with serve_hub(Hub(REPOSITORY, {})) as hub:
+        pass
+    assert "could not be fetched" in refused(hub, tmp_path)  # after the client's own retries, 24 s

@@ -1,8 +1,8 @@
 """The archive on disk ⇄ the Cube. Nothing outside of this package knows the files of an archive.
 
-Step by step: `layout` finds and matches the files by name, `reading` reads them, one by one through `raster`, `cache`
-keeps the result for the next time, `swe_unit` decides the unit of SWE and `opening` puts the Cube together; `writing` is
-the way back, and `card` has the dataset card's own functions.
+Step by step: `layout` finds and matches the files by name, `reading` reads them, one by one through `raster`; `cache`
+keeps the result for the next time, `swe_unit` decides the unit of SWE and `opening` puts the Cube together. `writing`
+is the way back, and `card` has the dataset card's own functions.
 """
 
 from snowmap.archive.card import load_mask, match_insar_to_targets, stack_insar_bands, stack_weather_bands

@@ -61,16 +61,16 @@ def _draw_target(
     place = {"extent": _extent(cube), "aspect": _stretch(cube), "interpolation": "nearest"}
     for column, (title, values, colours) in enumerate(columns):
         axes[0, column].set_title(f"{TARGETS[target].long_name}, {title}", fontsize=9)
-        for row, axis in enumerate(axes[:, column]):
-            image = axis.imshow(values[row], **place, **colours)
-            axis.set_facecolor(OUTSIDE)
-            axis.tick_params(labelsize=7)
+        images = [axis.imshow(layer, **place, **colours) for axis, layer in zip(axes[:, column], values, strict=True)]
         if column:
             label, extend = (
                 (f"{target.upper()} {unit}", "max") if column == 1 else (f"Δ{target.upper()} {unit}", "both")
             )
             beside = axes[:, : column + 1] if column == 1 else axes[:, column]
-            figure.colorbar(image, ax=beside, label=label, extend=extend, aspect=30, pad=0.01, fraction=0.03)
+            figure.colorbar(images[0], ax=beside, label=label, extend=extend, aspect=30, pad=0.01, fraction=0.03)
+    for axis in axes.flat:
+        axis.set_facecolor(OUTSIDE)
+        axis.tick_params(labelsize=7)
     for axis, window in zip(axes[:, 0], windows, strict=True):
         axis.set_ylabel(names[window].replace("_to_", "\nto "), fontsize=8)
 

@@ -82,7 +82,7 @@ def test_no_valid_pixel_is_an_error_that_names_the_windows(tmp_path):
     cube = make_cube()
     maps = predictions(cube)
     cube["swe"].values[WINDOWS] = np.nan
-    with pytest.raises(SnowmapError, match="no valid pixel of 'swe'.*2021-02-26_to_2021-03-10"):
+    with pytest.raises(SnowmapError, match=r"no valid pixel of 'swe'.*2021-02-26_to_2021-03-10"):
         evaluate_maps(maps, cube, WINDOWS, TRAIN, ["swe"], tmp_path / "out", PROVENANCE)
     assert not (tmp_path / "out").exists()
 
