@@ -55,7 +55,7 @@ def main(config: dict[str, Any], folder: Path) -> None:
         if trainer.is_global_zero and config["evaluate"]:
             print_table(score_checkpoint(folder / "checkpoints" / "best.ckpt"))
     if trainer.is_global_zero:
-        say_summary(folder, trainer, evaluated=config["evaluate"])
+        say_summary(folder, trainer, task, evaluated=config["evaluate"])
 
 
 if __name__ == "__main__":

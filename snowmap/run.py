@@ -196,22 +196,21 @@ def say_split(split: Split, cube: xr.Dataset) -> None:
     Console().print(table)
 
 
-def say_summary(folder: Path, trainer: pl.Trainer, evaluated: bool) -> None:
-    """Print where things lie and the next command to type."""
-    best = folder / "checkpoints" / "best.ckpt"
-    scores = {
-        name: value
-        for name, value in trainer.callback_metrics.items()
-        if name.startswith("validation/") and "_rmse_" in name
-    }
-    print(f"\ntrained {trainer.current_epoch} epochs; " + ", ".join(f"{k} {v:.3g}" for k, v in scores.items()))
+def say_summary(folder: Path, trainer: pl.Trainer, task: SnowRegression, evaluated: bool) -> None:
+    """Print the best validation, where things lie and the next command to type."""
+    best, out = folder / "checkpoints" / "best.ckpt", folder / "evaluation" / "test"
+    score = getattr(trainer.checkpoint_callback, "best_model_score", None)
+    if score is not None and len(task.targets) == 1:
+        ((name, unit),) = task.targets.items()
+        said = f"best validation RMSE {score * task.normalizer.target_std[0]:.3g} {unit} {name.upper()}"
+    else:
+        said = f"best validation RMSE {score:.3g} of the targets' spread" if score is not None else "no validation"
+    print(f"\n{trainer.current_epoch} epochs, {said}")
     print(f"checkpoint   {best}")
     if evaluated:
-        out = folder / "evaluation" / "test"
-        print(f"score table  {out / 'metrics.csv'}\nmaps         {out / 'predictions.nc'}, {out / 'maps.png'}")
-        print(f"next         python evaluate.py ckpt={best} split=validation")
-    else:
-        print(f"next         python evaluate.py ckpt={best}")
+        print(f"score table  {out / 'metrics.csv'}")
+        print(f"maps         {out / 'predictions.nc'}\nfigure       {out / 'maps.png'}")
+    print(f"next         python evaluate.py ckpt={best} split={'validation' if evaluated else 'test'}")
 
 
 def _has_wandb_key() -> bool:

@@ -1,5 +1,6 @@
 """From a checkpoint to a scored map: what `evaluate.py` does, and `train.py` at its end."""
 
+import logging
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -10,6 +11,8 @@ from snowmap.archive import open_archive
 from snowmap.evaluation import evaluate_maps
 from snowmap.provenance import check_fit, windows_of
 from snowmap.task import SnowRegression
+
+logger = logging.getLogger(__name__)
 
 
 def open_for(data: Mapping[str, Any], targets: list[str]) -> xr.Dataset:
@@ -50,6 +53,8 @@ def score_checkpoint(
     data = {**task.facts["config"]["data"], "bands": task.bands, "root": root or task.facts["archive"]["archive"]}
     cube = open_for(data, list(task.targets))
     check_fit(task.facts, task.bands, task.targets, cube)
+    if cube.attrs["fingerprint"] != task.facts["archive"]["fingerprint"]:
+        logger.warning("the archive's content is not that which the checkpoint was trained on")
     windows = windows_of(task.facts, part, cube)
     return evaluate_maps(
         task.predict(cube, windows),

@@ -28,7 +28,7 @@ def maps_figure(maps: xr.Dataset, cube: xr.Dataset, windows: Sequence[int], targ
     shown = np.unique(np.linspace(0, len(windows) - 1, min(len(windows), MOST_ROWS)).round().astype(int))
     rows = len(shown) * len(targets)
     aspect = cube.sizes["y"] / cube.sizes["x"] * _stretch(cube)
-    figure = Figure(figsize=(12, 0.9 + rows * max(3.4 * aspect + 0.35, 1.0)), layout="constrained")
+    figure = Figure(figsize=(12, 0.9 + rows * max(3.0 * aspect + 0.25, 1.0)), layout="constrained")
     figure.suptitle(_title(cube, len(shown), len(windows)))
     axes = figure.subplots(rows, 3, squeeze=False, sharex=True, sharey=True)
     for index, target in enumerate(targets):

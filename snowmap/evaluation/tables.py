@@ -10,7 +10,7 @@ from rich.console import Console
 from rich.table import Table
 
 from snowmap.baselines import baseline_maps
-from snowmap.cube import TARGETS, window_names
+from snowmap.cube import window_names
 from snowmap.errors import SnowmapError
 from snowmap.metrics import SCORES, scores
 
@@ -85,7 +85,7 @@ def print_table(result: Mapping[str, Any], console: Console | None = None) -> No
     origin = provenance["scored_archive"]["origin"]
     for target, entry in result["target"].items():
         unit = entry["unit"]
-        title = f"{TARGETS[target].long_name} on the {provenance['part']} windows"
+        title = f"{target.upper()}, {provenance['part']} windows"
         if origin.startswith("synthetic"):
             title += " · SYNTHETIC data, no measure of skill"
         table = Table(title=title, title_justify="left")
