@@ -224,13 +224,15 @@ def print_report(report: Report, console: Console | None = None) -> None:
                 table.add_row(*row)
             console.print(table)
     if report.origin.startswith("synthetic"):
-        console.print(f"SYNTHETIC data ({report.origin}): it proves the pipeline, never skill", style="bold red")
+        console.print(
+            f"SYNTHETIC data ({report.origin}): it proves the pipeline, never skill", style="bold red", soft_wrap=True
+        )
     for label, style, lines in (
         ("note", "", report.notes),
         ("warning", "yellow", report.warnings),
         ("FAULT", "bold red", report.faults),
     ):
         for line in lines:
-            console.print(f"{label}: {line}", style=style, markup=False)
+            console.print(f"{label}: {line}", style=style, markup=False, soft_wrap=True)
     verdict = f"NOT fit to train on: {len(report.faults)} faults" if report.faults else "fit to train on"
-    console.print(f"{report.root}: {verdict}", style="bold", markup=False)
+    console.print(f"{report.root}: {verdict}", style="bold", markup=False, soft_wrap=True)

@@ -19,16 +19,12 @@ from snowmap.synthetic.snow import SnowState
 from snowmap.synthetic.terrain import Terrain, power_law_field, surface_normal
 
 INCIDENCE_IW1 = 32.9  # degrees at mid-swath of IW1 (ESA Sentinel-1 Product Definition, S1-RS-MDA-52-7440, IW SLC)
-HEADING = (
-    -14.5
-)  # degrees from north, ascending at 46° N: inclination 98.18°, 98.6 min, ground speed less Earth rotation
+HEADING = -14.5  # degrees from north, ascending at 46° N: inclination 98.18°, 98.6 min, less Earth rotation
 LOOKS = 16  # SNAP's 10 × 3 coherence window: 30 pixels of 2.3 × 14.1 m at a resolution of 2.7 × 22 m (ESA user guide)
 BARE_COHERENCE = 0.80  # 12 days, no canopy, no change of snow (Kellndorfer et al. 2022: up to 0.8 over rock and grass)
 FOREST_COHERENCE = 0.3  # factor under closed canopy: 12-day C-band coherence of forest is 0.2–0.3 (the same)
 WET_COHERENCE = 0.3  # factor if the snow is wet on either day: C band sees a new surface (Nagler & Rott 2000)
-ACCUMULATION_SPREAD = (
-    0.15  # sub-pixel spread ÷ |ΔSWE|: low end of 0.1–0.9 (Clark et al. 2011), as a look window is 40 m
-)
+ACCUMULATION_SPREAD = 0.15  # sub-pixel spread ÷ |ΔSWE|: low end of 0.1–0.9 (Clark et al. 2011): looks span 40 m
 UNWRAPPING_LIMIT = 0.35  # coherence below which unwrapping may slip; retrievals reject it (Oveisgharan et al. 2024)
 CYCLES, CYCLE_ODDS = (-2, -1, 0, 1, 2), (0.05, 0.2, 0.5, 0.2, 0.05)  # lost in a patch: most often none, seldom two
 REFERENCE_SPREAD = 4 * np.pi  # rad; the reference point's own phase is arbitrary, some cycles either way

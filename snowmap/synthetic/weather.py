@@ -23,9 +23,7 @@ AMOUNT_SHAPE = 0.75  # of the gamma distribution of wet-day amounts (Wilks 2011:
 OROGRAPHIC_GRADIENT = 3e-4  # relative increase per m of height from 800 m up (Alps: 20–50 % per km, Frei & Schär 1998)
 OROGRAPHIC_REFERENCE = 800.0  # m, height to which the regional amount applies
 STORM_EXPONENT = -3.0  # 2-D spectrum of rain fields, between 2 and 3.5 in radar data (Menabde et al. 1997)
-STORM_SPREAD = (
-    0.35  # standard deviation of log amounts inside one day's field, daily totals being smoother than radar's
-)
+STORM_SPREAD = 0.35  # standard deviation of log amounts inside one day's field: daily totals are smoother than radar's
 
 # Precipitation factor and temperature anomaly (°C) of October–April. 2020/21: the snowiest start of winter for decades
 # on the southern side of the Alps. 2021/22 and 2022/23: consecutive snow droughts, dry and mild (Colombo et al. 2023,
