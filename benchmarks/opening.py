@@ -20,7 +20,7 @@ import rasterio
 from snowmap import open_archive, write_archive
 from snowmap.synthetic import synthesize
 
-ROUNDS = 7
+ROUNDS = 15
 
 PEAK = """
 import sys

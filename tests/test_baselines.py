@@ -1,3 +1,5 @@
+from datetime import date
+
 import numpy as np
 import pytest
 import xarray as xr
@@ -19,15 +21,21 @@ def test_only_training_windows_inside_the_study_area_are_looked_at(name):
     assert np.isfinite(before).any()
 
 
+def fraction_of_year(day: np.datetime64) -> float:
+    """By the calendar: days since 1 January over the days that this year has."""
+    day = day.astype("datetime64[D]").item()
+    return (day - date(day.year, 1, 1)).days / (date(day.year + 1, 1, 1) - date(day.year, 1, 1)).days
+
+
 def test_climatology_is_the_mean_weighted_by_season():
     cube = make_cube()
     found = climatology(cube, TRAIN, LATER, "swe")
-    day = cube["end"].dt.dayofyear.values.astype(float)
+    fraction = np.array([fraction_of_year(end) for end in cube["end"].values])
     y, x = 5, 7
     values = cube["swe"].values[TRAIN, y, x].astype(float)
     for index, window in enumerate(LATER):
-        apart = np.abs(day[TRAIN] - day[window])
-        weight = np.exp(-0.5 * (np.minimum(apart, 365.25 - apart) / SEASON_DAYS) ** 2)
+        apart = np.abs(fraction[TRAIN] - fraction[window])
+        weight = np.exp(-0.5 * (np.minimum(apart, 1 - apart) * 365.25 / SEASON_DAYS) ** 2)
         kept = np.isfinite(values)
         known = (weight * np.nan_to_num(values))[kept].sum() / weight[kept].sum()
         assert found[index, y, x] == pytest.approx(known, rel=1e-5)
@@ -41,6 +49,16 @@ def test_climatology_knows_that_december_is_next_to_january():
     assert np.nanmax(climatology(cube, [0, 15], january_of_the_next_year, "swe")) < 1
 
 
+def test_climatology_of_a_leap_year_ends_where_the_next_year_begins():
+    cube = make_cube(windows=3)
+    end = np.array(["2023-01-01", "2024-12-31", "2025-01-01"], dtype="datetime64[ns]")
+    cube = cube.assign_coords(start=("window", end - np.timedelta64(12, "D")), end=("window", end))
+    cube["swe"].values[:] = np.array([10, 20, 0])[:, None, None]
+    near = np.exp(-0.5 * ((1 / 366) * 365.25 / SEASON_DAYS) ** 2)
+    known = (10 + near * 20) / (1 + near)
+    assert np.nanmax(climatology(cube, [0, 1], [2], "swe")) == pytest.approx(known, rel=1e-6)
+
+
 def test_elevation_finds_a_law_that_it_can_express():
     cube = make_cube()
     height = cube["features"].sel(band="elevation").values
@@ -50,6 +68,12 @@ def test_elevation_finds_a_law_that_it_can_express():
         found[0][np.isfinite(height[13])], (3 + 0.01 * height[13])[np.isfinite(height[13])], rtol=1e-3
     )
     assert np.isnan(found[0][np.isnan(height[13])]).all()
+
+
+def test_elevation_has_nothing_to_say_where_nothing_was_to_learn_from():
+    cube = make_cube()
+    cube["swe"].values[TRAIN] = np.nan
+    assert np.isnan(elevation(cube, TRAIN, LATER, "swe")).all()
 
 
 def test_elevation_predicts_no_negative_snow():

@@ -64,15 +64,16 @@ def test_gdal_reads_the_same_grid(written):
         np.testing.assert_array_equal(raster.read(1), maps["swe"].values[0])
 
 
-def test_a_projected_grid_keeps_metres(tmp_path):
+@pytest.mark.parametrize(("crs", "unit"), [("EPSG:32632", "m"), ("EPSG:3035", "m"), ("EPSG:2263", "US_survey_foot")])
+def test_a_projected_grid_keeps_its_unit(tmp_path, crs, unit):
     cube = make_cube(shape=(6, 5)).drop_vars("spatial_ref")
     cube = cube.assign_coords(x=600_000 + 500 * (np.arange(5) + 0.5), y=5_100_000 - 500 * (np.arange(6) + 0.5))
-    cube = cube.rio.write_crs("EPSG:32632").rio.write_transform(from_origin(600_000, 5_100_000, 500, 500))
+    cube = cube.rio.write_crs(crs).rio.write_transform(from_origin(600_000, 5_100_000, 500, 500))
     path = write_predictions(predictions(cube), cube, WINDOWS, tmp_path / "p.nc", {})
     with xr.open_dataset(path, decode_coords="all") as file:
         assert file.rio.crs == cube.rio.crs
         assert file["x"].attrs["standard_name"] == "projection_x_coordinate"
-        assert file["y"].attrs["units"] == "m"
+        assert file["y"].attrs["units"] == file["x"].attrs["units"] == unit
         assert file.rio.transform() == cube.rio.transform()
 
 

@@ -1,4 +1,5 @@
 import math
+import warnings
 
 import numpy as np
 import pytest
@@ -40,6 +41,33 @@ def test_undefined_scores_are_none_never_nan():
     flat = scores(np.array([2.0, 2.0]), np.array([1.0, 3.0]))
     assert flat["r2"] == 0
     assert flat["pearson_r"] is None
+
+
+@pytest.mark.parametrize("scale", [1e-2, 1e-4, 1e-8])
+def test_r2_does_not_depend_on_how_little_snow_there_is(scale):
+    generator = np.random.default_rng(0)
+    observed = generator.gamma(2, 1, 50) * scale
+    for spread in (0.1, 3):
+        predicted = observed + generator.normal(0, spread, 50) * scale
+        assert scores(predicted, observed)["r2"] == pytest.approx(r2_score(observed, predicted), rel=1e-6)
+
+
+def test_an_almost_snow_free_window_does_not_flatter_a_map_of_snow():
+    observed = np.zeros(1000)
+    observed[5] = 0.008
+    found = scores(np.full(1000, 0.5), observed)
+    assert found["r2"] == pytest.approx(r2_score(observed, np.full(1000, 0.5)), rel=1e-6)
+    assert found["r2"] < -1e6
+
+
+@pytest.mark.parametrize("spread", [1e-300, 1e-160])
+def test_a_spread_too_small_to_square_is_undefined_and_silent(spread):
+    generator = np.random.default_rng(0)
+    tiny, wide = spread * generator.normal(size=50), generator.normal(size=50)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert scores(tiny, wide)["pearson_r"] is None
+        assert scores(wide, tiny)["r2"] is scores(wide, tiny)["pearson_r"] is None
 
 
 def test_a_perfect_map_and_a_known_bias():

@@ -1,11 +1,9 @@
 """Rasters of an archive into arrays: in threads, sentinels to NaN, every fault gathered instead of raised."""
 
 import hashlib
-import sys
 import zlib
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NamedTuple
@@ -159,7 +157,8 @@ def _unreadable(paths: Iterable[Path]) -> list[str]:
 def _allocate(scan: Scan, plan: Plan, shape: tuple[int, int]) -> tuple[np.ndarray, dict[str, np.ndarray], list[_Task]]:
     """Arrays for all values, and one task for each file: where its values go."""
     count = len(scan.windows)
-    features = np.empty((count, len(plan.bands), *shape), np.float32)
+    # filled, and so touched, before the threads start: threads that touch fresh pages wait for each other
+    features = np.full((count, len(plan.bands), *shape), np.nan, np.float32)
     present = [name for name in TARGETS if name in plan.targets or any(name in window.files for window in scan.windows)]
     targets = {name: np.full((count, *shape), np.nan, np.float32) for name in present}
     tasks = []
@@ -182,20 +181,9 @@ def _run(tasks: list[_Task], mask: np.ndarray | None, grid: Grid, plan: Plan) ->
     if plan.threads == 1:
         work(0)
     else:
-        with ThreadPoolExecutor(plan.threads) as pool, _eager_threads():
+        with ThreadPoolExecutor(plan.threads) as pool:
             list(pool.map(work, range(plan.threads)))
     return outcomes
-
-
-@contextmanager
-def _eager_threads() -> Iterator[None]:
-    """Let threads take turns ten times as often: reading a raster takes less than Python's usual turn of 5 ms."""
-    usual = sys.getswitchinterval()
-    sys.setswitchinterval(usual / 10)
-    try:
-        yield
-    finally:
-        sys.setswitchinterval(usual)
 
 
 def _read_one(task: _Task, mask: np.ndarray | None, grid: Grid, zero_is_missing: tuple[str, ...]) -> _Outcome:

@@ -7,7 +7,10 @@ import pytest
 import xarray as xr
 from PIL import Image
 from rich.console import Console
+from scipy.stats import pearsonr
+from sklearn.metrics import mean_absolute_error, r2_score, root_mean_squared_error
 
+from snowmap.baselines import baseline_maps
 from snowmap.errors import SnowmapError
 from snowmap.evaluation import evaluate_maps, print_table
 from snowmap.metrics import SCORES, scores
@@ -37,6 +40,22 @@ def test_scores_are_those_of_the_written_file(evaluated):
             for index, entry in enumerate(own):
                 known = scores(file[target].values[index], file[f"{target}_observed"].values[index])
                 assert entry["model"] == pytest.approx(known)
+
+
+def test_every_score_equals_that_of_scikit_learn_and_scipy(evaluated):
+    cube, _, result = evaluated
+    inside = cube["mask"].values
+    for target in ("hs", "swe"):
+        observed = np.where(inside, cube[target].values[WINDOWS], np.nan).astype(float)
+        known_maps = {"model": predictions(cube)[target].values, **baseline_maps(cube, TRAIN, WINDOWS, target)}
+        found = {"model": result["target"][target]["model"], **result["target"][target]["baselines"]}
+        assert set(found) == set(known_maps)
+        for name, values in known_maps.items():
+            both = np.isfinite(values) & np.isfinite(observed)
+            o, p = observed[both], values[both].astype(float)
+            known = (root_mean_squared_error(o, p), mean_absolute_error(o, p), np.mean(p - o), r2_score(o, p),
+                     pearsonr(o, p).statistic, both.sum())  # fmt: skip
+            assert tuple(found[name].values()) == pytest.approx(known, rel=1e-6)
 
 
 def test_json_and_csv_tell_the_same(evaluated):
