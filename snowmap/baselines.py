@@ -38,9 +38,9 @@ def climatology(cube: xr.Dataset, train: Sequence[int], windows: Sequence[int], 
         Maps in the target's unit; NaN where a pixel has no training value.
     """
     known = _inside(cube, cube[target].values[list(train)])
-    distance = np.abs(_day_of_year(cube, windows)[:, None] - _day_of_year(cube, train))
-    distance = np.minimum(distance, YEAR_DAYS - distance)
-    weight = np.exp(-0.5 * (distance / SEASON_DAYS) ** 2) + 1e-12  # a season without any window falls back on all
+    years = np.abs(_fraction_of_year(cube, windows)[:, None] - _fraction_of_year(cube, train))
+    days = np.minimum(years, 1 - years) * YEAR_DAYS
+    weight = np.exp(-0.5 * (days / SEASON_DAYS) ** 2) + 1e-12  # a season without any window falls back on all
     valid = np.isfinite(known)
     total = np.einsum("wt,tyx->wyx", weight, np.where(valid, known, 0))
     count = np.einsum("wt,tyx->wyx", weight, valid)
@@ -57,19 +57,22 @@ def elevation(cube: xr.Dataset, train: Sequence[int], windows: Sequence[int], ta
         target: Name of the target.
 
     Returns:
-        Maps in the target's unit; NaN where elevation is missing.
+        Maps in the target's unit; NaN where elevation is missing, and everywhere without a training pixel that has
+        both elevation and target.
     """
     known = _inside(cube, cube[target].values[list(train)])
     inputs = _elevation_and_season(cube, train)
     usable = np.isfinite(known) & np.isfinite(inputs).all(axis=-1)
+    maps = np.full((len(windows), *known.shape[1:]), np.nan, dtype=np.float32)
+    if not usable.any():
+        return maps
     model = make_pipeline(StandardScaler(), PolynomialFeatures(3), LinearRegression())
     model.fit(inputs[usable], known[usable])
     inputs = _elevation_and_season(cube, windows)
     usable = np.isfinite(inputs).all(axis=-1)
-    maps = np.full(usable.shape, np.nan)
     if usable.any():
         maps[usable] = np.maximum(model.predict(inputs[usable]), 0)
-    return maps.astype(np.float32)
+    return maps
 
 
 def persistence(cube: xr.Dataset, train: Sequence[int], windows: Sequence[int], target: str) -> Maps:
@@ -114,13 +117,15 @@ def _inside(cube: xr.Dataset, maps: np.ndarray) -> np.ndarray:
     return np.where(cube["mask"].values, maps, np.float32(np.nan))
 
 
-def _day_of_year(cube: xr.Dataset, windows: Sequence[int]) -> np.ndarray:
-    return cube["end"].dt.dayofyear.values[list(windows)].astype(float)
+def _fraction_of_year(cube: xr.Dataset, windows: Sequence[int]) -> np.ndarray:
+    """How much of its year has passed at the end of each window, so that 31 December is last in leap years too."""
+    end = cube["end"].dt
+    return ((end.dayofyear - 1) / (365 + end.is_leap_year)).values[list(windows)]
 
 
 def _elevation_and_season(cube: xr.Dataset, windows: Sequence[int]) -> np.ndarray:
     height = cube["features"].sel(band="elevation").values[list(windows)].astype(float)
-    angle = (2 * np.pi * _day_of_year(cube, windows) / YEAR_DAYS)[:, None, None]
+    angle = (2 * np.pi * _fraction_of_year(cube, windows))[:, None, None]
     return np.stack(np.broadcast_arrays(height, np.cos(angle), np.sin(angle)), axis=-1)
 
 

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import xarray as xr
+from rasterio.crs import CRS
 
 import snowmap
 from snowmap.cube import TARGETS
@@ -58,8 +59,8 @@ def write_predictions(
         variables,
         coords={
             "time": ("time", days[1], _time_attributes()),
-            y: (y, cube["y"].values, _axis_attributes("y", geographic)),
-            x: (x, cube["x"].values, _axis_attributes("x", geographic)),
+            y: (y, cube["y"].values, _axis_attributes("y", cube.rio.crs)),
+            x: (x, cube["x"].values, _axis_attributes("x", cube.rio.crs)),
         },
         attrs=_global_attributes(cube, provenance),
     )
@@ -80,12 +81,13 @@ def _time_attributes() -> dict[str, str]:
             "axis": "T", "bounds": "time_bnds"}  # fmt: skip
 
 
-def _axis_attributes(axis: str, geographic: bool) -> dict[str, str]:
-    if geographic:
+def _axis_attributes(axis: str, crs: CRS) -> dict[str, str]:
+    if crs.is_geographic:
         name, unit = {"y": ("latitude", "degrees_north"), "x": ("longitude", "degrees_east")}[axis]
         return {"standard_name": name, "long_name": name, "units": unit, "axis": axis.upper()}
     name = f"projection_{axis}_coordinate"
-    return {"standard_name": name, "long_name": f"{axis} of the projection", "units": "m", "axis": axis.upper()}
+    unit = "m" if crs.linear_units == "metre" else crs.linear_units.replace(" ", "_")  # as UDUNITS spells it
+    return {"standard_name": name, "long_name": f"{axis} of the projection", "units": unit, "axis": axis.upper()}
 
 
 def _global_attributes(cube: xr.Dataset, provenance: Mapping[str, Any]) -> dict[str, str]:

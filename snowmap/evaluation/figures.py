@@ -34,8 +34,10 @@ def maps_figure(maps: xr.Dataset, cube: xr.Dataset, windows: Sequence[int], targ
     for index, target in enumerate(targets):
         block = axes[index * len(shown) : (index + 1) * len(shown)]
         _draw_target(figure, block, maps, cube, [windows[i] for i in shown], shown, target)
-    for axis in axes[-1]:
-        axis.set_xlabel("longitude °E" if cube.rio.crs.is_geographic else "x m")
+    crs = cube.rio.crs
+    x, y = ("longitude °E", "latitude °N") if crs.is_geographic else (f"{axis} {crs.linear_units}" for axis in "xy")
+    figure.supxlabel(x, fontsize=9)
+    figure.supylabel(y, fontsize=9)
     return figure
 
 
