@@ -15,7 +15,7 @@ class Batch(NamedTuple):
 
     Attributes:
         x: Bands, in the units of the Cube; anything where `x_valid` is false.
-        x_valid: True where the band has a value.
+        x_valid: True inside the study area where the band has a value: what lies outside has no influence.
         step_valid: True where the step is a window, false where it is padding.
         days: Days from the end of each step to the end of the target window, ≥ 0.
         day_of_year: Day of the year of the end of each step, 1 … 366.
@@ -43,7 +43,7 @@ class Windows(NamedTuple):
 
     Attributes:
         x: Bands, NaN = missing.
-        x_valid: True where the band has a value.
+        x_valid: True inside the study area where the band has a value.
         y: Targets, NaN = missing or not in the Cube.
         y_valid: True inside the study area where the target has a value.
         day_of_year: Day of the year of the end of each window.
@@ -68,7 +68,7 @@ class Windows(NamedTuple):
         y = torch.from_numpy(np.stack([cube[name].values if name in cube else missing for name in targets], axis=1))
         inside = torch.from_numpy(cube["mask"].values)
         day_of_year = torch.from_numpy(cube["end"].dt.dayofyear.values.astype(np.float32))
-        return Windows(x, x.isfinite(), y, y.isfinite() & inside, day_of_year)
+        return Windows(x, x.isfinite() & inside, y, y.isfinite() & inside, day_of_year)
 
     def gather(self, indices: Sequence[int]) -> Batch:
         """The Batch of the windows at `indices`, each as a sequence of one step."""

@@ -103,7 +103,7 @@ class SnowRegression(pl.LightningModule):
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
         """Masked loss in network units."""
         loss = masked_loss(self.loss, self(batch), self.normalizer.scale_targets(batch.y), batch.y_valid)
-        self.log("train/loss", loss, on_step=False, on_epoch=True, batch_size=len(batch.window))
+        self.log("train/loss", loss, on_step=False, on_epoch=True, sync_dist=True, batch_size=len(batch.window))
         return loss
 
     def validation_step(self, batch: Batch, batch_idx: int) -> None:
@@ -121,12 +121,12 @@ class SnowRegression(pl.LightningModule):
         relative = []
         for index, (name, unit) in enumerate(self.targets.items()):
             rmse = self.rmse[name].compute()
-            self.log(f"validation/{name}_rmse_{unit}", rmse, prog_bar=True)
-            self.log(f"validation/{name}_mae_{unit}", self.mae[name].compute())
+            self.log(f"validation/{name}_rmse_{unit}", rmse, prog_bar=True, sync_dist=True)
+            self.log(f"validation/{name}_mae_{unit}", self.mae[name].compute(), sync_dist=True)
             relative.append(rmse / self.normalizer.target_std[index])
             self.rmse[name].reset()
             self.mae[name].reset()
-        self.log("validation/relative_rmse", torch.stack(relative).mean())
+        self.log("validation/relative_rmse", torch.stack(relative).mean(), sync_dist=True)
 
     def configure_optimizers(self) -> Any:
         """AdamW whose learning rate rises linearly, then halves every `half_life_steps`."""

@@ -84,7 +84,8 @@ def test_values_of_test_windows_and_outside_the_study_area_change_nothing_in_tra
     test = windows_of(clean.facts, "test", cube)
     planted["features"].values[test] = 1e4
     planted["swe"].values[test] = 1e4
-    planted["swe"].values[:, ~cube["mask"].values] = -1e4
+    for name in ("features", "swe"):
+        planted[name].values[..., ~cube["mask"].values] = -1e4
     assert same_weights(clean, fit(planted, tmp_path, "trainer.max_epochs=6"))
 
 

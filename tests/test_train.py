@@ -111,6 +111,14 @@ def test_wandb_runs_offline_without_an_account(archive, tmp_path):
     assert list(run.glob("wandb/offline-run-*/*.wandb"))
 
 
+def test_two_processes_train_one_run(archive, tmp_path):
+    ddp = ("trainer=ddp", "trainer.accelerator=cpu", "trainer.devices=2", "trainer.precision=32-true")
+    said = train(archive, tmp_path / "run", *ddp, "trainer.max_epochs=1")
+    assert said.count("next         python evaluate.py") == 1
+    assert len(list((tmp_path / "run").glob("curves/*"))) == 1
+    assert metrics(tmp_path / "run" / "evaluation" / "test")["swe"]["model"]["pixels"] > 0
+
+
 def test_no_logger(archive, tmp_path):
     train(archive, tmp_path / "run", "logger=none", "trainer.max_epochs=1", "evaluate=false")
     assert not list((tmp_path / "run").glob("curves"))
