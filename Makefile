@@ -4,7 +4,8 @@ VENV ?= .venv
 # Address of a wheel index with another build of PyTorch; empty: the build that pip finds by itself.
 TORCH_INDEX ?=
 # The archive to train on; the default is synthetic and written on first use.
-DATA ?= data/synthetic/Dataset_icip2026
+SYNTHETIC := data/synthetic/Dataset_icip2026
+DATA ?= $(SYNTHETIC)
 # Further words for train.py or evaluate.py, e.g. ARGS="target=hs seed=1".
 ARGS ?=
 CKPT ?= $(firstword $(shell ls -t outputs/*/*/checkpoints/best.ckpt 2>/dev/null))
@@ -27,10 +28,10 @@ $(READY): pyproject.toml constraints.txt
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable ".[dev]"
 	@touch $@
 
-data/synthetic/Dataset_icip2026: | $(READY)
+$(SYNTHETIC): | $(READY)
 	$(BIN)/snowmap synthesize $@
 
-train: $(READY) | $(DATA)  ## train the U-Net on SWE and score it (DATA=archive ARGS="key=value …")
+train: $(READY) | $(filter $(SYNTHETIC),$(DATA))  ## train the U-Net on SWE and score it (DATA=archive ARGS="key=value …")
 	$(BIN)/python train.py data.root=$(DATA) $(ARGS)
 
 evaluate: $(READY)  ## score the newest run's best checkpoint again (CKPT=… ARGS="…")
