@@ -77,9 +77,15 @@ def _days(dates: np.ndarray) -> np.ndarray:
 
 
 def _time_attributes() -> dict[str, str]:
-    return {"standard_name": "time", "long_name": "end of the window", "units": EPOCH, "calendar": "standard",
+    return {
+        "standard_name": "time",
+        "long_name": "end of the window",
+        "units": EPOCH,
+        "calendar": "standard",
         "units_metadata": "leap_seconds: none",
-            "axis": "T", "bounds": "time_bnds"}  # fmt: skip
+        "axis": "T",
+        "bounds": "time_bnds",
+    }
 
 
 def _axis_attributes(axis: str, crs: CRS) -> dict[str, str]:
