@@ -12,41 +12,19 @@ from snowmap.config import TrainConfig, launch
 def main(config: dict[str, Any], folder: Path) -> None:
     """Run one training into `folder`."""
     # the configuration was checked before anything heavy is imported
-    import pytorch_lightning as pl
-
-    from snowmap.datamodule import SnowDataModule
     from snowmap.evaluation import print_table
-    from snowmap.provenance import facts_of
     from snowmap.run import claim_folder, continued, finishing, make_trainer, quiet, say_split, say_summary
     from snowmap.scoring import open_for, score_checkpoint
+    from snowmap.setup import make_parts
     from snowmap.splits import make_split
-    from snowmap.task import SnowRegression
 
     quiet()
     config = continued(config)
-    targets = config["target"]["names"]
-    cube = open_for(config["data"], targets)
+    cube = open_for(config["data"], config["target"]["names"])
     split = make_split(start=cube["start"].values, end=cube["end"].values, **config["split"])
     say_split(split, cube)
 
-    pl.seed_everything(config["seed"], workers=True, verbose=False)
-    task = SnowRegression(
-        model=config["model"],
-        bands=cube["band"].values.tolist(),
-        targets={name: cube[name].attrs["units"] for name in targets},
-        optimizer=config["optimizer"],
-        loss=config["loss"],
-        facts=facts_of(cube, split, config),
-    )
-    task.normalizer.fit(cube, split.train)
-    datamodule = SnowDataModule(
-        cube,
-        split,
-        targets,
-        batch_size=config["data"]["batch_size"],
-        augment=config["data"]["augment"],
-        seed=config["seed"],
-    )
+    task, datamodule = make_parts(config, cube, split)
 
     claim_folder(folder, config)
     trainer = make_trainer(config, folder)

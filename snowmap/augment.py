@@ -1,18 +1,21 @@
-"""Geometric augmentation of whole Batches, on their device."""
+"""Augmentation of whole Batches, on their device. The values of the bands stay as they are."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import torch
 
 from snowmap.batch import Batch
 
+MAPS = ("x", "x_valid", "y", "y_valid")
+"""What lies on the grid."""
+
 
 def flip(batch: Batch) -> Batch:
-    """Mirror each window left to right, and top to bottom, each with probability ½.
+    """Mirror each sequence left to right, and top to bottom, each with probability ½.
 
-    The values of the bands stay as they are. The look direction does not turn with the scene: local incidence of a
-    mirrored scene fits its terrain only as if the satellite looked from the other side. A net that reads the angle is
-    safe; one that infers the look direction from the terrain is not.
+    The look direction does not turn with the scene: local incidence of a mirrored scene fits its terrain only as if the
+    satellite looked from the other side, and aspect no longer points to where the ground faces. A net that reads the
+    angle is safe; one that infers the look direction from the terrain, or reads aspect, is not.
     """
     for axis in (-1, -2):
         chosen = (torch.rand(len(batch.window)) < 0.5).to(batch.x.device)
@@ -20,10 +23,34 @@ def flip(batch: Batch) -> Batch:
             **{
                 name: torch.where(chosen.view(-1, *[1] * (tensor.ndim - 1)), tensor.flip(axis), tensor)
                 for name, tensor in batch._asdict().items()
-                if name in ("x", "x_valid", "y", "y_valid")
+                if name in MAPS
             }
         )
     return batch
+
+
+def crop(batch: Batch, size: Sequence[int]) -> Batch:
+    """Cut a random piece of `size` (height, width) out of each sequence, the same from all its windows.
+
+    Safe for every band. A side that is shorter than asked for stays whole.
+    """
+    extent = batch.x.shape[-2:]
+    height, width = (min(asked, there) for asked, there in zip(size, extent, strict=True))
+    rows, columns = (
+        (torch.rand(len(batch.window)) * (there - kept + 1)).long().tolist()
+        for there, kept in zip(extent, (height, width), strict=True)
+    )
+    return batch._replace(
+        **{
+            name: torch.stack(
+                [
+                    piece[..., row : row + height, column : column + width]
+                    for piece, row, column in zip(getattr(batch, name), rows, columns, strict=True)
+                ]
+            )
+            for name in MAPS
+        }
+    )
 
 
 AUGMENTATIONS: dict[str, Callable[[Batch], Batch] | None] = {"none": None, "flip": flip}

@@ -9,18 +9,24 @@ import xarray as xr
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
+from snowmap.sequences import Sample, gap_days, season_starts
+
 
 class Batch(NamedTuple):
-    """Windows stacked for the network, in physical units; the last step of `time` is the target window.
+    """Sequences of windows stacked for the network, in physical units; the last step is the target window.
+
+    Short sequences are padded at their beginning. `y` holds the targets of the last `supervised` steps: 1, or all.
 
     Attributes:
         x: Bands, in the units of the Cube; anything where `x_valid` is false.
         x_valid: True inside the study area where the band has a value: what lies outside has no influence.
         step_valid: True where the step is a window, false where it is padding.
         days: Days from the end of each step to the end of the target window, ≥ 0.
+        gap_days: Days between the step before and this one that no window covers; 0 in an archive without gaps.
+        season_start: True where the step is the first window of its season (from 1 September on): bare ground before.
         day_of_year: Day of the year of the end of each step, 1 … 366.
         y: Targets, in the units of the Cube; anything where `y_valid` is false.
-        y_valid: True inside the study area where the target has a value.
+        y_valid: True inside the study area where the target has a value and may be looked at.
         window: Index of the target window in the Cube.
     """
 
@@ -28,31 +34,39 @@ class Batch(NamedTuple):
     x_valid: Bool[Tensor, "batch time band height width"]
     step_valid: Bool[Tensor, "batch time"]
     days: Float[Tensor, "batch time"]
+    gap_days: Float[Tensor, "batch time"]
+    season_start: Bool[Tensor, "batch time"]
     day_of_year: Float[Tensor, "batch time"]
-    y: Float[Tensor, "batch target height width"]
-    y_valid: Bool[Tensor, "batch target height width"]
+    y: Float[Tensor, "batch supervised target height width"]
+    y_valid: Bool[Tensor, "batch supervised target height width"]
     window: Int[Tensor, " batch"]
 
     def to(self, device: torch.device) -> "Batch":
         """The same on `device`."""
-        return Batch(*(tensor.to(device) for tensor in self))
+        return Batch(*(tensor.to(device, non_blocking=True) for tensor in self))
 
 
 class Windows(NamedTuple):
     """A whole Cube as tensors, from which Batches are gathered without reading a file.
 
+    The tensors may be views of a memory map: a Cube that is larger than the memory is read page by page.
+
     Attributes:
         x: Bands, NaN = missing.
-        x_valid: True inside the study area where the band has a value.
         y: Targets, NaN = missing or not in the Cube.
-        y_valid: True inside the study area where the target has a value.
+        inside: True inside the study area.
+        day: Days from 1970-01-01 to the end of each window.
+        gap_days: Days between the window before and this one that no window covers.
+        season_start: True where the window is the first of its season.
         day_of_year: Day of the year of the end of each window.
     """
 
     x: Float[Tensor, "window band height width"]
-    x_valid: Bool[Tensor, "window band height width"]
-    y: Float[Tensor, "window target height width"]
-    y_valid: Bool[Tensor, "window target height width"]
+    y: tuple[Float[Tensor, "window height width"], ...]
+    inside: Bool[Tensor, "height width"]
+    day: Float[Tensor, " window"]
+    gap_days: Float[Tensor, " window"]
+    season_start: Bool[Tensor, " window"]
     day_of_year: Float[Tensor, " window"]
 
     @staticmethod
@@ -62,29 +76,56 @@ class Windows(NamedTuple):
         values = cube["features"].values
         if names != list(bands):
             values = values[:, [names.index(band) for band in bands]]
-        x = torch.from_numpy(values)
-        shape = cube["features"].isel(band=0, drop=True).shape
-        missing = np.full(shape, np.nan, np.float32)
-        y = torch.from_numpy(np.stack([cube[name].values if name in cube else missing for name in targets], axis=1))
-        inside = torch.from_numpy(cube["mask"].values)
-        day_of_year = torch.from_numpy(cube["end"].dt.dayofyear.values.astype(np.float32))
-        return Windows(x, x.isfinite() & inside, y, y.isfinite() & inside, day_of_year)
+        missing = np.broadcast_to(np.float32(np.nan), (len(values), *values.shape[2:]))
+        start, end = cube["start"].values, cube["end"].values
+        return Windows(
+            x=torch.from_numpy(values),
+            y=tuple(_tensor(cube[name].values if name in cube else missing) for name in targets),
+            inside=torch.from_numpy(cube["mask"].values),
+            day=torch.from_numpy(end.astype("datetime64[D]").astype(np.float32)),
+            gap_days=torch.from_numpy(gap_days(start, end)),
+            season_start=torch.from_numpy(season_starts(start, end)),
+            day_of_year=torch.from_numpy(cube["end"].dt.dayofyear.values.astype(np.float32)),
+        )
 
-    def gather(self, indices: Sequence[int]) -> Batch:
-        """The Batch of the windows at `indices`, each as a sequence of one step."""
-        window = torch.as_tensor(indices, device=self.x.device)
-        day_of_year = self.day_of_year[window, None]
+    @property
+    def nbytes(self) -> int:
+        """Bytes of the bands and targets."""
+        return sum(tensor.nbytes for tensor in (self.x, *self.y))
+
+    def gather(self, samples: Sequence[Sample]) -> Batch:
+        """The Batch of the sequences; all have as many supervised steps, or as many as they have steps."""
+        time = max(len(sample.steps) for sample in samples)
+        device = self.x.device
+        # a padded step repeats the first window: whatever it holds is invalid
+        steps = torch.tensor([[s.steps[0]] * (time - len(s.steps)) + list(s.steps) for s in samples], device=device)
+        step_valid = torch.tensor([[i >= time - len(s.steps) for i in range(time)] for s in samples], device=device)
+        counted = torch.tensor(
+            [[False] * (time - len(s.supervised)) + list(s.supervised) for s in samples], device=device
+        )
+        supervised = max(len(sample.supervised) for sample in samples)
+        steps_of_y, counted = steps[:, time - supervised :], counted[:, time - supervised :]
+        x = self.x[steps]
+        y = torch.stack([target[steps_of_y] for target in self.y], dim=2)
+        day = self.day[steps]
         return Batch(
-            x=self.x[window, None],
-            x_valid=self.x_valid[window, None],
-            step_valid=torch.ones_like(day_of_year, dtype=torch.bool),
-            days=torch.zeros_like(day_of_year),
-            day_of_year=day_of_year,
-            y=self.y[window],
-            y_valid=self.y_valid[window],
-            window=window,
+            x=x,
+            x_valid=x.isfinite() & self.inside & step_valid[:, :, None, None, None],
+            step_valid=step_valid,
+            days=day[:, -1:] - day,
+            gap_days=torch.where(step_valid, self.gap_days[steps], 0),
+            season_start=self.season_start[steps] & step_valid,
+            day_of_year=self.day_of_year[steps],
+            y=y,
+            y_valid=y.isfinite() & self.inside & counted[:, :, None, None, None],
+            window=steps[:, -1],
         )
 
     def to(self, device: torch.device) -> "Windows":
         """The same on `device`."""
-        return Windows(*(tensor.to(device) for tensor in self))
+        moved = {name: value.to(device) for name, value in self._asdict().items() if name != "y"}
+        return Windows(y=tuple(target.to(device) for target in self.y), **moved)
+
+
+def _tensor(values: np.ndarray) -> Tensor:
+    return torch.from_numpy(values if values.flags.writeable else values.copy())

@@ -7,6 +7,7 @@ neither torch nor xarray.
 import contextlib
 import difflib
 import os
+import re
 import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, fields, is_dataclass
@@ -33,8 +34,14 @@ class Data:
     zero_is_missing: list[str] | None = None  # bands in which 0 means no data; None: all of INSAR/
     threads: int | None = None  # that read rasters; None: one for each core
     cache: bool = True
+    derived: list[str] | None = None  # derived inputs beside the bands; None: the model's own
+    phase_sign: int | None = None  # 1: phase grows with snow, -1: it falls; None: told from the training windows
+    time: Any = None  # windows in a sequence, or season (since 1 September); None: the model's own
+    supervise: str = "auto"  # last | every: whose targets the loss sees; auto: every, if the model maps every step
     batch_size: int = 4
     augment: str = "none"  # none | flip
+    crop: list[int] | None = None  # height and width of random pieces to train on; None: whole maps
+    resident_share: float = 0.5  # of the accelerator's free memory that the Cube may fill; else it stays in memory
 
 
 @dataclass
@@ -42,8 +49,22 @@ class Split:
     """Arguments of the split called `name`; see `snowmap.splits`."""
 
     name: str = MISSING
+
+
+@dataclass
+class Rolling(Split):
+    """Training and validation windows alternate; see `snowmap.splits.rolling`."""
+
     train: int = 5
     validation: int = 1
+    test: int = 7
+
+
+@dataclass
+class Winters(Split):
+    """A whole winter validates; see `snowmap.splits.winters`."""
+
+    fold: int = 1  # which snow year of the archive validates
     test: int = 7
 
 
@@ -61,7 +82,48 @@ class UNet:
     name: str = "unet"
     channels: list[int] = field(default_factory=lambda: [24, 48, 96, 192])
     dropout: float = 0.0
-    season: bool = True
+    time: str = "single"  # single | stack
+    steps: int = 6  # windows in the stack
+
+
+@dataclass
+class ConvLSTM:
+    """Arguments of `snowmap.models.convlstm.ConvLSTM`."""
+
+    name: str = "convlstm"
+    channels: list[int] = field(default_factory=lambda: [24, 48, 96])
+    hidden: list[int] = field(default_factory=lambda: [96, 96])
+    bidirectional: bool = False
+    dropout: float = 0.0
+
+
+@dataclass
+class Transformer:
+    """Arguments of `snowmap.models.transformer.Transformer`."""
+
+    name: str = "transformer"
+    channels: list[int] = field(default_factory=lambda: [24, 48, 96])
+    heads: int = 4
+    layers: int = 2
+    dropout: float = 0.0
+
+
+@dataclass
+class UNet3D:
+    """Arguments of `snowmap.models.unet3d.UNet3D`."""
+
+    name: str = "unet3d"
+    channels: list[int] = field(default_factory=lambda: [16, 32, 64])
+    dropout: float = 0.0
+
+
+@dataclass
+class MassBalance:
+    """Arguments of `snowmap.models.massbalance.MassBalance`."""
+
+    name: str = "massbalance"
+    channels: list[int] = field(default_factory=lambda: [16, 24, 32, 48])
+    hidden: int = 16
 
 
 @dataclass
@@ -116,6 +178,7 @@ class Callbacks:
     """What watches the training."""
 
     patience: int | None = 15  # validations without improvement before the training stops; None: never
+    ema: float | None = None  # decay of a running mean of the weights, which validates and is saved; None: none
 
 
 @dataclass
@@ -123,7 +186,7 @@ class TrainConfig:
     """All of `conf/train.yaml`."""
 
     data: Data = field(default_factory=Data)
-    split: Split = field(default_factory=Split)
+    split: Any = MISSING
     target: Target = field(default_factory=Target)
     model: Any = MISSING
     optimizer: Optimizer = field(default_factory=Optimizer)
@@ -131,6 +194,7 @@ class TrainConfig:
     logger: Logger = field(default_factory=Logger)
     callbacks: Callbacks = field(default_factory=Callbacks)
     loss: str = "mse"
+    compile: bool = False  # the net, by torch.compile
     seed: int = 0
     ckpt: str | None = None  # a checkpoint to go on from
     evaluate: bool = True  # score the best checkpoint on the test windows at the end
@@ -154,12 +218,25 @@ class EvaluateConfig:
     device: str = "cpu"
 
 
-MODELS: dict[str, type] = {"unet": UNet}
+MODELS: dict[str, type] = {
+    "unet": UNet,
+    "convlstm": ConvLSTM,
+    "transformer": Transformer,
+    "unet3d": UNet3D,
+    "massbalance": MassBalance,
+}
 """Schema of each `model=`."""
+
+SPLITS: dict[str, type] = {"rolling": Rolling, "winters": Winters}
+"""Schema of each `split=`."""
+
+NAMED = {"model": MODELS, "split": SPLITS}
+"""Groups whose keys depend on the name chosen."""
 
 CHOICES = {
     "data.swe_unit": ("auto", "cm", "mm"),
     "data.augment": ("none", "flip"),
+    "data.supervise": ("auto", "last", "every"),
     "logger.name": ("csv", "wandb", "none"),
     "loss": ("mse", "mae", "huber"),
     "split": ("train", "validation", "test"),
@@ -180,11 +257,15 @@ def check_config(composed: DictConfig, schema: type) -> dict[str, Any]:
         SnowmapError: On an unknown key, a wrong type, a missing value or a word that is not among the choices.
     """
     try:
-        merged = OmegaConf.merge(OmegaConf.structured(schema), _without_model(composed))
+        named = NAMED if schema is TrainConfig else {}
+        plain = OmegaConf.masked_copy(composed, [str(key) for key in composed if key not in named])
+        merged = OmegaConf.merge(OmegaConf.structured(schema), plain)
         config: Any = OmegaConf.to_container(merged, throw_on_missing=schema is EvaluateConfig)
+        for group, schemas in named.items():
+            config[group] = _check_named(group, composed.get(group), schemas)
         if schema is TrainConfig:
-            config["model"] = _check_model(composed.get("model"))
-            if missing := OmegaConf.missing_keys(merged) - {"model"}:
+            _check_values(config)
+            if missing := OmegaConf.missing_keys(merged) - {*named}:
                 raise SnowmapError(f"no value for {', '.join(sorted(missing))}; give it as {sorted(missing)[0]}=…")
     except OmegaConfBaseException as error:
         raise SnowmapError(_explain(error, schema)) from error
@@ -217,7 +298,7 @@ def known_keys(schema: type) -> list[str]:
     """Every key that `schema` knows, in dots; those of all models under ``model``."""
     keys = list(_keys(schema))
     if schema is TrainConfig:
-        keys += [f"model.{key}" for model in MODELS.values() for key in _keys(model)]
+        keys += [f"{group}.{key}" for group, known in NAMED.items() for kind in known.values() for key in _keys(kind)]
     return keys
 
 
@@ -244,7 +325,7 @@ def launch(main: Callable[[dict[str, Any], Path], None], schema: type, file: Pat
         check_overrides(sys.argv[1:], schema)
         hydra.main(version_base="1.3", config_path=str(file.parent), config_name=file.stem)(job)()
     except (SnowmapError, HydraException, OmegaConfBaseException, OSError) as error:
-        sys.exit(f"error: {error}")
+        sys.exit(f"error: {_of_another_choice(str(error)) or error}")
 
 
 def run_folder(checkpoint: str | None, fallback: str) -> str:
@@ -259,18 +340,31 @@ def run_folder(checkpoint: str | None, fallback: str) -> str:
 OmegaConf.register_new_resolver("snowmap.run_folder", run_folder, replace=True)
 
 
-def _without_model(composed: DictConfig) -> DictConfig:
-    return OmegaConf.masked_copy(composed, [str(key) for key in composed if key != "model"])
-
-
-def _check_model(model: Any) -> Any:
-    name = model.get("name") if isinstance(model, DictConfig) else model
-    if name not in MODELS:
-        raise SnowmapError(f"model.name={name} is unknown; known are {', '.join(MODELS)}{_nearest(str(name), MODELS)}")
+def _check_named(group: str, node: Any, schemas: dict[str, type]) -> Any:
+    name = node.get("name") if isinstance(node, DictConfig) else node
+    if name not in schemas:
+        raise SnowmapError(
+            f"{group}.name={name} is unknown; known are {', '.join(schemas)}{_nearest(str(name), schemas)}"
+        )
     try:
-        return OmegaConf.to_container(OmegaConf.merge(OmegaConf.structured(MODELS[name]), model))
+        return OmegaConf.to_container(OmegaConf.merge(OmegaConf.structured(schemas[name]), node))
     except OmegaConfBaseException as error:
-        raise SnowmapError(_explain(error, MODELS[name], "model.")) from error
+        raise SnowmapError(_explain(error, schemas[name], f"{group}.")) from error
+
+
+def _check_values(config: dict[str, Any]) -> None:
+    data, ema = config["data"], config["callbacks"]["ema"]
+    time = data["time"]
+    if time not in (None, "season") and not (type(time) is int and time >= 1):
+        raise SnowmapError(f"data.time={time}: expected a number of windows from 1 on, season, or null")
+    if data["phase_sign"] not in (None, 1, -1):
+        raise SnowmapError(f"data.phase_sign={data['phase_sign']}: expected 1, -1, or null to let it be found")
+    if data["crop"] is not None and (len(data["crop"]) != 2 or min(data["crop"]) < 1):
+        raise SnowmapError(f"data.crop={data['crop']}: expected [height, width] in pixels, or null")
+    if not 0 < data["resident_share"] <= 1:
+        raise SnowmapError(f"data.resident_share={data['resident_share']}: expected a share from above 0 to 1")
+    if ema is not None and not 0 < ema < 1:
+        raise SnowmapError(f"callbacks.ema={ema}: expected a decay between 0 and 1, e.g. 0.98, or null")
 
 
 def _explain(error: OmegaConfBaseException, schema: type, prefix: str = "") -> str:
@@ -279,6 +373,15 @@ def _explain(error: OmegaConfBaseException, schema: type, prefix: str = "") -> s
     if key not in set(_keys(schema)):
         return f"'{prefix}{key}' is no key of the configuration{_nearest(key, set(_keys(schema)), prefix)}"
     return f"{prefix}{key}: {message}"
+
+
+def _of_another_choice(message: str) -> str:
+    """What to say of a key that only another ``model=`` or ``split=`` has; Hydra would advise to append it."""
+    found = re.match(r"Could not override '((\w+)\.[\w.]+)'", message)
+    if not found:
+        return ""
+    key, group = found.groups()
+    return f"'{key}' is no key of the {group}= that was chosen; choose another {group}=, or leave the key out"
 
 
 def _nearest(word: str, known: Any, prefix: str = "") -> str:

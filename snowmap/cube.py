@@ -54,6 +54,22 @@ WEATHER_BANDS: dict[str, Quantity] = {
 BANDS: dict[str, Quantity] = INSAR_BANDS | WEATHER_BANDS
 """Every band, in the canonical order of the `band` dimension."""
 
+DERIVED_BANDS: dict[str, Quantity] = {
+    "day_of_year_cos": Quantity("1", -1.0, 1.0, "cosine of the day of the year"),
+    "day_of_year_sin": Quantity("1", -1.0, 1.0, "sine of the day of the year"),
+    "slope": Quantity("degree", 0.0, 90.0, "slope of the ground"),
+    "aspect_east": Quantity("1", -1.0, 1.0, "eastward part of the direction that the ground faces"),
+    "aspect_north": Quantity("1", -1.0, 1.0, "northward part of the direction that the ground faces"),
+    "summed_pdd": Quantity("degC d", 0.0, 12000.0, "positive degree days since 1 September"),
+    "phase_swe": Quantity("mm", -2000.0, 2000.0, "change of SWE from the unwrapped phase"),
+    "coherent_phase_swe": Quantity("mm", -2000.0, 2000.0, "change of SWE from the phase, weighted by coherence"),
+    "summed_phase_swe": Quantity("mm", -20000.0, 20000.0, "change of SWE from the phase since 1 September"),
+    "summed_coherent_phase_swe": Quantity(
+        "mm", -20000.0, 20000.0, "change of SWE from the phase since 1 September, weighted by coherence"
+    ),
+}
+"""Bands that `snowmap.derived` can append to a Cube, behind those of the archive and in this order."""
+
 TARGETS: dict[str, Quantity] = {
     "hs": Quantity("cm", 0.0, 1500.0, "snow depth"),
     "swe": Quantity("cm", 0.0, 600.0, "snow water equivalent"),
@@ -124,16 +140,17 @@ def _broken_structure(cube: xr.Dataset) -> list[str]:
 def _broken_values(cube: xr.Dataset) -> list[str]:
     broken = []
     names = [str(name) for name in cube["band"].values]
-    if unknown := [name for name in names if name not in BANDS]:
-        broken.append(f"unknown bands {unknown}; known are {list(BANDS)}")
-    elif names != [name for name in BANDS if name in names]:
-        broken.append(f"bands {names} are repeated or out of order; the order is {list(BANDS)}")
+    known = BANDS | DERIVED_BANDS
+    if unknown := [name for name in names if name not in known]:
+        broken.append(f"unknown bands {unknown}; known are {list(known)}")
+    elif names != [name for name in known if name in names]:
+        broken.append(f"bands {names} are repeated or out of order; the order is {list(known)}")
     else:
         units = dict(zip(names, cube["unit"].values.tolist(), strict=True))
         broken += [
-            f"band '{name}' is in '{unit}'; expected '{BANDS[name].unit}'"
+            f"band '{name}' is in '{unit}'; expected '{known[name].unit}'"
             for name, unit in units.items()
-            if unit != BANDS[name].unit
+            if unit != known[name].unit
         ]
     broken += [f"'{name}' has no 'units' attribute" for name in targets_of(cube) if not cube[name].attrs.get("units")]
     start, end = cube["start"].values, cube["end"].values

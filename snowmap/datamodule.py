@@ -1,5 +1,6 @@
 """The data module: Batches of a Cube that lies in memory, split by split."""
 
+import logging
 from collections.abc import Sequence
 
 import pytorch_lightning as pl
@@ -7,17 +8,27 @@ import torch
 import xarray as xr
 from torch.utils.data import DataLoader, DistributedSampler
 
-from snowmap.augment import AUGMENTATIONS
+from snowmap.augment import AUGMENTATIONS, crop
 from snowmap.batch import Batch, Windows
+from snowmap.cube import window_names
 from snowmap.errors import SnowmapError
+from snowmap.sequences import SEASON, Sample, samples
 from snowmap.splits import Split
+
+logger = logging.getLogger(__name__)
+
+RESIDENT_SHARE = 0.5
+"""Of the accelerator's free memory that the Cube may fill; the rest is for the net."""
 
 
 class SnowDataModule(pl.LightningDataModule):
-    """Feeds training and validation windows; no raster is opened once the Cube is there.
+    """Feeds training and validation sequences; no raster is opened once the Cube is there.
 
-    The order of the training windows follows from seed and epoch alone, and what a step draws from seed and step, so a
-    resumed run sees what an uninterrupted one would.
+    The Cube moves to the accelerator where it fits; where it does not, Batches are gathered in memory (or from the
+    memory map of the cache) and copied one by one.
+
+    The order of the training sequences follows from seed and epoch alone, and what a step draws from seed and step,
+    so a resumed run sees what an uninterrupted one would.
     """
 
     def __init__(
@@ -26,8 +37,13 @@ class SnowDataModule(pl.LightningDataModule):
         split: Split,
         targets: Sequence[str],
         *,
+        time: int | str = 1,
+        every_step: bool = False,
+        supervise: str = "last",
         batch_size: int = 4,
         augment: str = "none",
+        crop_size: Sequence[int] | None = None,
+        resident_share: float = RESIDENT_SHARE,
         seed: int = 0,
     ) -> None:
         """Hold the Cube.
@@ -36,50 +52,114 @@ class SnowDataModule(pl.LightningDataModule):
             cube: The Cube.
             split: Which windows train and validate.
             targets: Targets to learn.
-            batch_size: Windows in each step.
+            time: Windows in a sequence, or ``season``.
+            every_step: Whether the net maps every step of a sequence.
+            supervise: ``last`` or ``every``: the windows of a training sequence whose targets the loss sees. Never
+                those of a window outside the training part.
+            batch_size: Sequences in each step.
             augment: A key of `snowmap.augment.AUGMENTATIONS`.
-            seed: Of the order of the training windows and of everything that a training step draws.
+            crop_size: Height and width of the pieces to train on; None for whole maps.
+            resident_share: Of the accelerator's free memory that the Cube may fill.
+            seed: Of the order of the training sequences and of everything that a training step draws.
 
         Raises:
-            SnowmapError: When no validation window has a valid target.
+            SnowmapError: When no validation window has a valid target, or all windows of a sequence are empty.
         """
         super().__init__()
         self.split = split
-        self.batch_size = batch_size
-        self.augment = AUGMENTATIONS[augment]
-        self.seed = seed
+        self.batch_size, self.augment, self.crop_size = batch_size, AUGMENTATIONS[augment], crop_size
+        self.resident_share, self.seed = resident_share, seed
+        self.names = window_names(cube)
         self.windows = Windows.of(cube, [str(name) for name in cube["band"].values], targets)
-        if not self.windows.y_valid[split.validation].any():
-            raise SnowmapError(f"no validation window has a valid pixel of {', '.join(targets)} inside the study area")
+        train = self._with_target(split.train, "training", targets)
+        validation = self._with_target(split.validation, "validation", targets)
+        end = cube["end"].values
+        every = supervise == "every"
+        self.train = samples(end, train, time, every_step=every, allowed=train)
+        self.validation = samples(end, validation, time, every_step=every_step and time == SEASON)
+        self._refuse_empty([*self.train, *self.validation])
 
     def setup(self, stage: str) -> None:
-        """Move the windows to the device that trains, once."""
+        """Move the windows to the device that trains, once, if they fit."""
         if self.trainer:
-            self.windows = self.windows.to(self.trainer.strategy.root_device)
+            device = self.trainer.strategy.root_device
+            if fits(self.windows.nbytes, device, self.resident_share):
+                self.windows = self.windows.to(device)
+            else:
+                logger.warning("the Cube does not fit on %s; its windows stay in memory and are copied there", device)
 
     def train_dataloader(self) -> DataLoader[Batch]:
-        """Training windows in an order of their own each epoch."""
-        return self._loader(self.split.train, shuffle=True)
+        """Training sequences in an order of their own each epoch, determined by (seed, epoch)."""
+        processes, rank = self._processes()
+        sampler = DistributedSampler(self.train, processes, rank, seed=self.seed)  # type: ignore[arg-type]
+        return self._loader(self.train, sampler)
 
     def val_dataloader(self) -> DataLoader[Batch]:
-        """Validation windows by date."""
-        return self._loader(self.split.validation, shuffle=False)
+        """Validation sequences by date; among several processes each is scored once."""
+        processes, rank = self._processes()
+        # as many for each process, so that all take part in each exchange; no target of the filled-up ones counts
+        missing = -len(self.validation) % processes
+        first = self.validation[0]
+        filled = [*self.validation, *[first._replace(supervised=(False,) * len(first.supervised))] * missing]
+        return self._loader(filled[rank::processes])
 
     def on_before_batch_transfer(self, batch: Batch, dataloader_idx: int) -> Batch:
-        """Seed what the step draws (augmentation, dropout) by its number: Lightning does not restore generators."""
+        """Seed what the step draws (crops, flips, dropout) by its number: Lightning does not restore generators."""
         if self.trainer and self.trainer.training:
             step = self.trainer.fit_loop.epoch_loop.total_batch_idx
             torch.manual_seed(hash((self.seed, step, self.trainer.global_rank)))
         return batch
 
     def on_after_batch_transfer(self, batch: Batch, dataloader_idx: int) -> Batch:
-        """Augment training batches."""
-        if self.augment and self.trainer and self.trainer.training:
-            return self.augment(batch)
+        """Crop and augment training batches, on the device."""
+        if self.trainer and self.trainer.training:
+            batch = crop(batch, self.crop_size) if self.crop_size else batch
+            return self.augment(batch) if self.augment else batch
         return batch
 
-    def _loader(self, windows: list[int], shuffle: bool) -> DataLoader[Batch]:
-        # the sampler's order depends on (seed, epoch); Lightning tells it the epoch
-        processes, rank = (self.trainer.world_size, self.trainer.global_rank) if self.trainer else (1, 0)
-        sampler = DistributedSampler(windows, processes, rank, shuffle=shuffle, seed=self.seed)  # type: ignore[arg-type]
-        return DataLoader(windows, self.batch_size, sampler=sampler, collate_fn=self.windows.gather)  # type: ignore[arg-type]
+    def _processes(self) -> tuple[int, int]:
+        return (self.trainer.world_size, self.trainer.global_rank) if self.trainer else (1, 0)
+
+    def _loader(self, found: list[Sample], sampler: DistributedSampler | None = None) -> DataLoader[Batch]:
+        return DataLoader(
+            found,  # type: ignore[arg-type]
+            self.batch_size,
+            sampler=sampler,
+            collate_fn=self.windows.gather,
+        )
+
+    def _with_target(self, windows: list[int], part: str, targets: Sequence[str]) -> list[int]:
+        known = [
+            window
+            for window in windows
+            if any((y[window].isfinite() & self.windows.inside).any() for y in self.windows.y)
+        ]
+        if not known:
+            raise SnowmapError(f"no {part} window has a valid pixel of {', '.join(targets)} inside the study area")
+        if empty := [self.names[window] for window in windows if window not in known]:
+            logger.warning(
+                "no valid pixel of %s inside the study area in the %s windows %s: they are left out",
+                ", ".join(targets),
+                part,
+                ", ".join(empty),
+            )
+        return known
+
+    def _refuse_empty(self, found: list[Sample]) -> None:
+        used = sorted({step for sample in found for step in sample.steps})
+        seen = {step for step in used if (self.windows.x[step].isfinite() & self.windows.inside).any()}
+        for sample in found:
+            if not seen.intersection(sample.steps):
+                names = ", ".join(self.names[step] for step in sample.steps)
+                raise SnowmapError(
+                    f"no band has a value inside the study area in any window of the sequence of "
+                    f"{self.names[sample.steps[-1]]} ({names}); mend the rasters or leave the windows out"
+                )
+
+
+def fits(nbytes: int, device: torch.device, share: float = RESIDENT_SHARE) -> bool:
+    """Whether so many bytes may lie on the device; memory that it shares with the processor always has room."""
+    if device.type != "cuda":
+        return True
+    free, _ = torch.cuda.mem_get_info(device)
+    return nbytes <= share * free

@@ -25,7 +25,8 @@ def write_predictions(
     The time of a map is the end of its window, when the state holds; its bounds are the window.
 
     Args:
-        maps: Predictions ``(window, y, x)``, one variable for each target, with ``units``.
+        maps: Predictions ``(window, y, x)``, one variable for each target, with ``units``; further variables are
+            sums over the window.
         cube: The Cube that was mapped.
         windows: Index in the Cube of each window of `maps`.
         path: The file.
@@ -53,6 +54,9 @@ def write_predictions(
                 observed,
                 {**attributes, "long_name": f"{text} of the archive"},
             )
+    for name in (str(name) for name in maps.data_vars if name not in TARGETS):
+        attributes = {key: maps[name].attrs[key] for key in ("units", "long_name")}
+        variables[name] = (("time", y, x), maps[name].values, {**attributes, "cell_methods": "time: sum"})
     flags = {"long_name": "study area", "flag_values": np.array([0, 1], np.int8), "flag_meanings": "outside inside"}
     variables["study_area"] = ((y, x), cube["mask"].values.astype(np.int8), flags)
     file = xr.Dataset(

@@ -64,13 +64,13 @@ class Normalizer(nn.Module):
             SnowmapError: When a band or target has no valid pixel there, or a target is constant.
         """
         inside = cube["mask"].values
-        features = cube["features"].values
         order = [str(name) for name in cube["band"].values]
         for position, name in enumerate(self.bands):
             if name == "phase":
                 mean, std = 0.0, 1.0
             else:
-                mean, std = _mean_and_std(features[windows, order.index(name)][:, inside], f"band '{name}'")
+                band = cube["features"].isel(band=order.index(name))
+                mean, std = _mean_and_std(band, windows, inside, f"band '{name}'")
             if std == 0:
                 logger.warning(
                     "band '%s' is constant in the training windows (%g); it tells the network nothing", name, mean
@@ -78,7 +78,7 @@ class Normalizer(nn.Module):
                 std = 1.0
             self.band_mean[position], self.band_std[position] = mean, std
         for position, name in enumerate(self.targets):
-            mean, std = _mean_and_std(cube[name].values[windows][:, inside], f"target '{name}'")
+            mean, std = _mean_and_std(cube[name], windows, inside, f"target '{name}'")
             if std == 0:
                 raise SnowmapError(
                     f"target '{name}' is {mean:g} everywhere in the training windows; there is nothing to learn"
@@ -117,10 +117,20 @@ class Normalizer(nn.Module):
         return y * self.target_std[:, None, None] + self.target_mean[:, None, None]
 
 
-def _mean_and_std(values: np.ndarray, what: str) -> tuple[float, float]:
-    values = values[np.isfinite(values)].astype(np.float64)
-    if values.size == 0:
+def _mean_and_std(maps: xr.DataArray, windows: Sequence[int], inside: np.ndarray, what: str) -> tuple[float, float]:
+    """Over the valid pixels, window by window: a Cube may be larger than the memory (Chan et al. 1983, eq. 2.1)."""
+    count, mean, squares = 0, 0.0, 0.0
+    for window in windows:
+        values = maps.isel(window=window).values[inside]
+        values = values[np.isfinite(values)].astype(np.float64)
+        if values.size:
+            total = count + values.size
+            off = values.mean() - mean
+            squares += values.var() * values.size + off**2 * count * values.size / total
+            mean += off * values.size / total
+            count = total
+    if count == 0:
         raise SnowmapError(
             f"{what} has no valid pixel inside the study area in any training window; leave it out or mend the rasters"
         )
-    return float(values.mean()), float(values.std())
+    return float(mean), float(np.sqrt(squares / count))

@@ -16,12 +16,19 @@ import xarray as xr
 from hydra.core.hydra_config import HydraConfig
 from lightning_fabric.utilities.exceptions import MisconfigurationException
 from omegaconf import OmegaConf
-from pytorch_lightning.callbacks import Callback, EarlyStopping, LearningRateMonitor, ModelCheckpoint, TQDMProgressBar
-from pytorch_lightning.callbacks.progress.tqdm_progress import Tqdm
+from pytorch_lightning.callbacks import (
+    Callback,
+    EarlyStopping,
+    EMAWeightAveraging,
+    LearningRateMonitor,
+    ModelCheckpoint,
+)
 from pytorch_lightning.loggers import CSVLogger, Logger, WandbLogger
+from pytorch_lightning.utilities import rank_zero_only
 from rich.console import Console
 from rich.table import Table
 
+from snowmap.callbacks import EpochBar, FiniteLoss
 from snowmap.cube import window_names
 from snowmap.errors import SnowmapError
 from snowmap.splits import Split
@@ -30,14 +37,6 @@ from snowmap.task import SnowRegression
 MONITOR = "validation/relative_rmse"
 LOG_EVERY_BATCHES = 1000
 """How often the progress bar writes a line where it cannot overwrite the last one, as in the log of a batch job."""
-
-
-class EpochBar(TQDMProgressBar):
-    """One bar, that of the epoch; validation is short and shows in its scores."""
-
-    def init_validation_tqdm(self) -> Tqdm:
-        """A bar that shows nothing."""
-        return Tqdm(disable=True)
 
 
 def quiet() -> None:
@@ -110,17 +109,20 @@ def make_trainer(config: Mapping[str, Any], folder: Path) -> pl.Trainer:
     callbacks: list[Callback] = [
         ModelCheckpoint(
             folder / "checkpoints", "best", monitor=MONITOR, save_last=True, enable_version_counter=False, verbose=False
-        )
+        ),
+        FiniteLoss(),
     ]
     logger = make_logger(config, folder)
     if logger:
         callbacks.append(LearningRateMonitor("epoch"))
     if config["callbacks"]["patience"]:
         callbacks.append(EarlyStopping(MONITOR, patience=config["callbacks"]["patience"]))
+    if config["callbacks"]["ema"]:
+        callbacks.append(EMAWeightAveraging(decay=config["callbacks"]["ema"]))
     if config["trainer"]["enable_progress_bar"]:
         callbacks.append(EpochBar(refresh_rate=1 if sys.stderr.isatty() else LOG_EVERY_BATCHES))
     try:
-        return pl.Trainer(
+        trainer = pl.Trainer(
             **config["trainer"],
             callbacks=callbacks,
             logger=logger or False,
@@ -129,8 +131,26 @@ def make_trainer(config: Mapping[str, Any], folder: Path) -> pl.Trainer:
             use_distributed_sampler=False,  # the data module brings its own
             enable_model_summary=False,
         )
+        check_precision(config["trainer"]["precision"], trainer.strategy.root_device)
+        return trainer
     except (MisconfigurationException, ValueError, RuntimeError) as error:
         raise SnowmapError(f"the trainer cannot be set up as asked: {error}") from error
+
+
+def check_precision(precision: str, device: torch.device) -> None:
+    """Refuse a precision that the device does not have, or that PyTorch would only emulate.
+
+    Raises:
+        SnowmapError: Naming the precision, the device and what it has.
+    """
+    half = str(precision).partition("-")[0]
+    if half == "16" and device.type != "cuda":
+        raise SnowmapError(
+            f"trainer.precision={precision} needs a GPU, not {device.type}; choose 32-true or bf16-mixed"
+        )
+    if half == "bf16" and device.type == "cuda" and not torch.cuda.is_bf16_supported(including_emulation=False):
+        name = torch.cuda.get_device_name(device)
+        raise SnowmapError(f"trainer.precision={precision}, but {name} has no bf16; choose 16-mixed or 32-true")
 
 
 def make_logger(config: Mapping[str, Any], folder: Path) -> Logger | None:
@@ -182,6 +202,7 @@ def finishing(trainer: pl.Trainer) -> Iterator[None]:
             wandb.finish(exit_code=status)
 
 
+@rank_zero_only
 def say_split(split: Split, cube: xr.Dataset) -> None:
     """Print what trains, validates and tests, with its dates."""
     names = window_names(cube)

@@ -50,9 +50,13 @@ def score_checkpoint(
         SnowmapError: When the checkpoint cannot be read or does not fit the archive, or `out` cannot be written.
     """
     task = SnowRegression.load_from_checkpoint(checkpoint).to(device)
-    data = {**task.facts["config"]["data"], "bands": task.bands, "root": root or task.facts["archive"]["archive"]}
+    data = {
+        **task.facts["config"]["data"],
+        "bands": task.archive_bands,
+        "root": root or task.facts["archive"]["archive"],
+    }
     cube = open_for(data, list(task.targets))
-    check_fit(task.facts, task.bands, task.targets, cube)
+    check_fit(task.facts, task.archive_bands, task.targets, cube)
     if cube.attrs["fingerprint"] != task.facts["archive"]["fingerprint"]:
         logger.warning("the archive's content is not that which the checkpoint was trained on")
     windows = windows_of(task.facts, part, cube)

@@ -4,21 +4,20 @@ A split is a function ``(start, end, **options) -> Split`` over the windows sort
 the name that users type (``split=rolling``). It sees dates only, never data.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import numpy as np
-from jaxtyping import Shaped
 
 from snowmap.cube import window_name
 from snowmap.errors import SnowmapError
-
-Dates = Shaped[np.ndarray, " window"]
-"""datetime64, one for each window."""
+from snowmap.sequences import Dates, season_of
 
 
 class Split(NamedTuple):
     """Window indices of the three parts, each in order of date.
+
+    No window is in two parts.
 
     Attributes:
         train: Windows whose targets the loss may see.
@@ -73,7 +72,48 @@ def rolling(start: Dates, end: Dates, *, train: int = 5, validation: int = 1, te
     )
 
 
-SPLITS: dict[str, Callable[..., Split]] = {"rolling": rolling}
+def winters(start: Dates, end: Dates, *, fold: int = 1, test: int = 7) -> Split:
+    """One whole snow year (1 September on) validates, the others train: what a rolling validation cannot see.
+
+    Windows that share an acquisition with a window of another part are left out of training and of validation, so no
+    acquisition lies on two sides.
+
+    Args:
+        start: First day of each window, sorted.
+        end: Last day of each window.
+        fold: Which snow year validates, counted from the first one of the archive.
+        test: Windows at the end of the archive that are kept for the test.
+
+    Raises:
+        SnowmapError: When there are fewer than two snow years before the test windows, or no such fold.
+    """
+    count = len(start)
+    season = season_of(end)[: max(0, count - test)]
+    years = np.unique(season)
+    if test < 1 or len(years) < 2:
+        raise SnowmapError(
+            f"split=winters needs windows of at least two snow years before the last {test} of the {count} windows; "
+            f"found {len(years)}"
+        )
+    if not 0 <= fold < len(years):
+        known = ", ".join(f"{number} ({year}/{(year + 1) % 100:02d})" for number, year in enumerate(years))
+        raise SnowmapError(f"split.fold={fold} is no snow year before the test windows; there are {known}")
+    tested = list(range(count - test, count))
+    validation = np.flatnonzero(season == years[fold])
+    validation = validation[~_shares_acquisition(start, end, validation, tested)]
+    train = np.flatnonzero(season != years[fold])
+    train = train[~_shares_acquisition(start, end, train, [*validation, *tested])]
+    if not (len(train) and len(validation)):
+        raise SnowmapError(f"split.fold={fold} leaves no window to {'validate' if len(train) else 'train'}")
+    return Split(train.tolist(), validation.tolist(), tested)
+
+
+def _shares_acquisition(start: Dates, end: Dates, windows: np.ndarray, others: Sequence[int]) -> np.ndarray:
+    theirs = np.concatenate([start[others], end[others]])
+    return np.isin(start[windows], theirs) | np.isin(end[windows], theirs)
+
+
+SPLITS: dict[str, Callable[..., Split]] = {"rolling": rolling, "winters": winters}
 
 
 def make_split(name: str, start: Dates, end: Dates, **options: int) -> Split:

@@ -1,20 +1,24 @@
 import numpy as np
 import torch
 
-from snowmap.augment import flip
+from snowmap.augment import crop, flip
 from snowmap.batch import Windows
 from snowmap.cube import BANDS
+from snowmap.sequences import samples
 from tests.cubes import make_cube
+
+
+def single(cube, windows, bands=tuple(BANDS), targets=("swe",)):
+    return Windows.of(cube, list(bands), list(targets)).gather(samples(cube["end"].values, list(windows), 1))
 
 
 def test_gathers_windows_in_the_order_asked_for():
     cube = make_cube()
-    windows = Windows.of(cube, list(BANDS), ["hs", "swe"])
-    batch = windows.gather([3, 1])
+    batch = single(cube, [3, 1], targets=("hs", "swe"))
     np.testing.assert_array_equal(batch.x[:, 0], cube["features"].values[[3, 1]])
     known = np.isfinite(cube["features"].values[[3, 1]]) & cube["mask"].values
     np.testing.assert_array_equal(batch.x_valid[:, 0], known)
-    np.testing.assert_array_equal(batch.y[:, 1], cube["swe"].values[[3, 1]])
+    np.testing.assert_array_equal(batch.y[:, 0, 1], cube["swe"].values[[3, 1]])
     np.testing.assert_array_equal(batch.day_of_year[:, 0], cube["end"].dt.dayofyear.values[[3, 1]])
     assert batch.window.tolist() == [3, 1]
     assert batch.days.tolist() == [[0], [0]]
@@ -22,21 +26,71 @@ def test_gathers_windows_in_the_order_asked_for():
 
 def test_targets_are_valid_inside_the_study_area_where_they_have_a_value():
     cube = make_cube()
-    batch = Windows.of(cube, list(BANDS), ["swe"]).gather([0])
     known = np.isfinite(cube["swe"].values[0]) & cube["mask"].values
-    np.testing.assert_array_equal(batch.y_valid[0, 0], known)
+    np.testing.assert_array_equal(single(cube, [0]).y_valid[0, 0, 0], known)
 
 
 def test_some_bands_and_a_target_that_is_not_there():
     cube = make_cube().drop_vars("swe")
-    batch = Windows.of(cube, ["elevation", "pdd"], ["swe"]).gather([2])
+    batch = single(cube, [2], bands=("elevation", "pdd"))
     np.testing.assert_array_equal(batch.x[0, 0], cube["features"].sel(band=["elevation", "pdd"]).values[2])
     assert not batch.y_valid.any()
 
 
+def with_gap():
+    """Windows that end on 26 August, 7 and 19 September, then, after two lost cycles, 25 October and 6 November."""
+    cube = make_cube(windows=40).isel(window=[18, 19, 20, 23, 24])
+    assert str(cube["end"].values[1])[:10] == "2021-09-06"
+    return cube
+
+
+def test_a_sequence_carries_true_days_gaps_and_season_starts():
+    cube = with_gap()
+    batch = Windows.of(cube, list(BANDS), ["swe"]).gather(samples(cube["end"].values, [4, 1], 4))
+    assert batch.step_valid.tolist() == [[True] * 4, [False, False, True, True]]
+    assert batch.days.tolist() == [[60, 48, 12, 0], [12, 12, 12, 0]]
+    assert batch.gap_days.tolist() == [[0, 0, 24, 0], [0, 0, 0, 0]]
+    assert batch.season_start.tolist() == [[True, False, False, False], [False, False, False, True]]
+    np.testing.assert_array_equal(batch.x[0], cube["features"].values[1:])
+    assert not batch.x_valid[1, :2].any()
+
+
+def test_only_supervised_steps_show_their_target():
+    cube = make_cube(windows=6)
+    windows = Windows.of(cube, list(BANDS), ["swe"])
+    (sample,) = samples(cube["end"].values, [4], 4, every_step=True, allowed=[1, 3])
+    batch = windows.gather([sample])
+    assert batch.y_valid.any(dim=(0, 2, 3, 4)).tolist() == [True, False, True, True]
+    np.testing.assert_array_equal(batch.y[0, :, 0], cube["swe"].values[1:5])
+
+
+def test_a_crop_is_one_piece_of_every_map():
+    cube = make_cube(windows=12)
+    batch = Windows.of(cube, list(BANDS), ["swe"]).gather(samples(cube["end"].values, range(12), 3))
+    torch.manual_seed(0)
+    cut = crop(batch, (5, 7))
+    corners = set()
+    for index in range(12):
+        places = [
+            (row, column)
+            for row in range(8)
+            for column in range(11)
+            if torch.equal(
+                batch.x[index, ..., row : row + 5, column : column + 7].nan_to_num(), cut.x[index].nan_to_num()
+            )
+        ]
+        ((row, column),) = places
+        for name in ("x_valid", "y", "y_valid"):
+            piece = getattr(batch, name)[index, ..., row : row + 5, column : column + 7]
+            assert torch.equal(piece.nan_to_num(), getattr(cut, name)[index].nan_to_num())
+        corners.add((row, column))
+    assert len(corners) > 5
+    assert crop(batch, (99, 99)).x.shape == batch.x.shape
+
+
 def test_flip_moves_bands_targets_and_validity_together_and_changes_no_value():
     cube = make_cube(windows=40)
-    batch = Windows.of(cube, list(BANDS), ["swe"]).gather(range(40))
+    batch = single(cube, range(40))
     torch.manual_seed(0)
     flipped = flip(batch)
     kinds = set()

@@ -34,15 +34,16 @@ def test_every_file_composes_and_fits_the_schema(file):
 
 
 def test_every_key_of_the_schema_can_be_typed_without_a_plus():
-    flat = OmegaConf.to_container(composed("logger=wandb"))
-
     def keys(node: dict, prefix: str = ""):
         for key, value in node.items():
             yield prefix + key
             if isinstance(value, dict):
                 yield from keys(value, f"{prefix}{key}.")
 
-    assert set(keys(flat)) == set(known_keys(TrainConfig))
+    found: set[str] = set()
+    for choice in ("logger=wandb", *(f"{file.parent.name}={file.stem}" for file in FILES)):
+        found |= set(keys(OmegaConf.to_container(composed(choice))))
+    assert found == set(known_keys(TrainConfig))
 
 
 @pytest.mark.parametrize(
@@ -73,6 +74,12 @@ def test_a_misspelt_key_is_answered_with_the_nearest(override, told):
             "'trainer.max_epoch' is no key of the configuration; did you mean 'trainer.max_epochs'?",
         ),
         ("model.name=vnet", "model.name=vnet is unknown; known are unet"),
+        ("split.name=roling", "did you mean 'rolling'?"),
+        ("data.time=0", "data.time=0: expected a number of windows from 1 on, season, or null"),
+        ("data.time=sesaon", "data.time=sesaon"),
+        ("data.crop=[3]", "expected [height, width]"),
+        ("data.phase_sign=2", "expected 1, -1"),
+        ("callbacks.ema=1.5", "expected a decay between 0 and 1"),
     ],
 )
 def test_a_wrong_value_is_explained(override, told):
@@ -99,6 +106,14 @@ def test_a_run_goes_on_where_it_lies(tmp_path):
     (run / "config.yaml").touch()
     assert run_folder(str(checkpoint), "new") == str(run)
     assert run_folder(None, "new") == "new"
+
+
+@pytest.mark.parametrize(("override", "told"), [("split.fold=1", "split"), ("model.heads=2", "model")])
+def test_a_key_of_another_choice_is_explained(override, told):
+    done = subprocess.run([sys.executable, str(ROOT / "train.py"), override], capture_output=True, text=True)
+    key = override.partition("=")[0]
+    assert f"'{key}' is no key of the {told}= that was chosen" in done.stderr
+    assert "+" not in done.stderr
 
 
 @pytest.mark.parametrize(

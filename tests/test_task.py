@@ -2,18 +2,18 @@
 
 import numpy as np
 import pytest
-import pytorch_lightning as pl
 import torch
 import xarray as xr
 from hydra import compose, initialize_config_dir
 
 from snowmap.batch import Windows
 from snowmap.config import TrainConfig, check_config
-from snowmap.datamodule import SnowDataModule
 from snowmap.errors import SnowmapError
 from snowmap.losses import masked_loss
-from snowmap.provenance import check_fit, facts_of, windows_of
+from snowmap.provenance import check_fit, windows_of
 from snowmap.run import make_trainer
+from snowmap.sequences import samples
+from snowmap.setup import make_parts
 from snowmap.splits import make_split
 from snowmap.task import SnowRegression
 from tests.cubes import make_cube
@@ -31,21 +31,8 @@ SMALL = [
 def parts(cube: xr.Dataset, *overrides: str):
     with initialize_config_dir(str(CONF), version_base="1.3"):
         config = check_config(compose("train", overrides=[*SMALL, *overrides]), TrainConfig)
-    targets = config["target"]["names"]
     split = make_split(start=cube["start"].values, end=cube["end"].values, **config["split"])
-    pl.seed_everything(config["seed"], verbose=False)
-    task = SnowRegression(
-        model=config["model"],
-        bands=cube["band"].values.tolist(),
-        targets={name: cube[name].attrs["units"] for name in targets},
-        optimizer=config["optimizer"],
-        facts=facts_of(cube, split, config),
-    )
-    task.normalizer.fit(cube, split.train)
-    datamodule = SnowDataModule(
-        cube, split, targets, batch_size=4, augment=config["data"]["augment"], seed=config["seed"]
-    )
-    return config, task, datamodule
+    return config, *make_parts(config, cube, split)
 
 
 def fit(cube: xr.Dataset, folder, *overrides: str, ckpt=None) -> SnowRegression:
@@ -98,7 +85,7 @@ def test_a_validation_target_changes_no_weight(trained, tmp_path):
 
 def test_nan_in_the_bands_and_targets_reaches_no_gradient():
     _, task, datamodule = parts(make_cube())
-    batch = datamodule.windows.gather([0, 1, 2])
+    batch = datamodule.windows.gather(datamodule.train[:3])
     assert batch.x.isnan().any()
     assert batch.y.isnan().any()
     scaled = task.normalizer.scale_targets(batch.y)
@@ -145,7 +132,7 @@ def test_another_grid_can_be_mapped_but_not_scored(trained):
     other = make_cube(windows=3, shape=(9, 21))
     assert task.predict(other)["swe"].shape == (3, 9, 21)
     with pytest.raises(SnowmapError, match=r"shape of the grid is \[9, 21\]; the checkpoint was trained on \[12, 17\]"):
-        check_fit(task.facts, task.bands, task.targets, other)
+        check_fit(task.facts, task.archive_bands, task.targets, other)
 
 
 def test_a_cube_with_other_bands_units_or_targets_is_refused_with_all_reasons(trained):
@@ -158,7 +145,7 @@ def test_a_cube_with_other_bands_units_or_targets_is_refused_with_all_reasons(tr
         for name, unit in zip(cube["band"].values, cube["unit"].values, strict=True)
     ]
     with pytest.raises(SnowmapError) as caught:
-        check_fit(task.facts, task.bands, task.targets, cube)
+        check_fit(task.facts, task.archive_bands, task.targets, cube)
     assert "band 'incidence' is in m; the checkpoint was trained on degree" in str(caught.value)
     assert "target 'swe' is missing" in str(caught.value)
 
@@ -187,7 +174,7 @@ def test_one_batch_is_learnt_by_heart(tmp_path):
     cube = make_cube()
     overrides = ("debug=overfit", "model.dropout=0", "data.augment=none", "model.channels=[16,32]")
     _, _, datamodule = parts(cube, *overrides)
-    batch = datamodule.windows.gather(datamodule.split.train[:4])
+    batch = datamodule.windows.gather(datamodule.train[:4])
     task = fit(cube, tmp_path, *overrides)
     error = (task.maps(batch) - batch.y)[batch.y_valid]
     assert error.square().mean() < 0.05 * batch.y[batch.y_valid].var()
@@ -215,8 +202,8 @@ def test_validation_scores_are_pooled_over_valid_pixels(trained, tmp_path):
     trainer = make_trainer(config, tmp_path)
     (logged,) = trainer.validate(task, datamodule, verbose=False)
     windows = datamodule.split.validation
-    held = Windows.of(cube, task.bands, ["swe"])
+    batch = Windows.of(cube, task.archive_bands, ["swe"]).gather(samples(cube["end"].values, windows, 1))
     error = (task.predict(cube, windows)["swe"].values - cube["swe"].values[windows]).astype(np.float64)
-    error = error[held.y_valid[windows][:, 0].numpy()]
+    error = error[batch.y_valid[:, 0, 0].numpy()]
     assert logged["validation/swe_rmse_cm"] == pytest.approx(np.sqrt(np.mean(error**2)), rel=1e-5)
     assert logged["validation/swe_mae_cm"] == pytest.approx(np.mean(np.abs(error)), rel=1e-5)

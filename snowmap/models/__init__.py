@@ -1,36 +1,45 @@
-"""Networks: ``net(x, days, day_of_year, step_valid) -> maps``, for any height and width.
-
-They know no files, no Hydra, no Lightning.
-"""
+"""Networks: ``net(inputs) -> maps``, for any height and width; see `snowmap.models.net`."""
 
 from collections.abc import Mapping
 from typing import Any
 
-from torch import nn
-
 from snowmap.errors import SnowmapError
+from snowmap.models.convlstm import ConvLSTM
+from snowmap.models.massbalance import MassBalance
+from snowmap.models.net import Frame, Inputs, Net
+from snowmap.models.transformer import Transformer
 from snowmap.models.unet import UNet
+from snowmap.models.unet3d import UNet3D
 
-NETS: dict[str, type[nn.Module]] = {"unet": UNet}
+__all__ = ["NETS", "Frame", "Inputs", "Net", "build_net"]
+
+NETS: dict[str, type[Net]] = {
+    "unet": UNet,
+    "convlstm": ConvLSTM,
+    "transformer": Transformer,
+    "unet3d": UNet3D,
+    "massbalance": MassBalance,
+}
 """Every net under the name that users type (``model=unet``)."""
 
 
-def build_net(model: Mapping[str, Any], inputs: int, outputs: int) -> nn.Module:
+def build_net(model: Mapping[str, Any], frame: Frame) -> Net:
     """The net that `model` describes.
 
     Args:
         model: ``name`` and the keyword arguments of that net.
-        inputs: Channels of each step.
-        outputs: Maps to produce.
+        frame: What it is built for.
 
     Raises:
-        SnowmapError: When no net has that name, or it does not take these arguments.
+        SnowmapError: When no net has that name, it does not take these arguments, or it lacks a band.
     """
     options = dict(model)
     name = options.pop("name", None)
     if name not in NETS:
         raise SnowmapError(f"model.name={name} is unknown; known are {', '.join(NETS)}")
+    if missing := [band for band in NETS[name].needs if band not in frame.bands]:
+        raise SnowmapError(f"model={name} needs the band {', '.join(missing)}; it has {', '.join(frame.bands)}")
     try:
-        return NETS[name](inputs, outputs, **options)
+        return NETS[name](frame, **options)
     except (TypeError, ValueError) as error:
         raise SnowmapError(f"model={name} cannot be built from {options}: {error}") from error

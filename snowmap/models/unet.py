@@ -1,101 +1,62 @@
-"""U-Net for one window (Ronneberger et al. 2015, arXiv:1505.04597), with group normalisation for small batches."""
+"""U-Net (Ronneberger et al. 2015, arXiv:1505.04597) from the target window, or from a stack of windows."""
 
 from collections.abc import Sequence
-from itertools import pairwise
 
 import torch
-from jaxtyping import Bool, Float
-from torch import Tensor, nn
-from torch.nn import functional
+from torch import nn
 
-DAYS_OF_YEAR = 365.25
+from snowmap.models.blocks import Decoder, Encoder, pad_to_multiple
+from snowmap.models.net import Frame, Inputs, Maps, Net
 
 
-class UNet(nn.Module):
-    """Encoder and decoder with skips, from the target window alone.
-
-    Attributes:
-        sequence: Whether the net reads the windows before the target window too.
-        minimum_time: Steps that it needs at least.
-    """
-
-    sequence = False
-    minimum_time = 1
+class UNet(Net):
+    """Encoder and decoder with skips."""
 
     def __init__(
         self,
-        inputs: int,
-        outputs: int,
+        frame: Frame,
         *,
         channels: Sequence[int] = (24, 48, 96, 192),
         dropout: float = 0.0,
-        season: bool = True,
+        time: str = "single",
+        steps: int = 6,
     ) -> None:
         """Build the net.
 
         Args:
-            inputs: Channels of each step, as `Normalizer.encode` gives them.
-            outputs: Maps to produce.
+            frame: What it is built for.
             channels: Channels at each resolution; each further one halves height and width.
             dropout: Share of channels dropped at the coarsest resolution while training.
-            season: Feed the day of the year, as cos and sin, beside the bands.
+            time: ``single`` reads the target window alone, ``stack`` the channels of `steps` windows, one behind the
+                other, with the days before the target window and the validity of each.
+            steps: Windows in the stack.
         """
         super().__init__()
-        self.season = season
-        self.multiple = 2 ** (len(channels) - 1)
-        first = inputs + (2 if season else 0)
-        self.down = nn.ModuleList(_block(a, b) for a, b in pairwise([first, *channels]))
-        self.dropout = nn.Dropout2d(dropout)
-        upward = list(reversed(channels))
-        self.up = nn.ModuleList(_block(a + b, b) for a, b in pairwise(upward))
-        self.head = nn.Conv2d(channels[0], outputs, kernel_size=1)
+        if time not in ("single", "stack"):
+            raise ValueError(f"time={time}; choose single | stack")
+        self.stacked = time == "stack"
+        self.time = self.steps = steps if self.stacked else 1
+        self.fixed_time = self.stacked
+        self.levels = len(channels)
+        inputs = (frame.channels + 2) * self.steps if self.stacked else frame.channels
+        self.encoder = Encoder(inputs, channels, dropout)
+        self.decoder = Decoder(channels)
+        self.head = nn.Conv2d(channels[0], len(frame.targets), kernel_size=1)
 
-    def forward(
-        self,
-        x: Float[Tensor, "batch time channel height width"],
-        days: Float[Tensor, "batch time"],
-        day_of_year: Float[Tensor, "batch time"],
-        step_valid: Bool[Tensor, "batch time"],
-    ) -> Float[Tensor, "batch output height width"]:
-        """Maps of the target window, the last step, in network units.
+    def forward(self, inputs: Inputs) -> Maps:
+        """Maps of the target window."""
+        images = self._stack(inputs) if self.stacked else inputs.x[:, -1]
+        height, width = images.shape[-2:]
+        maps = self.head(self.decoder(self.encoder(pad_to_multiple(images, self.levels))))
+        return maps[:, None, :, :height, :width]
 
-        Args:
-            x: Scaled channels; any height and width.
-            days: Days before the target window; not used by a net without memory.
-            day_of_year: Day of the year of each step, 1 … 366.
-            step_valid: True where the step is a window; the last one always is.
-        """
-        window = x[:, -1]
-        height, width = window.shape[-2:]
-        if self.season:
-            angle = 2 * torch.pi * day_of_year[:, -1] / DAYS_OF_YEAR
-            season = torch.stack([angle.cos(), angle.sin()], dim=1).to(window.dtype)
-            window = torch.cat([window, season[:, :, None, None].expand(-1, -1, height, width)], dim=1)
-        window = functional.pad(window, (0, -width % self.multiple, 0, -height % self.multiple), mode="replicate")
-        return self._decode(self._encode(window.contiguous(memory_format=torch.channels_last)))[..., :height, :width]
-
-    def _encode(self, y: Tensor) -> list[Tensor]:
-        levels = []
-        for index, block in enumerate(self.down):
-            y = block(functional.max_pool2d(y, 2) if index else y)
-            levels.append(y)
-        levels[-1] = self.dropout(levels[-1])
-        return levels
-
-    def _decode(self, levels: list[Tensor]) -> Tensor:
-        y = levels.pop()
-        for block in self.up:
-            # nearest, not bilinear: its backward pass is deterministic on CUDA too
-            y = block(torch.cat([functional.interpolate(y, scale_factor=2.0, mode="nearest"), levels.pop()], dim=1))
-        return self.head(y)
-
-
-def _block(inputs: int, outputs: int) -> nn.Sequential:
-    layers: list[nn.Module] = []
-    for channels in (inputs, outputs):
-        layers += [
-            nn.Conv2d(channels, outputs, kernel_size=3, padding=1, bias=False),
-            nn.GroupNorm(num_groups=min(8, outputs), num_channels=outputs),
-            nn.SiLU(inplace=True),
-        ]
-    return nn.Sequential(*layers)
+    def _stack(self, inputs: Inputs) -> torch.Tensor:
+        batch, time, _, height, width = inputs.x.shape
+        facts = torch.stack([inputs.days / 100, inputs.step_valid.to(inputs.x.dtype)], dim=2)
+        facts = facts.to(inputs.x.dtype)[..., None, None].expand(-1, -1, -1, height, width)
+        known = inputs.step_valid[:, :, None, None, None]
+        x = torch.where(known, torch.cat([inputs.x, facts], dim=2), 0)
+        missing = self.steps - time  # a batch of short sequences
+        if missing:
+            x = torch.cat([x.new_zeros(batch, missing, *x.shape[2:]), x], dim=1)
+        return x.flatten(1, 2)

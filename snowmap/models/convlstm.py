@@ -1,0 +1,101 @@
+"""Stacked ConvLSTM (Shi et al. 2015, arXiv:1506.04214) over the windows, between a shared encoder and decoder."""
+
+from collections.abc import Sequence
+
+import torch
+from jaxtyping import Bool, Float
+from torch import Tensor, nn
+
+from snowmap.models.blocks import Decoder, Encoder, pad_to_multiple
+from snowmap.models.net import Frame, Inputs, Maps, Net
+
+Features = Float[Tensor, "batch time channel height width"]
+
+
+class ConvLSTM(Net):
+    """Every window is encoded alone; the memory runs over the coarsest features, where a cell sees far."""
+
+    time = "season"
+
+    def __init__(
+        self,
+        frame: Frame,
+        *,
+        channels: Sequence[int] = (24, 48, 96),
+        hidden: Sequence[int] = (96, 96),
+        bidirectional: bool = False,
+        dropout: float = 0.0,
+    ) -> None:
+        """Build the net.
+
+        Args:
+            frame: What it is built for.
+            channels: Channels of encoder and decoder at each resolution; each further one halves height and width.
+            hidden: Channels of the memory of each layer.
+            bidirectional: Read the sequence backwards too. Every step then knows the later ones of its sequence (never
+                anything after the target window), so that only the target window can be mapped.
+            dropout: Share of channels dropped at the coarsest resolution while training.
+        """
+        super().__init__()
+        self.every_step = not bidirectional
+        self.levels = len(channels)
+        self.encoder = Encoder(frame.channels + 2, channels, dropout)
+        sizes = [channels[-1], *(size * (2 if bidirectional else 1) for size in hidden)]
+        directions = (False, True) if bidirectional else (False,)
+        self.layers = nn.ModuleList(
+            nn.ModuleList(_Layer(before, size, backwards) for backwards in directions)
+            for before, size in zip(sizes, hidden, strict=False)
+        )
+        self.merge = nn.Conv2d(sizes[-1], channels[-1], kernel_size=1)
+        self.decoder = Decoder(channels)
+        self.head = nn.Conv2d(channels[0], len(frame.targets), kernel_size=1)
+
+    def forward(self, inputs: Inputs) -> Maps:
+        """Maps of every step, or of the target window if the net reads backwards too."""
+        batch, time, _, height, width = inputs.x.shape
+        images = pad_to_multiple(_with_dates(inputs).flatten(0, 1), self.levels)
+        levels = [level.unflatten(0, (batch, time)) for level in self.encoder(images)]
+        memory = levels[-1]
+        for layer in self.layers:
+            directions: list[Tensor] = [way(memory, inputs.step_valid) for way in layer]  # type: ignore[union-attr]
+            memory = torch.cat(directions, dim=2)
+        shown = slice(None) if self.every_step else slice(-1, None)
+        coarse = levels[-1][:, shown] + self.merge(memory[:, shown].flatten(0, 1)).unflatten(0, (batch, -1))
+        skips = [level[:, shown].flatten(0, 1) for level in levels[:-1]]
+        maps = self.head(self.decoder([*skips, coarse.flatten(0, 1)]))
+        return maps[..., :height, :width].unflatten(0, (batch, -1))
+
+
+class _Layer(nn.Module):
+    """One ConvLSTM layer over a sequence; a padded step leaves its memory as it is."""
+
+    def __init__(self, inputs: int, hidden: int, backwards: bool) -> None:
+        super().__init__()
+        self.hidden, self.backwards = hidden, backwards
+        self.gates = nn.Conv2d(inputs + hidden, 4 * hidden, kernel_size=3, padding=1)
+        bias = torch.zeros(4 * hidden)
+        bias[hidden : 2 * hidden] = 1  # remember at first (Jozefowicz et al. 2015)
+        self.gates.bias = nn.Parameter(bias)
+
+    def forward(
+        self, features: Features, step_valid: Bool[Tensor, "batch time"]
+    ) -> Float[Tensor, "batch time hidden height width"]:
+        batch, time, _, height, width = features.shape
+        output = cell = features.new_zeros(batch, self.hidden, height, width)
+        outputs = [output] * time
+        for step in reversed(range(time)) if self.backwards else range(time):
+            gates = self.gates(torch.cat([features[:, step], output], dim=1))
+            entrance, forget, exit_, content = gates.chunk(4, dim=1)
+            known = step_valid[:, step, None, None, None]
+            cell = torch.where(known, forget.sigmoid() * cell + entrance.sigmoid() * content.tanh(), cell)
+            output = torch.where(known, exit_.sigmoid() * cell.tanh(), output)
+            outputs[step] = output
+        return torch.stack(outputs, dim=1)
+
+
+def _with_dates(inputs: Inputs) -> Features:
+    """The channels, the days without a window before each step, and whether it begins a season; 0 where padded."""
+    height, width = inputs.x.shape[-2:]
+    facts = torch.stack([inputs.gap_days / 12, inputs.season_start.float()], dim=2).to(inputs.x.dtype)
+    x = torch.cat([inputs.x, facts[..., None, None].expand(-1, -1, -1, height, width)], dim=2)
+    return torch.where(inputs.step_valid[:, :, None, None, None], x, 0)

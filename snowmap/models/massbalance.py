@@ -1,0 +1,175 @@
+"""A recurrent network whose state is the SWE map: accumulation comes on top, melt takes away what lies there."""
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+from torch.nn import functional
+
+from snowmap.models.blocks import Decoder, Encoder, pad_to_multiple
+from snowmap.models.net import Frame, Inputs, Maps, Net
+
+MILLIMETRES = {"mm": 1.0, "cm": 0.1}
+"""What one mm of SWE is in the target's unit."""
+
+DENSITY_BOUNDS = (80.0, 550.0)
+"""kg m⁻³: new snow of alpine storms to old, wet snow (Sturm et al. 2010; Judson & Doesken 2000)."""
+
+MAXIMUM_DEGREE_DAY_FACTOR = 12.0
+"""mm °C⁻¹ d⁻¹: above the range that Hock (2003) lists for snow."""
+
+WINDOW_DAYS = 12.0
+
+SNOW_TEMPERATURE, SNOW_SPREAD = 1.0, 2.5
+"""°C: half of the snowfall falls below this mean of a window (Jennings et al. 2018, for days); the spread is that of
+the days about their window's mean."""
+
+TRUSTED_COHERENCE, TRUST_SLOPE = 0.4, 6.0
+"""Coherence at which the untrained net trusts phase and surroundings alike; retrievals reject the phase below 0.35
+(Oveisgharan et al. 2024)."""
+
+BEGIN_GAIN = 10.0
+"""Makes the snow with which a sequence begins the first thing to be learned: as long as it is wrong, the rest of the
+net is driven to make up for it."""
+
+CORRECTION_MM, SNOWFALL_MM = 30.0, 10.0
+"""Scales of what the net adds to the phase's ΔSWE, and of a window's snowfall."""
+
+
+class Budget(NamedTuple):
+    """The water of every step, in mm; state = before + accumulation − melt.
+
+    Attributes:
+        before: SWE on which the step builds: the state of the step before, or that with which a sequence begins.
+        accumulation: What was added, ≥ 0.
+        melt: What was taken away, ≥ 0 and never more than lies there.
+        state: SWE at the end of the step, ≥ 0.
+    """
+
+    before: Float[Tensor, "batch time height width"]
+    accumulation: Float[Tensor, "batch time height width"]
+    melt: Float[Tensor, "batch time height width"]
+    state: Float[Tensor, "batch time height width"]
+
+
+class MassBalance(Net):
+    """State ← state + accumulation − melt, pixel by pixel; a convolutional net says how far the phase can be trusted.
+
+    The first guess of a window's accumulation is the closed-form ΔSWE of dry snow (`snowmap.derived.phase_swe`). What
+    of it was not accepted is carried to the next window: neighbouring interferograms share an acquisition, whose
+    atmosphere enters the second with the opposite sign.
+    """
+
+    time = "season"
+    every_step = True
+    physical = True
+    derived = ("phase_swe",)
+    needs = ("phase_swe", "coherence", "mean_temperature", "pdd")
+    fluxes = ("accumulation", "melt")
+
+    def __init__(self, frame: Frame, *, channels: Sequence[int] = (16, 24, 32, 48), hidden: int = 16) -> None:
+        """Build the net.
+
+        Args:
+            frame: What it is built for.
+            channels: Channels of encoder and decoder at each resolution; each further one halves height and width.
+            hidden: Channels of the layers that decide for each pixel and step.
+        """
+        super().__init__()
+        self.targets = dict(frame.targets)
+        self.levels = len(channels)
+        self.encoder = Encoder(frame.channels, channels)
+        self.decoder = Decoder(channels)
+        self.look = nn.Conv2d(channels[0], hidden, kernel_size=1)
+        self.correct = nn.Conv2d(channels[0], 1, kernel_size=1)
+        self.begin = _pixelwise(frame.channels, hidden, 2)
+        self.decide = _pixelwise(hidden + 4, hidden, 4)
+        self.dense = _pixelwise(hidden + 3, hidden, 1) if "hs" in self.targets else None
+        # untrained, the net is the closed form and the degree-day model
+        for layer in (self.correct, self.begin[-1], self.decide[-1], *([self.dense[-1]] if self.dense else [])):
+            nn.init.zeros_(layer.weight)  # type: ignore[arg-type]
+            nn.init.zeros_(layer.bias)  # type: ignore[arg-type]
+
+    def forward(self, inputs: Inputs) -> Maps:
+        """Each target at every step, in its unit."""
+        look = self._look(inputs)
+        return self._maps(inputs, look, self._budget(inputs, look))
+
+    def with_fluxes(self, inputs: Inputs) -> tuple[Maps, Maps]:
+        """The maps of the targets, and accumulation and melt of every step in mm."""
+        look = self._look(inputs)
+        budget = self._budget(inputs, look)
+        return self._maps(inputs, look, budget), torch.stack([budget.accumulation, budget.melt], dim=2)
+
+    def budget(self, inputs: Inputs) -> Budget:
+        """The water of every step."""
+        return self._budget(inputs, self._look(inputs))
+
+    def _look(self, inputs: Inputs) -> Tensor:
+        """What the surroundings of each pixel tell, step by step: `hidden` channels and a correction of the phase."""
+        height, width = inputs.x.shape[-2:]
+        features = self.decoder(self.encoder(pad_to_multiple(inputs.x.flatten(0, 1), self.levels)))
+        features = features[..., :height, :width]
+        told = torch.cat([functional.silu(self.look(features)), self.correct(features)], dim=1)
+        return told.float().unflatten(0, inputs.x.shape[:2])
+
+    def _budget(self, inputs: Inputs, look: Tensor) -> Budget:
+        phase_swe, coherence, temperature, pdd = inputs.bands.float().unbind(2)
+        seen = inputs.valid[:, :, 0] & inputs.valid[:, :, 1]
+        guess = torch.where(seen, phase_swe + CORRECTION_MM * look[:, :, -1], 0)
+        begin = self._beginning(inputs)
+        unseen = 1 + inputs.gap_days[..., None, None] / WINDOW_DAYS  # windows of snowfall and melt, one of them seen
+        snow = torch.sigmoid((SNOW_TEMPERATURE - temperature) / SNOW_SPREAD)
+        state = carried = torch.zeros_like(guess[:, 0])
+        steps = []
+        for t in range(guess.shape[1]):
+            known = inputs.step_valid[:, t, None, None]
+            starts = inputs.season_start[:, t, None, None]
+            first = starts | (known & ~inputs.step_valid[:, t - 1, None, None] if t else known)
+            before = torch.where(first, begin[:, t], state)
+            carried = torch.where(first | (inputs.gap_days[:, t, None, None] > 0), 0, carried)
+            change = carried + guess[:, t]
+            facts = torch.stack([before / 100, change / 30, guess[:, t] / 30, temperature[:, t] / 5], dim=1)
+            decided = self.decide(torch.cat([look[:, t, :-1], facts], dim=1)).float()
+            trust, fall, factor, keep = decided.unbind(1)
+            trust = torch.sigmoid(trust + TRUST_SLOPE * (coherence[:, t] - TRUSTED_COHERENCE)) * seen[:, t]
+            unread = (unseen[:, t] - trust) * SNOWFALL_MM * functional.softplus(fall)
+            accumulation = torch.where(known, snow[:, t] * (trust * functional.relu(change) + unread), 0)
+            factor = MAXIMUM_DEGREE_DAY_FACTOR * torch.sigmoid(factor - 0.4)
+            melt = torch.minimum(factor * pdd[:, t] * unseen[:, t], before + accumulation)
+            melt = torch.where(known, melt, 0)
+            state = before + accumulation - melt
+            carried = torch.sigmoid(keep) * trust * (change - accumulation)
+            steps.append((before, accumulation, melt, state))
+        return Budget(*(torch.stack(parts, dim=1) for parts in zip(*steps, strict=True)))
+
+    def _beginning(self, inputs: Inputs) -> Tensor:
+        """SWE in mm with which a sequence would begin at each step: nearly none on 1 September."""
+        late, bare = (BEGIN_GAIN * self.begin(inputs.x.flatten(0, 1)).float().unflatten(0, inputs.x.shape[:2])).unbind(
+            2
+        )
+        return 1000 * functional.softplus(torch.where(inputs.season_start[..., None, None], bare - 6, late - 2))
+
+    def _maps(self, inputs: Inputs, look: Tensor, budget: Budget) -> Maps:
+        maps = {}
+        if "swe" in self.targets:
+            maps["swe"] = budget.state * MILLIMETRES[self.targets["swe"]]
+        if self.dense is not None:
+            maps["hs"] = budget.state / self._density(inputs, look, budget.state) * 100  # mm = kg m⁻² -> m -> cm
+        return torch.stack([maps[name] for name in self.targets], dim=2)
+
+    def _density(self, inputs: Inputs, look: Tensor, state: Tensor) -> Tensor:
+        """Of the pack in kg m⁻³, from season, surroundings and the pack's own weight."""
+        assert self.dense is not None
+        angle = 2 * torch.pi * inputs.day_of_year / 365.25
+        season = torch.stack([angle.cos(), angle.sin()], 2)[..., None, None].expand(-1, -1, -1, *state.shape[-2:])
+        read = torch.cat([look[:, :, :-1], state[:, :, None] / 100, season], dim=2).flatten(0, 1)
+        low, high = DENSITY_BOUNDS
+        share = torch.sigmoid(self.dense(read).float().unflatten(0, state.shape[:2])[:, :, 0])
+        return low + (high - low) * share
+
+
+def _pixelwise(inputs: int, hidden: int, outputs: int) -> nn.Sequential:
+    return nn.Sequential(nn.Conv2d(inputs, hidden, 1), nn.SiLU(inplace=True), nn.Conv2d(hidden, outputs, 1))

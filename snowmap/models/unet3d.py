@@ -1,0 +1,80 @@
+"""3-D convolutions over time and space (Çiçek et al. 2016, arXiv:1606.06650), time collapsed at the skips."""
+
+from collections.abc import Sequence
+from itertools import pairwise
+
+import torch
+from jaxtyping import Bool, Float
+from torch import Tensor, nn
+from torch.nn import functional
+
+from snowmap.models.blocks import Decoder, pad_to_multiple
+from snowmap.models.net import Frame, Inputs, Maps, Net
+
+Volumes = Float[Tensor, "batch channel time height width"]
+
+
+class UNet3D(Net):
+    """A 3-D encoder, whose features are averaged over time with learned weights, and a 2-D decoder."""
+
+    time = 8
+    minimum_time = 2
+
+    def __init__(self, frame: Frame, *, channels: Sequence[int] = (16, 32, 64), dropout: float = 0.0) -> None:
+        """Build the net.
+
+        Args:
+            frame: What it is built for.
+            channels: Channels at each resolution; each further one halves height and width, never time.
+            dropout: Share of channels dropped at the coarsest resolution while training.
+        """
+        super().__init__()
+        self.levels = len(channels)
+        self.blocks = nn.ModuleList(_block(a, b) for a, b in pairwise([frame.channels + 1, *channels]))
+        self.weights = nn.ModuleList(nn.Conv3d(size, 1, kernel_size=1) for size in channels)
+        self.dropout = nn.Dropout2d(dropout)
+        self.decoder = Decoder([2 * size for size in channels])
+        self.head = nn.Conv2d(2 * channels[0], len(frame.targets), kernel_size=1)
+
+    def forward(self, inputs: Inputs) -> Maps:
+        """Maps of the target window."""
+        batch, _, _, height, width = inputs.x.shape
+        known = inputs.step_valid[:, None, :, None, None]
+        days = (inputs.days / 100).to(inputs.x.dtype)[:, :, None, None, None].expand(-1, -1, 1, height, width)
+        images = pad_to_multiple(torch.cat([inputs.x, days], dim=2).flatten(0, 1), self.levels)
+        y = torch.where(known, images.unflatten(0, (batch, -1)).transpose(1, 2), 0)
+        skips = []
+        for index, (layers, weigh) in enumerate(zip(self.blocks, self.weights, strict=True)):
+            y = functional.max_pool3d(y, (1, 2, 2)) if index else y
+            for layer in layers:  # type: ignore[union-attr]
+                # what a padded step holds must not reach its neighbours
+                y = torch.where(known, layer(y), 0)
+            skips.append(_collapse(y, weigh(y), known))
+        skips[-1] = self.dropout(skips[-1])
+        return self.head(self.decoder(skips))[:, None, :, :height, :width]
+
+
+class _Convolution(nn.Module):
+    """3 × 3 × 3, then each step normalised by itself, so that padding has no part in the statistics."""
+
+    def __init__(self, inputs: int, outputs: int) -> None:
+        super().__init__()
+        self.convolve = nn.Conv3d(inputs, outputs, kernel_size=3, padding=1, bias=False)
+        self.norm = nn.GroupNorm(num_groups=min(8, outputs), num_channels=outputs)
+
+    def forward(self, y: Volumes) -> Float[Tensor, "batch output time height width"]:
+        batch = len(y)
+        images = self.convolve(y).transpose(1, 2).flatten(0, 1)
+        return functional.silu(self.norm(images)).unflatten(0, (batch, -1)).transpose(1, 2)
+
+
+def _block(inputs: int, outputs: int) -> nn.ModuleList:
+    return nn.ModuleList([_Convolution(inputs, outputs), _Convolution(outputs, outputs)])
+
+
+def _collapse(
+    y: Volumes, logits: Float[Tensor, "batch 1 time height width"], known: Bool[Tensor, "batch 1 time 1 1"]
+) -> Tensor:
+    """The target window's features beside their weighted mean over the valid steps."""
+    share = logits.masked_fill(~known, -torch.inf).softmax(dim=2)
+    return torch.cat([y[:, :, -1], (share * y).sum(dim=2)], dim=1)

@@ -1,0 +1,118 @@
+"""From the configuration to the two parts that a Trainer puts together: task and data module."""
+
+import logging
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import pytorch_lightning as pl
+import torch
+import torch._dynamo
+import xarray as xr
+
+from snowmap.datamodule import SnowDataModule
+from snowmap.derived import estimate_phase_sign, with_derived
+from snowmap.errors import SnowmapError
+from snowmap.models import NETS, Frame, Net, build_net
+from snowmap.provenance import facts_of
+from snowmap.sequences import SEASON, check_time, longest_season
+from snowmap.splits import Split
+from snowmap.task import SnowRegression
+
+logger = logging.getLogger(__name__)
+
+
+def make_parts(config: Mapping[str, Any], cube: xr.Dataset, split: Split) -> tuple[SnowRegression, SnowDataModule]:
+    """The task with its fitted Normalizer, and the data module that feeds it, both by the configuration's seed.
+
+    What the configuration leaves to the model (length of the sequences, derived inputs, supervised steps) is asked from
+    the net.
+
+    Args:
+        config: The checked configuration.
+        cube: The Cube.
+        split: Its windows.
+
+    Raises:
+        SnowmapError: When net, bands, sequences and archive do not fit each other.
+    """
+    data, targets = config["data"], list(config["target"]["names"])
+    derived = NETS[config["model"]["name"]].derived if data["derived"] is None else data["derived"]
+    sign = data["phase_sign"] or estimate_phase_sign(cube, split.train)
+    whole = with_derived(cube, derived, sign)
+    if sign < 0 and any("phase" in name for name in derived):
+        logger.warning("the phase falls where snow is added (phase_sign=-1), as far as the training windows tell")
+    units = {name: cube[name].attrs["units"] for name in targets}
+    time = choose_time(_facts_of_net(config["model"], whole, units), data["time"], cube["end"].values)
+    pl.seed_everything(config["seed"], workers=True, verbose=False)
+    task = SnowRegression(
+        model=config["model"],
+        bands=whole["band"].values.tolist(),
+        targets=units,
+        optimizer=config["optimizer"],
+        loss=config["loss"],
+        derived=list(derived),
+        phase_sign=sign,
+        time=time,
+        facts=facts_of(cube, split, config),
+    )
+    task.normalizer.fit(whole, split.train)
+    if config["compile"]:
+        compile_net(task.net)
+    datamodule = SnowDataModule(
+        whole,
+        split,
+        targets,
+        time=time,
+        every_step=task.net.every_step,
+        supervise=choose_supervision(task.net, data["supervise"]),
+        batch_size=data["batch_size"],
+        augment=data["augment"],
+        crop_size=data["crop"],
+        resident_share=data["resident_share"],
+        seed=config["seed"],
+    )
+    return task, datamodule
+
+
+def choose_time(net: Net, asked: int | str | None, end: np.ndarray) -> int | str:
+    """The length of the sequences: what is asked for, else the net's own, which a short archive may cut.
+
+    Raises:
+        SnowmapError: When the net cannot work with what is asked for, or the archive has no such sequence.
+    """
+    if asked is None:
+        free = net.time != SEASON and not net.fixed_time
+        asked = min(int(net.time), longest_season(end)) if free else net.time
+    if net.fixed_time and asked != net.time:
+        raise SnowmapError(
+            f"data.time={asked}, but the net reads stacks of {net.time}; give model.steps={asked} instead"
+        )
+    if asked != SEASON and int(asked) < net.minimum_time:
+        raise SnowmapError(f"data.time={asked}, but the net needs at least {net.minimum_time} windows")
+    check_time(asked, end)
+    return asked
+
+
+def choose_supervision(net: Net, asked: str) -> str:
+    """``last`` or ``every``.
+
+    Raises:
+        SnowmapError: When every step is to be supervised, but the net maps the target window alone.
+    """
+    if asked == "every" and not net.every_step:
+        raise SnowmapError(
+            "data.supervise=every, but this net maps the target window alone; choose data.supervise=last"
+        )
+    return ("every" if net.every_step else "last") if asked == "auto" else asked
+
+
+def compile_net(net: Net) -> None:
+    """Compile in place, which keeps the names of the weights; what cannot be compiled runs as it is, with a warning."""
+    torch._dynamo.config.suppress_errors = True  # PyTorch's own way back, which warns
+    net.compile()
+
+
+def _facts_of_net(model: Mapping[str, Any], cube: xr.Dataset, units: Mapping[str, str]) -> Net:
+    """A net that is looked at and thrown away: what it needs has to be known before its inputs are."""
+    return build_net(model, Frame(1, tuple(cube["band"].values.tolist()), units))

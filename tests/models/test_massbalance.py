@@ -1,0 +1,89 @@
+"""The budget holds by construction, for any weights and inputs."""
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from snowmap.models import Frame, build_net
+from snowmap.models.massbalance import DENSITY_BOUNDS
+from tests.models.inputs import BANDS, CHANNELS, make_inputs, make_net
+
+
+@settings(max_examples=30, deadline=None)
+@given(
+    weights=st.integers(0, 10**6),
+    values=st.integers(0, 10**6),
+    gap=st.sampled_from([0.0, 12.0, 48.0]),
+    start=st.integers(-1, 4),
+    padding=st.integers(0, 2),
+    scale=st.sampled_from([1.0, 10.0]),
+)
+def test_the_mass_budget_holds_for_random_weights_and_inputs(weights, values, gap, start, padding, scale):
+    net, inputs = make_net("massbalance", seed=weights), make_inputs("massbalance", seed=values)
+    with torch.no_grad():
+        for parameter in net.parameters():
+            parameter *= scale
+        inputs.gap_days[:, 3] = gap
+        inputs.step_valid[:, :padding] = False
+        if start >= padding:
+            inputs.season_start[:, start] = True
+        budget = net.budget(inputs)
+    before, accumulation, melt, state = (part.double() for part in budget)
+    tolerance = 1e-4 * (1 + before + accumulation)
+    assert ((state - before - accumulation + melt).abs() <= tolerance).all()
+    assert (budget.state >= 0).all()
+    assert (accumulation >= 0).all()
+    assert (melt >= 0).all()
+    assert (budget.melt <= budget.before + budget.accumulation).all()
+    for step in range(max(1, padding + 1), 5):  # a step builds on the one before, unless a season begins
+        if step != start:
+            assert torch.equal(budget.before[:, step], budget.state[:, step - 1])
+
+
+def test_density_stays_within_physical_bounds_and_depth_follows_from_it():
+    net, inputs = make_net("massbalance"), make_inputs("massbalance")
+    with torch.no_grad():
+        net.dense[-1].weight *= 100
+        maps, budget = net(inputs), net.budget(inputs)
+    swe, hs = maps[:, :, 0], maps[:, :, 1]
+    torch.testing.assert_close(swe, budget.state / 10)
+    density = (swe * 10 / (hs / 100))[swe > 0.01]
+    assert density.min() >= DENSITY_BOUNDS[0] * 0.999
+    assert density.max() <= DENSITY_BOUNDS[1] * 1.001
+
+
+def test_fluxes_are_those_of_the_budget():
+    net, inputs = make_net("massbalance"), make_inputs("massbalance")
+    maps, fluxes = net.with_fluxes(inputs)
+    budget = net.budget(inputs)
+    assert torch.equal(maps, net(inputs))
+    assert torch.equal(fluxes, torch.stack([budget.accumulation, budget.melt], dim=2))
+
+
+def test_untrained_and_coherent_it_sums_the_phase_in_the_cold_and_melts_by_degree_days():
+    net = build_net({"name": "massbalance"}, Frame(CHANNELS, BANDS, {"swe": "mm"})).eval()
+    inputs = make_inputs("massbalance", time=4, batch=1)
+    inputs.season_start[:, 0] = True
+    for index, value in enumerate((20.0, 1.5, -15.0, 0.0)):  # phase_swe, coherence, temperature, PDD
+        inputs.bands[:, :, index] = value
+    inputs.valid[:] = True
+    cold = net(inputs)[0, :, 0].mean(dim=(1, 2))
+    torch.testing.assert_close(cold.diff(), torch.full((3,), 20.0), rtol=0.02, atol=0.1)
+    inputs.bands[:, :, 0], inputs.bands[:, 3, 2], inputs.bands[:, 3, 3] = 20.0, 10.0, 6.0
+    warm = net(inputs)[0, :, 0].mean(dim=(1, 2))
+    assert (warm[2] - warm[3]).item() == pytest.approx(4.9 * 6, rel=0.15)
+
+
+def test_a_missing_phase_falls_back_on_the_net_and_counts_no_phase():
+    net, inputs = make_net("massbalance"), make_inputs("massbalance")
+    inputs.valid[:, :, 0] = False
+    other = inputs._replace(bands=inputs.bands.clone())
+    other.bands[:, :, 0] = 500.0
+    assert torch.equal(net(inputs), net(other))
+
+
+def test_trained_on_swe_alone_it_has_no_weight_without_use():
+    net = make_net("massbalance", targets=("swe",)).train()
+    net(make_inputs("massbalance")).sum().backward()
+    assert all(parameter.grad is not None for parameter in net.parameters())

@@ -1,0 +1,123 @@
+"""What every network promises, whichever it is."""
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from snowmap.errors import SnowmapError
+from snowmap.models import NETS, build_net
+from tests.models.inputs import BANDS, SMALL, Frame, last_steps, make_inputs, make_net
+
+FORMS = list(SMALL)
+SEQUENCES = [form for form in FORMS if form != "unet"]
+EVERY_STEP = [form for form in FORMS if make_net(form).every_step]
+
+
+def test_every_net_is_tested():
+    assert {form.partition("-")[0] for form in FORMS} == set(NETS)
+    assert set(EVERY_STEP) == {"convlstm", "transformer", "massbalance"}
+
+
+@pytest.mark.parametrize("form", FORMS)
+@settings(max_examples=8, deadline=None)
+@given(height=st.integers(1, 21), width=st.integers(1, 21), time=st.integers(1, 5))
+def test_any_height_width_and_time(form, height, width, time):
+    net = make_net(form)
+    maps = net(make_inputs(form, time, height, width))
+    assert maps.shape == (2, time if net.every_step else 1, 2, height, width)
+    assert maps.isfinite().all()
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_every_parameter_learns(form):
+    net = make_net(form).train()
+    inputs = make_inputs(form, height=16, width=16)
+    inputs.season_start[1, 0] = True
+    net(inputs).square().sum().backward()
+    silent = [name for name, p in net.named_parameters() if p.grad is None or not p.grad.any()]
+    assert not silent
+
+
+@pytest.mark.parametrize("form", SEQUENCES)
+def test_the_past_is_seen(form):
+    net, inputs = make_net(form), make_inputs(form)
+    changed = make_inputs(form, seed=5)
+    for before, after in zip(inputs, changed, strict=True):
+        after[:, 2:] = before[:, 2:]
+    assert not torch.allclose(net(inputs)[:, -1], net(changed)[:, -1], atol=1e-4)
+
+
+def test_the_single_window_net_sees_the_last_step_only():
+    net, inputs = make_net("unet"), make_inputs()
+    assert torch.equal(net(inputs), net(last_steps(inputs, 1)))
+
+
+@pytest.mark.parametrize("form", FORMS)
+@settings(max_examples=10, deadline=None)
+@given(padding=st.integers(1, 3), noise=st.integers(0, 1000))
+def test_what_lies_under_padding_changes_nothing(form, padding, noise):
+    net = make_net(form)
+    clean, other = make_inputs(form), make_inputs(form, seed=noise)
+    for inputs, scale in ((clean, 1), (other, 1e3)):
+        inputs.step_valid[:, :padding] = False
+        inputs.season_start[:, :padding] = False
+        if inputs is other:
+            for before, after in zip(clean, other, strict=True):
+                after[:, padding:] = before[:, padding:]
+            other.x[:, :padding] *= scale
+            other.days[:, :padding] *= 2
+    torch.testing.assert_close(net(clean)[:, -1], net(other)[:, -1], rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_padding_is_as_if_it_were_not_there(form):
+    net, inputs = make_net(form), make_inputs(form)
+    inputs.step_valid[:, :2] = False
+    torch.testing.assert_close(net(inputs)[:, -1], net(last_steps(inputs, 3))[:, -1], rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize("form", EVERY_STEP)
+@settings(max_examples=10, deadline=None)
+@given(step=st.integers(0, 3), noise=st.integers(1, 1000))
+def test_no_step_sees_a_later_one(form, step, noise):
+    net, inputs, changed = make_net(form), make_inputs(form), make_inputs(form, seed=noise)
+    for before, after in zip(inputs, changed, strict=True):
+        after[:, : step + 1] = before[:, : step + 1]
+    torch.testing.assert_close(net(inputs)[:, : step + 1], net(changed)[:, : step + 1], rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize("form", EVERY_STEP)
+def test_a_step_is_mapped_as_if_the_sequence_ended_there(form):
+    net, inputs = make_net(form), make_inputs(form)
+    shorter = type(inputs)(*(tensor[:, :3] for tensor in inputs))._replace(days=last_steps(inputs, 3).days)
+    torch.testing.assert_close(net(inputs)[:, 2], net(shorter)[:, -1], rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_a_batch_is_its_sequences_one_by_one(form):
+    net, inputs = make_net(form), make_inputs(form)
+    alone = [net(type(inputs)(*(tensor[i : i + 1] for tensor in inputs))) for i in range(2)]
+    torch.testing.assert_close(net(inputs), torch.cat(alone), rtol=1e-4, atol=1e-4)
+
+
+def test_a_far_pixel_is_within_reach_of_the_coarsest_level():
+    inputs = make_inputs(height=32, width=32)
+    changed = inputs._replace(x=inputs.x.clone())
+    changed.x[..., 31, 31] += 10
+    net = make_net("unet")
+    assert not torch.equal(net(inputs)[..., 16, 16], net(changed)[..., 16, 16])
+
+
+def test_a_wrong_name_argument_or_band_is_named():
+    frame = Frame(5, BANDS, {"swe": "cm"})
+    with pytest.raises(SnowmapError, match=r"model\.name=unett is unknown; known are unet"):
+        build_net({"name": "unett"}, frame)
+    with pytest.raises(SnowmapError, match="chanels"):
+        build_net({"name": "unet", "chanels": [8]}, frame)
+    with pytest.raises(SnowmapError, match=r"time=both; choose single \| stack"):
+        build_net({"name": "unet", "time": "both"}, frame)
+    with pytest.raises(SnowmapError, match="no multiple of 2 × heads=5"):
+        build_net({"name": "transformer", "heads": 5}, frame)
+    with pytest.raises(SnowmapError, match="model=massbalance needs the band coherence, pdd; it has phase_swe"):
+        build_net({"name": "massbalance"}, Frame(5, ("phase_swe", "mean_temperature"), {"swe": "cm"}))
