@@ -10,7 +10,7 @@ from torch.utils.data import DataLoader, DistributedSampler
 
 from snowmap.augment import AUGMENTATIONS, crop
 from snowmap.batch import Batch, Windows
-from snowmap.cube import window_names
+from snowmap.cube import BANDS, window_names
 from snowmap.errors import SnowmapError
 from snowmap.sequences import SEASON, Sample, samples
 from snowmap.splits import Split
@@ -70,14 +70,16 @@ class SnowDataModule(pl.LightningDataModule):
         self.batch_size, self.augment, self.crop_size = batch_size, AUGMENTATIONS[augment], crop_size
         self.resident_share, self.seed = resident_share, seed
         self.names = window_names(cube)
-        self.windows = Windows.of(cube, [str(name) for name in cube["band"].values], targets)
+        bands = [str(name) for name in cube["band"].values]
+        self.windows = Windows.of(cube, bands, targets)
         train = self._with_target(split.train, "training", targets)
         validation = self._with_target(split.validation, "validation", targets)
         end = cube["end"].values
         every = supervise == "every"
         self.train = samples(end, train, time, every_step=every, allowed=train)
         self.validation = samples(end, validation, time, every_step=every_step and time == SEASON)
-        self._refuse_empty([*self.train, *self.validation])
+        # the day of the year is always known: a window shows something if the archive does
+        self._refuse_empty([*self.train, *self.validation], [i for i, band in enumerate(bands) if band in BANDS])
 
     def setup(self, stage: str) -> None:
         """Move the windows to the device that trains, once, if they fit."""
@@ -145,9 +147,9 @@ class SnowDataModule(pl.LightningDataModule):
             )
         return known
 
-    def _refuse_empty(self, found: list[Sample]) -> None:
+    def _refuse_empty(self, found: list[Sample], bands: list[int]) -> None:
         used = sorted({step for sample in found for step in sample.steps})
-        seen = {step for step in used if (self.windows.x[step].isfinite() & self.windows.inside).any()}
+        seen = {step for step in used if (self.windows.x[step][bands].isfinite() & self.windows.inside).any()}
         for sample in found:
             if not seen.intersection(sample.steps):
                 names = ", ".join(self.names[step] for step in sample.steps)

@@ -18,9 +18,9 @@ LOSSES = {
 
 def masked_loss(
     name: str,
-    predicted: Float[Tensor, "batch step target height width"],
-    observed: Float[Tensor, "batch step target height width"],
-    valid: Bool[Tensor, "batch step target height width"],
+    predicted: Float[Tensor, "*dims"],
+    observed: Float[Tensor, "*dims"],
+    valid: Bool[Tensor, "*dims"],
 ) -> Float[Tensor, ""]:
     """Mean loss over the valid pixels.
 

@@ -102,7 +102,7 @@ def winters(start: Dates, end: Dates, *, fold: int = 1, test: int = 7) -> Split:
     validation = np.flatnonzero(season == years[fold])
     validation = validation[~_shares_acquisition(start, end, validation, tested)]
     train = np.flatnonzero(season != years[fold])
-    train = train[~_shares_acquisition(start, end, train, [*validation, *tested])]
+    train = train[~_shares_acquisition(start, end, train, [*validation.tolist(), *tested])]
     if not (len(train) and len(validation)):
         raise SnowmapError(f"split.fold={fold} leaves no window to {'validate' if len(train) else 'train'}")
     return Split(train.tolist(), validation.tolist(), tested)

@@ -4,7 +4,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from snowmap.errors import SnowmapError
-from snowmap.splits import make_split, rolling
+from snowmap.sequences import season_of
+from snowmap.splits import make_split, rolling, winters
 
 
 def dates(count: int) -> tuple[np.ndarray, np.ndarray]:
@@ -49,3 +50,30 @@ def test_an_unknown_split_is_named():
 def test_a_part_of_nothing_is_refused():
     with pytest.raises(SnowmapError, match="at least 1"):
         rolling(*dates(20), validation=0)
+
+
+class TestWinters:
+    def dates(self, count=64):
+        start = np.datetime64("2021-01-09", "D") + 12 * np.arange(count)
+        return start, start + 12
+
+    @pytest.mark.parametrize(("fold", "year"), [(0, 2020), (1, 2021), (2, 2022)])
+    def test_one_snow_year_validates_and_no_acquisition_is_on_two_sides(self, fold, year):
+        start, end = self.dates(67)
+        split = winters(start, end, fold=fold)
+        assert split.test == list(range(60, 67))
+        season = season_of(end)
+        assert {int(season[i]) for i in split.validation} == {year}
+        assert year not in {int(season[i]) for i in split.train}
+        acquisitions = [{*start[part].tolist(), *end[part].tolist()} for part in split]
+        assert not acquisitions[0] & acquisitions[1]
+        assert not acquisitions[0] & acquisitions[2]
+        assert not acquisitions[1] & acquisitions[2]
+        assert len(split.train) + len(split.validation) >= 60 - 4
+
+    def test_a_fold_that_is_not_there_is_answered_with_those_that_are(self):
+        start, end = self.dates()
+        with pytest.raises(SnowmapError, match=r"there are 0 \(2020/21\), 1 \(2021/22\), 2 \(2022/23\)"):
+            winters(start, end, fold=3)
+        with pytest.raises(SnowmapError, match="at least two snow years"):
+            winters(start[:20], end[:20])

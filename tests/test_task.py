@@ -8,6 +8,7 @@ from hydra import compose, initialize_config_dir
 
 from snowmap.batch import Windows
 from snowmap.config import TrainConfig, check_config
+from snowmap.datamodule import fits
 from snowmap.errors import SnowmapError
 from snowmap.losses import masked_loss
 from snowmap.provenance import check_fit, windows_of
@@ -19,13 +20,9 @@ from snowmap.task import SnowRegression
 from tests.cubes import make_cube
 from tests.test_config import CONF
 
-SMALL = [
-    "model.channels=[8,16]",
-    "model.dropout=0.3",
-    "data.augment=flip",
-    "trainer.enable_progress_bar=false",
-    "logger=none",
-]
+SMALL = ["model.channels=[8,16]", "data.augment=flip", "trainer.enable_progress_bar=false", "logger=none"]
+DROPOUT = "model.dropout=0.3"
+SEQUENCE = ("data.augment=none", "data.time=4", "data.batch_size=4")
 
 
 def parts(cube: xr.Dataset, *overrides: str):
@@ -48,21 +45,21 @@ def same_weights(a: SnowRegression, b: SnowRegression) -> bool:
 @pytest.fixture(scope="module")
 def trained(tmp_path_factory):
     cube, folder = make_cube(), tmp_path_factory.mktemp("run")
-    return cube, fit(cube, folder, "trainer.max_epochs=6"), folder / "checkpoints"
+    return cube, fit(cube, folder, DROPOUT, "trainer.max_epochs=6"), folder / "checkpoints"
 
 
 def test_resuming_gives_the_weights_of_an_uninterrupted_run(trained, tmp_path):
     cube, straight, _ = trained
-    half = fit(cube, tmp_path, "trainer.max_epochs=3")
+    half = fit(cube, tmp_path, DROPOUT, "trainer.max_epochs=3")
     assert not same_weights(straight, half)
-    resumed = fit(cube, tmp_path, "trainer.max_epochs=6", ckpt=tmp_path / "checkpoints" / "last.ckpt")
+    resumed = fit(cube, tmp_path, DROPOUT, "trainer.max_epochs=6", ckpt=tmp_path / "checkpoints" / "last.ckpt")
     assert same_weights(straight, resumed)
 
 
 def test_the_same_seed_gives_the_same_weights_and_another_seed_others(trained, tmp_path):
     cube, first, _ = trained
-    assert same_weights(first, fit(cube, tmp_path / "a", "trainer.max_epochs=6"))
-    assert not same_weights(first, fit(cube, tmp_path / "b", "trainer.max_epochs=6", "seed=1"))
+    assert same_weights(first, fit(cube, tmp_path / "a", DROPOUT, "trainer.max_epochs=6"))
+    assert not same_weights(first, fit(cube, tmp_path / "b", DROPOUT, "trainer.max_epochs=6", "seed=1"))
 
 
 def test_values_of_test_windows_and_outside_the_study_area_change_nothing_in_training(trained, tmp_path):
@@ -73,14 +70,14 @@ def test_values_of_test_windows_and_outside_the_study_area_change_nothing_in_tra
     planted["swe"].values[test] = 1e4
     for name in ("features", "swe"):
         planted[name].values[..., ~cube["mask"].values] = -1e4
-    assert same_weights(clean, fit(planted, tmp_path, "trainer.max_epochs=6"))
+    assert same_weights(clean, fit(planted, tmp_path, DROPOUT, "trainer.max_epochs=6"))
 
 
 def test_a_validation_target_changes_no_weight(trained, tmp_path):
     cube, clean, _ = trained
     planted = cube.copy(deep=True)
     planted["swe"].values[windows_of(clean.facts, "validation", cube)] = 1e4
-    assert same_weights(clean, fit(planted, tmp_path, "trainer.max_epochs=6"))
+    assert same_weights(clean, fit(planted, tmp_path, DROPOUT, "trainer.max_epochs=6"))
 
 
 def test_nan_in_the_bands_and_targets_reaches_no_gradient():
@@ -154,7 +151,7 @@ def test_a_run_does_not_go_on_with_other_data(trained, tmp_path):
     cube, _, folder = trained
     changed = cube.assign_attrs(fingerprint="other")
     with pytest.raises(SnowmapError, match="content of the archive changed"):
-        fit(changed, tmp_path, "trainer.max_epochs=7", ckpt=folder / "last.ckpt")
+        fit(changed, tmp_path, DROPOUT, "trainer.max_epochs=7", ckpt=folder / "last.ckpt")
 
 
 @pytest.mark.parametrize("content", [None, b"", b"no checkpoint", "truncated", "foreign"])
@@ -172,7 +169,7 @@ def test_a_file_that_is_no_checkpoint_is_named(trained, tmp_path, content):
 
 def test_one_batch_is_learnt_by_heart(tmp_path):
     cube = make_cube()
-    overrides = ("debug=overfit", "model.dropout=0", "data.augment=none", "model.channels=[16,32]")
+    overrides = ("debug=overfit", "data.augment=none", "model.channels=[16,32]")
     _, _, datamodule = parts(cube, *overrides)
     batch = datamodule.windows.gather(datamodule.train[:4])
     task = fit(cube, tmp_path, *overrides)
@@ -194,6 +191,80 @@ def test_validation_without_a_valid_target_is_refused():
     cube["swe"].values[5::6] = np.nan
     with pytest.raises(SnowmapError, match="no validation window has a valid pixel of swe"):
         parts(cube)
+
+
+def test_a_training_window_without_a_valid_target_is_left_out_and_named(caplog):
+    cube = make_cube()
+    cube["swe"].values[3] = np.nan
+    _, _, datamodule = parts(cube)
+    assert len(datamodule.train) == len(datamodule.split.train) - 1
+    assert "in the training windows 2021-02-14_to_2021-02-26: they are left out" in caplog.text
+
+
+def test_a_sequence_without_any_value_is_refused():
+    cube = make_cube()
+    cube["features"].values[:3] = np.nan
+    with pytest.raises(SnowmapError, match=r"any window of the sequence of 2021-01-09_to_2021-01-21 \(2021-01-09_to"):
+        parts(cube)
+
+
+@pytest.mark.parametrize("kind", ["band", "target"])
+def test_a_loss_that_is_no_number_names_the_window_and_the_band_before_anything_is_saved(tmp_path, kind):
+    config, task, datamodule = parts(make_cube(), "trainer.max_epochs=2", "data.augment=none")
+    window = datamodule.split.train[6]
+    if kind == "band":
+        datamodule.windows.x[window, 3, 5, 6] = 3e38
+    else:
+        datamodule.windows.y[0][window, 5, 6] = 3e38
+    told = ("band 'intensity'" if kind == "band" else "target 'swe'") + f" of window {datamodule.names[window]} lies"
+    with pytest.raises(SnowmapError, match=told):
+        make_trainer(config, tmp_path).fit(task, datamodule)
+    assert not list(tmp_path.rglob("*.ckpt"))
+
+
+def test_a_hidden_target_changes_no_weight_as_an_earlier_step_either(tmp_path):
+    cube, overrides = (
+        make_cube(),
+        ("model=convlstm", "model.channels=[8,16]", "model.hidden=[8]", "trainer.max_epochs=2"),
+    )
+    clean = fit(cube, tmp_path / "a", *SEQUENCE, *overrides)
+    planted = cube.copy(deep=True)
+    for part in ("validation", "test"):
+        planted["swe"].values[windows_of(clean.facts, part, cube)] = 1e4
+    assert same_weights(clean, fit(planted, tmp_path / "b", *SEQUENCE, *overrides))
+    planted["swe"].values[windows_of(clean.facts, "train", cube)[0]] += 5  # that of a training window does
+    assert not same_weights(clean, fit(planted, tmp_path / "c", *SEQUENCE, *overrides))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("model", ["unet", "massbalance"])
+def test_two_processes_give_the_validation_scores_of_one(tmp_path, model):
+    cube = make_cube(windows=40)  # 6 validation windows of 2 seasons; 7 windows test
+    overrides = (f"model={model}", "model.channels=[8,16]", "data.batch_size=2", "split.validation=2")
+    found = []
+    for name, more in (("one", ()), ("two", ("trainer.devices=2", "trainer.strategy=ddp_spawn"))):
+        config, task, datamodule = parts(cube, *overrides, *more)
+        (scores,) = make_trainer(config, tmp_path / name).validate(task, datamodule, verbose=False)
+        found.append(scores)
+    assert found[0] == pytest.approx(found[1], rel=1e-6)
+    assert found[0]["validation/swe_rmse_cm"] > 0
+
+
+def test_a_cube_that_does_not_fit_on_the_accelerator_is_fed_from_memory():
+    assert fits(10**18, torch.device("cpu"))
+    if torch.cuda.is_available():
+        assert not fits(10**18, torch.device("cuda"))
+
+
+def test_a_cube_larger_than_the_memory_is_gathered_from_its_memory_map(tmp_path):
+    cube = make_cube()
+    whole = parts(cube)[2]
+    stored = np.memmap(tmp_path / "features", np.float32, "w+", shape=cube["features"].shape)
+    stored[:] = cube["features"].values
+    mapped = parts(cube.assign(features=(cube["features"].dims, stored)), "data.derived=[]")[2]
+    assert mapped.windows.x.data_ptr() == stored.ctypes.data  # nothing was copied
+    batch = mapped.windows.gather(mapped.train[:2])
+    np.testing.assert_array_equal(batch.x, whole.windows.gather(whole.train[:2]).x[:, :, :9])
 
 
 def test_validation_scores_are_pooled_over_valid_pixels(trained, tmp_path):
