@@ -47,8 +47,8 @@ lint: $(READY)  ## style, format and types
 	$(BIN)/pyright --pythonpath $(BIN)/python
 
 bench: $(READY)  ## the ratios of benchmarks/
-	$(BIN)/python benchmarks/opening.py
-	$(BIN)/python benchmarks/training.py
+	$(BIN)/python -m benchmarks.opening
+	$(BIN)/python -m benchmarks.training
 
 lock: $(READY)  ## write the versions of .venv to constraints.txt
 	$(BIN)/python -m pip freeze --exclude-editable | sed -E 's/\+[a-z0-9.]+$$//' > constraints.txt.new

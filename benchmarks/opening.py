@@ -1,4 +1,4 @@
-"""Opening an archive, as ratios within one process: ``python benchmarks/opening.py``.
+"""Opening an archive, as ratios within one process: ``python -m benchmarks.opening``.
 
 The archive is synthetic and has the full size of the public one (64 windows, 93 × 211 px). The bare limit is a loop of
 ``rasterio.open(file).read(1)`` over the same files. Everything else that an opening does is inside its time: listing,

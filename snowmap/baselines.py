@@ -9,9 +9,13 @@ from collections.abc import Callable, Sequence
 import numpy as np
 import xarray as xr
 from jaxtyping import Float
+from sklearn.ensemble import HistGradientBoostingRegressor
 from sklearn.linear_model import LinearRegression
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import PolynomialFeatures, StandardScaler
+
+from snowmap.derived import DERIVED, estimate_phase_sign, with_derived
+from snowmap.physics import MILLIMETRES, density_guyennon
 
 Maps = Float[np.ndarray, "window y x"]
 
@@ -21,6 +25,9 @@ SEASON_DAYS = 20.0
 """Standard deviation of the climatology's window in the year: training maps of the same few weeks count most."""
 
 YEAR_DAYS = 365.25
+
+TREE_PIXELS = 200_000
+"""Training pixels for the trees: more of them change nothing but the time."""
 
 
 def climatology(cube: xr.Dataset, train: Sequence[int], windows: Sequence[int], target: str) -> Maps:
@@ -97,20 +104,82 @@ def persistence(cube: xr.Dataset, train: Sequence[int], windows: Sequence[int], 
     return maps
 
 
+def summed_phase(cube: xr.Dataset, train: Sequence[int], windows: Sequence[int], target: str) -> Maps:
+    """ΔSWE of dry snow from the unwrapped phase, summed since 1 September; HS by Guyennon's density of the date.
+
+    Nothing is learned but the sign of the phase.
+
+    Args:
+        cube: The Cube, with the bands that `snowmap.derived.summed_phase_swe` needs.
+        train: Indices of the training windows, which tell the sign of the phase.
+        windows: Indices of the windows to map.
+        target: Name of the target.
+
+    Returns:
+        Maps in the target's unit, ≥ 0; NaN where a pixel never had a phase in its season.
+    """
+    whole = with_derived(cube, ["summed_phase_swe"], estimate_phase_sign(cube, train))
+    total = np.maximum(whole["features"].sel(band="summed_phase_swe").values[list(windows)], 0)
+    if target == "hs":
+        density = density_guyennon(cube["end"].values[list(windows)])[:, None, None]
+        return (total / density * 100).astype(np.float32)  # mm = kg m⁻² -> m -> cm
+    return (total * MILLIMETRES[cube[target].attrs["units"]]).astype(np.float32)
+
+
+def boosted_trees(cube: xr.Dataset, train: Sequence[int], windows: Sequence[int], target: str) -> Maps:
+    """Gradient-boosted trees, pixel by pixel, on phase-derived ΔSWE and positive degree days summed since 1 September.
+
+    Args:
+        cube: The Cube, with the bands that the two sums need.
+        train: Indices of the training windows.
+        windows: Indices of the windows to map.
+        target: Name of the target.
+
+    Returns:
+        Maps in the target's unit, ≥ 0; NaN everywhere without a training pixel.
+    """
+    whole = with_derived(cube, ["summed_pdd", "summed_phase_swe"], estimate_phase_sign(cube, train))
+    sums = whole["features"].sel(band=["summed_phase_swe", "summed_pdd"]).values
+    inputs = np.moveaxis(sums, 1, -1)
+    known = _inside(cube, cube[target].values[list(train)])
+    usable = np.isfinite(known)
+    maps = np.full((len(windows), *known.shape[1:]), np.nan, dtype=np.float32)
+    if not usable.any():
+        return maps
+    pixels, values = inputs[list(train)][usable], known[usable]
+    chosen = np.random.default_rng(0).permutation(len(values))[:TREE_PIXELS]
+    model = HistGradientBoostingRegressor(random_state=0).fit(pixels[chosen], values[chosen])
+    inside = np.broadcast_to(cube["mask"].values, maps.shape)
+    maps[inside] = np.maximum(model.predict(inputs[list(windows)][inside]), 0)
+    return maps
+
+
 BASELINES: dict[str, Callable[[xr.Dataset, Sequence[int], Sequence[int], str], Maps]] = {
     "climatology": climatology,
     "elevation": elevation,
     "persistence": persistence,
+    "summed_phase": summed_phase,
+    "boosted_trees": boosted_trees,
 }
+
+NEEDS = {
+    "elevation": ("elevation",),
+    "summed_phase": DERIVED["summed_phase_swe"].needs,
+    "boosted_trees": (*DERIVED["summed_phase_swe"].needs, *DERIVED["summed_pdd"].needs),
+}
+"""Bands without which a baseline is left out."""
 
 
 def baseline_maps(cube: xr.Dataset, train: Sequence[int], windows: Sequence[int], target: str) -> dict[str, Maps]:
-    """Maps of every baseline; without the band `elevation` its regression is left out, and that is said."""
-    names = list(BASELINES)
-    if "elevation" not in cube["band"].values:
-        names.remove("elevation")
-        logger.warning("the archive was opened without the band 'elevation': no elevation baseline")
-    return {name: BASELINES[name](cube, train, windows, target) for name in names}
+    """Maps of every baseline; one that lacks a band is left out, and that is said."""
+    there = cube["band"].values.tolist()
+    maps = {}
+    for name, make in BASELINES.items():
+        if missing := [band for band in NEEDS.get(name, ()) if band not in there]:
+            logger.warning("no baseline '%s': the archive was opened without %s", name, ", ".join(missing))
+        else:
+            maps[name] = make(cube, train, windows, target)
+    return maps
 
 
 def _inside(cube: xr.Dataset, maps: np.ndarray) -> np.ndarray:

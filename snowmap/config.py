@@ -122,8 +122,8 @@ class MassBalance:
     """Arguments of `snowmap.models.massbalance.MassBalance`."""
 
     name: str = "massbalance"
-    channels: list[int] = field(default_factory=lambda: [16, 24, 32, 48])
-    hidden: int = 16
+    channels: list[int] = field(default_factory=lambda: [8, 16, 24])
+    hidden: int = 8
 
 
 @dataclass

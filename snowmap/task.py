@@ -16,7 +16,7 @@ from torchmetrics import MeanAbsoluteError, MeanSquaredError, Metric
 
 from snowmap.batch import Batch, Windows
 from snowmap.cube import BANDS, TARGETS
-from snowmap.derived import with_derived
+from snowmap.derived import DERIVED, with_derived
 from snowmap.errors import SnowmapError
 from snowmap.losses import masked_loss
 from snowmap.models import Frame, Inputs, build_net
@@ -105,7 +105,8 @@ class SnowRegression(pl.LightningModule):
     @property
     def archive_bands(self) -> list[str]:
         """The bands that an archive has to hold."""
-        return [band for band in self.bands if band in BANDS]
+        read = {*self.bands, *(band for name in self.derived for band in DERIVED[name].needs)}
+        return [band for band in BANDS if band in read]
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Refuse to go on with a run on other data.

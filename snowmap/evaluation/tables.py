@@ -19,6 +19,8 @@ LABELS = {
     "climatology": "climatology",
     "elevation": "elevation",
     "persistence": "last-seen map",
+    "summed_phase": "summed phase",
+    "boosted_trees": "boosted trees",
 }
 
 

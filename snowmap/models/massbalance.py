@@ -10,9 +10,7 @@ from torch.nn import functional
 
 from snowmap.models.blocks import Decoder, Encoder, pad_to_multiple
 from snowmap.models.net import Frame, Inputs, Maps, Net
-
-MILLIMETRES = {"mm": 1.0, "cm": 0.1}
-"""What one mm of SWE is in the target's unit."""
+from snowmap.physics import MILLIMETRES
 
 DENSITY_BOUNDS = (80.0, 550.0)
 """kg m⁻³: new snow of alpine storms to old, wet snow (Sturm et al. 2010; Judson & Doesken 2000)."""
@@ -30,7 +28,7 @@ TRUSTED_COHERENCE, TRUST_SLOPE = 0.4, 6.0
 """Coherence at which the untrained net trusts phase and surroundings alike; retrievals reject the phase below 0.35
 (Oveisgharan et al. 2024)."""
 
-BEGIN_GAIN = 10.0
+BEGIN_GAIN = 30.0
 """Makes the snow with which a sequence begins the first thing to be learned: as long as it is wrong, the rest of the
 net is driven to make up for it."""
 
@@ -67,9 +65,10 @@ class MassBalance(Net):
     physical = True
     derived = ("phase_swe",)
     needs = ("phase_swe", "coherence", "mean_temperature", "pdd")
+    ignores = ("displacement", "phase", "unwrapped_phase")
     fluxes = ("accumulation", "melt")
 
-    def __init__(self, frame: Frame, *, channels: Sequence[int] = (16, 24, 32, 48), hidden: int = 16) -> None:
+    def __init__(self, frame: Frame, *, channels: Sequence[int] = (8, 16, 24), hidden: int = 8) -> None:
         """Build the net.
 
         Args:

@@ -63,6 +63,8 @@ class Net(nn.Module):
         physical: Whether its maps are in the targets' units rather than in network units.
         derived: Derived inputs that it reads unless told otherwise.
         needs: Bands and derived inputs that it cannot do without, and reads in physical units.
+        ignores: Bands that it does not want to see: an arbitrary constant in each window tells one window from another,
+            which a net can learn by heart.
         fluxes: Further maps that it can give, in mm of water.
     """
 
@@ -73,6 +75,7 @@ class Net(nn.Module):
     physical: ClassVar[bool] = False
     derived: ClassVar[tuple[str, ...]] = ("day_of_year",)
     needs: ClassVar[tuple[str, ...]] = ()
+    ignores: ClassVar[tuple[str, ...]] = ()
     fluxes: ClassVar[tuple[str, ...]] = ()
 
     def with_fluxes(self, inputs: Inputs) -> tuple[Maps, Maps]:

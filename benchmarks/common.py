@@ -1,0 +1,118 @@
+"""What several benchmarks share: the configuration as a user would type it, and an epoch by the framework and bare."""
+
+import tempfile
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import pytorch_lightning as pl
+import torch
+import xarray as xr
+from hydra import compose, initialize_config_dir
+
+from snowmap.batch import Batch
+from snowmap.config import TrainConfig, check_config
+from snowmap.datamodule import SnowDataModule
+from snowmap.losses import masked_loss
+from snowmap.run import make_trainer
+from snowmap.setup import make_parts
+from snowmap.splits import Split, make_split
+from snowmap.task import SnowRegression
+
+MODELS = ("unet", "convlstm", "transformer", "unet3d", "massbalance")
+CONF = Path(__file__).parents[1] / "conf"
+
+
+class EpochTimer(pl.Callback):
+    """Seconds from the start of an epoch's first step to the end of its last."""
+
+    def __init__(self) -> None:
+        self.seconds: list[float] = []
+
+    def on_train_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        synchronize(pl_module.device)
+        self.start = time.perf_counter()
+
+    def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        synchronize(pl_module.device)
+        self.seconds.append(time.perf_counter() - self.start)
+
+
+def synchronize(device: torch.device) -> None:
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+
+
+def configuration(*overrides: str) -> dict[str, Any]:
+    """What `train.py` would run with, without files and validation."""
+    fixed = (
+        "logger=none",
+        "callbacks.patience=null",
+        "trainer.limit_val_batches=0",
+        "trainer.enable_progress_bar=false",
+    )
+    with initialize_config_dir(str(CONF), version_base="1.3"):
+        return check_config(compose("train", overrides=[*fixed, *overrides]), TrainConfig)
+
+
+def parts(config: dict[str, Any], cube: xr.Dataset) -> tuple[SnowRegression, SnowDataModule, Split]:
+    split = make_split(start=cube["start"].values, end=cube["end"].values, **config["split"])
+    return *make_parts(config, cube, split), split
+
+
+def framework_epochs(config: dict[str, Any], cube: xr.Dataset, epochs: int) -> list[float]:
+    """Seconds of each epoch, as train.py runs it."""
+    task, datamodule, _ = parts(config, cube)
+    config = {**config, "trainer": {**config["trainer"], "max_epochs": epochs}}
+    with tempfile.TemporaryDirectory() as folder:
+        trainer = make_trainer(config, Path(folder))
+        timer = EpochTimer()
+        trainer.callbacks.append(timer)  # type: ignore[attr-defined]
+        trainer.fit(task, datamodule)
+    return timer.seconds
+
+
+def bare_epochs(
+    config: dict[str, Any], cube: xr.Dataset, epochs: int, device: str = "cpu", precision: torch.dtype | None = None
+) -> list[float]:
+    """Seconds of each epoch of the shortest loop that trains the same net on the same sequences.
+
+    Its Batches are made beforehand, already scaled, and lie on the device.
+    """
+    task, datamodule, _ = parts(config, cube)
+    task.to(device)
+    size = config["data"]["batch_size"]
+    chunks = [datamodule.train[first : first + size] for first in range(0, len(datamodule.train), size)]
+    ready = [_ready(task, datamodule.windows.gather(chunk).to(torch.device(device))) for chunk in chunks]
+    options, clip = config["optimizer"], config["trainer"]["gradient_clip_val"]
+    optimizer = torch.optim.AdamW(task.net.parameters(), options["learning_rate"], weight_decay=options["weight_decay"])
+    seconds = []
+    for _ in range(epochs):
+        synchronize(torch.device(device))
+        start = time.perf_counter()
+        for index in torch.randperm(len(ready)).tolist():
+            inputs, y, valid = ready[index]
+            with torch.autocast(device, precision, enabled=precision is not None):
+                predicted = task.net(inputs)[:, -y.shape[1] :].float()
+                if task.net.physical:
+                    predicted = task.normalizer.scale_targets(predicted)
+                loss = masked_loss(config["loss"], predicted, y, valid)
+            optimizer.zero_grad()
+            loss.backward()
+            if clip:
+                torch.nn.utils.clip_grad_norm_(task.net.parameters(), clip)
+            optimizer.step()
+        synchronize(torch.device(device))
+        seconds.append(time.perf_counter() - start)
+    return seconds
+
+
+def _ready(task: SnowRegression, batch: Batch) -> tuple[Any, torch.Tensor, torch.Tensor]:
+    return task._inputs(batch), task.normalizer.scale_targets(batch.y), batch.y_valid
+
+
+def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """A Markdown table."""
+    lines = [head, ["---"] * len(head), *rows]
+    return "\n".join("| " + " | ".join(line) + " |" for line in lines)

@@ -1,0 +1,79 @@
+"""Cost as the work grows: windows × 1, 4, 16 and pixels × 1, 4, 16, against a cost that is proportional.
+
+Each size runs in a process of its own, which prints the seconds of a training epoch and the memory that it held beyond
+what Python and the libraries need. A ratio above 1 is worse than linear.
+
+python -m benchmarks.scaling [--models unet …] [--sizes 1 4 16]
+"""
+
+import argparse
+import statistics
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+
+import psutil
+
+from benchmarks.common import MODELS, configuration, framework_epochs, table
+from snowmap.run import quiet
+from tests.cubes import make_cube
+
+WINDOWS, HEIGHT, WIDTH = 20, 48, 64
+"""The size 1."""
+
+
+def measure(model: str, windows: int, height: int, width: int) -> None:
+    """Print seconds of an epoch and peak memory in bytes."""
+    quiet()
+    process = psutil.Process()
+    # sequences of equal length: the season's would grow with nothing but the archive's first months
+    config = configuration(f"model={model}", *(() if model == "unet" else ("data.time=4",)))
+    framework_epochs(config, make_cube(20, (16, 16)), 1)  # what is loaded on first use
+    before, peak, over = process.memory_info().rss, [0], threading.Event()
+
+    def watch() -> None:
+        while not over.is_set():
+            peak[0] = max(peak[0], process.memory_info().rss)
+            time.sleep(0.005)
+
+    watcher = threading.Thread(target=watch)
+    watcher.start()
+    seconds = framework_epochs(config, make_cube(windows, (height, width)), 3)[1:]
+    over.set()
+    watcher.join()
+    print(statistics.median(seconds), peak[0] - before)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--models", nargs="+", default=MODELS)
+    parser.add_argument("--sizes", nargs="+", type=int, default=[1, 4, 16])
+    parser.add_argument("--one", nargs=4, metavar=("MODEL", "WINDOWS", "HEIGHT", "WIDTH"), help=argparse.SUPPRESS)
+    asked = parser.parse_args()
+    if asked.one:
+        measure(asked.one[0], *map(int, asked.one[1:]))
+        return
+    rows = []
+    for model in asked.models:
+        for what in ("windows", "pixels"):
+            first: tuple[float, float] | None = None
+            for size in asked.sizes:
+                scale = round(size**0.5) if what == "pixels" else 1
+                shape = (WINDOWS * (size if what == "windows" else 1), HEIGHT * scale, WIDTH * scale)
+                command = [sys.executable, "-m", "benchmarks.scaling", "--one", model, *map(str, shape)]
+                done = subprocess.run(
+                    command, capture_output=True, text=True, check=True, cwd=Path(__file__).parents[1]
+                )
+                seconds, memory = map(float, done.stdout.split()[-2:])
+                first = first or (seconds / size, memory / size)
+                time_ratio, memory_ratio = seconds / size / first[0], memory / size / first[1]
+                cost = f"{seconds:.2f} s", f"{memory / 2**20:.0f} MiB", f"{time_ratio:.2f}", f"{memory_ratio:.2f}"
+                rows.append((model, f"{what} × {size}", *cost))
+                print(*rows[-1], sep="  ", flush=True)
+    print("\n" + table(("model", "size", "epoch", "memory", "time ÷ linear", "memory ÷ linear"), rows))
+
+
+if __name__ == "__main__":
+    main()
