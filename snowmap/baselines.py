@@ -172,14 +172,12 @@ NEEDS = {
 
 def baseline_maps(cube: xr.Dataset, train: Sequence[int], windows: Sequence[int], target: str) -> dict[str, Maps]:
     """Maps of every baseline; one that lacks a band is left out, and that is said."""
-    there = cube["band"].values.tolist()
-    maps = {}
-    for name, make in BASELINES.items():
-        if missing := [band for band in NEEDS.get(name, ()) if band not in there]:
-            logger.warning("no baseline '%s': the archive was opened without %s", name, ", ".join(missing))
-        else:
-            maps[name] = make(cube, train, windows, target)
-    return maps
+    there = set(cube["band"].values.tolist())
+    lacking = {name: set(NEEDS.get(name, ())) - there for name in BASELINES}
+    if left_out := [name for name, missing in lacking.items() if missing]:
+        missing = ", ".join(sorted(set().union(*lacking.values())))
+        logger.warning("no baseline %s: the archive was opened without %s", ", ".join(left_out), missing)
+    return {name: make(cube, train, windows, target) for name, make in BASELINES.items() if not lacking[name]}
 
 
 def _inside(cube: xr.Dataset, maps: np.ndarray) -> np.ndarray:

@@ -4,7 +4,18 @@ import numpy as np
 import pytest
 import xarray as xr
 
-from snowmap.baselines import BASELINES, SEASON_DAYS, baseline_maps, climatology, elevation, persistence
+from snowmap.baselines import (
+    BASELINES,
+    SEASON_DAYS,
+    baseline_maps,
+    boosted_trees,
+    climatology,
+    elevation,
+    persistence,
+    summed_phase,
+)
+from snowmap.physics import density_guyennon, phase_of_swe_oveisgharan
+from snowmap.sequences import season_of
 from tests.cubes import make_cube
 
 TRAIN, LATER = [0, 1, 2, 3, 4, 6, 7, 8, 9, 10], [13, 14, 15]
@@ -100,7 +111,54 @@ def test_persistence_does_not_look_into_a_window_that_overlaps():
     np.testing.assert_array_equal(found[0][cube["mask"].values], cube["swe"].values[9][cube["mask"].values])
 
 
-def test_without_the_band_elevation_its_baseline_is_left_out_and_said(caplog):
+def test_what_lacks_a_band_is_left_out_and_said(caplog):
     cube: xr.Dataset = make_cube(bands=["coherence", "phase"])
     assert set(baseline_maps(cube, TRAIN, LATER, "swe")) == {"climatology", "persistence"}
-    assert "no elevation baseline" in caplog.text
+    told = (
+        "no baseline elevation, summed_phase, boosted_trees: the archive was opened without elevation, incidence, pdd"
+    )
+    assert told in caplog.text
+
+
+def snow_told_by_phase(sign: int = 1) -> xr.Dataset:
+    """A Cube of two seasons whose phase is the change of its SWE exactly; no snow on the lowest ground."""
+    cube = make_cube(windows=60)
+    step = np.linspace(0, 20, 17)[None, None] * (1 + np.arange(60)[:, None, None] % 3)  # mm
+    season = season_of(cube["end"].values)
+    swe = np.stack([step[season[: i + 1].tolist().index(season[i]) : i + 1].sum(axis=0) for i in range(60)])
+    cube["swe"].values[:] = swe / 10
+    cube["hs"].values[:] = swe / density_guyennon(cube["end"].values)[:, None, None] * 100
+    cube["features"].loc[{"band": "incidence"}] = 38.0
+    cube["features"].loc[{"band": "coherence"}] = 0.7
+    cube["features"].loc[{"band": "unwrapped_phase"}] = sign * step * phase_of_swe_oveisgharan(1.0, 38.0) + 2.0
+    return cube
+
+
+@pytest.mark.parametrize("sign", [1, -1])
+@pytest.mark.parametrize("target", ["swe", "hs"])
+def test_the_summed_phase_is_the_snow_where_the_phase_is_perfect(sign, target):
+    cube = snow_told_by_phase(sign)
+    maps = summed_phase(cube, list(range(30)), [35, 50], target)
+    truth = cube[target].values[[35, 50]]
+    for observed, mapped in zip(truth, maps, strict=True):
+        off = (observed - mapped)[cube["mask"].values & (mapped > 0)]
+        assert len(off) > 100
+        assert np.ptp(off) < 1e-3 * observed.max()
+        assert 0 < off.mean() < 0.25 * observed.max()  # the snow of the reference ground, which the phase cannot tell
+
+
+def test_the_summed_phase_is_given_in_the_unit_of_the_archive():
+    cube = snow_told_by_phase()
+    millimetres = cube.assign(swe=(cube["swe"] * 10).assign_attrs(units="mm"))
+    in_cm, in_mm = (summed_phase(c, list(range(30)), [35], "swe") for c in (cube, millimetres))
+    np.testing.assert_allclose(in_mm, in_cm * 10, rtol=1e-5)
+
+
+def test_trees_learn_the_snow_from_its_sums():
+    cube = snow_told_by_phase()
+    windows = [31, 33, 35]
+    maps = boosted_trees(cube, [i for i in range(60) if i not in windows], windows, "swe")
+    inside = cube["mask"].values
+    off = (cube["swe"].values[windows] - maps)[:, inside]
+    assert np.sqrt(np.nanmean(off**2)) < 0.1 * np.nanstd(cube["swe"].values[windows][:, inside])
+    assert np.isnan(maps[:, ~inside]).all()

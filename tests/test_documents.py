@@ -51,7 +51,7 @@ def clone(tmp_path_factory) -> Path:
 
 @pytest.mark.slow
 def test_every_command_runs(clone, tmp_path):
-    write_foreign_archive(tmp_path / "Dataset_icip2026", windows=16, shape=(24, 32))
+    write_foreign_archive(tmp_path / "Dataset_icip2026", windows=40, shape=(24, 32))
     with serve_hub(Hub(REPOSITORY, {"data.tar.gz": packed(tmp_path / "Dataset_icip2026")})) as hub:
         environment = {
             **os.environ,

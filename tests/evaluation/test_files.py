@@ -10,7 +10,7 @@ from rich.console import Console
 from scipy.stats import pearsonr
 from sklearn.metrics import mean_absolute_error, r2_score, root_mean_squared_error
 
-from snowmap.baselines import baseline_maps
+from snowmap.baselines import BASELINES, baseline_maps
 from snowmap.errors import SnowmapError
 from snowmap.evaluation import evaluate_maps, print_table
 from snowmap.metrics import SCORES, scores
@@ -62,7 +62,7 @@ def test_json_and_csv_tell_the_same(evaluated):
     _, out, result = evaluated
     assert json.loads((out / "metrics.json").read_text()) == result
     frame = pd.read_csv(out / "metrics.csv")
-    assert len(frame) == 2 * 4 * (1 + len(WINDOWS))
+    assert len(frame) == 2 * (1 + len(BASELINES)) * (1 + len(WINDOWS))
     pooled = frame.query("window == 'all' and target == 'swe' and map == 'climatology'").iloc[0]
     assert {key: pooled[key] for key in SCORES} == pytest.approx(result["target"]["swe"]["baselines"]["climatology"])
     assert set(frame["unit"]) == {"cm"}

@@ -1,0 +1,198 @@
+"""snowmap ÷ the stack that a user would assemble: windows per second, of the whole and of the computing alone.
+
+The usual stack is a Dataset that opens the nine rasters and the target of a window in `__getitem__`, a DataLoader with
+2 workers, and a U-Net of equal size under a plain Lightning Trainer. Beside it, where they are installed (in an
+environment of their own), segmentation-models-pytorch's U-Net and torchgeo's regression task under the same loader.
+"Computing alone" gives each stack windows that already lie in memory, scaled.
+
+python -m benchmarks.usual_stack [--rounds 3] [--epochs 2] [--height 93] [--width 211]
+"""
+
+import argparse
+import importlib.util
+import statistics
+import tempfile
+from collections.abc import Callable, Sequence
+from itertools import pairwise
+from pathlib import Path
+
+import numpy as np
+import pytorch_lightning as pl
+import rasterio
+import torch
+import xarray as xr
+from torch import Tensor, nn
+from torch.nn import functional
+from torch.utils.data import DataLoader, Dataset, TensorDataset
+
+from benchmarks.common import EpochTimer, configuration, framework_epochs, table
+from snowmap.archive import match_insar_to_targets, write_archive
+from snowmap.cube import BANDS
+from snowmap.run import quiet
+from snowmap.splits import make_split
+from snowmap.synthetic import synthesize
+
+CHANNELS = (24, 48, 96, 192)
+BATCH = 4
+
+
+class Rasters(Dataset):
+    """One window at a time, from its files."""
+
+    def __init__(self, files: Sequence[dict[str, Path]], mean: np.ndarray, std: np.ndarray) -> None:
+        self.files, self.mean, self.std = files, mean, std
+
+    def __len__(self) -> int:
+        return len(self.files)
+
+    def __getitem__(self, index: int) -> tuple[np.ndarray, np.ndarray]:
+        bands = np.stack([self._read(self.files[index][name]) for name in BANDS])
+        return np.nan_to_num((bands - self.mean) / self.std), self._read(self.files[index]["swe"])[None]
+
+    @staticmethod
+    def _read(path: Path) -> np.ndarray:
+        with rasterio.open(path) as raster:
+            return raster.read(1)
+
+
+class PlainUNet(nn.Module):
+    """The U-Net of many a tutorial, with batch normalisation and bilinear upsampling."""
+
+    def __init__(self, inputs: int) -> None:
+        super().__init__()
+        self.down = nn.ModuleList(self._block(a, b) for a, b in pairwise((inputs, *CHANNELS)))
+        self.up = nn.ModuleList(self._block(a + b, b) for a, b in pairwise(reversed(CHANNELS)))
+        self.head = nn.Conv2d(CHANNELS[0], 1, 1)
+
+    @staticmethod
+    def _block(inputs: int, outputs: int) -> nn.Sequential:
+        layers: list[nn.Module] = []
+        for channels in (inputs, outputs):
+            layers += [nn.Conv2d(channels, outputs, 3, padding=1), nn.BatchNorm2d(outputs), nn.ReLU()]
+        return nn.Sequential(*layers)
+
+    def forward(self, x: Tensor) -> Tensor:
+        height, width = x.shape[-2:]
+        y = functional.pad(x, (0, -width % 8, 0, -height % 8))
+        levels = []
+        for index, block in enumerate(self.down):
+            y = block(functional.max_pool2d(y, 2) if index else y)
+            levels.append(y)
+        y = levels.pop()
+        for block in self.up:
+            y = block(torch.cat([functional.interpolate(y, scale_factor=2, mode="bilinear"), levels.pop()], 1))
+        return self.head(y)[..., :height, :width]
+
+
+class PlainTask(pl.LightningModule):
+    """A plain training step with a masked loss."""
+
+    def __init__(self, net: nn.Module) -> None:
+        super().__init__()
+        self.net = net
+
+    def training_step(self, batch: Sequence[Tensor], _: int) -> Tensor:
+        x, y = batch
+        height, width = y.shape[-2:]
+        x = functional.pad(x, (0, -width % 32, 0, -height % 32)) if self.pads else x
+        valid = y.isfinite()
+        return functional.mse_loss(self.net(x)[..., :height, :width][valid], y[valid])
+
+    @property
+    def pads(self) -> bool:
+        return not isinstance(self.net, PlainUNet)
+
+    def configure_optimizers(self) -> torch.optim.Optimizer:
+        return torch.optim.AdamW(self.parameters(), 1e-3)
+
+
+def stacks() -> dict[str, Callable[[], pl.LightningModule]]:
+    """The tasks that can be made in this environment."""
+    found: dict[str, Callable[[], pl.LightningModule]] = {"usual stack": lambda: PlainTask(PlainUNet(len(BANDS)))}
+    if importlib.util.find_spec("segmentation_models_pytorch"):
+        import segmentation_models_pytorch as smp
+
+        found["segmentation-models-pytorch"] = lambda: PlainTask(
+            smp.Unet("resnet18", encoder_weights=None, in_channels=len(BANDS), classes=1)
+        )
+    if importlib.util.find_spec("torchgeo"):
+        from torchgeo.trainers import PixelwiseRegressionTask
+
+        class Named(PixelwiseRegressionTask):
+            def training_step(self, batch: Sequence[Tensor], batch_idx: int) -> Tensor:
+                x, y = batch
+                height, width = y.shape[-2:]
+                padding = (0, -width % 32, 0, -height % 32)
+                image, mask = functional.pad(x, padding), functional.pad(torch.nan_to_num(y[:, 0]), padding)
+                return super().training_step({"image": image, "mask": mask}, batch_idx)
+
+        found["torchgeo"] = lambda: Named(model="unet", backbone="resnet18", weights=None, in_channels=len(BANDS))
+    return found
+
+
+def plain_epochs(make: Callable[[], pl.LightningModule], loader: DataLoader, epochs: int) -> list[float]:
+    """Seconds of each epoch under a plain Trainer."""
+    timer = EpochTimer()
+    trainer = pl.Trainer(
+        accelerator="cpu",
+        max_epochs=epochs,
+        callbacks=[timer],
+        logger=False,
+        enable_checkpointing=False,
+        enable_progress_bar=False,
+        enable_model_summary=False,
+        gradient_clip_val=1.0,
+    )
+    trainer.fit(make(), loader)
+    return timer.seconds
+
+
+def loaders(cube: xr.Dataset, root: Path, train: Sequence[int]) -> dict[str, DataLoader]:
+    """The two ways to feed the plain stacks."""
+    values = cube["features"].values[list(train)]
+    mean = np.nanmean(values, axis=(0, 2, 3), dtype=np.float64).astype(np.float32)[:, None, None]
+    std = np.nanstd(values, axis=(0, 2, 3), dtype=np.float64).astype(np.float32)[:, None, None]
+    samples = match_insar_to_targets(*(str(root / name) for name in ("INSAR", "ITSNOW", "S3")))
+    swe = [{"swe": root / "ITSNOW" / "SWE" / f"{sample['key']}_swe.tif"} for sample in samples]
+    files = [s["band_files"] | s["weather_files"] | own for s, own in zip(samples, swe, strict=True)]
+    rasters = Rasters([files[index] for index in train], mean, std)
+    x = torch.from_numpy(np.nan_to_num((values - mean) / std))
+    y = torch.from_numpy(cube["swe"].values[list(train)][:, None])
+    # not forked: that can hang right after rasterio ran in threads
+    options = {"num_workers": 2, "multiprocessing_context": "spawn", "persistent_workers": True}
+    return {
+        "whole": DataLoader(rasters, BATCH, shuffle=True, **options),
+        "computing alone": DataLoader(TensorDataset(x, y), BATCH, shuffle=True),
+    }
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--epochs", type=int, default=2, help="timed epochs in each round, after one to warm up")
+    parser.add_argument("--height", type=int, default=93)
+    parser.add_argument("--width", type=int, default=211)
+    asked = parser.parse_args()
+    quiet()
+    cube = synthesize(shape=(asked.height, asked.width))
+    split = make_split("rolling", cube["start"].values, cube["end"].values)
+    config, count = configuration("model=unet"), len(split.train)
+    with tempfile.TemporaryDirectory() as folder:
+        fed = loaders(cube, write_archive(cube, Path(folder) / "archive"), split.train)
+        seconds: dict[tuple[str, str], list[float]] = {}
+        for _ in range(asked.rounds):  # taking turns, so that a slow spell of the machine meets all
+            seconds.setdefault(("snowmap", "whole"), []).extend(framework_epochs(config, cube, asked.epochs + 1)[1:])
+            for name, make in stacks().items():
+                for kind, loader in fed.items():
+                    seconds.setdefault((name, kind), []).extend(plain_epochs(make, loader, asked.epochs + 1)[1:])
+    ours = count / statistics.median(seconds["snowmap", "whole"])
+    rows = [("snowmap", "whole", f"{ours:.1f}", "1.00")]
+    for (name, kind), found in seconds.items():
+        if name != "snowmap":
+            theirs = count / statistics.median(found)
+            rows.append((name, kind, f"{theirs:.1f}", f"{ours / theirs:.2f}"))
+    print(table(("stack", "what", "windows per second", "snowmap ÷ it"), rows))
+
+
+if __name__ == "__main__":
+    main()
