@@ -3,7 +3,8 @@
 from pathlib import Path
 from typing import Any
 
-from snowmap.config import EvaluateConfig, launch
+from snowmap.config import launch
+from snowmap.schema import EvaluateConfig
 
 
 def main(config: dict[str, Any], _: Path) -> None:

@@ -6,7 +6,8 @@ python train.py [group=choice] [key=value], e.g. ``python train.py model=unet ta
 from pathlib import Path
 from typing import Any
 
-from snowmap.config import TrainConfig, launch
+from snowmap.config import launch
+from snowmap.schema import TrainConfig
 
 
 def main(config: dict[str, Any], folder: Path) -> None:

@@ -12,10 +12,11 @@ import xarray as xr
 from hydra import compose, initialize_config_dir
 
 from snowmap.batch import Batch
-from snowmap.config import TrainConfig, check_config
+from snowmap.config import check_config
 from snowmap.datamodule import SnowDataModule
 from snowmap.losses import masked_loss
 from snowmap.run import make_trainer
+from snowmap.schema import TrainConfig
 from snowmap.setup import make_parts
 from snowmap.splits import Split, make_split
 from snowmap.task import SnowRegression

@@ -19,7 +19,7 @@ def open_for(data: Mapping[str, Any], targets: list[str]) -> xr.Dataset:
     """The Cube that the configuration's ``data`` group describes.
 
     Args:
-        data: The group, as `snowmap.config.Data` describes it.
+        data: The group, as `snowmap.schema.Data` describes it.
         targets: Targets that every window must have.
     """
     keys = ("bands", "swe_unit", "strict", "zero_is_missing", "threads", "cache")

@@ -41,7 +41,8 @@ def make_parts(config: Mapping[str, Any], cube: xr.Dataset, split: Split) -> tup
     derived = net.derived if data["derived"] is None else data["derived"]
     sign = data["phase_sign"] or estimate_phase_sign(cube, split.train)
     whole = with_derived(cube, derived, sign)
-    whole = whole.isel(band=[i for i, band in enumerate(whole["band"].values) if band not in net.ignores])
+    if net.ignores:
+        whole = whole.isel(band=[i for i, band in enumerate(whole["band"].values) if band not in net.ignores])
     if sign < 0 and any("phase" in name for name in derived):
         logger.warning("the phase falls where snow is added (phase_sign=-1), as far as the training windows tell")
     units = {name: cube[name].attrs["units"] for name in targets}

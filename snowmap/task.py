@@ -100,7 +100,9 @@ class SnowRegression(pl.LightningModule):
             return super().load_from_checkpoint(path, **{"map_location": "cpu", "weights_only": True, **options})
         except (RuntimeError, pickle.UnpicklingError, EOFError, LookupError, TypeError, ValueError, OSError) as error:
             reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-            raise SnowmapError(f"{path} is cut short or no snowmap checkpoint: {reason}") from error
+            raise SnowmapError(
+                f"{path} is cut short, no snowmap checkpoint, or one of another version: {reason}"
+            ) from error
 
     @property
     def archive_bands(self) -> list[str]:

@@ -8,8 +8,9 @@ import pytest
 from hydra import compose, initialize_config_dir
 from omegaconf import OmegaConf
 
-from snowmap.config import GROUPS, EvaluateConfig, TrainConfig, check_config, check_overrides, known_keys, run_folder
+from snowmap.config import check_config, check_overrides, known_keys, run_folder
 from snowmap.errors import SnowmapError
+from snowmap.schema import GROUPS, EvaluateConfig, TrainConfig
 
 ROOT = Path(__file__).parents[1]
 CONF = ROOT / "conf"

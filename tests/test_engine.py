@@ -15,7 +15,7 @@ import torch
 import xarray as xr
 
 from snowmap.archive import open_archive
-from snowmap.config import MODELS
+from snowmap.schema import MODELS
 from snowmap.task import SnowRegression
 from tests.archives import write_foreign_archive
 from tests.commands import ROOT, fail, succeed

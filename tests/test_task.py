@@ -7,12 +7,13 @@ import xarray as xr
 from hydra import compose, initialize_config_dir
 
 from snowmap.batch import Windows
-from snowmap.config import TrainConfig, check_config
+from snowmap.config import check_config
 from snowmap.datamodule import fits
 from snowmap.errors import SnowmapError
 from snowmap.losses import masked_loss
 from snowmap.provenance import check_fit, windows_of
 from snowmap.run import make_trainer
+from snowmap.schema import TrainConfig
 from snowmap.sequences import samples
 from snowmap.setup import make_parts
 from snowmap.splits import make_split

@@ -1,0 +1,232 @@
+"""The schema of the configuration: every key that a user can type, with its type and its reason.
+
+Imports neither torch nor xarray.
+"""
+
+from dataclasses import dataclass, field
+from typing import Any
+
+from omegaconf import MISSING
+
+
+@dataclass
+class Data:
+    """Where the archive is and how it is read and fed."""
+
+    root: str = MISSING
+    bands: list[str] | None = None  # None: all nine
+    swe_unit: str = "auto"  # auto | cm | mm; a contradiction with what is found is an error
+    strict: bool = False  # an incomplete window is an error instead of a named exclusion
+    zero_is_missing: list[str] | None = None  # bands in which 0 means no data; None: all of INSAR/
+    threads: int | None = None  # that read rasters; None: one for each core
+    cache: bool = True
+    derived: list[str] | None = None  # derived inputs beside the bands; None: the model's own
+    phase_sign: int | None = None  # 1: phase grows with snow, -1: it falls; None: told from the training windows
+    time: Any = None  # windows in a sequence, or season (since 1 September); None: the model's own
+    supervise: str = "auto"  # last | every: whose targets the loss sees; auto: every, if the model maps every step
+    batch_size: int = 4
+    augment: str = "none"  # none | flip
+    crop: list[int] | None = None  # height and width of random pieces to train on; None: whole maps
+    resident_share: float = 0.5  # of the accelerator's free memory that the Cube may fill; else it stays in memory
+
+
+@dataclass
+class Split:
+    """Arguments of the split called `name`; see `snowmap.splits`."""
+
+    name: str = MISSING
+
+
+@dataclass
+class Rolling(Split):
+    """Training and validation windows alternate; see `snowmap.splits.rolling`."""
+
+    train: int = 5
+    validation: int = 1
+    test: int = 7
+
+
+@dataclass
+class Winters(Split):
+    """A whole winter validates; see `snowmap.splits.winters`."""
+
+    fold: int = 1  # which snow year of the archive validates
+    test: int = 7
+
+
+@dataclass
+class Target:
+    """What to map."""
+
+    names: list[str] = MISSING
+
+
+@dataclass
+class UNet:
+    """Arguments of `snowmap.models.unet.UNet`."""
+
+    name: str = "unet"
+    channels: list[int] = field(default_factory=lambda: [24, 48, 96, 192])
+    dropout: float = 0.0
+    time: str = "single"  # single | stack
+    steps: int = 6  # windows in the stack
+
+
+@dataclass
+class ConvLSTM:
+    """Arguments of `snowmap.models.convlstm.ConvLSTM`."""
+
+    name: str = "convlstm"
+    channels: list[int] = field(default_factory=lambda: [24, 48, 96])
+    hidden: list[int] = field(default_factory=lambda: [96, 96])
+    bidirectional: bool = False
+    dropout: float = 0.0
+
+
+@dataclass
+class Transformer:
+    """Arguments of `snowmap.models.transformer.Transformer`."""
+
+    name: str = "transformer"
+    channels: list[int] = field(default_factory=lambda: [24, 48, 96])
+    heads: int = 4
+    layers: int = 2
+    dropout: float = 0.0
+
+
+@dataclass
+class UNet3D:
+    """Arguments of `snowmap.models.unet3d.UNet3D`."""
+
+    name: str = "unet3d"
+    channels: list[int] = field(default_factory=lambda: [16, 32, 64])
+    dropout: float = 0.0
+
+
+@dataclass
+class MassBalance:
+    """Arguments of `snowmap.models.massbalance.MassBalance`."""
+
+    name: str = "massbalance"
+    channels: list[int] = field(default_factory=lambda: [8, 16, 24])
+    hidden: int = 8
+
+
+@dataclass
+class Optimizer:
+    """AdamW; the learning rate rises over the warm-up, then halves every `half_life_steps`."""
+
+    learning_rate: float = 2e-3
+    weight_decay: float = 1e-2
+    warmup_steps: int = 50
+    half_life_steps: int = 200  # in steps, not a share of the run: a resumed and longer run keeps the same curve
+
+
+@dataclass
+class Trainer:
+    """Arguments of `pytorch_lightning.Trainer`."""
+
+    accelerator: str = "cpu"
+    devices: Any = 1  # a number, a list of indices, or auto
+    num_nodes: int = 1
+    strategy: str = "auto"
+    precision: str = "32-true"
+    max_epochs: int = 40
+    max_steps: int = -1
+    max_time: str | None = None
+    accumulate_grad_batches: int = 1
+    gradient_clip_val: float | None = 1.0
+    check_val_every_n_epoch: int = 1
+    log_every_n_steps: int = 10
+    overfit_batches: int | float = 0.0  # a whole number counts batches, a fraction is a share
+    limit_train_batches: int | float | None = None
+    limit_val_batches: int | float | None = None
+    deterministic: bool = True
+    benchmark: bool | None = None
+    detect_anomaly: bool = False
+    profiler: str | None = None
+    enable_progress_bar: bool = True
+
+
+@dataclass
+class Logger:
+    """Where the curves go."""
+
+    name: str = "csv"  # csv | wandb | none
+    project: str = "snowmap"
+    mode: str | None = None  # of wandb; None: online where there is a key, else offline
+    group: str | None = None
+    tags: list[str] = field(default_factory=list)
+
+
+@dataclass
+class Callbacks:
+    """What watches the training."""
+
+    patience: int | None = 15  # validations without improvement before the training stops; None: never
+    ema: float | None = None  # decay of a running mean of the weights, which validates and is saved; None: none
+
+
+@dataclass
+class TrainConfig:
+    """All of `conf/train.yaml`."""
+
+    data: Data = field(default_factory=Data)
+    split: Any = MISSING
+    target: Target = field(default_factory=Target)
+    model: Any = MISSING
+    optimizer: Optimizer = field(default_factory=Optimizer)
+    trainer: Trainer = field(default_factory=Trainer)
+    logger: Logger = field(default_factory=Logger)
+    callbacks: Callbacks = field(default_factory=Callbacks)
+    loss: str = "mse"
+    compile: bool = False  # the net, by torch.compile
+    seed: int = 0
+    ckpt: str | None = None  # a checkpoint to go on from
+    evaluate: bool = True  # score the best checkpoint on the test windows at the end
+
+
+@dataclass
+class EvaluateData:
+    """Where the archive is; everything else is in the checkpoint."""
+
+    root: str | None = None  # None: the archive that the checkpoint was trained on
+
+
+@dataclass
+class EvaluateConfig:
+    """All of `conf/evaluate.yaml`."""
+
+    ckpt: str = MISSING
+    data: EvaluateData = field(default_factory=EvaluateData)
+    split: str = "test"  # train | validation | test: the part to score
+    out: str | None = None  # None: beside the checkpoint's folder, evaluation/<split>
+    device: str = "cpu"
+
+
+MODELS: dict[str, type] = {
+    "unet": UNet,
+    "convlstm": ConvLSTM,
+    "transformer": Transformer,
+    "unet3d": UNet3D,
+    "massbalance": MassBalance,
+}
+"""Schema of each `model=`."""
+
+SPLITS: dict[str, type] = {"rolling": Rolling, "winters": Winters}
+"""Schema of each `split=`."""
+
+NAMED = {"model": MODELS, "split": SPLITS}
+"""Groups whose keys depend on the name chosen."""
+
+CHOICES = {
+    "data.swe_unit": ("auto", "cm", "mm"),
+    "data.augment": ("none", "flip"),
+    "data.supervise": ("auto", "last", "every"),
+    "logger.name": ("csv", "wandb", "none"),
+    "loss": ("mse", "mae", "huber"),
+    "split": ("train", "validation", "test"),
+}
+"""Keys that take one of a few words."""
+
+GROUPS = ("data", "split", "target", "model", "trainer", "logger", "callbacks", "experiment", "debug")
