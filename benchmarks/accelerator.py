@@ -22,6 +22,7 @@ FORMS = {"fp32": ("32-true", False), "bf16": ("bf16-mixed", False), "bf16 compil
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--models", nargs="+", default=MODELS)
+    parser.add_argument("--forms", nargs="+", choices=list(FORMS), default=list(FORMS))
     parser.add_argument("--epochs", type=int, default=10, help="timed epochs, after three to warm up")
     parser.add_argument("--windows", type=int, default=64)
     parser.add_argument("--height", type=int, default=93)
@@ -35,7 +36,8 @@ def main() -> None:
     cube = synthesize(windows=asked.windows, shape=(asked.height, asked.width))
     rows = []
     for model in asked.models:
-        for form, (precision, compiled) in FORMS.items():
+        for form in asked.forms:
+            precision, compiled = FORMS[form]
             accelerator = "gpu" if device.type == "cuda" else "cpu"
             config = configuration(
                 f"model={model}",

@@ -46,9 +46,9 @@ class Run(NamedTuple):
     baselines: dict[str, dict[str, Any]]
 
 
-def train(form: str, seed: int, split: str, archive: Path, folder: Path) -> Run:
+def train(form: str, seed: int, more: Sequence[str], archive: Path, folder: Path) -> Run:
     """Train and score one model in a process of its own, on one thread."""
-    words = [*FORMS[form], f"split={split}", f"seed={seed}", f"data.root={archive}", f"hydra.run.dir={folder}"]
+    words = [*FORMS[form], f"seed={seed}", f"data.root={archive}", f"hydra.run.dir={folder}", *more]
     start = time.perf_counter()
     command = [sys.executable, str(ROOT / "train.py"), *words, "trainer.enable_progress_bar=false"]
     done = subprocess.run(command, capture_output=True, text=True, env={**os.environ, "OMP_NUM_THREADS": "1"})
@@ -89,20 +89,20 @@ def report(runs: dict[str, list[Run]], asked: argparse.Namespace, origin: str) -
     head = ("model", "validation RMSE, cm", "test RMSE, cm", "test bias, cm", "minutes")
     seeds = ", ".join(map(str, asked.seeds))
     shape = f" --height {asked.height} --width {asked.width}" if (asked.height, asked.width) != (93, 211) else ""
-    split = f" --split {asked.split}" if asked.split != "winters" else ""
+    more = f" --words {' '.join(asked.words)}" if asked.words != ["split=winters"] else ""
     return f"""# Results on synthetic data
 
 **Synthetic: these figures prove that the pipeline works and compare the models with each other on made-up snow. They
 are no measure of skill.** Archive: {origin}; {asked.height} × {asked.width} px.
 
 SWE, mean ± standard deviation over the seeds {seeds}, each model with the settings of its file in `conf/model/`.
-`split={asked.split}`; the test windows are the last seven, in a snow drought. Bold is the model that the validation
+`{" ".join(asked.words)}`; the test windows are the last seven, in a snow drought. Bold is the model that the validation
 windows choose; nothing was chosen by the test windows. Minutes are on one thread, with evaluation. Baselines need
 no seed; persistence, the last-seen map, needs a known past.
 
 {table(head, rows)}
 
-Made by `python -m benchmarks.results{shape}{split}`.
+Made by `python -m benchmarks.results{shape}{more}`.
 """
 
 
@@ -110,7 +110,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--models", nargs="+", choices=list(FORMS), default=list(FORMS))
     parser.add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2])
-    parser.add_argument("--split", default="winters")
+    parser.add_argument("--words", nargs="+", default=["split=winters"], help="for train.py, the same for all")
     parser.add_argument("--height", type=int, default=93)
     parser.add_argument("--width", type=int, default=211)
     parser.add_argument("--jobs", type=int, default=os.cpu_count())
@@ -122,7 +122,7 @@ def main() -> None:
         jobs = [(form, seed) for seed in asked.seeds for form in asked.models]
         with ThreadPoolExecutor(asked.jobs) as pool:
             tasks = {
-                job: pool.submit(train, *job, asked.split, archive, Path(folder) / f"run{number}")
+                job: pool.submit(train, *job, asked.words, archive, Path(folder) / f"run{number}")
                 for number, job in enumerate(jobs)
             }
             runs = {form: [tasks[form, seed].result() for seed in asked.seeds] for form in asked.models}

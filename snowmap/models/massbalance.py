@@ -32,6 +32,10 @@ BEGIN_GAIN = 30.0
 """Makes the snow with which a sequence begins the first thing to be learned: as long as it is wrong, the rest of the
 net is driven to make up for it."""
 
+CARRY = 3.0
+"""Untrained, the net carries sigmoid(3) = 95 % of a trusted remainder to the next window: what was cut off at zero
+accumulation would otherwise add up to snow that never fell."""
+
 CORRECTION_MM, SNOWFALL_MM = 30.0, 10.0
 """Scales of what the net adds to the phase's ΔSWE, and of a window's snowfall."""
 
@@ -140,15 +144,14 @@ class MassBalance(Net):
             melt = torch.minimum(factor * pdd[:, t] * unseen[:, t], before + accumulation)
             melt = torch.where(known, melt, 0)
             state = before + accumulation - melt
-            carried = torch.sigmoid(keep) * trust * (change - accumulation)
+            carried = torch.sigmoid(keep + CARRY) * trust * (change - accumulation)
             steps.append((before, accumulation, melt, state))
         return Budget(*(torch.stack(parts, dim=1) for parts in zip(*steps, strict=True)))
 
     def _beginning(self, inputs: Inputs) -> Tensor:
         """SWE in mm with which a sequence would begin at each step: nearly none on 1 September."""
-        late, bare = (BEGIN_GAIN * self.begin(inputs.x.flatten(0, 1)).float().unflatten(0, inputs.x.shape[:2])).unbind(
-            2
-        )
+        begin = self.begin(inputs.x.flatten(0, 1)).float().unflatten(0, inputs.x.shape[:2])
+        late, bare = (BEGIN_GAIN * begin).unbind(2)
         return 1000 * functional.softplus(torch.where(inputs.season_start[..., None, None], bare - 6, late - 2))
 
     def _maps(self, inputs: Inputs, look: Tensor, budget: Budget) -> Maps:
