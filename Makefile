@@ -14,7 +14,7 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
 .DEFAULT_GOAL := help
-.PHONY: help setup train evaluate test lint bench lock
+.PHONY: help setup train evaluate test lint bench results lock
 
 help:  ## this list
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -46,9 +46,14 @@ lint: $(READY)  ## style, format and types
 	$(BIN)/ruff format --check .
 	$(BIN)/pyright --pythonpath $(BIN)/python
 
-bench: $(READY)  ## the ratios of benchmarks/
+bench: $(READY)  ## the ratios of benchmarks/ (about half an hour)
 	$(BIN)/python -m benchmarks.opening
 	$(BIN)/python -m benchmarks.training
+	$(BIN)/python -m benchmarks.usual_stack
+	$(BIN)/python -m benchmarks.scaling
+
+results: $(READY)  ## docs/results-synthetic.md: all models, three seeds each (hours; ARGS="--height 62 --width 140" is shorter)
+	$(BIN)/python -m benchmarks.results $(ARGS)
 
 lock: $(READY)  ## write the versions of .venv to constraints.txt
 	$(BIN)/python -m pip freeze --exclude-editable | sed -E 's/\+[a-z0-9.]+$$//' > constraints.txt.new
