@@ -121,9 +121,12 @@ def make_trainer(config: Mapping[str, Any], folder: Path) -> pl.Trainer:
         callbacks.append(EMAWeightAveraging(decay=config["callbacks"]["ema"]))
     if config["trainer"]["enable_progress_bar"]:
         callbacks.append(EpochBar(refresh_rate=1 if sys.stderr.isatty() else LOG_EVERY_BATCHES))
+    options = dict(config["trainer"])
+    if options["max_epochs"] > 0:  # a run that is shorter than the time between validations still needs one
+        options["check_val_every_n_epoch"] = min(options["check_val_every_n_epoch"], options["max_epochs"])
     try:
         trainer = pl.Trainer(
-            **config["trainer"],
+            **options,
             callbacks=callbacks,
             logger=logger or False,
             default_root_dir=folder,
