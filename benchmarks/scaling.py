@@ -1,7 +1,7 @@
 """Cost as the work grows: windows × 1, 4, 16 and pixels × 1, 4, 16, against a cost that is proportional.
 
-Each size runs in a process of its own, which prints the seconds of a training epoch and the memory that it held beyond
-what Python and the libraries need. A ratio above 1 is worse than linear.
+Each size runs in a process of its own, which measures a training epoch, divided by its windows (and by the growth of
+their pixels), and the memory that it held beyond what Python and the libraries need. Above 1 is worse than linear.
 
 python -m benchmarks.scaling [--models unet …] [--sizes 1 4 16]
 """
@@ -16,7 +16,7 @@ from pathlib import Path
 
 import psutil
 
-from benchmarks.common import MODELS, configuration, framework_epochs, table
+from benchmarks.common import MODELS, configuration, framework_epochs, parts, table
 from snowmap.run import quiet
 from tests.cubes import make_cube
 
@@ -25,7 +25,7 @@ WINDOWS, HEIGHT, WIDTH = 20, 48, 64
 
 
 def measure(model: str, windows: int, height: int, width: int) -> None:
-    """Print seconds of an epoch and peak memory in bytes."""
+    """Print seconds for each training window (the test windows do not grow with the archive) and peak bytes."""
     quiet()
     process = psutil.Process()
     # sequences of equal length: the season's would grow with nothing but the archive's first months
@@ -43,7 +43,8 @@ def measure(model: str, windows: int, height: int, width: int) -> None:
     seconds = framework_epochs(config, make_cube(windows, (height, width)), 3)[1:]
     over.set()
     watcher.join()
-    print(statistics.median(seconds), peak[0] - before)
+    trained = len(parts(config, make_cube(windows, (8, 8)))[1].train)
+    print(statistics.median(seconds) / trained, peak[0] - before)
 
 
 def main() -> None:
@@ -67,12 +68,18 @@ def main() -> None:
                     command, capture_output=True, text=True, check=True, cwd=Path(__file__).parents[1]
                 )
                 seconds, memory = map(float, done.stdout.split()[-2:])
-                first = first or (seconds / size, memory / size)
-                time_ratio, memory_ratio = seconds / size / first[0], memory / size / first[1]
-                cost = f"{seconds:.2f} s", f"{memory / 2**20:.0f} MiB", f"{time_ratio:.2f}", f"{memory_ratio:.2f}"
+                seconds /= scale**2  # for as many pixels as the size 1 has
+                first = first or (seconds, memory / size)
+                time_ratio, memory_ratio = seconds / first[0], memory / size / first[1]
+                cost = (
+                    f"{1000 * seconds:.1f} ms",
+                    f"{memory / 2**20:.0f} MiB",
+                    f"{time_ratio:.2f}",
+                    f"{memory_ratio:.2f}",
+                )
                 rows.append((model, f"{what} × {size}", *cost))
                 print(*rows[-1], sep="  ", flush=True)
-    print("\n" + table(("model", "size", "epoch", "memory", "time ÷ linear", "memory ÷ linear"), rows))
+    print("\n" + table(("model", "size", "a window", "memory", "time ÷ linear", "memory ÷ linear"), rows))
 
 
 if __name__ == "__main__":
