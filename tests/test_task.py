@@ -1,5 +1,9 @@
 """The task with the real Trainer, on a small Cube: learning, resuming, and what the checkpoint carries."""
 
+import json
+import subprocess
+import sys
+
 import numpy as np
 import pytest
 import torch
@@ -240,20 +244,12 @@ def test_a_hidden_target_changes_no_weight_as_an_earlier_step_either(tmp_path):
 @pytest.mark.slow
 @pytest.mark.parametrize("model", ["unet", "massbalance"])
 def test_two_processes_give_the_validation_scores_of_one(tmp_path, model):
-    cube = make_cube(windows=40)  # 6 validation windows of 2 seasons; 7 windows test
-    # spawned processes cannot be handed the function that averages weights
-    overrides = (
-        f"model={model}",
-        "model.channels=[8,16]",
-        "data.batch_size=2",
-        "split.validation=2",
-        "callbacks.ema=null",
-    )
     found = []
-    for name, more in (("one", ()), ("two", ("trainer.devices=2", "trainer.strategy=ddp_spawn"))):
-        config, task, datamodule = parts(cube, *overrides, *more)
-        (scores,) = make_trainer(config, tmp_path / name).validate(task, datamodule, verbose=False)
-        found.append(scores)
+    for processes in ("1", "2"):
+        out = tmp_path / f"{processes}.json"
+        command = [sys.executable, "-m", "tests.validate", model, processes, str(out)]
+        subprocess.run(command, cwd=CONF.parent, check=True, timeout=300)
+        found.append(json.loads(out.read_text()))
     assert found[0] == pytest.approx(found[1], rel=1e-6)
     assert found[0]["validation/swe_rmse_cm"] > 0
 

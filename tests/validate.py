@@ -1,0 +1,30 @@
+"""python -m tests.validate MODEL PROCESSES OUT: the validation scores of an untrained net, by so many processes."""
+
+import json
+import os
+import sys
+import tempfile
+from pathlib import Path
+
+from snowmap.run import make_trainer
+from tests.cubes import make_cube
+from tests.test_task import parts
+
+
+def main(model: str, processes: str, out: str) -> None:
+    cube = make_cube(windows=40)  # 11 validation windows of 2 seasons
+    several = (f"trainer.devices={processes}", "trainer.strategy=ddp") if int(processes) > 1 else ()
+    words = (f"model={model}", "model.channels=[8,16]", "data.batch_size=2", "split.validation=2")
+    config, task, datamodule = parts(cube, *words, *several)
+    with tempfile.TemporaryDirectory() as folder:
+        trainer = make_trainer(config, Path(folder))
+        (scores,) = trainer.validate(task, datamodule, verbose=False)
+        trainer.strategy.barrier()
+    if trainer.is_global_zero:
+        Path(out).write_text(json.dumps(scores))
+    sys.stdout.flush()
+    os._exit(0)  # the threads of gloo may abort a process that winds up slowly
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])
