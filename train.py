@@ -13,6 +13,7 @@ from snowmap.schema import TrainConfig
 def main(config: dict[str, Any], folder: Path) -> None:
     """Run one training into `folder`."""
     # the configuration was checked before anything heavy is imported
+    from snowmap.calibration import calibrate_checkpoint
     from snowmap.evaluation import print_table
     from snowmap.run import claim_folder, continued, finishing, make_trainer, quiet, say_split, say_summary
     from snowmap.scoring import open_for, score_checkpoint
@@ -31,8 +32,11 @@ def main(config: dict[str, Any], folder: Path) -> None:
     trainer = make_trainer(config, folder)
     with finishing(trainer):
         trainer.fit(task, datamodule, ckpt_path=config["ckpt"], weights_only=True)
-        if trainer.is_global_zero and config["evaluate"]:
-            print_table(score_checkpoint(folder / "checkpoints" / "best.ckpt"))
+        if trainer.is_global_zero:
+            best = folder / "checkpoints" / "best.ckpt"
+            calibrate_checkpoint(best, cube)
+            if config["evaluate"]:
+                print_table(score_checkpoint(best))
     if trainer.is_global_zero:
         say_summary(folder, trainer, task, evaluated=config["evaluate"])
 

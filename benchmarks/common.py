@@ -14,7 +14,7 @@ from hydra import compose, initialize_config_dir
 from snowmap.batch import Batch
 from snowmap.config import check_config
 from snowmap.datamodule import SnowDataModule
-from snowmap.losses import masked_loss
+from snowmap.heads import masked_loss
 from snowmap.run import make_trainer
 from snowmap.schema import TrainConfig
 from snowmap.setup import make_parts
@@ -98,7 +98,7 @@ def bare_epochs(
                 predicted = task.net(inputs)[:, -y.shape[1] :].float()
                 if task.net.physical:
                     predicted = task.normalizer.scale_targets(predicted)
-                loss = masked_loss(config["loss"], predicted, y, valid)
+                loss = masked_loss(task.head, predicted.unsqueeze(-3), y, valid)
             optimizer.zero_grad()
             loss.backward()
             if clip:

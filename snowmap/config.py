@@ -141,6 +141,12 @@ def _check_values(config: dict[str, Any]) -> None:
         raise SnowmapError(f"data.crop={data['crop']}: expected [height, width] in pixels, or null")
     if not 0 < data["resident_share"] <= 1:
         raise SnowmapError(f"data.resident_share={data['resident_share']}: expected a share from above 0 to 1")
+    if config["ensemble"] < 1 or config["dropout_samples"] < 0:
+        raise SnowmapError(
+            f"ensemble={config['ensemble']}, dropout_samples={config['dropout_samples']}: expected at least 1 and 0"
+        )
+    if not 0 <= config["head"].get("beta", 0) <= 1:
+        raise SnowmapError(f"head.beta={config['head']['beta']}: expected a number from 0 to 1")
     if ema is not None and not 0 < ema < 1:
         raise SnowmapError(f"callbacks.ema={ema}: expected a decay between 0 and 1, e.g. 0.98, or null")
 

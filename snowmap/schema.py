@@ -113,6 +113,28 @@ class MassBalance:
 
 
 @dataclass
+class Point:
+    """A value alone, trained by `loss`."""
+
+    name: str = "point"
+
+
+@dataclass
+class Gaussian:
+    """Arguments of `snowmap.heads.Gaussian`."""
+
+    name: str = "gaussian"
+    beta: float = 0.5  # 0: the likelihood itself; 1 weighs errors as mse does
+
+
+@dataclass
+class Quantile:
+    """Median and 50 and 90 % intervals, trained by the pinball loss."""
+
+    name: str = "quantile"
+
+
+@dataclass
 class Optimizer:
     """AdamW; the learning rate rises over the warm-up, then halves every `half_life_steps`."""
 
@@ -175,11 +197,14 @@ class TrainConfig:
     split: Any = MISSING
     target: Target = field(default_factory=Target)
     model: Any = MISSING
+    head: Any = MISSING
     optimizer: Optimizer = field(default_factory=Optimizer)
     trainer: Trainer = field(default_factory=Trainer)
     logger: Logger = field(default_factory=Logger)
     callbacks: Callbacks = field(default_factory=Callbacks)
-    loss: str = "mse"
+    loss: str = "mse"  # of head=point
+    ensemble: int = 1  # nets that are trained side by side and map as one
+    dropout_samples: int = 0  # times that dropout is drawn for each map; needs model.dropout
     compile: bool = False  # the net, by torch.compile
     seed: int = 0
     ckpt: str | None = None  # a checkpoint to go on from
@@ -216,7 +241,10 @@ MODELS: dict[str, type] = {
 SPLITS: dict[str, type] = {"rolling": Rolling, "winters": Winters}
 """Schema of each `split=`."""
 
-NAMED = {"model": MODELS, "split": SPLITS}
+HEADS: dict[str, type] = {"point": Point, "gaussian": Gaussian, "quantile": Quantile}
+"""Schema of each `head=`."""
+
+NAMED = {"model": MODELS, "split": SPLITS, "head": HEADS}
 """Groups whose keys depend on the name chosen."""
 
 CHOICES = {
@@ -229,4 +257,4 @@ CHOICES = {
 }
 """Keys that take one of a few words."""
 
-GROUPS = ("data", "split", "target", "model", "trainer", "logger", "callbacks", "experiment", "debug")
+GROUPS = ("data", "split", "target", "model", "head", "trainer", "logger", "callbacks", "experiment", "debug")

@@ -3,6 +3,7 @@
 import pickle
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -18,11 +19,14 @@ from snowmap.batch import Batch, Windows
 from snowmap.cube import BANDS, TARGETS
 from snowmap.derived import DERIVED, with_derived
 from snowmap.errors import SnowmapError
-from snowmap.losses import masked_loss
+from snowmap.heads import LEVELS, build_head, masked_loss
 from snowmap.models import Frame, Inputs, build_net
+from snowmap.models.net import Maps
 from snowmap.normalize import Normalizer
 from snowmap.provenance import check_bands
 from snowmap.sequences import SEASON, samples
+
+Parameters = Float[Tensor, "member batch step target size height width"]
 
 FLUXES = {
     "accumulation": "water that the window added to the snow pack",
@@ -38,6 +42,10 @@ class SnowRegression(pl.LightningModule):
 
     Attributes:
         targets: Unit of each target, by name.
+        head: What the net's outputs mean.
+        members: Nets of the ensemble; 1 without one.
+        dropout_samples: Times that dropout is drawn for each map; 0 leaves dropout out.
+        calibration: Of each target, by `snowmap.calibration.calibrate`: how far intervals are widened.
         bands: Names of the bands that the net reads, derived inputs included, in the order of the Cube.
         derived: Names of the derived inputs.
         phase_sign: +1 where the phase grows with snow, −1 where it falls.
@@ -55,9 +63,13 @@ class SnowRegression(pl.LightningModule):
         targets: Mapping[str, str],
         optimizer: Mapping[str, Any],
         loss: str = "mse",
+        head: Mapping[str, Any] = MappingProxyType({"name": "point"}),
+        ensemble: int = 1,
+        dropout_samples: int = 0,
         derived: Sequence[str] = (),
         phase_sign: int = 1,
         time: int | str = 1,
+        calibration: Mapping[str, Any] | None = None,
         facts: Mapping[str, Any],
     ) -> None:
         """Build the net; `normalizer` must then be fitted, or loaded.
@@ -67,19 +79,28 @@ class SnowRegression(pl.LightningModule):
             bands: Names of the bands, derived inputs included, in the order of the Cube.
             targets: Unit of each target, by name.
             optimizer: ``learning_rate``, ``weight_decay``, ``warmup_steps``, ``half_life_steps``.
-            loss: A key of `snowmap.losses.LOSSES`.
+            loss: A key of `snowmap.heads.LOSSES`, for the head ``point``.
+            head: ``name`` of the head and its arguments.
+            ensemble: Nets that are trained side by side and map as one.
+            dropout_samples: Times that dropout is drawn for each map (Gal & Ghahramani 2016), 0 for none.
             derived: Keys of `snowmap.derived.DERIVED`, from which `predict` makes those bands that no archive holds.
             phase_sign: +1 where the phase grows with snow, −1 where it falls.
             time: Windows in a sequence, or ``season``.
+            calibration: What `snowmap.calibration.calibrate` found.
             facts: What `snowmap.provenance.facts_of` makes.
         """
         super().__init__()
         self.save_hyperparameters(logger=False)
         self.bands, self.targets, self.facts = list(bands), dict(targets), dict(facts)
-        self.optimizer_options, self.loss = dict(optimizer), loss
+        self.optimizer_options, self.head = dict(optimizer), build_head(head, loss)
+        self.members, self.dropout_samples, self.calibration = ensemble, dropout_samples, dict(calibration or {})
         self.normalizer = Normalizer(self.bands, list(self.targets))
         self.derived, self.phase_sign, self.time = list(derived), phase_sign, time
-        self.net = build_net(model, Frame(self.normalizer.channels, tuple(self.bands), self.targets))
+        frame = Frame(self.normalizer.channels, tuple(self.bands), self.targets, self.head.size)
+        self.net = build_net(model, frame, ensemble)
+        self.dropouts = [part for part in self.net.modules() if isinstance(part, torch.nn.Dropout2d) and part.p > 0]
+        if dropout_samples and not self.dropouts:
+            raise SnowmapError(f"dropout_samples={dropout_samples}, but the net has no dropout; give model.dropout=0.1")
         self.needed = [self.bands.index(name) for name in self.net.needs]
         self.rmse: Mapping[str, Metric] = torch.nn.ModuleDict(
             {name: MeanSquaredError(squared=False) for name in self.targets}
@@ -129,16 +150,15 @@ class SnowRegression(pl.LightningModule):
         if other := [key for key, agrees in same.items() if not agrees]:
             raise SnowmapError(f"the run cannot go on: {', '.join(other)} changed since the checkpoint was written")
 
-    def forward(self, batch: Batch) -> Float[Tensor, "batch step target height width"]:
-        """Targets of the last steps in network units; the last one is the target window."""
-        maps = self.net(self._inputs(batch)).float()
-        return self.normalizer.scale_targets(maps) if self.net.physical else maps
+    def forward(self, batch: Batch) -> Parameters:
+        """What the head reads of the last steps, in network units; the last one is the target window."""
+        return self._in_network_units(self._members(self.net(self._inputs(batch))))
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
-        """Masked loss in network units, over the steps that are supervised."""
-        predicted = self(batch)[:, -batch.y.shape[1] :]
-        observed = self.normalizer.scale_targets(batch.y)
-        loss = masked_loss(self.loss, predicted, observed, batch.y_valid)
+        """Masked loss in network units, over the steps that are supervised; the mean over the members."""
+        parameters = self(batch)[:, :, -batch.y.shape[1] :]
+        observed = self.normalizer.scale_targets(batch.y).expand(self.members, *batch.y.shape)
+        loss = masked_loss(self.head, parameters, observed, batch.y_valid.expand(observed.shape))
         self.log("train/loss", loss, on_step=False, on_epoch=True, sync_dist=True, batch_size=len(batch.window))
         return loss
 
@@ -178,8 +198,7 @@ class SnowRegression(pl.LightningModule):
 
     def maps(self, batch: Batch) -> Float[Tensor, "batch step target height width"]:
         """Targets of the last steps in physical units; there is no negative snow."""
-        maps = self.net(self._inputs(batch)).float()
-        return (maps if self.net.physical else self.normalizer.unscale_targets(maps)).clamp(min=0)
+        return self._locations(self._members(self.net(self._inputs(batch)))).mean(dim=0)
 
     @torch.inference_mode()
     def predict(self, cube: xr.Dataset, windows: Sequence[int] | None = None) -> xr.Dataset:
@@ -192,7 +211,11 @@ class SnowRegression(pl.LightningModule):
 
         Returns:
             One variable ``(window, y, x)`` float32 for each target, with its unit, NaN outside the study area; dates,
-            CRS and grid of the Cube. Beside them what the net knows of the water that comes and goes (`FLUXES`), in mm.
+            CRS and grid of the Cube. A net that knows how sure it is gives ``…_sigma``, its standard deviation, and the
+            quantiles ``…_q05``, ``…_q25``, ``…_q75``, ``…_q95`` in the target's unit, too: the median is the map
+            itself, a low quantile may lie below 0, and their attribute ``conformal_factor`` says by how much
+            calibration moved them away from it. Beside them what the net knows of the water that comes and goes
+            (`FLUXES`), in mm.
 
         Raises:
             SnowmapError: When bands or units do not fit.
@@ -203,22 +226,43 @@ class SnowRegression(pl.LightningModule):
         every_step = self.net.every_step and self.time == SEASON
         was_training, _ = self.training, self.eval()
         found: dict[int, np.ndarray] = {}
-        for sample in samples(cube["end"].values, chosen, self.time, every_step=every_step):
-            maps = self._all_maps(held.gather([sample]).to(self.device)).cpu().numpy()
-            kept = len(sample.supervised)
-            steps = zip(sample.steps[-kept:], sample.supervised, maps[-kept:], strict=True)
-            found |= {step: of_step for step, wanted, of_step in steps if wanted}
+        with torch.random.fork_rng(enabled=self.dropout_samples > 0):
+            torch.manual_seed(self.facts["config"]["seed"])
+            for sample in samples(cube["end"].values, chosen, self.time, every_step=every_step):
+                maps = self._all_maps(held.gather([sample]).to(self.device)).cpu().numpy()
+                kept = len(sample.supervised)
+                steps = zip(sample.steps[-kept:], sample.supervised, maps[-kept:], strict=True)
+                found |= {step: of_step for step, wanted, of_step in steps if wanted}
         self.train(was_training)
         values = np.where(cube["mask"].values, np.stack([found[window] for window in chosen]), np.float32(np.nan))
         maps = cube[["start", "end", "mask"]].isel(window=chosen).drop_vars("mask")
-        named = {name: (unit, TARGETS[name].long_name) for name, unit in self.targets.items()}
-        named |= {name: ("mm", FLUXES[name]) for name in self.net.fluxes}
         return maps.assign(
             {
-                name: (("window", "y", "x"), values[:, index], {"units": unit, "long_name": words})
-                for index, (name, (unit, words)) in enumerate(named.items())
+                name: (("window", "y", "x"), values[:, index], attributes)
+                for index, (name, attributes) in enumerate(self.layers.items())
             }
         )
+
+    @property
+    def uncertain(self) -> bool:
+        """Whether the maps come with how sure they are."""
+        return self.head.size > 1 or self.members > 1 or self.dropout_samples > 0
+
+    @property
+    def layers(self) -> dict[str, dict[str, Any]]:
+        """Every map that `predict` gives, by name, with its attributes."""
+        layers: dict[str, dict[str, Any]] = {}
+        for name, unit in self.targets.items():
+            words = TARGETS[name].long_name
+            layers[name] = {"units": unit, "long_name": words}
+            if self.uncertain:
+                sigma = {"long_name": f"standard deviation of {words}", "distribution": self.head.distribution}
+                layers[f"{name}_sigma"] = {"units": unit, **sigma, **self.calibration.get(name, {})}
+                for level in LEVELS:
+                    quantile = {"long_name": f"{level:.0%} quantile of {words}"}
+                    factor = {"conformal_factor": self._factor(name, level)}
+                    layers[f"{name}_q{round(100 * level):02}"] = {"units": unit, **quantile, **factor}
+        return layers | {name: {"units": "mm", "long_name": FLUXES[name]} for name in self.net.fluxes}
 
     def _inputs(self, batch: Batch) -> Inputs:
         valid = batch.x_valid[:, :, self.needed]
@@ -233,9 +277,40 @@ class SnowRegression(pl.LightningModule):
             day_of_year=batch.day_of_year,
         )
 
+    def _members(self, outputs: Maps) -> Parameters:
+        """The net's outputs member by member; the first of a target is in its unit if the net is physical."""
+        shape = (self.members, len(self.targets), self.head.size)
+        return outputs.float().unflatten(2, shape).movedim(2, 0)
+
+    def _in_network_units(self, parameters: Parameters) -> Parameters:
+        if not self.net.physical:
+            return parameters
+        location = self.normalizer.scale_targets(parameters[..., 0, :, :])
+        return torch.cat([location.unsqueeze(-3), parameters[..., 1:, :, :]], dim=-3)
+
+    def _locations(self, parameters: Parameters) -> Float[Tensor, "member batch step target height width"]:
+        location = parameters[..., 0, :, :]
+        return (location if self.net.physical else self.normalizer.unscale_targets(location)).clamp(min=0)
+
     def _all_maps(self, batch: Batch) -> Float[Tensor, "step map height width"]:
-        """Targets and fluxes of one sequence, in physical units."""
-        if not self.net.fluxes:
-            return self.maps(batch)[0]
-        targets, fluxes = self.net.with_fluxes(self._inputs(batch))
-        return torch.cat([targets[0], fluxes[0]], dim=1).float()
+        """`layers` of one sequence, in physical units."""
+        for part in self.dropouts:
+            part.train(self.dropout_samples > 0)
+        inputs = self._inputs(batch)
+        drawn = [self.net.with_fluxes(inputs) for _ in range(max(1, self.dropout_samples))]
+        parameters = torch.cat([self._members(outputs) for outputs, _ in drawn])
+        location = self._locations(parameters)
+        maps = location.mean(dim=0)[0, :, :, None]
+        if self.uncertain:
+            scale = self.normalizer.target_std[:, None, None]
+            sigma, offsets = self.head.spread(location, parameters, scale)
+            factors = torch.tensor([[self._factor(name, level) for level in LEVELS] for name in self.targets])
+            quantiles = maps + factors.to(maps.device)[..., None, None] * offsets[0]
+            maps = torch.cat([maps, sigma[0, :, :, None], quantiles], dim=2)
+        fluxes = torch.stack([of_draw for _, of_draw in drawn]).mean(dim=0)[0]
+        return torch.cat([maps.flatten(1, 2), fluxes], dim=1).float()
+
+    def _factor(self, target: str, level: float) -> float:
+        """How far calibration moves a quantile away from the median."""
+        interval = round(100 * abs(1 - 2 * level))
+        return float(self.calibration.get(target, {}).get(f"factor_{interval}", 1.0))

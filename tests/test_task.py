@@ -14,7 +14,7 @@ from snowmap.batch import Windows
 from snowmap.config import check_config
 from snowmap.datamodule import fits
 from snowmap.errors import SnowmapError
-from snowmap.losses import masked_loss
+from snowmap.heads import masked_loss
 from snowmap.provenance import check_fit, windows_of
 from snowmap.run import make_trainer
 from snowmap.schema import TrainConfig
@@ -91,7 +91,7 @@ def test_nan_in_the_bands_and_targets_reaches_no_gradient():
     assert batch.x.isnan().any()
     assert batch.y.isnan().any()
     scaled = task.normalizer.scale_targets(batch.y)
-    masked_loss("mse", task(batch), scaled, batch.y_valid).backward()
+    masked_loss(task.head, task(batch), scaled[None], batch.y_valid[None]).backward()
     assert all(torch.isfinite(p.grad).all() for p in task.net.parameters())
 
 

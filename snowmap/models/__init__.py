@@ -5,6 +5,7 @@ from typing import Any
 
 from snowmap.errors import SnowmapError
 from snowmap.models.convlstm import ConvLSTM
+from snowmap.models.ensemble import Ensemble
 from snowmap.models.massbalance import MassBalance
 from snowmap.models.net import Frame, Inputs, Net
 from snowmap.models.transformer import Transformer
@@ -23,12 +24,13 @@ NETS: dict[str, type[Net]] = {
 """Every net under the name that users type (``model=unet``)."""
 
 
-def build_net(model: Mapping[str, Any], frame: Frame) -> Net:
+def build_net(model: Mapping[str, Any], frame: Frame, members: int = 1) -> Net:
     """The net that `model` describes.
 
     Args:
         model: ``name`` and the keyword arguments of that net.
         frame: What it is built for.
+        members: How many of them; more than one make an ensemble.
 
     Raises:
         SnowmapError: When no net has that name, it does not take these arguments, or it lacks a band.
@@ -40,6 +42,7 @@ def build_net(model: Mapping[str, Any], frame: Frame) -> Net:
     if missing := [band for band in NETS[name].needs if band not in frame.bands]:
         raise SnowmapError(f"model={name} needs the band {', '.join(missing)}; it has {', '.join(frame.bands)}")
     try:
-        return NETS[name](frame, **options)
+        nets = [NETS[name](frame, **options) for _ in range(members)]
+        return nets[0] if members == 1 else Ensemble(nets)
     except (TypeError, ValueError) as error:
         raise SnowmapError(f"model={name} cannot be built from {options}: {error}") from error

@@ -48,7 +48,7 @@ class ConvLSTM(Net):
         )
         self.merge = nn.Conv2d(sizes[-1], channels[-1], kernel_size=1)
         self.decoder = Decoder(channels)
-        self.head = nn.Conv2d(channels[0], len(frame.targets), kernel_size=1)
+        self.head = nn.Conv2d(channels[0], frame.outputs, kernel_size=1)
 
     def forward(self, inputs: Inputs) -> Maps:
         """Maps of every step, or of the target window if the net reads backwards too."""

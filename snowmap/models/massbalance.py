@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from snowmap.models.blocks import Decoder, Encoder, pad_to_multiple
-from snowmap.models.net import Frame, Inputs, Maps, Net
+from snowmap.models.net import Fluxes, Frame, Inputs, Maps, Net
 from snowmap.physics import MILLIMETRES
 
 DENSITY_BOUNDS = (80.0, 550.0)
@@ -90,17 +90,20 @@ class MassBalance(Net):
         self.begin = _pixelwise(frame.channels, hidden, 2)
         self.decide = _pixelwise(hidden + 4, hidden, 4)
         self.dense = _pixelwise(hidden + 3, hidden, 1) if "hs" in self.targets else None
+        self.beside = frame.outputs - len(self.targets)
+        self.spread = _pixelwise(hidden + 3, hidden, self.beside) if self.beside else None
         # untrained, the net is the closed form and the degree-day model
-        for layer in (self.correct, self.begin[-1], self.decide[-1], *([self.dense[-1]] if self.dense else [])):
+        ends = [part[-1] for part in (self.begin, self.decide, self.dense, self.spread) if part is not None]
+        for layer in (self.correct, *ends):
             nn.init.zeros_(layer.weight)  # type: ignore[arg-type]
             nn.init.zeros_(layer.bias)  # type: ignore[arg-type]
 
     def forward(self, inputs: Inputs) -> Maps:
-        """Each target at every step, in its unit."""
+        """Each target at every step, in its unit; beside it what a head reads further, in network units."""
         look = self._look(inputs)
         return self._maps(inputs, look, self._budget(inputs, look))
 
-    def with_fluxes(self, inputs: Inputs) -> tuple[Maps, Maps]:
+    def with_fluxes(self, inputs: Inputs) -> tuple[Maps, Fluxes]:
         """The maps of the targets, and accumulation and melt of every step in mm."""
         look = self._look(inputs)
         budget = self._budget(inputs, look)
@@ -160,17 +163,28 @@ class MassBalance(Net):
             maps["swe"] = budget.state * MILLIMETRES[self.targets["swe"]]
         if self.dense is not None:
             maps["hs"] = budget.state / self._density(inputs, look, budget.state) * 100  # mm = kg m⁻² -> m -> cm
-        return torch.stack([maps[name] for name in self.targets], dim=2)
+        found = torch.stack([maps[name] for name in self.targets], dim=2)
+        if self.spread is None:
+            return found
+        # the state must not be bent for the sake of its own certainty
+        beside = self.spread(self._pack(inputs, look, budget.state.detach())).float()
+        beside = beside.unflatten(1, (len(self.targets), -1)).unflatten(0, found.shape[:2])
+        return torch.cat([found[:, :, :, None], beside], dim=3).flatten(2, 3)
 
     def _density(self, inputs: Inputs, look: Tensor, state: Tensor) -> Tensor:
         """Of the pack in kg m⁻³, from season, surroundings and the pack's own weight."""
         assert self.dense is not None
+        low, high = DENSITY_BOUNDS
+        share = torch.sigmoid(
+            self.dense(self._pack(inputs, look, state)).float().unflatten(0, state.shape[:2])[:, :, 0]
+        )
+        return low + (high - low) * share
+
+    def _pack(self, inputs: Inputs, look: Tensor, state: Tensor) -> Tensor:
+        """What is known of the pack at each step, for pixelwise layers: surroundings, its SWE, season."""
         angle = 2 * torch.pi * inputs.day_of_year / 365.25
         season = torch.stack([angle.cos(), angle.sin()], 2)[..., None, None].expand(-1, -1, -1, *state.shape[-2:])
-        read = torch.cat([look[:, :, :-1], state[:, :, None] / 100, season], dim=2).flatten(0, 1)
-        low, high = DENSITY_BOUNDS
-        share = torch.sigmoid(self.dense(read).float().unflatten(0, state.shape[:2])[:, :, 0])
-        return low + (high - low) * share
+        return torch.cat([look[:, :, :-1], state[:, :, None] / 100, season], dim=2).flatten(0, 1)
 
 
 def _pixelwise(inputs: int, hidden: int, outputs: int) -> nn.Sequential:

@@ -1,11 +1,11 @@
 """What every network is given and gives back.
 
-``net(inputs) -> maps (batch, step, target, height, width)`` for any height and width; the last step is the target
+``net(inputs) -> maps (batch, step, output, height, width)`` for any height and width; the last step is the target
 window. Networks know no files, no Hydra, no Lightning.
 """
 
 from collections.abc import Mapping
-from typing import ClassVar, NamedTuple
+from typing import NamedTuple
 
 from jaxtyping import Bool, Float
 from torch import Tensor, nn
@@ -35,7 +35,10 @@ class Inputs(NamedTuple):
     day_of_year: Float[Tensor, "batch time"]
 
 
-Maps = Float[Tensor, "batch step target height width"]
+Maps = Float[Tensor, "batch step output height width"]
+"""One output for each target; more where a head reads more, or where several members speak (see `Frame.size`)."""
+
+Fluxes = Float[Tensor, "batch step flux height width"]
 
 
 class Frame(NamedTuple):
@@ -44,12 +47,19 @@ class Frame(NamedTuple):
     Attributes:
         channels: Channels of each step in `Inputs.x`.
         bands: Names of the bands that the data has.
-        targets: Unit of each map to produce, by name, in order.
+        targets: Unit of each target, by name, in order.
+        size: Outputs for each target: the map itself, then what a head reads beside it, in network units.
     """
 
     channels: int
     bands: tuple[str, ...]
     targets: Mapping[str, str]
+    size: int = 1
+
+    @property
+    def outputs(self) -> int:
+        """Outputs of the net; those of one target lie side by side."""
+        return len(self.targets) * self.size
 
 
 class Net(nn.Module):
@@ -72,13 +82,13 @@ class Net(nn.Module):
     fixed_time: bool = False
     minimum_time: int = 1
     every_step: bool = False
-    physical: ClassVar[bool] = False
-    derived: ClassVar[tuple[str, ...]] = ("day_of_year",)
-    needs: ClassVar[tuple[str, ...]] = ()
-    ignores: ClassVar[tuple[str, ...]] = ()
-    fluxes: ClassVar[tuple[str, ...]] = ()
+    physical: bool = False
+    derived: tuple[str, ...] = ("day_of_year",)
+    needs: tuple[str, ...] = ()
+    ignores: tuple[str, ...] = ()
+    fluxes: tuple[str, ...] = ()
 
-    def with_fluxes(self, inputs: Inputs) -> tuple[Maps, Maps]:
-        """The maps of the targets and those of `fluxes`."""
+    def with_fluxes(self, inputs: Inputs) -> tuple[Maps, Fluxes]:
+        """The outputs and the maps of `fluxes`."""
         maps = self(inputs)
         return maps, maps[:, :, :0]

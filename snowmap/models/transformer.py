@@ -52,7 +52,7 @@ class Transformer(Net):
         self.layers = nn.ModuleList(_Layer(channels[-1], heads) for _ in range(layers))
         self.weigh = _Weights(channels[-1], heads)
         self.decoder = Decoder(channels)
-        self.head = nn.Conv2d(channels[0], len(frame.targets), kernel_size=1)
+        self.head = nn.Conv2d(channels[0], frame.outputs, kernel_size=1)
 
     def forward(self, inputs: Inputs) -> Maps:
         """Maps of every step, each from the steps up to it."""

@@ -41,7 +41,7 @@ class UNet(Net):
         inputs = (frame.channels + 2) * self.steps if self.stacked else frame.channels
         self.encoder = Encoder(inputs, channels, dropout)
         self.decoder = Decoder(channels)
-        self.head = nn.Conv2d(channels[0], len(frame.targets), kernel_size=1)
+        self.head = nn.Conv2d(channels[0], frame.outputs, kernel_size=1)
 
     def forward(self, inputs: Inputs) -> Maps:
         """Maps of the target window."""

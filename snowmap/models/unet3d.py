@@ -34,7 +34,7 @@ class UNet3D(Net):
         self.weights = nn.ModuleList(nn.Conv3d(size, 1, kernel_size=1) for size in channels)
         self.dropout = nn.Dropout2d(dropout)
         self.decoder = Decoder([2 * size for size in channels])
-        self.head = nn.Conv2d(2 * channels[0], len(frame.targets), kernel_size=1)
+        self.head = nn.Conv2d(2 * channels[0], frame.outputs, kernel_size=1)
 
     def forward(self, inputs: Inputs) -> Maps:
         """Maps of the target window."""

@@ -1,0 +1,87 @@
+"""How far a net's intervals must be widened, from the validation windows alone (split conformal prediction)."""
+
+import logging
+import math
+import os
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+import xarray as xr
+from jaxtyping import Float
+
+from snowmap.provenance import windows_of
+from snowmap.task import SnowRegression
+
+logger = logging.getLogger(__name__)
+
+INTERVALS = {50: ("q25", "q75"), 90: ("q05", "q95")}
+"""Quantiles at the ends of each central interval, by its share in per cent."""
+
+
+def calibrate(task: SnowRegression, cube: xr.Dataset, windows: Sequence[int]) -> dict[str, dict[str, float]]:
+    """Fit the factors by which the distances of the quantiles from the map are multiplied.
+
+    Split conformal prediction with the normalised score of Lei et al. (2018, section 5.2), each side by its own
+    quantile (Romano et al. 2019): a pixel's score is the factor that would just make its interval hold the truth, and
+    the factor is their quantile at ⌈(n + 1)·share⌉/n. What it promises holds for pixels exchangeable with those of
+    the validation windows; another winter is not.
+
+    Args:
+        task: A task that knows how sure it is.
+        cube: The Cube.
+        windows: Indices of the validation windows.
+
+    Returns:
+        For each target ``factor_50`` and ``factor_90``; nothing for a target without a valid pixel there.
+    """
+    kept, task.calibration = task.calibration, {}
+    maps = task.predict(cube, windows)
+    task.calibration = kept
+    found = {}
+    for target in task.targets:
+        observed = cube[target].values[list(windows)]
+        valid = np.isfinite(observed) & cube["mask"].values
+        if not valid.any():
+            logger.warning("no validation window has a valid pixel of %s: its intervals are not calibrated", target)
+            continue
+        y, m = observed[valid].astype(np.float64), maps[target].values[valid].astype(np.float64)
+        found[target] = {}
+        for share, (low, high) in INTERVALS.items():
+            below, above = (np.abs(maps[f"{target}_{name}"].values[valid] - m) for name in (low, high))
+            found[target][f"factor_{share}"] = conformal_factor((y - m) / np.where(y < m, below, above), share / 100)
+    return found
+
+
+def conformal_factor(errors: Float[np.ndarray, " pixel"], share: float) -> float:
+    """The ⌈(n + 1)·share⌉-th smallest of the absolute errors, or their largest.
+
+    Args:
+        errors: Errors in half-widths of the interval.
+        share: Share of the truth that the interval is to hold.
+    """
+    scores = np.abs(errors)
+    rank = min(len(scores), math.ceil((len(scores) + 1) * share))
+    return float(np.partition(scores, rank - 1)[rank - 1])
+
+
+def calibrate_checkpoint(path: Path, cube: xr.Dataset) -> None:
+    """Calibrate a checkpoint's intervals on its validation windows and write them into it; a sure net is left alone.
+
+    Args:
+        path: The checkpoint; it is replaced whole or not at all.
+        cube: The Cube that it was trained on.
+    """
+    task = SnowRegression.load_from_checkpoint(path)
+    if not task.uncertain:
+        return
+    calibration = calibrate(task, cube, windows_of(task.facts, "validation", cube))
+    stored = torch.load(path, weights_only=True)
+    stored["hyper_parameters"]["calibration"] = calibration
+    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    torch.save(stored, temporary)
+    temporary.replace(path)
+    for target, factors in calibration.items():
+        said = ", ".join(f"{key.removeprefix('factor_')} % × {value:.2f}" for key, value in factors.items())
+        logger.warning("intervals of %s, calibrated on the validation windows: %s", target, said)

@@ -1,0 +1,32 @@
+"""Several nets of one kind as one (Lakshminarayanan et al. 2017, arXiv:1612.01474)."""
+
+from collections.abc import Sequence
+
+import torch
+from torch import nn
+
+from snowmap.models.net import Fluxes, Inputs, Maps, Net
+
+
+class Ensemble(Net):
+    """The members' outputs side by side, and the mean of their fluxes; they differ by their first weights.
+
+    What the net needs and gives is what each member does.
+    """
+
+    def __init__(self, members: Sequence[Net]) -> None:
+        super().__init__()
+        self.members: Sequence[Net] = nn.ModuleList(members)  # type: ignore[assignment]
+        first = members[0]
+        self.time, self.fixed_time, self.minimum_time = first.time, first.fixed_time, first.minimum_time
+        self.every_step, self.physical = first.every_step, first.physical
+        self.derived, self.needs, self.ignores, self.fluxes = first.derived, first.needs, first.ignores, first.fluxes
+
+    def forward(self, inputs: Inputs) -> Maps:
+        """Outputs of all members, one member behind the other."""
+        return torch.cat([net(inputs) for net in self.members], dim=2)
+
+    def with_fluxes(self, inputs: Inputs) -> tuple[Maps, Fluxes]:
+        """The same, and the mean of the members' fluxes."""
+        outputs, fluxes = zip(*(net.with_fluxes(inputs) for net in self.members), strict=True)
+        return torch.cat(outputs, dim=2), torch.stack(fluxes).mean(dim=0)
