@@ -13,32 +13,45 @@ OUTSIDE = "0.85"
 """Grey of pixels without a value."""
 
 
-def maps_figure(maps: xr.Dataset, cube: xr.Dataset, windows: Sequence[int], targets: Sequence[str]) -> Figure:
-    """Observed, predicted and difference maps: one row for each window and target.
+def maps_figure(
+    maps: xr.Dataset,
+    cube: xr.Dataset,
+    windows: Sequence[int],
+    targets: Sequence[str],
+    shown: Sequence[int] | None = None,
+) -> Figure:
+    """Observed, predicted and difference maps, and σ where there is one: one row for each window and target.
 
-    Observed and predicted maps of a target share one colour scale up to the 99.5th percentile; differences share one
-    that is centred on zero. Of more than `MOST_ROWS` windows, evenly spaced ones are shown.
+    Observed and predicted maps of a target share one colour scale up to the 99.5th percentile of all windows, whichever
+    are shown; differences share one that is centred on zero.
 
     Args:
         maps: Predictions ``(window, y, x)``, one variable for each target, with ``units``.
         cube: The Cube that was mapped.
         windows: Index in the Cube of each window of `maps`.
         targets: Names of the targets to show.
+        shown: Positions in `windows` to show; by default all, or evenly spaced ones of more than `MOST_ROWS`.
     """
-    shown = np.unique(np.linspace(0, len(windows) - 1, min(len(windows), MOST_ROWS)).round().astype(int))
+    shown = spaced(len(windows)) if shown is None else shown
     rows = len(shown) * len(targets)
     aspect = cube.sizes["y"] / cube.sizes["x"] * _stretch(cube)
     figure = Figure(figsize=(12, 0.9 + rows * max(3.0 * aspect + 0.25, 1.0)), layout="constrained")
     figure.suptitle(_title(cube, len(shown), len(windows)))
-    axes = figure.subplots(rows, 3, squeeze=False, sharex=True, sharey=True)
+    columns = 4 if any(f"{target}_sigma" in maps for target in targets) else 3
+    axes = figure.subplots(rows, columns, squeeze=False, sharex=True, sharey=True)
     for index, target in enumerate(targets):
         block = axes[index * len(shown) : (index + 1) * len(shown)]
-        _draw_target(figure, block, maps, cube, [windows[i] for i in shown], shown, target)
+        _draw_target(figure, block, maps, cube, windows, shown, target)
     crs = cube.rio.crs
     x, y = ("longitude °E", "latitude °N") if crs.is_geographic else (f"{axis} {crs.linear_units}" for axis in "xy")
     figure.supxlabel(x, fontsize=9)
     figure.supylabel(y, fontsize=9)
     return figure
+
+
+def spaced(count: int, most: int = MOST_ROWS) -> list[int]:
+    """Positions of all of `count` windows, or of `most` that are evenly spaced."""
+    return np.unique(np.linspace(0, count - 1, min(count, most)).round().astype(int)).tolist()
 
 
 def _draw_target(
@@ -47,34 +60,38 @@ def _draw_target(
     maps: xr.Dataset,
     cube: xr.Dataset,
     windows: Sequence[int],
-    shown: np.ndarray,
+    shown: Sequence[int],
     target: str,
 ) -> None:
     observed = np.where(cube["mask"].values, cube[target].values[list(windows)], np.nan)
-    predicted = maps[target].values[shown]
+    predicted = maps[target].values
     difference = predicted - observed
     top, most = _upper(observed, predicted), _upper(np.abs(difference))
     unit, names = maps[target].attrs["units"], window_names(cube)
-    columns = (
-        ("observed", observed, {"cmap": "viridis", "vmin": 0, "vmax": top}),
-        ("predicted", predicted, {"cmap": "viridis", "vmin": 0, "vmax": top}),
-        ("predicted − observed", difference, {"cmap": "RdBu", "vmin": -most, "vmax": most}),
-    )
+    snow = {"cmap": "viridis", "vmin": 0, "vmax": top}
+    name = f"{target.upper()} {unit}"
+    columns = [
+        ("observed", observed, snow, ""),
+        ("predicted", predicted, snow, name),
+        ("predicted − observed", difference, {"cmap": "RdBu", "vmin": -most, "vmax": most}, f"Δ{name}"),
+    ]
+    if f"{target}_sigma" in maps:
+        sigma = maps[f"{target}_sigma"].values
+        columns.append(("σ", sigma, {"cmap": "magma", "vmin": 0, "vmax": _upper(sigma)}, f"σ {name}"))
     place = {"extent": _extent(cube), "aspect": _stretch(cube), "interpolation": "nearest"}
-    for column, (title, values, colours) in enumerate(columns):
+    for column, (title, values, colours, label) in enumerate(columns):
         axes[0, column].set_title(f"{TARGETS[target].long_name}, {title}", fontsize=9)
-        images = [axis.imshow(layer, **place, **colours) for axis, layer in zip(axes[:, column], values, strict=True)]
-        if column:
-            label, extend = (
-                (f"{target.upper()} {unit}", "max") if column == 1 else (f"Δ{target.upper()} {unit}", "both")
-            )
-            beside = axes[:, : column + 1] if column == 1 else axes[:, column]
+        below = zip(axes[:, column], shown, strict=True)
+        images = [axis.imshow(values[position], **place, **colours) for axis, position in below]
+        if label:
+            beside = axes[:, :2] if column == 1 else axes[:, column]
+            extend = "both" if column == 2 else "max"
             figure.colorbar(images[0], ax=beside, label=label, extend=extend, aspect=30, pad=0.01, fraction=0.03)
     for axis in axes.flat:
         axis.set_facecolor(OUTSIDE)
         axis.tick_params(labelsize=7)
-    for axis, window in zip(axes[:, 0], windows, strict=True):
-        axis.set_ylabel(names[window].replace("_to_", "\nto "), fontsize=8)
+    for axis, position in zip(axes[:, 0], shown, strict=True):
+        axis.set_ylabel(names[windows[position]].replace("_to_", "\nto "), fontsize=8)
 
 
 def _upper(*values: np.ndarray) -> float:

@@ -1,0 +1,168 @@
+"""report.html: the evaluation on one page that opens without a network, on a phone and on paper."""
+
+import base64
+import io
+import json
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import matplotlib as mpl
+import numpy as np
+import xarray as xr
+from jinja2 import Environment, PackageLoader, StrictUndefined
+from markupsafe import Markup
+from matplotlib.figure import Figure
+
+from snowmap.cube import TARGETS
+from snowmap.evaluation.charts import class_chart, density_chart, difference_chart, reliability_chart, series_chart
+from snowmap.evaluation.figures import maps_figure, spaced
+from snowmap.evaluation.tables import LABELS
+from snowmap.physics import MILLIMETRES
+
+ROWS_TOGETHER = 3
+"""Windows in one figure of maps: a figure that is taller than a sheet of paper would be cut."""
+
+GROUPINGS = {
+    "elevation": "elevation in m",
+    "month": "month",
+    "winter": "winter",
+    "slope": "slope in degrees",
+    "aspect": "aspect",
+    "coherence": "coherence",
+    "depth": "observed depth",
+}
+
+
+def write_report(
+    result: Mapping[str, Any], maps: xr.Dataset, cube: xr.Dataset, windows: Sequence[int], path: Path
+) -> Path:
+    """Write the report.
+
+    Args:
+        result: What ``metrics.json`` holds, with its provenance.
+        maps: Predictions ``(window, y, x)``.
+        cube: The Cube that was mapped.
+        windows: Index in the Cube of each window of `maps`.
+        path: The file; replaced whole or not at all.
+
+    Returns:
+        `path`.
+    """
+    environment = Environment(
+        loader=PackageLoader("snowmap.evaluation", "."), autoescape=True, undefined=StrictUndefined, trim_blocks=True,
+        lstrip_blocks=True,
+    )  # fmt: skip
+    environment.filters |= {"number": _number, "share": _share, "volume": _volume}
+    provenance = result["provenance"]
+    origin = str(cube.attrs.get("origin", ""))
+    page = environment.get_template("report.html.jinja").render(
+        origin=origin,
+        synthetic=origin.startswith("synthetic"),
+        part=provenance["part"],
+        windows=[entry["window"] for entry in result["windows"] if entry["target"] == next(iter(result["target"]))],
+        targets=[_section(name, entry, maps, cube, windows) for name, entry in result["target"].items()],
+        provenance=_facts(provenance),
+        model=provenance["config"]["model"]["name"],
+        split=provenance["config"]["split"]["name"],
+        labels=LABELS,
+    )
+    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    temporary.write_text(page, encoding="utf-8")
+    return temporary.replace(path)
+
+
+def _section(name: str, entry: Mapping[str, Any], maps: xr.Dataset, cube: xr.Dataset, windows: Sequence[int]) -> dict:
+    """Everything that the page shows of one target."""
+    unit = entry["unit"]
+    label = f"{name.upper()} {unit}"
+    shown = ["model", *_best(entry, 2)]
+    observed = np.where(cube["mask"].values, cube[name].values[list(windows)], np.nan)
+    charts = [
+        ("Predicted against observed, pixel by pixel", density_chart(maps[name].values, observed, label)),
+        ("RMSE of the model minus that of each baseline, with its interval: left of 0 the model is better",
+         difference_chart(entry["intervals"]["differences"], f"difference of RMSE in {unit}")),
+        ("Mean over the study area", series_chart(entry["area"], "mean", f"mean {label}", shown)),
+        (f"Volume of {'water' if name == 'swe' else 'snow'} in the study area",
+         series_chart(entry["area"], "volume_m3", "million m³", shown)),
+    ]  # fmt: skip
+    for grouping, words in GROUPINGS.items():
+        classes = entry["classes"].get(grouping) or []
+        if len(classes) > 1:
+            charts += [
+                (f"RMSE by {words}", class_chart(classes, "rmse", f"RMSE {unit}", shown)),
+                (f"Bias by {words}", class_chart(classes, "bias", f"bias {unit}", shown)),
+            ]
+    if uncertainty := entry["uncertainty"]:
+        calibrated = {share: uncertainty[f"coverage_{share}"] for share in (50, 90)}
+        charts.append(("Reliability of the intervals", reliability_chart(uncertainty["reliability"], calibrated)))
+    positions = spaced(len(windows))
+    rows = [positions[first : first + ROWS_TOGETHER] for first in range(0, len(positions), ROWS_TOGETHER)]
+    return {
+        "name": name,
+        "words": TARGETS[name].long_name,
+        "entry": entry,
+        "unit": unit,
+        "requirement": f"{30 * 10 * MILLIMETRES[unit]:g} {unit}" if name == "swe" else "",
+        "best": next(iter(_best(entry, 1)), None),
+        "charts": [(caption, _svg(figure, caption)) for caption, figure in charts],
+        "maps": [_png(maps_figure(maps, cube, windows, [name], together)) for together in rows],
+        "left_out": len(windows) - len(positions),
+    }
+
+
+def _best(entry: Mapping[str, Any], count: int) -> list[str]:
+    """Names of the baselines of least RMSE, the best first."""
+    known = {name: found["rmse"] for name, found in entry["baselines"].items() if found["rmse"] is not None}
+    return sorted(known, key=lambda name: known[name])[:count]
+
+
+def _facts(provenance: Mapping[str, Any]) -> list[tuple[str, str]]:
+    """What the maps were made of, in words."""
+    config, scored = provenance["config"], provenance["scored_archive"]
+    parts = ", ".join(f"{len(names)} {part}" for part, names in provenance["split"].items())
+    split = " ".join(f"{key}={value}" for key, value in config["split"].items())
+    facts = {
+        "checkpoint": provenance["checkpoint"],
+        "archive": scored["archive"],
+        "origin": scored["origin"],
+        "fingerprint of its content": scored["fingerprint"],
+        "trained on the fingerprint": provenance["archive"]["fingerprint"],
+        "split": f"{split} ({parts} windows)",
+        "model": json.dumps(config["model"]),
+        "seed": str(config["seed"]),
+        "command": provenance.get("command", ""),
+        "versions": ", ".join(f"{name} {number}" for name, number in provenance["versions"].items()),
+        "git revision": provenance["git_revision"] or "unknown",
+    }
+    return [(key, value) for key, value in facts.items() if value]
+
+
+def _svg(figure: Figure, words: str) -> Markup:
+    """The figure as part of the page, with its text as text."""
+    file = io.StringIO()
+    with mpl.rc_context({"svg.fonttype": "none", "font.size": 9, "font.family": "sans-serif"}):
+        figure.savefig(file, format="svg", metadata={"Date": None, "Title": words})
+    drawn = file.getvalue()
+    return Markup(drawn[drawn.index("<svg") :])
+
+
+def _png(figure: Figure) -> str:
+    file = io.BytesIO()
+    figure.savefig(file, format="png", dpi=100, bbox_inches="tight")
+    return "data:image/png;base64," + base64.b64encode(file.getvalue()).decode()
+
+
+def _number(value: float | int | None, digits: int = 2) -> str:
+    if value is None:
+        return "–"
+    return f"{value:,}" if isinstance(value, int) else f"{value:.{digits}f}"
+
+
+def _share(value: float | None) -> str:
+    return "–" if value is None else f"{value:.0%}"
+
+
+def _volume(value: float | None) -> str:
+    return "–" if value is None else f"{value / 1e6:+.1f}"
