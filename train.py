@@ -32,7 +32,7 @@ def main(config: dict[str, Any], folder: Path) -> None:
     with finishing(trainer):
         trainer.fit(task, datamodule, ckpt_path=config["ckpt"], weights_only=True)
         if trainer.is_global_zero and config["evaluate"]:
-            print_table(score_checkpoint(folder / "checkpoints" / "best.ckpt"))
+            print_table(score_checkpoint(folder / "checkpoints" / "best.ckpt", scoring=config["scoring"]))
     if trainer.is_global_zero:
         say_summary(folder, trainer, task, evaluated=config["evaluate"])
 

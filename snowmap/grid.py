@@ -4,7 +4,8 @@ import numpy as np
 import xarray as xr
 from jaxtyping import Float64
 from pyproj import CRS, Proj
-from pyproj.crs import Ellipsoid
+
+from snowmap.errors import SnowmapError
 
 Areas = Float64[np.ndarray, "y x"]
 
@@ -26,7 +27,7 @@ def cell_areas(cube: xr.Dataset) -> Areas:
     if crs.is_geographic:
         radian = crs.axis_info[0].unit_conversion_factor
         parallels = radian * (transform.f + transform.e * np.arange(height + 1))
-        rows = abs(radian * transform.a) * _zones(np.clip(parallels, -np.pi / 2, np.pi / 2), _ellipsoid(crs))
+        rows = abs(radian * transform.a) * _zones(np.clip(parallels, -np.pi / 2, np.pi / 2), *_axes(crs))
         return np.repeat(rows[:, None], width, axis=1)
     columns, lines = np.meshgrid(np.arange(width + 1), np.arange(height + 1))
     x = transform.a * columns + transform.b * lines + transform.c
@@ -36,24 +37,23 @@ def cell_areas(cube: xr.Dataset) -> Areas:
     return 0.5 * np.abs(falling[..., 0] * rising[..., 1] - falling[..., 1] * rising[..., 0])  # of the diagonals
 
 
-def _zones(parallels: Float64[np.ndarray, " edge"], ellipsoid: Ellipsoid) -> Float64[np.ndarray, " y"]:
-    """Area in m² between neighbouring parallels in rad, for each rad of width."""
-    e = np.sqrt(1 - (ellipsoid.semi_minor_metre / ellipsoid.semi_major_metre) ** 2)
+def _zones(parallels: Float64[np.ndarray, " edge"], a: float, b: float) -> Float64[np.ndarray, " y"]:
+    """Area in m² between neighbouring parallels in rad, for each rad of width, on an ellipsoid with semi-axes in m."""
+    e = np.sqrt(1 - (b / a) ** 2)
     sine = np.sin(parallels)
     q = (1 - e**2) * (sine / (1 - (e * sine) ** 2) + np.arctanh(e * sine) / e) if e else 2 * sine
-    return 0.5 * ellipsoid.semi_major_metre**2 * np.abs(np.diff(q))
+    return 0.5 * a**2 * np.abs(np.diff(q))
 
 
 def _equal_area(crs: CRS, x: np.ndarray, y: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    projection, ellipsoid = Proj(crs), _ellipsoid(crs)
+    projection, (a, b) = Proj(crs), _axes(crs)
     longitude, latitude = projection(x, y, inverse=True)
     middle = projection(x.mean(), y.mean(), inverse=True)
-    return Proj(
-        proj="laea", lon_0=middle[0], lat_0=middle[1], a=ellipsoid.semi_major_metre, b=ellipsoid.semi_minor_metre
-    )(longitude, latitude)
+    return Proj(proj="laea", lon_0=middle[0], lat_0=middle[1], a=a, b=b)(longitude, latitude)
 
 
-def _ellipsoid(crs: CRS) -> Ellipsoid:
+def _axes(crs: CRS) -> tuple[float, float]:
+    """Semi-axes of the ellipsoid in m."""
     if crs.ellipsoid is None:
-        raise ValueError(f"{crs.name} stands on no ellipsoid")
-    return crs.ellipsoid
+        raise SnowmapError(f"the CRS {crs.name} stands on no ellipsoid, so its cells have no area in m²")
+    return crs.ellipsoid.semi_major_metre, crs.ellipsoid.semi_minor_metre

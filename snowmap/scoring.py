@@ -33,6 +33,7 @@ def score_checkpoint(
     root: str | None = None,
     out: str | Path | None = None,
     device: str = "cpu",
+    scoring: Mapping[str, Any] | None = None,
 ) -> dict[str, Any]:
     """Score a checkpoint beside the baselines on one part of its split, and write the files.
 
@@ -42,6 +43,7 @@ def score_checkpoint(
         root: The archive; by default the one that the checkpoint was trained on.
         out: Folder for the files; by default ``evaluation/<part>`` in the run folder.
         device: Torch device that predicts.
+        scoring: The group of the configuration, as `snowmap.schema.Scoring` describes it; its defaults if None.
 
     Returns:
         What ``metrics.json`` holds.
@@ -68,6 +70,7 @@ def score_checkpoint(
         list(task.targets),
         Path(out) if out else evaluation_folder(checkpoint, part),
         {"checkpoint": str(checkpoint), "part": part, **_provenance(task.facts, cube)},
+        scoring,
     )
 
 

@@ -11,7 +11,10 @@ EDGE_POINTS = 100
 
 
 def grid(crs: str, west: float, north: float, size: tuple[float, float], shape: tuple[int, int] = (4, 3)) -> xr.Dataset:
-    coordinates = {"y": north - size[1] * (np.arange(shape[0]) + 0.5), "x": west + size[0] * (np.arange(shape[1]) + 0.5)}
+    coordinates = {
+        "y": north - size[1] * (np.arange(shape[0]) + 0.5),
+        "x": west + size[0] * (np.arange(shape[1]) + 0.5),
+    }
     return xr.Dataset(coords=coordinates).rio.write_crs(crs).rio.write_transform(from_origin(west, north, *size))
 
 
