@@ -15,7 +15,12 @@ def main(config: dict[str, Any], _: Path) -> None:
 
     out = config["out"] or evaluation_folder(config["ckpt"], config["split"])
     result = score_checkpoint(
-        config["ckpt"], part=config["split"], root=config["data"]["root"], out=out, device=config["device"]
+        config["ckpt"],
+        part=config["split"],
+        root=config["data"]["root"],
+        out=out,
+        device=config["device"],
+        scoring=config["scoring"],
     )
     print_table(result)
     print(f"\nmetrics.json, metrics.csv, predictions.nc and maps.png lie in {out}")

@@ -36,7 +36,7 @@ def main(config: dict[str, Any], folder: Path) -> None:
             best = folder / "checkpoints" / "best.ckpt"
             calibrate_checkpoint(best, cube)
             if config["evaluate"]:
-                print_table(score_checkpoint(best))
+                print_table(score_checkpoint(best, scoring=config["scoring"]))
     if trainer.is_global_zero:
         say_summary(folder, trainer, task, evaluated=config["evaluate"])
 

@@ -11,6 +11,7 @@ import torch
 import xarray as xr
 from jaxtyping import Float
 
+from snowmap.heads import LEAST_SIGMA
 from snowmap.provenance import windows_of
 from snowmap.task import SnowRegression
 
@@ -26,7 +27,8 @@ def calibrate(task: SnowRegression, cube: xr.Dataset, windows: Sequence[int]) ->
     Split conformal prediction with the normalised score of Lei et al. (2018, section 5.2), each side by its own
     quantile (Romano et al. 2019): a pixel's score is the factor that would just make its interval hold the truth, and
     the factor is their quantile at ⌈(n + 1)·share⌉/n. What it promises holds for pixels exchangeable with those of
-    the validation windows; another winter is not.
+    the validation windows; another winter is not. Only pixels where the map shows snow count: in autumn most are bare,
+    and mapped so exactly that no interval would be left for the others.
 
     Args:
         task: A task that knows how sure it is.
@@ -34,17 +36,18 @@ def calibrate(task: SnowRegression, cube: xr.Dataset, windows: Sequence[int]) ->
         windows: Indices of the validation windows.
 
     Returns:
-        For each target ``factor_50`` and ``factor_90``; nothing for a target without a valid pixel there.
+        For each target ``factor_50`` and ``factor_90``; nothing for a target without such a pixel.
     """
     kept, task.calibration = task.calibration, {}
     maps = task.predict(cube, windows)
     task.calibration = kept
     found = {}
-    for target in task.targets:
+    for index, target in enumerate(task.targets):
+        snow = maps[target].values > LEAST_SIGMA * float(task.normalizer.target_std[index])
         observed = cube[target].values[list(windows)]
-        valid = np.isfinite(observed) & cube["mask"].values
+        valid = np.isfinite(observed) & cube["mask"].values & snow
         if not valid.any():
-            logger.warning("no validation window has a valid pixel of %s: its intervals are not calibrated", target)
+            logger.warning("the maps of the validation windows show no snow: intervals of %s are as predicted", target)
             continue
         y, m = observed[valid].astype(np.float64), maps[target].values[valid].astype(np.float64)
         found[target] = {}

@@ -45,6 +45,7 @@ def check_config(composed: DictConfig, schema: type) -> dict[str, Any]:
             _check_values(config)
             if missing := OmegaConf.missing_keys(merged) - {*named}:
                 raise SnowmapError(f"no value for {', '.join(sorted(missing))}; give it as {sorted(missing)[0]}=…")
+        _check_scoring(config["scoring"])
     except OmegaConfBaseException as error:
         raise SnowmapError(_explain(error, schema)) from error
     for key, words in CHOICES.items():
@@ -149,6 +150,19 @@ def _check_values(config: dict[str, Any]) -> None:
         raise SnowmapError(f"head.beta={config['head']['beta']}: expected a number from 0 to 1")
     if ema is not None and not 0 < ema < 1:
         raise SnowmapError(f"callbacks.ema={ema}: expected a decay between 0 and 1, e.g. 0.98, or null")
+
+
+def _check_scoring(scoring: dict[str, Any]) -> None:
+    for key in ("snow_threshold_swe_mm", "snow_threshold_hs_cm", "elevation_step_m"):
+        if not 0 < scoring[key] < float("inf"):
+            raise SnowmapError(f"scoring.{key}={scoring[key]}: expected a number above 0")
+    if scoring["aspect_directions"] not in (4, 8):
+        raise SnowmapError(f"scoring.aspect_directions={scoring['aspect_directions']}: expected 4 or 8")
+    for key, least in (("block_pixels", 1), ("resamples", 100), ("seed", 0)):
+        if scoring[key] < least:
+            raise SnowmapError(f"scoring.{key}={scoring[key]}: expected a whole number from {least} on")
+    if not 0 < scoring["level"] < 1:
+        raise SnowmapError(f"scoring.level={scoring['level']}: expected a share between 0 and 1, e.g. 0.9")
 
 
 def _explain(error: OmegaConfBaseException, schema: type, prefix: str = "") -> str:

@@ -1,43 +1,123 @@
-"""Scores of a map against another, over the pixels where both have a value."""
+"""Scores of a map against another, over the pixels where both have a value; all in float64."""
 
 import warnings
 
 import numpy as np
 import torch
 from jaxtyping import Float
+from scipy.stats import rankdata
 from torchmetrics.functional import mean_absolute_error, mean_squared_error, pearson_corrcoef
 
-SCORES = ("rmse", "mae", "bias", "r2", "pearson_r", "pixels")
+Maps = Float[np.ndarray, "*dims"]
+
+SCORES = (
+    "rmse",
+    "mae",
+    "bias",
+    "median_error",
+    "nmad",
+    "r2",
+    "pearson_r",
+    "spearman_r",
+    "nse",
+    "pixels",
+)
 """The scores, in the order of every table."""
 
+PRESENCE = ("pod", "far", "precision", "f1", "csi", "accuracy")
+"""Scores of the presence of snow."""
 
-def scores(
-    predicted: Float[np.ndarray, "*dims"], observed: Float[np.ndarray, "*dims"]
-) -> dict[str, float | int | None]:
-    """Scores pooled over the pixels where both maps are finite, computed in float64.
+NORMAL_MAD = 1.4826
+"""Standard deviation ÷ median absolute deviation, of a normal distribution."""
+
+REQUIREMENT_MM, REQUIREMENT_SHARE, REQUIREMENT_BORDER_MM = 30.0, 0.1, 300.0
+"""The error of SWE that CoReH2O allows: 3 cm up to 30 cm of SWE, 10 % of it above (Rott et al. 2010, Proc. IEEE)."""
+
+
+def scores(predicted: Maps, observed: Maps) -> dict[str, float | int | None]:
+    """Scores pooled over the pixels where both maps are finite.
 
     Args:
         predicted: Maps, in any unit; NaN = no prediction.
         observed: Maps in the same unit; NaN = no observation.
 
     Returns:
-        In the unit of the maps ``rmse``, ``mae`` and ``bias`` (mean of predicted − observed); without unit ``r2``
-        (coefficient of determination) and ``pearson_r``; and the number of ``pixels``. None where a score is undefined:
-        all of them without a pixel, ``r2`` where the observed map is constant, ``pearson_r`` where either is.
+        In the unit of the maps, of the errors e = predicted − observed, ``rmse``, ``mae``, ``bias`` (mean of e),
+        ``median_error`` and ``nmad``, 1.4826 · median |e − median e| (Höhle & Höhle 2009, ISPRS J. 64, eq. 5). Without
+        unit ``r2`` (coefficient of determination), ``pearson_r``, ``spearman_r`` (equal values share their mean rank)
+        and ``nse``, the efficiency of Nash & Sutcliffe (1970), which over pooled pixels is by definition the formula
+        of ``r2``: the same number under the name that hydrologists look for. And the number of ``pixels``. None where
+        a score is undefined: all of them without a pixel, ``r2`` and ``nse`` where the observed map is constant,
+        ``pearson_r`` and ``spearman_r`` where either is.
     """
-    both = np.isfinite(predicted) & np.isfinite(observed)
-    p, o = (torch.from_numpy(maps[both].astype(np.float64)) for maps in (predicted, observed))
+    p, o = (torch.from_numpy(values) for values in _common(predicted, observed))
     found: dict[str, float | int | None] = dict.fromkeys(SCORES)
     found["pixels"] = len(o)
     if len(o) == 0:
         return found
     found["rmse"] = float(mean_squared_error(p, o, squared=False))
     found["mae"] = float(mean_absolute_error(p, o))
-    found["bias"] = float((p - o).mean())
-    found["r2"] = _r2(p, o)
+    error = (p - o).numpy()
+    found["bias"] = float(error.mean())
+    found["median_error"] = float(np.median(error))
+    found["nmad"] = NORMAL_MAD * float(np.median(np.abs(error - found["median_error"])))
+    found["r2"] = found["nse"] = _r2(p, o)
     if o.min() < o.max() and p.min() < p.max():
         found["pearson_r"] = _pearson_r(p, o)
+        found["spearman_r"] = _pearson_r(*(torch.from_numpy(rankdata(values.numpy())) for values in (p, o)))
     return found
+
+
+def presence(predicted: Maps, observed: Maps, threshold: float) -> dict[str, float | None]:
+    """How well the presence of snow is told, which is a value of at least `threshold`.
+
+    Of hits, misses, false alarms and correct negatives, counted over the pixels where both maps are finite (Wilks
+    2011, Statistical Methods in the Atmospheric Sciences, section 8.2).
+
+    Args:
+        predicted: Maps; NaN = no prediction.
+        observed: Maps in the same unit; NaN = no observation.
+        threshold: In the unit of the maps.
+
+    Returns:
+        ``pod`` (probability of detection: the share of the observed snow that is found, also called recall), ``far``
+        (false alarm ratio: the share of the predicted snow that is not there), ``precision`` (1 − far), ``f1``,
+        ``csi`` (critical success index) and ``accuracy``. None where nothing is there to divide by.
+    """
+    p, o = (values >= threshold for values in _common(predicted, observed))
+    hits, misses, alarms = (int(np.count_nonzero(cells)) for cells in (p & o, ~p & o, p & ~o))
+    ratios = (
+        (hits, hits + misses),
+        (alarms, hits + alarms),
+        (hits, hits + alarms),
+        (2 * hits, 2 * hits + misses + alarms),
+        (hits, hits + misses + alarms),
+        (len(o) - misses - alarms, len(o)),
+    )
+    return {name: part / whole if whole else None for name, (part, whole) in zip(PRESENCE, ratios, strict=True)}
+
+
+def requirement_share(predicted: Maps, observed: Maps, millimetre: float) -> float | None:
+    """Share of the pixels whose error of SWE is within the requirement of CoReH2O.
+
+    That is 3 cm where the observed SWE is at most 30 cm, and 10 % of it above (Rott et al. 2010, Proc. IEEE 98).
+
+    Args:
+        predicted: Maps of SWE; NaN = no prediction.
+        observed: Maps of SWE in the same unit; NaN = no observation.
+        millimetre: One mm of water in the unit of the maps.
+
+    Returns:
+        From 0 to 1; None without a pixel where both are finite.
+    """
+    p, o = (values / millimetre for values in _common(predicted, observed))
+    allowed = np.where(o <= REQUIREMENT_BORDER_MM, REQUIREMENT_MM, REQUIREMENT_SHARE * o)
+    return float(np.mean(np.abs(p - o) <= allowed)) if len(o) else None
+
+
+def _common(predicted: Maps, observed: Maps) -> tuple[np.ndarray, np.ndarray]:
+    both = np.isfinite(predicted) & np.isfinite(observed)
+    return predicted[both].astype(np.float64), observed[both].astype(np.float64)
 
 
 def _r2(p: torch.Tensor, o: torch.Tensor) -> float | None:

@@ -190,6 +190,20 @@ class Callbacks:
 
 
 @dataclass
+class Scoring:
+    """How maps are turned into numbers; see `snowmap.evaluation`."""
+
+    snow_threshold_swe_mm: float = 10.0  # from which SWE on a pixel counts as snow-covered
+    snow_threshold_hs_cm: float = 5.0  # from which depth on a pixel counts as snow-covered
+    elevation_step_m: float = 500.0  # height of an elevation band
+    aspect_directions: int = 8  # 4 | 8
+    block_pixels: int = 16  # edge of the spatial blocks that are resampled: beyond the reach of a local error
+    resamples: int = 1000  # of windows, blocks and cells, for the confidence intervals
+    level: float = 0.9  # nominal coverage of the confidence intervals
+    seed: int = 0  # of the resamples
+
+
+@dataclass
 class TrainConfig:
     """All of `conf/train.yaml`."""
 
@@ -202,6 +216,7 @@ class TrainConfig:
     trainer: Trainer = field(default_factory=Trainer)
     logger: Logger = field(default_factory=Logger)
     callbacks: Callbacks = field(default_factory=Callbacks)
+    scoring: Scoring = field(default_factory=Scoring)
     loss: str = "mse"  # of head=point
     ensemble: int = 1  # nets that are trained side by side and map as one
     dropout_samples: int = 0  # times that dropout is drawn for each map; needs model.dropout
@@ -227,6 +242,7 @@ class EvaluateConfig:
     split: str = "test"  # train | validation | test: the part to score
     out: str | None = None  # None: beside the checkpoint's folder, evaluation/<split>
     device: str = "cpu"
+    scoring: Scoring = field(default_factory=Scoring)
 
 
 MODELS: dict[str, type] = {

@@ -1,6 +1,8 @@
 """From a checkpoint to a scored map: what `evaluate.py` does, and `train.py` at its end."""
 
 import logging
+import shlex
+import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -33,6 +35,7 @@ def score_checkpoint(
     root: str | None = None,
     out: str | Path | None = None,
     device: str = "cpu",
+    scoring: Mapping[str, Any] | None = None,
 ) -> dict[str, Any]:
     """Score a checkpoint beside the baselines on one part of its split, and write the files.
 
@@ -42,6 +45,7 @@ def score_checkpoint(
         root: The archive; by default the one that the checkpoint was trained on.
         out: Folder for the files; by default ``evaluation/<part>`` in the run folder.
         device: Torch device that predicts.
+        scoring: The group of the configuration, as `snowmap.schema.Scoring` describes it; its defaults if None.
 
     Returns:
         What ``metrics.json`` holds.
@@ -68,6 +72,7 @@ def score_checkpoint(
         list(task.targets),
         Path(out) if out else evaluation_folder(checkpoint, part),
         {"checkpoint": str(checkpoint), "part": part, **_provenance(task.facts, cube)},
+        scoring,
     )
 
 
@@ -78,4 +83,5 @@ def evaluation_folder(checkpoint: str | Path, part: str) -> Path:
 
 def _provenance(facts: Mapping[str, Any], cube: xr.Dataset) -> dict[str, Any]:
     kept = {key: facts[key] for key in ("archive", "split", "versions", "git_revision", "config")}
+    kept["command"] = shlex.join([Path(sys.argv[0]).name, *sys.argv[1:]])
     return kept | {"scored_archive": {key: str(cube.attrs[key]) for key in ("archive", "origin", "fingerprint")}}

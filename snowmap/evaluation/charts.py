@@ -10,6 +10,8 @@ from matplotlib.colors import LogNorm
 from matplotlib.dates import AutoDateLocator, ConciseDateFormatter
 from matplotlib.figure import Figure
 
+from snowmap.evaluation.printing import label_of
+
 COLOURS = {
     "model": "#0072B2",
     "climatology": "#E69F00",
@@ -63,7 +65,7 @@ def class_chart(entries: Sequence[Mapping[str, Any]], score: str, label: str, na
     for shift, name in zip(np.linspace(-0.2, 0.2, len(names)), names, strict=True):
         values = [_of(entry, name).get(score) for entry in entries]
         size, colour = (7 if name == "model" else 5), COLOURS.get(name, "0.5")
-        axis.plot(places + shift, _numbers(values), "o", color=colour, label=_words(name), markersize=size)
+        axis.plot(places + shift, _numbers(values), "o", color=colour, label=label_of(name), markersize=size)
     if score == "bias":
         axis.axhline(0, color="0.3", linewidth=1)
     rotated = max(len(entry["class"]) for entry in entries) * len(entries) > 45
@@ -88,7 +90,9 @@ def series_chart(area: Sequence[Mapping[str, Any]], quantity: str, label: str, n
     dates = np.array([entry["end"] for entry in area], "datetime64[D]")
     for name in [name for name in names if name != "model"]:
         values = [entry["baselines"].get(name, {}).get(quantity) for entry in area]
-        axis.plot(dates, scale * _numbers(values), "-", color=COLOURS.get(name, "0.5"), linewidth=1, label=_words(name))
+        axis.plot(
+            dates, scale * _numbers(values), "-", color=COLOURS.get(name, "0.5"), linewidth=1, label=label_of(name)
+        )
     for name, colour in (("observed", "black"), ("model", COLOURS["model"])):
         values = scale * _numbers([entry[f"{name}_{quantity}"] for entry in area])
         axis.plot(dates, values, "o-", color=colour, linewidth=1.8, markersize=4, label=name)
@@ -134,7 +138,7 @@ def difference_chart(differences: Mapping[str, Mapping[str, Any]], label: str) -
         if found["low"] is not None:
             axis.plot([found["low"], found["high"]], [place, place], color=COLOURS.get(name, "0.5"), linewidth=3)
         axis.plot(found["difference"], place, "o", color=COLOURS.get(name, "0.5"), markersize=7)
-    axis.set_yticks(range(len(names)), [_words(name) for name in reversed(names)])
+    axis.set_yticks(range(len(names)), [label_of(name) for name in reversed(names)])
     axis.set(xlabel=label, ylim=(-0.6, len(names) - 0.4))
     return figure
 
@@ -150,7 +154,7 @@ def _blank(height: float = SIZE[1]) -> tuple[Figure, Axes]:
 
 
 def _legend(axis: Axes) -> None:
-    axis.legend(fontsize=7.5, frameon=False, ncols=2)
+    axis.legend(fontsize=7.5, frameon=False, ncols=4, loc="lower left", bbox_to_anchor=(0, 1), borderaxespad=0)
 
 
 def _of(entry: Mapping[str, Any], name: str) -> Mapping[str, Any]:
@@ -159,7 +163,3 @@ def _of(entry: Mapping[str, Any], name: str) -> Mapping[str, Any]:
 
 def _numbers(values: Sequence[float | None]) -> np.ndarray:
     return np.array([np.nan if value is None else value for value in values], float)
-
-
-def _words(name: str) -> str:
-    return name.replace("_", " ")

@@ -1,18 +1,23 @@
-"""The evaluation on disk: metrics.json, metrics.csv, predictions.nc and maps.png."""
+"""The evaluation on disk: metrics.json, metrics.csv, predictions.nc, maps.png and report.html."""
 
 import json
 import shutil
 import tempfile
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import xarray as xr
 
+from snowmap.baselines import baseline_maps
 from snowmap.errors import SnowmapError
 from snowmap.evaluation.figures import maps_figure
-from snowmap.evaluation.tables import as_frame, score_maps
+from snowmap.evaluation.printing import as_frame
+from snowmap.evaluation.report import write_report
+from snowmap.evaluation.tables import score_maps
 from snowmap.export import write_predictions
+from snowmap.schema import Scoring
 
 
 def evaluate_maps(
@@ -23,8 +28,9 @@ def evaluate_maps(
     targets: Sequence[str],
     out: Path,
     provenance: Mapping[str, Any],
+    scoring: Mapping[str, Any] | None = None,
 ) -> dict[str, Any]:
-    """Score maps beside the baselines and write the four files; files of an earlier evaluation there are replaced.
+    """Score maps beside the baselines and write the five files; files of an earlier evaluation there are replaced.
 
     Args:
         maps: Predictions ``(window, y, x)``, one variable for each target.
@@ -34,6 +40,7 @@ def evaluate_maps(
         targets: Names of the targets.
         out: Folder for the files.
         provenance: Kept in the files; ``part`` and ``scored_archive`` are shown.
+        scoring: Thresholds, classes and resamples, as `snowmap.schema.Scoring` describes them; its defaults if None.
 
     Returns:
         What ``metrics.json`` holds.
@@ -41,7 +48,10 @@ def evaluate_maps(
     Raises:
         SnowmapError: When there is no valid pixel to score, or `out` cannot be written.
     """
-    result = {**score_maps(maps, cube, windows, train, targets), "provenance": dict(provenance)}
+    options = asdict(Scoring()) if scoring is None else scoring
+    baselines = _baselines(maps, cube, windows, train, targets)
+    scored = score_maps(maps, baselines, cube, windows, targets, options)
+    result = {**scored, "provenance": {**provenance, "scoring": dict(options)}}
     try:
         out.mkdir(parents=True, exist_ok=True)
         unfinished = Path(tempfile.mkdtemp(prefix=".unfinished-", dir=out))
@@ -50,6 +60,7 @@ def evaluate_maps(
             as_frame(result).to_csv(unfinished / "metrics.csv", index=False)
             write_predictions(maps, cube, list(windows), unfinished / "predictions.nc", provenance)
             maps_figure(maps, cube, windows, targets).savefig(unfinished / "maps.png", dpi=110, bbox_inches="tight")
+            write_report(result, maps, cube, windows, unfinished / "report.html")
             for file in unfinished.iterdir():
                 file.replace(out / file.name)
         finally:
@@ -59,3 +70,13 @@ def evaluate_maps(
             f"the evaluation cannot be written to {out} ({error}); choose another folder as out=…"
         ) from error
     return result
+
+
+def _baselines(
+    maps: xr.Dataset, cube: xr.Dataset, windows: Sequence[int], train: Sequence[int], targets: Sequence[str]
+) -> dict[str, xr.Dataset]:
+    found: dict[str, xr.Dataset] = {}
+    for target in targets:
+        for name, values in baseline_maps(cube, train, windows, target).items():
+            found[name] = found.get(name, maps[[]]).assign({target: (("window", "y", "x"), values, maps[target].attrs)})
+    return found

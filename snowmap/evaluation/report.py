@@ -18,21 +18,24 @@ from matplotlib.figure import Figure
 from snowmap.cube import TARGETS
 from snowmap.evaluation.charts import class_chart, density_chart, difference_chart, reliability_chart, series_chart
 from snowmap.evaluation.figures import maps_figure, spaced
-from snowmap.evaluation.tables import LABELS
+from snowmap.evaluation.printing import label_of
 from snowmap.physics import MILLIMETRES
 
 ROWS_TOGETHER = 3
 """Windows in one figure of maps: a figure that is taller than a sheet of paper would be cut."""
 
 GROUPINGS = {
-    "elevation": "elevation in m",
+    "elevation": "elevation",
     "month": "month",
+    "depth": "observed depth",
     "winter": "winter",
-    "slope": "slope in degrees",
+    "slope": "slope",
     "aspect": "aspect",
     "coherence": "coherence",
-    "depth": "observed depth",
 }
+
+WITH_BIAS = ("elevation", "month", "depth", "winter")
+"""Groupings by which a map may lean to one side, beside being wrong."""
 
 
 def write_report(
@@ -54,19 +57,20 @@ def write_report(
         loader=PackageLoader("snowmap.evaluation", "."), autoescape=True, undefined=StrictUndefined, trim_blocks=True,
         lstrip_blocks=True,
     )  # fmt: skip
-    environment.filters |= {"number": _number, "share": _share, "volume": _volume}
+    environment.filters |= {"number": _number, "share": _share, "volume": _volume, "label": label_of}
     provenance = result["provenance"]
     origin = str(cube.attrs.get("origin", ""))
     page = environment.get_template("report.html.jinja").render(
         origin=origin,
         synthetic=origin.startswith("synthetic"),
         part=provenance["part"],
-        windows=[entry["window"] for entry in result["windows"] if entry["target"] == next(iter(result["target"]))],
+        windows=len(windows),
+        first=np.datetime_as_string(maps["start"].values[0], "D"),
+        last=np.datetime_as_string(maps["end"].values[-1], "D"),
         targets=[_section(name, entry, maps, cube, windows) for name, entry in result["target"].items()],
         provenance=_facts(provenance),
         model=provenance["config"]["model"]["name"],
         split=provenance["config"]["split"]["name"],
-        labels=LABELS,
     )
     temporary = path.with_name(f".{path.name}.{os.getpid()}")
     temporary.write_text(page, encoding="utf-8")
@@ -90,10 +94,9 @@ def _section(name: str, entry: Mapping[str, Any], maps: xr.Dataset, cube: xr.Dat
     for grouping, words in GROUPINGS.items():
         classes = entry["classes"].get(grouping) or []
         if len(classes) > 1:
-            charts += [
-                (f"RMSE by {words}", class_chart(classes, "rmse", f"RMSE {unit}", shown)),
-                (f"Bias by {words}", class_chart(classes, "bias", f"bias {unit}", shown)),
-            ]
+            charts.append((f"RMSE by {words}", class_chart(classes, "rmse", f"RMSE {unit}", shown)))
+            if grouping in WITH_BIAS:
+                charts.append((f"Bias by {words}", class_chart(classes, "bias", f"bias {unit}", shown)))
     if uncertainty := entry["uncertainty"]:
         calibrated = {share: uncertainty[f"coverage_{share}"] for share in (50, 90)}
         charts.append(("Reliability of the intervals", reliability_chart(uncertainty["reliability"], calibrated)))

@@ -1,107 +1,117 @@
-"""Score tables: of the model and every baseline, pooled and window by window."""
+"""Every score of a model beside the baselines."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
-import pandas as pd
 import xarray as xr
-from rich.console import Console
-from rich.table import Table
 
-from snowmap.baselines import baseline_maps
 from snowmap.cube import window_names
 from snowmap.errors import SnowmapError
-from snowmap.metrics import SCORES, scores
-
-LABELS = {
-    "model": "model",
-    "climatology": "climatology",
-    "elevation": "elevation",
-    "persistence": "last-seen map",
-    "summed_phase": "summed phase",
-    "boosted_trees": "boosted trees",
-}
+from snowmap.evaluation.area import area_series
+from snowmap.evaluation.bootstrap import score_intervals
+from snowmap.evaluation.classes import pixel_classes, snow_threshold
+from snowmap.evaluation.uncertainty import score_uncertainty
+from snowmap.grid import cell_areas
+from snowmap.metrics import presence, requirement_share, scores
+from snowmap.physics import MILLIMETRES
 
 
 def score_maps(
-    maps: xr.Dataset, cube: xr.Dataset, windows: Sequence[int], train: Sequence[int], targets: Sequence[str]
+    maps: xr.Dataset,
+    baselines: Mapping[str, xr.Dataset],
+    cube: xr.Dataset,
+    windows: Sequence[int],
+    targets: Sequence[str],
+    options: Mapping[str, Any],
 ) -> dict[str, Any]:
     """Score the model and the baselines inside the study area, over valid pixels.
 
+    Each map is scored over the pixels where it and the observation have a value; only the differences of
+    ``intervals`` are over the pixels that model and baseline share.
+
     Args:
-        maps: Predictions ``(window, y, x)``, one variable for each target.
+        maps: Predictions ``(window, y, x)``, one variable for each target, with its uncertainty where the model tells.
+        baselines: By name, datasets like `maps`; NaN where a baseline has nothing to say.
         cube: The Cube that was mapped.
         windows: Index in the Cube of each window of `maps`.
-        train: Indices of the training windows, from which the baselines are made.
         targets: Names of the targets to score.
+        options: As `snowmap.schema.Scoring` describes them.
 
     Returns:
-        ``{"target": {name: {"unit", "model": {…}, "baselines": {name: {…}}}}, "windows": [{"window", "target", "model",
-        "baselines"}, …]}`` with the scores of `snowmap.metrics.scores`.
+        ``{"target": {name: {…}}, "windows": [{"window", "target", "model", "baselines"}, …]}``. Of each target
+        ``unit``; ``model`` and ``baselines`` with the scores of `snowmap.metrics.scores`, and so for ``snow_free`` and
+        ``snow_covered`` ground and for each class of ``classes`` (`pixel_classes`); ``intervals``
+        (`score_intervals`); ``presence`` of snow; ``requirement``, for SWE alone; ``area`` and ``area_bias``
+        (`area_series`); ``uncertainty`` (`score_uncertainty`). What is undefined is None.
 
     Raises:
-        SnowmapError: When a target has no valid pixel in any of the windows.
+        SnowmapError: When a target has no valid pixel in any of the windows, or a stated uncertainty is not possible.
     """
-    names = [window_names(cube)[index] for index in windows]
     result: dict[str, Any] = {"target": {}, "windows": []}
     for target in targets:
+        names = [window_names(cube)[index] for index in windows]
         observed = np.where(cube["mask"].values, cube[target].values[list(windows)], np.float32(np.nan))
-        if not np.isfinite(observed).any():
+        valid = np.isfinite(observed)
+        if not valid.any():
             raise SnowmapError(
                 f"no valid pixel of '{target}' inside the study area in {', '.join(names)}: nothing to score"
             )
-        model, baselines = maps[target].values, baseline_maps(cube, train, windows, target)
-        result["target"][target] = {"unit": maps[target].attrs["units"], **_side_by_side(model, baselines, observed)}
-        for index, name in enumerate(names):
-            own = {key: values[index] for key, values in baselines.items()}
-            result["windows"].append(
-                {"window": name, "target": target, **_side_by_side(model[index], own, observed[index])}
-            )
+        whole = {"model": maps[target].values}
+        whole |= {name: dataset[target].values for name, dataset in baselines.items() if target in dataset}
+        entry = _of_pixels(whole, observed, valid, cube, windows, target, options)
+        ends = np.datetime_as_string(cube["end"].values[list(windows)], "D").tolist()
+        series, bias = area_series(
+            whole, observed, cell_areas(cube), entry["unit"], list(zip(names, ends, strict=True))
+        )
+        uncertainty = score_uncertainty(maps, target, observed, names)
+        result["target"][target] = {**entry, "area": series, "area_bias": bias, "uncertainty": uncertainty}
+        result["windows"] += [
+            {"window": name, "target": target, **_side_by_side({key: own[index] for key, own in whole.items()}, truth)}
+            for index, (name, truth) in enumerate(zip(names, observed, strict=True))
+        ]
     return result
 
 
-def _side_by_side(model: np.ndarray, baselines: Mapping[str, np.ndarray], observed: np.ndarray) -> dict[str, Any]:
+def _of_pixels(
+    whole: Mapping[str, np.ndarray],
+    observed: np.ndarray,
+    valid: np.ndarray,
+    cube: xr.Dataset,
+    windows: Sequence[int],
+    target: str,
+    options: Mapping[str, Any],
+) -> dict[str, Any]:
+    """What takes the valid pixels one by one, wherever they lie."""
+    unit = cube[target].attrs["units"]
+    threshold = snow_threshold(target, unit, options)
+    columns, truth = {name: values[valid] for name, values in whole.items()}, observed[valid]
+    snow = truth >= threshold
+    groups = pixel_classes(cube, windows, valid, target, options)
+    required = (lambda p, o: requirement_share(p, o, MILLIMETRES[unit])) if target == "swe" else None
     return {
-        "model": scores(model, observed),
-        "baselines": {name: scores(values, observed) for name, values in baselines.items()},
+        "unit": unit,
+        **_side_by_side(columns, truth),
+        "intervals": score_intervals(columns, truth, valid, options),
+        "snow_free": _side_by_side(columns, truth, ~snow),
+        "snow_covered": _side_by_side(columns, truth, snow),
+        "presence": {
+            "threshold": threshold,
+            **_side_by_side(columns, truth, by=lambda p, o: presence(p, o, threshold)),
+        },
+        "requirement": _side_by_side(columns, truth, by=required) if required else None,
+        "classes": {
+            name: [{"class": label, **_side_by_side(columns, truth, own)} for label, own in classes.members().items()]
+            for name, classes in groups.items()
+        },
     }
 
 
-def as_frame(result: Mapping[str, Any]) -> pd.DataFrame:
-    """One row for each target, map and window (``all`` for the pooled scores), with the unit of rmse, mae and bias."""
-    entries = [("all", target, entry) for target, entry in result["target"].items()]
-    entries += [(entry["window"], entry["target"], entry) for entry in result["windows"]]
-    rows = [
-        {"target": target, "unit": result["target"][target]["unit"], "map": name, "window": window, **found}
-        for window, target, entry in entries
-        for name, found in {"model": entry["model"], **entry["baselines"]}.items()
-    ]
-    return pd.DataFrame(rows)
-
-
-def print_table(result: Mapping[str, Any], console: Console | None = None) -> None:
-    """Print the pooled scores of each target, the model above the baselines."""
-    console = console or Console()
-    provenance = result["provenance"]
-    origin = provenance["scored_archive"]["origin"]
-    for target, entry in result["target"].items():
-        unit = entry["unit"]
-        title = f"{target.upper()}, {provenance['part']} windows"
-        if origin.startswith("synthetic"):
-            title += " · SYNTHETIC data, no measure of skill"
-        table = Table(title=title, title_justify="left")
-        table.add_column("map", no_wrap=True)
-        for head in (f"RMSE {unit}", f"MAE {unit}", f"bias {unit}", "R²", "Pearson r", "pixels"):
-            table.add_column(head, justify="right", no_wrap=True)
-        for name, found in {"model": entry["model"], **entry["baselines"]}.items():
-            table.add_row(
-                LABELS[name], *(_number(found[key]) for key in SCORES), style="bold" if name == "model" else ""
-            )
-        console.print(table)
-
-
-def _number(value: float | int | None) -> str:
-    if value is None:
-        return "–"
-    return f"{value:,}" if isinstance(value, int) else f"{value:.2f}"
+def _side_by_side(
+    columns: Mapping[str, np.ndarray], observed: np.ndarray, chosen: np.ndarray | None = None, by: Any = scores
+) -> dict[str, Any]:
+    """One score of the model and of each baseline, over the chosen pixels."""
+    if chosen is not None:
+        columns, observed = {name: values[chosen] for name, values in columns.items()}, observed[chosen]
+    found = {name: by(values, observed) for name, values in columns.items()}
+    return {"model": found.pop("model"), "baselines": found}

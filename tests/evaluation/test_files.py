@@ -7,7 +7,7 @@ import pytest
 import xarray as xr
 from PIL import Image
 from rich.console import Console
-from scipy.stats import pearsonr
+from scipy.stats import median_abs_deviation, pearsonr, spearmanr
 from sklearn.metrics import mean_absolute_error, r2_score, root_mean_squared_error
 
 from snowmap.baselines import BASELINES, baseline_maps
@@ -53,8 +53,9 @@ def test_every_score_equals_that_of_scikit_learn_and_scipy(evaluated):
         for name, values in known_maps.items():
             both = np.isfinite(values) & np.isfinite(observed)
             o, p = observed[both], values[both].astype(float)
-            known = (root_mean_squared_error(o, p), mean_absolute_error(o, p), np.mean(p - o), r2_score(o, p),
-                     pearsonr(o, p).statistic, both.sum())  # fmt: skip
+            known = (root_mean_squared_error(o, p), mean_absolute_error(o, p), np.mean(p - o), np.median(p - o),
+                     median_abs_deviation(p - o) * 1.4826, r2_score(o, p), pearsonr(o, p).statistic,
+                     spearmanr(o, p).statistic, r2_score(o, p), both.sum())  # fmt: skip
             assert tuple(found[name].values()) == pytest.approx(known, rel=1e-6)
 
 
@@ -62,7 +63,7 @@ def test_json_and_csv_tell_the_same(evaluated):
     _, out, result = evaluated
     assert json.loads((out / "metrics.json").read_text()) == result
     frame = pd.read_csv(out / "metrics.csv")
-    assert len(frame) == 2 * (1 + len(BASELINES)) * (1 + len(WINDOWS))
+    assert len(frame.query("grouping == 'all'")) == 2 * (1 + len(BASELINES)) * (1 + len(WINDOWS))
     pooled = frame.query("window == 'all' and target == 'swe' and map == 'climatology'").iloc[0]
     assert {key: pooled[key] for key in SCORES} == pytest.approx(result["target"]["swe"]["baselines"]["climatology"])
     assert set(frame["unit"]) == {"cm"}

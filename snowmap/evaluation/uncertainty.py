@@ -1,0 +1,124 @@
+"""Whether the uncertainty that a model states is the one it has."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import xarray as xr
+from jaxtyping import Float
+from scipy.stats import norm
+
+from snowmap.errors import SnowmapError
+
+Pixels = Float[np.ndarray, " pixel"]
+
+LEVELS = {"q05": 0.05, "q25": 0.25, "q75": 0.75, "q95": 0.95}
+"""The quantile maps beside the median."""
+
+INTERVALS = {"50": ("q25", "q75"), "90": ("q05", "q95")}
+"""Central intervals, by their nominal coverage in percent."""
+
+NOMINAL = tuple(round(0.1 * step, 1) for step in range(1, 10))
+"""Levels of the reliability diagram of a normal distribution."""
+
+
+def score_uncertainty(
+    maps: xr.Dataset, target: str, observed: Float[np.ndarray, "window y x"], names: Sequence[str]
+) -> dict[str, Any] | None:
+    """Scores of the model's uncertainty, pooled over the pixels where it and the observation have a value.
+
+    Args:
+        maps: Predictions, with ``<target>_sigma`` and ``<target>_q05`` … ``_q95`` if the model tells its uncertainty.
+        target: Name of the target.
+        observed: Observed maps in the unit of the target; NaN = no observation.
+        names: Of the windows, for the error.
+
+    Returns:
+        In the unit of the target ``crps`` (`crps_normal`, or `crps_quantiles` where quantiles are all that the model
+        states) and the mean width of the central intervals ``width_50``, ``width_90``; without unit ``nll`` (a
+        density's logarithm; None for quantiles), the ``coverage_50`` and ``coverage_90`` of the quantile maps as given
+        and ``…_uncalibrated``, with the widening by their ``conformal_factor`` undone, and the points of the
+        ``reliability`` diagram: of the stated normal distribution, or of the two intervals as given. None for a model
+        without uncertainty.
+
+    Raises:
+        SnowmapError: When a standard deviation or a quantile is missing where the map has a value, or a standard
+            deviation is not above 0.
+    """
+    if f"{target}_sigma" not in maps:
+        return None
+    _check_maps(maps, target, names)
+    both = np.isfinite(maps[target].values) & np.isfinite(observed)
+    if not both.any():
+        return None
+    o, median, sigma = (
+        values[both].astype(np.float64) for values in (observed, maps[target].values, maps[f"{target}_sigma"].values)
+    )
+    quantiles = {key: maps[f"{target}_{key}"].values[both].astype(np.float64) for key in LEVELS}
+    factors = {key: float(maps[f"{target}_{key}"].attrs["conformal_factor"]) for key in LEVELS}
+    plain = {key: median + (values - median) / factors[key] for key, values in quantiles.items()}
+    normal = maps[f"{target}_sigma"].attrs["distribution"] == "normal"
+    crps = crps_normal(median, sigma, o) if normal else crps_quantiles(median, quantiles, o)
+    found: dict[str, Any] = {"crps": float(crps.mean())}
+    found["nll"] = float(-norm.logpdf(o, median, sigma).mean()) if normal else None
+    found |= {f"coverage_{key}": coverage(o, quantiles[low], quantiles[high]) for key, (low, high) in INTERVALS.items()}
+    found |= {
+        f"width_{key}": float(np.mean(quantiles[high] - quantiles[low])) for key, (low, high) in INTERVALS.items()
+    }
+    found |= {
+        f"coverage_{key}_uncalibrated": coverage(o, plain[low], plain[high]) for key, (low, high) in INTERVALS.items()
+    }
+    if normal:
+        reach = np.abs(o - median) / sigma
+        points = [(nominal, float(np.mean(reach <= norm.ppf((1 + nominal) / 2)))) for nominal in NOMINAL]
+    else:
+        points = [(int(key) / 100, found[f"coverage_{key}"]) for key in INTERVALS]
+    found["reliability"] = [{"nominal": nominal, "observed": share} for nominal, share in points]
+    return found
+
+
+def crps_normal(mean: Pixels, sigma: Pixels, observed: Pixels) -> Pixels:
+    """Continuous ranked probability score of normal distributions (Gneiting & Raftery 2007, JASA 102, eq. 21).
+
+    σ · (z (2 Φ(z) − 1) + 2 φ(z) − 1/√π) with z = (observed − mean)/σ, in the unit of the arguments; smaller is better.
+    """
+    z = (observed - mean) / sigma
+    return sigma * (z * (2 * norm.cdf(z) - 1) + 2 * norm.pdf(z) - 1 / np.sqrt(np.pi))
+
+
+def crps_quantiles(median: Pixels, quantiles: dict[str, Pixels], observed: Pixels) -> Pixels:
+    """Continuous ranked probability score from quantiles: 2 × the mean of their pinball losses.
+
+    The CRPS is twice the integral of the pinball loss over all levels (Gneiting & Ranjan 2011, J. Bus. Econ. Stat. 29,
+    eq. 9 to 11); the mean over the five levels stands for it, so scores of models with the same levels compare.
+
+    Args:
+        median: The quantile of level 0.5.
+        quantiles: Those of the other levels, by the keys of `LEVELS`.
+        observed: Observed values in the same unit.
+    """
+    losses = []
+    for level, values in ((0.5, median), *((LEVELS[key], values) for key, values in quantiles.items())):
+        above = observed - values
+        losses.append(np.maximum(level * above, (level - 1) * above))
+    return 2 * np.mean(losses, axis=0)
+
+
+def coverage(observed: Pixels, low: Pixels, high: Pixels) -> float:
+    """Share of the observed values from `low` to `high`."""
+    return float(np.mean((low <= observed) & (observed <= high)))
+
+
+def _check_maps(maps: xr.Dataset, target: str, names: Sequence[str]) -> None:
+    mapped = np.isfinite(maps[target].values)
+    for key in ("sigma", *LEVELS):
+        values = maps[f"{target}_{key}"].values
+        wrong = mapped & ~np.isfinite(values)
+        if key == "sigma":
+            wrong |= mapped & (values <= 0)
+        for name, count in zip(names, wrong.sum(axis=(1, 2)).tolist(), strict=True):
+            if count:
+                raise SnowmapError(
+                    f"'{target}_{key}' in {name} is missing{' or not above 0' if key == 'sigma' else ''} at {count} "
+                    f"pixels where '{target}' has a value; a model must state its uncertainty wherever it maps"
+                )
