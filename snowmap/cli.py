@@ -1,4 +1,4 @@
-"""The console command `snowmap`: check, download and synthesize archives."""
+"""The console command `snowmap`: archives, and what can be done with maps."""
 
 import argparse
 import logging
@@ -8,6 +8,7 @@ from importlib.metadata import version
 from pathlib import Path
 
 from snowmap.errors import SnowmapError
+from snowmap.map_commands import add_map_commands
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -53,6 +54,8 @@ def _parser() -> argparse.ArgumentParser:
     synthesize.add_argument("--shape", type=int, nargs=2, metavar=("HEIGHT", "WIDTH"), help="pixels (default: 93 211)")
     synthesize.add_argument("--dem", type=Path, help="a raster of elevation in m, instead of fractal terrain")
     synthesize.set_defaults(run=_synthesize)
+
+    add_map_commands(commands)
     return parser
 
 

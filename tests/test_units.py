@@ -1,0 +1,26 @@
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from snowmap.errors import SnowmapError
+from snowmap.units import METRES, metres_per
+
+SPELLINGS = ("kg m-2", "kg/m2", "kg/m^2", "kg m**-2", "kg m⁻²", "kg/m²", "mm w.e.", "mm", "mm we", " MM ")
+
+
+@given(st.floats(1e-6, 1e6), st.sampled_from(sorted(METRES)), st.sampled_from(sorted(METRES)))
+def test_there_and_back(value, one, other):
+    factor = metres_per(one, "hs", "here") / metres_per(other, "hs", "here")
+    back = metres_per(other, "hs", "here") / metres_per(one, "hs", "here")
+    assert value * factor * back == pytest.approx(value, rel=1e-12)
+
+
+@pytest.mark.parametrize("unit", SPELLINGS)
+def test_a_kilogram_of_water_on_a_square_metre_is_a_millimetre(unit):
+    assert metres_per(unit, "swe", "here") == 0.001
+
+
+@pytest.mark.parametrize(("unit", "quantity"), [("furlong", "swe"), ("kg m-2", "hs"), ("", "hs"), ("mm w.e.", "hs")])
+def test_an_unknown_unit_names_itself_and_its_place(unit, quantity):
+    with pytest.raises(SnowmapError, match=rf"a\.csv: the unit '{unit}' of {quantity} is unknown; known are m, cm, mm"):
+        metres_per(unit, quantity, "a.csv")
