@@ -17,9 +17,10 @@ from snowmap.metrics import SCORES, scores
 LABELS = {
     "model": "model",
     "climatology": "climatology",
-    "elevation": "elevation",
-    "persistence": "last-seen map",
-    "summed_phase": "summed phase",
+    "persistence": "last-seen map (needs a known past)",
+    "elevation": "elevation and season",
+    "degree_day": "degree days",
+    "insar_swe": "summed phase (InSAR)",
     "boosted_trees": "boosted trees",
 }
 
@@ -44,6 +45,7 @@ def score_maps(
         SnowmapError: When a target has no valid pixel in any of the windows.
     """
     names = [window_names(cube)[index] for index in windows]
+    beside = baseline_maps(cube, train, windows, targets)
     result: dict[str, Any] = {"target": {}, "windows": []}
     for target in targets:
         observed = np.where(cube["mask"].values, cube[target].values[list(windows)], np.float32(np.nan))
@@ -51,7 +53,7 @@ def score_maps(
             raise SnowmapError(
                 f"no valid pixel of '{target}' inside the study area in {', '.join(names)}: nothing to score"
             )
-        model, baselines = maps[target].values, baseline_maps(cube, train, windows, target)
+        model, baselines = maps[target].values, {name: own[target].values for name, own in beside.items()}
         result["target"][target] = {"unit": maps[target].attrs["units"], **_side_by_side(model, baselines, observed)}
         for index, name in enumerate(names):
             own = {key: values[index] for key, values in baselines.items()}
