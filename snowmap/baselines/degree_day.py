@@ -169,11 +169,10 @@ def _length_days(start: Dates, end: Dates) -> np.ndarray:
 
 
 def _ground(inputs: xr.Dataset) -> np.ndarray:
-    """Elevation of each pixel: it does not change, so the mean of the windows that have it."""
-    elevation = inputs["features"].sel(band="elevation").values
-    valid = np.isfinite(elevation)
-    total, count = np.where(valid, elevation, 0).sum(axis=0, dtype=float), valid.sum(axis=0)
-    return np.divide(total, count, out=np.full(total.shape, np.nan), where=count > 0)
+    """Elevation of each pixel: it does not change, so that of the first window that has one."""
+    elevation = inputs["features"].sel(band="elevation").values.astype(float)
+    first = np.isfinite(elevation).argmax(axis=0)
+    return np.take_along_axis(elevation, first[None], axis=0)[0]
 
 
 def _filled(inputs: xr.Dataset, band: str) -> Float[np.ndarray, "window pixel"]:

@@ -63,6 +63,10 @@ class Persistence(_Remembered):
 
     name = "persistence"
 
+    def __init__(self) -> None:
+        """Make it; there is nothing to choose."""
+        super().__init__()
+
     def map(self, inputs: xr.Dataset, windows: list[int], target: str) -> Maps:
         """NaN for windows before the end of the first training window."""
         known, seen = self.learned[target]["maps"], self.learned[target]["end"]

@@ -17,10 +17,10 @@ from snowmap.metrics import SCORES, scores
 LABELS = {
     "model": "model",
     "climatology": "climatology",
-    "persistence": "last-seen map (needs a known past)",
-    "elevation": "elevation and season",
+    "persistence": "last-seen map",
+    "elevation": "elevation",
     "degree_day": "degree days",
-    "insar_swe": "summed phase (InSAR)",
+    "insar_swe": "summed phase",
     "boosted_trees": "boosted trees",
 }
 
@@ -92,7 +92,8 @@ def print_table(result: Mapping[str, Any], console: Console | None = None) -> No
         title = f"{target.upper()}, {provenance['part']} windows"
         if origin.startswith("synthetic"):
             title += " · SYNTHETIC data, no measure of skill"
-        table = Table(title=title, title_justify="left")
+        note = "The last-seen map needs a known past."
+        table = Table(title=title, title_justify="left", caption=note, caption_justify="left")
         table.add_column("map", no_wrap=True)
         for head in (f"RMSE {unit}", f"MAE {unit}", f"bias {unit}", "R²", "Pearson r", "pixels"):
             table.add_column(head, justify="right", no_wrap=True)
