@@ -1,4 +1,4 @@
-"""Train a network on an archive, then score its best checkpoint on the test windows.
+"""Train a network on an archive, or fit a baseline, then score the best checkpoint on the test windows.
 
 python train.py [group=choice] [key=value], e.g. ``python train.py model=unet target=swe data.root=…/Dataset_icip2026``
 """
@@ -13,11 +13,12 @@ from snowmap.schema import TrainConfig
 def main(config: dict[str, Any], folder: Path) -> None:
     """Run one training into `folder`."""
     # the configuration was checked before anything heavy is imported
+    from snowmap.baselines import BASELINES, save_baseline
     from snowmap.calibration import calibrate_checkpoint
     from snowmap.evaluation import print_table
-    from snowmap.run import claim_folder, continued, finishing, make_trainer, quiet, say_split, say_summary
+    from snowmap.run import claim_folder, continued, finishing, make_trainer, quiet, say_files, say_split, say_summary
     from snowmap.scoring import open_for, score_checkpoint
-    from snowmap.setup import make_parts
+    from snowmap.setup import fit_baseline, make_parts
     from snowmap.splits import make_split
 
     quiet()
@@ -26,14 +27,22 @@ def main(config: dict[str, Any], folder: Path) -> None:
     split = make_split(start=cube["start"].values, end=cube["end"].values, **config["split"])
     say_split(split, cube)
 
-    task, datamodule = make_parts(config, cube, split)
+    best = folder / "checkpoints" / "best.ckpt"
+    if config["model"]["name"] in BASELINES:
+        baseline = fit_baseline(config, cube, split)
+        claim_folder(folder, config)
+        save_baseline(baseline, best)
+        if config["evaluate"]:
+            print_table(score_checkpoint(best, scoring=config["scoring"]))
+        say_files(folder, evaluated=config["evaluate"])
+        return
 
+    task, datamodule = make_parts(config, cube, split)
     claim_folder(folder, config)
     trainer = make_trainer(config, folder)
     with finishing(trainer):
         trainer.fit(task, datamodule, ckpt_path=config["ckpt"], weights_only=True)
         if trainer.is_global_zero:
-            best = folder / "checkpoints" / "best.ckpt"
             calibrate_checkpoint(best, cube)
             if config["evaluate"]:
                 print_table(score_checkpoint(best, scoring=config["scoring"]))

@@ -23,6 +23,7 @@ import torch
 
 from benchmarks.common import table
 from snowmap.archive import write_archive
+from snowmap.evaluation.tables import LABELS
 from snowmap.synthetic import synthesize
 
 ROOT = Path(__file__).parents[1]
@@ -84,7 +85,7 @@ def report(runs: dict[str, list[Run]], asked: argparse.Namespace, origin: str) -
         for form, found in runs.items()
     ]
     baselines = next(iter(runs.values()))[0].baselines
-    rows += [(name.replace("_", " "), "–", f"{found['rmse']:.2f}", f"{found['bias']:.2f}", "–")
+    rows += [(LABELS[name], "–", f"{found['rmse']:.2f}", f"{found['bias']:.2f}", "–")
              for name, found in baselines.items()]  # fmt: skip
     head = ("model", "validation RMSE, cm", "test RMSE, cm", "test bias, cm", "minutes")
     seeds = ", ".join(map(str, asked.seeds))
@@ -98,7 +99,7 @@ are no measure of skill.** Archive: {origin}; {asked.height} × {asked.width} px
 SWE, mean ± standard deviation over the seeds {seeds}, each model with the settings of its file in `conf/model/`.
 `{" ".join(asked.words)}`; the test windows are the last seven, in a snow drought. Bold is the model that the validation
 windows choose; nothing was chosen by the test windows. Minutes are on one thread, with evaluation. Baselines need
-no seed; persistence, the last-seen map, needs a known past.
+no seed; the last-seen map needs a known past.
 
 {table(head, rows)}
 

@@ -7,16 +7,18 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from snowmap.archive import open_archive, write_archive
     from snowmap.errors import SnowmapError
+    from snowmap.loading import load_model
     from snowmap.task import SnowRegression
 
 __version__ = version("snowmap")
-__all__ = ["SnowRegression", "SnowmapError", "open_archive", "write_archive"]
+__all__ = ["SnowRegression", "SnowmapError", "load_model", "open_archive", "write_archive"]
 
 _HOME = {
     "open_archive": "snowmap.archive",
     "write_archive": "snowmap.archive",
     "SnowRegression": "snowmap.task",
     "SnowmapError": "snowmap.errors",
+    "load_model": "snowmap.loading",
 }
 
 

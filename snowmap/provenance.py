@@ -1,8 +1,11 @@
 """What a run was made of, kept in its checkpoint, and whether an archive fits it."""
 
+import pickle
 import platform
 import subprocess
-from collections.abc import Mapping, Sequence
+import zipfile
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -13,6 +16,12 @@ import xarray as xr
 from snowmap.cube import BANDS, window_names
 from snowmap.errors import SnowmapError
 from snowmap.splits import Split
+
+UNREADABLE = (
+    *(RuntimeError, pickle.UnpicklingError, zipfile.BadZipFile, EOFError, OSError),
+    *(LookupError, TypeError, ValueError, AttributeError, SnowmapError),
+)
+"""What is raised by files that are cut short, and by those that hold something else."""
 
 
 def facts_of(cube: xr.Dataset, split: Split, config: Mapping[str, Any]) -> dict[str, Any]:
@@ -28,7 +37,7 @@ def facts_of(cube: xr.Dataset, split: Split, config: Mapping[str, Any]) -> dict[
         "grid": grid_of(cube),
         "split": split.named(cube["start"].values, cube["end"].values),
         "archive": {key: str(cube.attrs.get(key, "")) for key in ("archive", "origin", "fingerprint")},
-        "versions": {name: version(name) for name in ("snowmap", "torch", "pytorch-lightning")}
+        "versions": {name: version(name) for name in ("snowmap", "torch", "pytorch-lightning", "scikit-learn")}
         | {"python": platform.python_version()},
         "git_revision": git_revision(),
         "config": dict(config),
@@ -54,6 +63,24 @@ def git_revision() -> str:
     return found.stdout.strip()
 
 
+@contextmanager
+def reading(checkpoint: Path) -> Iterator[None]:
+    """Explain what goes wrong while a checkpoint is read.
+
+    Raises:
+        SnowmapError: When the file is missing, cut short, or no checkpoint of snowmap.
+    """
+    if not checkpoint.is_file():
+        raise SnowmapError(f"checkpoint {checkpoint} does not exist; give the path of a best.ckpt or last.ckpt")
+    try:
+        yield
+    except UNREADABLE as error:
+        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise SnowmapError(
+            f"{checkpoint} is cut short, no snowmap checkpoint, or one of another version: {reason}"
+        ) from error
+
+
 def check_bands(bands: Sequence[str], cube: xr.Dataset) -> None:
     """Refuse a Cube that lacks a band, or has it in another unit.
 
@@ -61,6 +88,15 @@ def check_bands(bands: Sequence[str], cube: xr.Dataset) -> None:
         SnowmapError: Naming every band that does not fit.
     """
     _raise_if(_band_faults(bands, cube))
+
+
+def check_grid(grid: Mapping[str, Any], cube: xr.Dataset) -> None:
+    """Refuse a Cube of another grid, for what remembers maps.
+
+    Raises:
+        SnowmapError: Naming everything that does not fit.
+    """
+    _raise_if(_grid_faults(grid, cube))
 
 
 def check_fit(facts: Mapping[str, Any], bands: Sequence[str], targets: Mapping[str, str], cube: xr.Dataset) -> None:
@@ -81,12 +117,7 @@ def check_fit(facts: Mapping[str, Any], bands: Sequence[str], targets: Mapping[s
             faults.append(f"target '{name}' is missing")
         elif cube[name].attrs["units"] != unit:
             faults.append(f"target '{name}' is in {cube[name].attrs['units']}; the checkpoint was trained on {unit}")
-    trained, found = facts["grid"], grid_of(cube)
-    for key in ("shape", "crs", "transform"):
-        same = np.allclose(found[key], trained[key], rtol=1e-9) if key == "transform" else found[key] == trained[key]
-        if not same:
-            faults.append(f"{key} of the grid is {found[key]}; the checkpoint was trained on {trained[key]}")
-    _raise_if(faults)
+    _raise_if(faults + _grid_faults(facts["grid"], cube))
 
 
 def windows_of(facts: Mapping[str, Any], part: str, cube: xr.Dataset) -> list[int]:
@@ -110,6 +141,15 @@ def _band_faults(bands: Sequence[str], cube: xr.Dataset) -> list[str]:
         for name in bands
         if name in units and units[name] != BANDS[name].unit
     ]
+
+
+def _grid_faults(trained: Mapping[str, Any], cube: xr.Dataset) -> list[str]:
+    found, faults = grid_of(cube), []
+    for key in ("shape", "crs", "transform"):
+        same = np.allclose(found[key], trained[key], rtol=1e-9) if key == "transform" else found[key] == trained[key]
+        if not same:
+            faults.append(f"{key} of the grid is {found[key]}; the checkpoint was trained on {trained[key]}")
+    return faults
 
 
 def _raise_if(faults: list[str]) -> None:

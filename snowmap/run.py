@@ -28,9 +28,11 @@ from pytorch_lightning.utilities import rank_zero_only
 from rich.console import Console
 from rich.table import Table
 
+from snowmap.baselines import BASELINES
 from snowmap.callbacks import EpochBar, FiniteLoss
 from snowmap.cube import window_names
 from snowmap.errors import SnowmapError
+from snowmap.loading import load_model
 from snowmap.splits import Split
 from snowmap.task import SnowRegression
 
@@ -86,11 +88,18 @@ def continued(config: dict[str, Any]) -> dict[str, Any]:
         config: The composed configuration of a Hydra job, which knows what was typed.
 
     Raises:
-        SnowmapError: When the checkpoint is missing or is none of snowmap, or an override is no single key.
+        SnowmapError: When the checkpoint is missing or is none of snowmap, a baseline is asked for, or an override is
+            no single key.
     """
     if not config["ckpt"]:
         return config
-    resumed = OmegaConf.create(SnowRegression.load_from_checkpoint(config["ckpt"]).facts["config"])
+    model = load_model(config["ckpt"])
+    if not isinstance(model, SnowRegression) or config["model"]["name"] in BASELINES:
+        name = config["model"]["name"] if isinstance(model, SnowRegression) else model.name
+        raise SnowmapError(
+            f"model={name} is a baseline, fitted at once: there is nothing to go on with; leave ckpt=… out"
+        )
+    resumed = OmegaConf.create(model.facts["config"])
     composed = OmegaConf.create(config)
     for override in HydraConfig.get().overrides.task:
         key = override.partition("=")[0].lstrip("+~").replace("/", ".")
@@ -222,7 +231,6 @@ def say_split(split: Split, cube: xr.Dataset) -> None:
 
 def say_summary(folder: Path, trainer: pl.Trainer, task: SnowRegression, evaluated: bool) -> None:
     """Print the best validation, where things lie and the next command to type."""
-    best, out = folder / "checkpoints" / "best.ckpt", folder / "evaluation" / "test"
     score = getattr(trainer.checkpoint_callback, "best_model_score", None)
     if score is not None and len(task.targets) == 1:
         ((name, unit),) = task.targets.items()
@@ -230,6 +238,12 @@ def say_summary(folder: Path, trainer: pl.Trainer, task: SnowRegression, evaluat
     else:
         said = f"best validation RMSE {score:.3g} of the targets' spread" if score is not None else "no validation"
     print(f"\n{trainer.current_epoch} epochs, {said}")
+    say_files(folder, evaluated)
+
+
+def say_files(folder: Path, evaluated: bool) -> None:
+    """Print where things lie and the next command to type."""
+    best, out = folder / "checkpoints" / "best.ckpt", folder / "evaluation" / "test"
     print(f"checkpoint   {best}")
     if evaluated:
         print(f"score table  {out / 'metrics.csv'}")

@@ -113,6 +113,53 @@ class MassBalance:
 
 
 @dataclass
+class Climatology:
+    """Arguments of `snowmap.baselines.remembered.Climatology`."""
+
+    name: str = "climatology"
+    season_days: float = 20.0  # training maps of the same few weeks of the year count most
+
+
+@dataclass
+class Persistence:
+    """`snowmap.baselines.remembered.Persistence`: the last-seen map, which needs a known past."""
+
+    name: str = "persistence"
+
+
+@dataclass
+class Elevation:
+    """Arguments of `snowmap.baselines.regressions.Elevation`."""
+
+    name: str = "elevation"
+    degree: int = 3  # of the polynomial
+
+
+@dataclass
+class DegreeDay:
+    """Arguments of `snowmap.baselines.degree_day.DegreeDay`."""
+
+    name: str = "degree_day"
+    pixels: int = 1000  # drawn for the calibration: four numbers need no more
+
+
+@dataclass
+class InsarSwe:
+    """Arguments of `snowmap.baselines.insar_swe.InsarSwe`."""
+
+    name: str = "insar_swe"
+    smoothing_pixels: float = 3.0  # the surroundings that stand in for an incoherent pixel, about 1.5 km
+
+
+@dataclass
+class BoostedTrees:
+    """Arguments of `snowmap.baselines.regressions.BoostedTrees`."""
+
+    name: str = "boosted_trees"
+    derived: list[str] = field(default_factory=lambda: ["summed_phase_swe", "summed_pdd"])  # derived inputs
+
+
+@dataclass
 class Point:
     """A value alone, trained by `loss`."""
 
@@ -251,8 +298,14 @@ MODELS: dict[str, type] = {
     "transformer": Transformer,
     "unet3d": UNet3D,
     "massbalance": MassBalance,
+    "climatology": Climatology,
+    "persistence": Persistence,
+    "elevation": Elevation,
+    "degree_day": DegreeDay,
+    "insar_swe": InsarSwe,
+    "boosted_trees": BoostedTrees,
 }
-"""Schema of each `model=`."""
+"""Schema of each `model=`: nets, then baselines."""
 
 SPLITS: dict[str, type] = {"rolling": Rolling, "winters": Winters}
 """Schema of each `split=`."""

@@ -11,8 +11,8 @@ import xarray as xr
 
 from snowmap.archive import open_archive
 from snowmap.evaluation import evaluate_maps
+from snowmap.loading import load_model
 from snowmap.provenance import check_fit, windows_of
-from snowmap.task import SnowRegression
 
 logger = logging.getLogger(__name__)
 
@@ -53,12 +53,9 @@ def score_checkpoint(
     Raises:
         SnowmapError: When the checkpoint cannot be read or does not fit the archive, or `out` cannot be written.
     """
-    task = SnowRegression.load_from_checkpoint(checkpoint).to(device)
-    data = {
-        **task.facts["config"]["data"],
-        "bands": task.archive_bands,
-        "root": root or task.facts["archive"]["archive"],
-    }
+    task = load_model(checkpoint).to(device)
+    # the bands of the run, though the model may read fewer: the baselines beside it need them
+    data = {**task.facts["config"]["data"], "root": root or task.facts["archive"]["archive"]}
     cube = open_for(data, list(task.targets))
     check_fit(task.facts, task.archive_bands, task.targets, cube)
     if cube.attrs["fingerprint"] != task.facts["archive"]["fingerprint"]:

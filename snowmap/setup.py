@@ -1,4 +1,4 @@
-"""From the configuration to the two parts that a Trainer puts together: task and data module."""
+"""From the configuration to a fitted baseline, or to the two parts that a Trainer puts together."""
 
 import logging
 from collections.abc import Mapping
@@ -10,6 +10,7 @@ import torch
 import torch._dynamo
 import xarray as xr
 
+from snowmap.baselines import Baseline, build_baseline
 from snowmap.datamodule import SnowDataModule
 from snowmap.derived import estimate_phase_sign, with_derived
 from snowmap.errors import SnowmapError
@@ -20,6 +21,17 @@ from snowmap.splits import Split
 from snowmap.task import SnowRegression
 
 logger = logging.getLogger(__name__)
+
+
+def fit_baseline(config: Mapping[str, Any], cube: xr.Dataset, split: Split) -> Baseline:
+    """The baseline that the configuration asks for, fitted on the training windows.
+
+    Raises:
+        SnowmapError: When the baseline cannot be built, or the Cube lacks what it needs.
+    """
+    baseline = build_baseline(config["model"])
+    baseline.facts = facts_of(cube, split, config)
+    return baseline.fit(cube, split.train, config["target"]["names"], config["data"]["phase_sign"])
 
 
 def make_parts(config: Mapping[str, Any], cube: xr.Dataset, split: Split) -> tuple[SnowRegression, SnowDataModule]:

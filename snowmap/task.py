@@ -1,6 +1,5 @@
 """SnowRegression: a net with its normalisation, loss and optimiser, whole in its checkpoint."""
 
-import pickle
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import MappingProxyType
@@ -23,7 +22,7 @@ from snowmap.heads import LEVELS, build_head, masked_loss
 from snowmap.models import Frame, Inputs, build_net
 from snowmap.models.net import Maps
 from snowmap.normalize import Normalizer
-from snowmap.provenance import check_bands
+from snowmap.provenance import check_bands, reading
 from snowmap.sequences import SEASON, samples
 
 Parameters = Float[Tensor, "member batch step target size height width"]
@@ -115,15 +114,8 @@ class SnowRegression(pl.LightningModule):
             SnowmapError: When the file is missing, cut short, or no checkpoint of snowmap.
         """
         path = Path(checkpoint_path)
-        if not path.is_file():
-            raise SnowmapError(f"checkpoint {path} does not exist; give the path of a best.ckpt or last.ckpt")
-        try:
+        with reading(path):
             return super().load_from_checkpoint(path, **{"map_location": "cpu", "weights_only": True, **options})
-        except (RuntimeError, pickle.UnpicklingError, EOFError, LookupError, TypeError, ValueError, OSError) as error:
-            reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-            raise SnowmapError(
-                f"{path} is cut short, no snowmap checkpoint, or one of another version: {reason}"
-            ) from error
 
     @property
     def archive_bands(self) -> list[str]:

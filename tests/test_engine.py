@@ -15,6 +15,7 @@ import torch
 import xarray as xr
 
 from snowmap.archive import open_archive
+from snowmap.baselines import BASELINES
 from snowmap.schema import MODELS
 from snowmap.task import SnowRegression
 from tests.archives import write_foreign_archive
@@ -57,7 +58,7 @@ def same_weights(a: Path, b: Path) -> bool:
 
 
 def test_every_model_has_a_file_and_is_tried():
-    assert set(MODELS) == set(SMALL) == {file.stem for file in (ROOT / "conf" / "model").glob("*.yaml")}
+    assert set(MODELS) == {*SMALL, *BASELINES} == {file.stem for file in (ROOT / "conf" / "model").glob("*.yaml")}
 
 
 @pytest.mark.parametrize("model", SMALL)

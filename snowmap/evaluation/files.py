@@ -49,7 +49,7 @@ def evaluate_maps(
         SnowmapError: When there is no valid pixel to score, or `out` cannot be written.
     """
     options = asdict(Scoring()) if scoring is None else scoring
-    baselines = _baselines(maps, cube, windows, train, targets)
+    baselines = baseline_maps(cube, train, windows, targets)
     scored = score_maps(maps, baselines, cube, windows, targets, options)
     result = {**scored, "provenance": {**provenance, "scoring": dict(options)}}
     try:
@@ -70,13 +70,3 @@ def evaluate_maps(
             f"the evaluation cannot be written to {out} ({error}); choose another folder as out=…"
         ) from error
     return result
-
-
-def _baselines(
-    maps: xr.Dataset, cube: xr.Dataset, windows: Sequence[int], train: Sequence[int], targets: Sequence[str]
-) -> dict[str, xr.Dataset]:
-    found: dict[str, xr.Dataset] = {}
-    for target in targets:
-        for name, values in baseline_maps(cube, train, windows, target).items():
-            found[name] = found.get(name, maps[[]]).assign({target: (("window", "y", "x"), values, maps[target].attrs)})
-    return found

@@ -66,7 +66,8 @@ def print_table(result: Mapping[str, Any], console: Console | None = None) -> No
         title = f"{target.upper()}, {provenance['part']} windows"
         if origin.startswith("synthetic"):
             title += " · SYNTHETIC data, no measure of skill"
-        table = Table(title=title, title_justify="left")
+        note = "The last-seen map needs a known past."
+        table = Table(title=title, title_justify="left", caption=note, caption_justify="left")
         table.add_column("map", no_wrap=True)
         share = f"{intervals['level']:.0%}".replace("%", " %")
         for head in (f"RMSE {unit}", share, f"MAE {unit}", f"bias {unit}", "R²", "Pearson r", "pixels"):

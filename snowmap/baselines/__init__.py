@@ -1,0 +1,78 @@
+"""The maps to beat: baselines that are fitted, saved and scored as the nets are; see `snowmap.baselines.base`."""
+
+import logging
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import xarray as xr
+
+from snowmap.baselines.base import Baseline
+from snowmap.baselines.checkpoint import restore, save_baseline
+from snowmap.baselines.degree_day import DegreeDay
+from snowmap.baselines.insar_swe import InsarSwe
+from snowmap.baselines.regressions import BoostedTrees, Elevation
+from snowmap.baselines.remembered import Climatology, Persistence
+from snowmap.errors import SnowmapError
+
+__all__ = ["BASELINES", "Baseline", "baseline_maps", "build_baseline", "restore_baseline", "save_baseline"]
+
+BASELINES: dict[str, type[Baseline]] = {
+    kind.name: kind for kind in (Climatology, Persistence, Elevation, DegreeDay, InsarSwe, BoostedTrees)
+}
+"""Every baseline under the name that users type (``model=climatology``)."""
+
+logger = logging.getLogger(__name__)
+
+
+def build_baseline(model: Mapping[str, Any]) -> Baseline:
+    """The baseline that `model` describes, not yet fitted.
+
+    Args:
+        model: ``name`` and the keyword arguments of that baseline.
+
+    Raises:
+        SnowmapError: When no baseline has that name, or it does not take these arguments.
+    """
+    options = dict(model)
+    name = options.pop("name", None)
+    if name not in BASELINES:
+        raise SnowmapError(f"model.name={name} is no baseline; known are {', '.join(BASELINES)}")
+    try:
+        return BASELINES[name](**options)
+    except (TypeError, ValueError) as error:
+        raise SnowmapError(f"model={name} cannot be built from {options}: {error}") from error
+
+
+def restore_baseline(content: Mapping[str, Any]) -> Baseline:
+    """The fitted baseline that `save_baseline` wrote, from the content of the file."""
+    return restore(build_baseline(content["baseline"]), content)
+
+
+def baseline_maps(
+    cube: xr.Dataset,
+    train: Sequence[int],
+    windows: Sequence[int],
+    targets: Sequence[str],
+    *,
+    fit_on: xr.Dataset | None = None,
+) -> dict[str, xr.Dataset]:
+    """Maps of every baseline, as it comes; one that cannot be fitted is left out, and that is said.
+
+    Args:
+        cube: The Cube to map.
+        train: Indices of the training windows.
+        windows: Indices of the windows to map.
+        targets: Names of the targets.
+        fit_on: The Cube to learn from, of the same windows, where it is another one: one whose mask is the training
+            area alone.
+
+    Returns:
+        What `Baseline.predict` gives, by name.
+    """
+    found = {}
+    for name, kind in BASELINES.items():
+        try:
+            found[name] = kind().fit(cube if fit_on is None else fit_on, train, targets).predict(cube, windows)
+        except SnowmapError as error:
+            logger.warning("no baseline %s: %s", name, error)
+    return found

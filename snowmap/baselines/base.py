@@ -1,0 +1,152 @@
+"""What every baseline is: fitted on training windows, then asked for maps; what it remembers is plain data."""
+
+import logging
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from typing import Any, ClassVar
+
+import numpy as np
+import torch
+import xarray as xr
+from jaxtyping import Float
+
+from snowmap.cube import BANDS, TARGETS
+from snowmap.derived import DERIVED, estimate_phase_sign, with_derived
+from snowmap.errors import SnowmapError
+from snowmap.physics import MILLIMETRES, density_guyennon
+from snowmap.provenance import check_bands, check_grid, grid_of
+
+Maps = Float[np.ndarray, "window y x"]
+
+logger = logging.getLogger(__name__)
+
+
+class Baseline(ABC):
+    """Maps that need no network, learnt from training windows × study area × valid pixels alone.
+
+    It answers to the same names as `snowmap.task.SnowRegression`: `targets`, `facts`, `archive_bands`, `predict`, `to`.
+
+    Attributes:
+        name: What users type.
+        keeps_grid: Whether it remembers maps, so that it can only map the grid on which it was fitted.
+        needs: Bands that it reads.
+        derived: Derived inputs (`snowmap.derived`) that it reads.
+        options: The keyword arguments of its class.
+        targets: Unit of each target, by name.
+        phase_sign: +1 where the phase grows with snow, −1 where it falls.
+        grid: On which it was fitted.
+        learned: What it remembers of each target: numbers, arrays and scikit-learn estimators.
+        facts: What the run was, as `snowmap.provenance.facts_of` makes them.
+    """
+
+    name: ClassVar[str]
+    keeps_grid: ClassVar[bool] = False
+    needs: Sequence[str] = ()
+    derived: Sequence[str] = ()
+
+    def __init__(self, **options: Any) -> None:
+        self.options = options
+        self.targets: dict[str, str] = {}
+        self.phase_sign = 1
+        self.grid: dict[str, Any] = {}
+        self.learned: dict[str, dict[str, Any]] = {}
+        self.facts: dict[str, Any] = {}
+
+    @property
+    def archive_bands(self) -> list[str]:
+        """The bands that an archive has to hold."""
+        read = {*self.needs, *(band for name in self.derived for band in DERIVED[name].needs)}
+        return [band for band in BANDS if band in read]
+
+    def fit(
+        self, cube: xr.Dataset, train: Sequence[int], targets: Sequence[str], phase_sign: int | None = None
+    ) -> "Baseline":
+        """Learn each target from the training windows.
+
+        Args:
+            cube: The Cube; outside its mask, and in other than the training windows, no target is looked at.
+            train: Indices of the training windows.
+            targets: Names of the targets.
+            phase_sign: +1 where the phase grows with snow, −1 where it falls; None: told from the training windows.
+
+        Returns:
+            Itself.
+
+        Raises:
+            SnowmapError: When a band is missing, or there is no training pixel to learn from.
+        """
+        there = cube["band"].values.tolist()
+        if missing := [band for band in self.archive_bands if band not in there]:
+            raise SnowmapError(f"model={self.name} needs the band {', '.join(missing)}; it has {', '.join(there)}")
+        self.targets = {name: cube[name].attrs["units"] for name in targets}
+        self.grid = grid_of(cube)
+        if "unwrapped_phase" in self.archive_bands:
+            self.phase_sign = phase_sign or estimate_phase_sign(cube, train)
+            way = "grows" if self.phase_sign > 0 else "falls"
+            said = "as set" if phase_sign else "as far as the training windows tell"
+            logger.info(
+                "%s: phase_sign=%d, the phase %s where snow is added, %s", self.name, self.phase_sign, way, said
+            )
+        inputs = self._inputs(cube)
+        for target in self.targets:
+            known = np.where(cube["mask"].values, cube[target].values[list(train)], np.float32(np.nan))
+            if not np.isfinite(known).any():
+                raise SnowmapError(f"{self.name}: no training window has a valid pixel of {target} in the study area")
+            self.learned[target] = self.learn(inputs, list(train), known, target)
+        return self
+
+    def predict(self, cube: xr.Dataset, windows: Sequence[int] | None = None) -> xr.Dataset:
+        """Map windows of a Cube.
+
+        Args:
+            cube: The Cube; its targets are not looked at. Sums since 1 September read the windows before those that are
+                mapped, too.
+            windows: Indices of the windows to map; all by default.
+
+        Returns:
+            One variable ``(window, y, x)`` float32 for each target, ≥ 0, with its unit; NaN outside the study area and
+            where there is nothing to say. Dates, CRS and grid of the Cube.
+
+        Raises:
+            SnowmapError: When bands or units do not fit, or the grid of a baseline that remembers maps.
+        """
+        check_bands(self.archive_bands, cube)
+        if self.keeps_grid:
+            check_grid(self.grid, cube)
+        chosen = list(range(cube.sizes["window"]) if windows is None else windows)
+        inputs = self._inputs(cube)
+        maps = cube[["start", "end", "mask"]].isel(window=chosen).drop_vars("mask")
+        for target, unit in self.targets.items():
+            values = np.where(cube["mask"].values, self.map(inputs, chosen, target), np.nan).astype(np.float32)
+            attributes = {"units": unit, "long_name": TARGETS[target].long_name}
+            maps[target] = (("window", "y", "x"), values, attributes)
+        return maps
+
+    def to(self, device: str | torch.device) -> "Baseline":
+        """Itself: a baseline works on the processor, whatever the device."""
+        return self
+
+    @abstractmethod
+    def learn(self, inputs: xr.Dataset, train: list[int], known: Maps, target: str) -> dict[str, Any]:
+        """What to remember of a target.
+
+        Args:
+            inputs: The Cube with `needs` and `derived` as its bands.
+            train: Indices of the training windows.
+            known: The target in the training windows, NaN where it may not be looked at.
+            target: Its name.
+        """
+
+    @abstractmethod
+    def map(self, inputs: xr.Dataset, windows: list[int], target: str) -> Maps:
+        """The target in `windows`, in its unit."""
+
+    def in_unit(self, water: Maps, end: np.ndarray, target: str) -> Maps:
+        """Water in mm as SWE in the unit of the target, or as HS in cm by Guyennon's density of the date."""
+        if target == "hs":
+            return water / density_guyennon(end)[:, None, None] * 100  # mm = kg m⁻² -> m -> cm
+        return water * MILLIMETRES[self.targets[target]]
+
+    def _inputs(self, cube: xr.Dataset) -> xr.Dataset:
+        read = [index for index, band in enumerate(cube["band"].values) if band in self.archive_bands]
+        return with_derived(cube.isel(band=read), self.derived, self.phase_sign)

@@ -1,0 +1,74 @@
+"""A fitted baseline as a file: plain containers and tensors in one ``torch.save``, read under ``weights_only=True``.
+
+Scikit-learn estimators are kept as the bytes of `skops.io`, which come back without unpickling.
+"""
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import skops.io
+import torch
+from sklearn.base import BaseEstimator
+
+from snowmap.baselines.base import Baseline
+from snowmap.errors import SnowmapError
+
+TRUSTED = ["sklearn.ensemble._hist_gradient_boosting.predictor.TreePredictor"]
+"""Types that skops does not know by itself and that a baseline holds: the trees are arrays of numbers."""
+
+KEYS = ("targets", "phase_sign", "grid", "facts")
+"""Attributes that are kept as they are."""
+
+
+def save_baseline(baseline: Baseline, path: Path) -> Path:
+    """Write a fitted baseline; the folder is made, and nothing half written stays under `path`.
+
+    Raises:
+        SnowmapError: When it cannot be written.
+    """
+    content = {
+        "baseline": {"name": baseline.name, **baseline.options},
+        "bands": baseline.archive_bands,
+        "derived": list(baseline.derived),
+        **{key: getattr(baseline, key) for key in KEYS},
+        "learned": _packed(baseline.learned),
+    }
+    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        torch.save(content, temporary)
+        return temporary.replace(path)
+    except OSError as error:
+        raise SnowmapError(f"{path} cannot be written ({error}); choose another folder") from error
+
+
+def restore(baseline: Baseline, content: Mapping[str, Any]) -> Baseline:
+    """Give a new baseline what a file holds.
+
+    Raises:
+        LookupError: When something is missing.
+        TypeError: When an estimator is of a type that no baseline uses.
+    """
+    for key in KEYS:
+        setattr(baseline, key, content[key])
+    baseline.learned = {target: _unpacked(content["learned"][target]) for target in baseline.targets}
+    return baseline
+
+
+def _packed(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return {key: _packed(inner) for key, inner in value.items()}
+    if isinstance(value, BaseEstimator):
+        return {"skops": torch.frombuffer(bytearray(skops.io.dumps(value)), dtype=torch.uint8)}
+    return torch.from_numpy(value) if isinstance(value, np.ndarray) else value
+
+
+def _unpacked(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        if "skops" in value:
+            return skops.io.loads(value["skops"].numpy().tobytes(), trusted=TRUSTED)
+        return {key: _unpacked(inner) for key, inner in value.items()}
+    return value.numpy() if isinstance(value, torch.Tensor) else value

@@ -1,0 +1,85 @@
+"""Baselines by the commands that a user types."""
+
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+import yaml
+
+from snowmap.archive import open_archive
+from snowmap.loading import load_model
+from tests.archives import write_foreign_archive
+from tests.commands import SMALL, fail, succeed, train
+
+pytestmark = pytest.mark.slow
+
+
+@pytest.fixture(scope="module")
+def archive(tmp_path_factory) -> Path:
+    root = tmp_path_factory.mktemp("foreign") / "Dataset_icip2026"
+    write_foreign_archive(root, windows=20, shape=(16, 24))
+    return root
+
+
+def metrics(folder: Path) -> dict:
+    return json.loads((folder / "metrics.json").read_text())["target"]
+
+
+def fit(archive: Path, run: Path, *words: str) -> str:
+    return succeed("train.py", f"data.root={archive}", f"hydra.run.dir={run}", *words)
+
+
+@pytest.mark.parametrize("name", ["climatology", "degree_day", "boosted_trees"])
+def test_a_baseline_is_fitted_saved_scored_and_scored_again(archive, tmp_path, name):
+    run = tmp_path / "run"
+    said = fit(archive, run, f"model={name}", "target=both")
+    for words in ("HS, test windows", "SWE, test windows", "needs a known past", "best.ckpt", "next         python"):
+        assert words in said
+    assert yaml.safe_load((run / "config.yaml").read_text())["model"]["name"] == name
+    first = metrics(run / "evaluation" / "test")
+    for scores in first.values():
+        assert scores["model"]["rmse"] == pytest.approx(scores["baselines"][name]["rmse"])
+        assert len(scores["baselines"]) == 6
+    succeed("evaluate.py", f"ckpt={run}/checkpoints/best.ckpt", f"out={tmp_path}/out")
+    assert metrics(tmp_path / "out") == first
+    maps = load_model(run / "checkpoints" / "best.ckpt").predict(open_archive(archive))
+    assert maps.sizes == {"window": 20, "y": 16, "x": 24}
+
+
+def test_a_baseline_moves_with_its_file(archive, tmp_path):
+    fit(archive, tmp_path / "run", "model=elevation", "evaluate=false")
+    assert not (tmp_path / "run" / "evaluation").exists()
+    moved = shutil.move(tmp_path / "run" / "checkpoints" / "best.ckpt", tmp_path / "elevation.ckpt")
+    succeed("evaluate.py", f"ckpt={moved}", "split=validation", f"out={tmp_path}/out")
+    assert metrics(tmp_path / "out")["swe"]["model"]["pixels"] > 0
+
+
+def test_there_is_nothing_to_go_on_with(archive, tmp_path):
+    fit(archive, tmp_path / "run", "model=persistence", "evaluate=false")
+    told = "is a baseline, fitted at once: there is nothing to go on with; leave ckpt=… out"
+    assert f"model=persistence {told}" in fail("train.py", f"ckpt={tmp_path}/run/checkpoints/best.ckpt")
+    train(archive, tmp_path / "net", "trainer.max_epochs=1", "evaluate=false")
+    checkpoint = tmp_path / "net" / "checkpoints" / "last.ckpt"
+    assert f"model=climatology {told}" in fail("train.py", "model=climatology", f"ckpt={checkpoint}")
+
+
+def test_a_run_folder_is_not_taken_twice(archive, tmp_path):
+    fit(archive, tmp_path / "run", "model=persistence", "evaluate=false")
+    told = fail("train.py", f"data.root={archive}", f"hydra.run.dir={tmp_path}/run", "model=climatology")
+    assert "already holds a run" in told
+
+
+def test_a_baseline_without_its_bands_leaves_no_folder(archive, tmp_path):
+    words = ("model=insar_swe", "data.bands=[elevation,pdd]", f"data.root={archive}", f"hydra.run.dir={tmp_path}/run")
+    assert "model=insar_swe needs the band coherence, incidence, unwrapped_phase" in fail("train.py", *words)
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_net_and_a_baseline_stand_beside_the_same_baselines(archive, tmp_path):
+    fit(archive, tmp_path / "baseline", "model=climatology", "experiment=weather_only")
+    succeed("train.py", f"data.root={archive}", f"hydra.run.dir={tmp_path}/net", *SMALL, "experiment=weather_only",
+            "trainer.max_epochs=1")  # fmt: skip
+    found = [metrics(tmp_path / kind / "evaluation" / "test")["swe"]["baselines"] for kind in ("baseline", "net")]
+    assert found[0] == found[1]
+    assert set(found[0]) == {"climatology", "persistence", "elevation", "degree_day"}

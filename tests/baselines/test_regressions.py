@@ -1,0 +1,88 @@
+import numpy as np
+import pytest
+import xarray as xr
+from sklearn.ensemble import HistGradientBoostingRegressor
+
+from snowmap.baselines import BASELINES
+from snowmap.derived import summed_pdd, with_derived
+from snowmap.errors import SnowmapError
+from tests.baselines.snow import snow_told_by_phase
+from tests.cubes import make_cube
+
+TRAIN, LATER = [0, 1, 2, 3, 4, 6, 7, 8, 9, 10], [13, 14, 15]
+
+
+def mapped(name: str, cube: xr.Dataset, train: list[int], windows: list[int], **options) -> np.ndarray:
+    return BASELINES[name](**options).fit(cube, train, ["swe"]).predict(cube, windows)["swe"].values
+
+
+def test_elevation_finds_a_law_of_height_season_and_degree_days():
+    cube = make_cube()
+    height = np.nan_to_num(cube["features"].sel(band="elevation").values, nan=1500)
+    degree_days = np.nan_to_num(summed_pdd(cube, 1)["summed_pdd"])
+    angle = 2 * np.pi * ((cube["end"].dt.dayofyear.values - 1) / 365)[:, None, None]
+    cube["swe"].values[:] = 30 + 0.01 * height + 8 * np.cos(angle) - 1e-5 * degree_days * (height - 500)
+    found = mapped("elevation", cube, TRAIN, LATER)
+    usable = np.isfinite(found)
+    heights = cube["features"].sel(band="elevation").values[LATER]
+    np.testing.assert_array_equal(np.isnan(found), np.isnan(heights) | ~cube["mask"].values)
+    np.testing.assert_allclose(found[usable], cube["swe"].values[LATER][usable], rtol=1e-3)
+
+
+def test_a_polynomial_of_lower_degree_can_express_less():
+    cube = make_cube()
+    height = np.nan_to_num(cube["features"].sel(band="elevation").values, nan=1500)
+    cube["swe"].values[:] = 1e-8 * height**3
+    error = {}
+    for degree in (1, 3):
+        found = mapped("elevation", cube, TRAIN, LATER, degree=degree)
+        error[degree] = np.nanmax(np.abs(found - cube["swe"].values[LATER]))
+    assert error[3] < 0.01 < 1 < error[1]
+
+
+def test_elevation_predicts_no_negative_snow():
+    cube = make_cube()
+    height = cube["features"].sel(band="elevation").values
+    cube["swe"].values[:] = np.clip(0.02 * (np.nan_to_num(height, nan=1500) - 1500), 0, None)
+    assert np.nanmin(mapped("elevation", cube, TRAIN, LATER)) == 0
+
+
+def test_a_regression_without_a_pixel_that_has_all_inputs_is_an_error():
+    cube = make_cube()
+    cube["features"].loc[{"band": "elevation"}].values[TRAIN] = np.nan
+    with pytest.raises(SnowmapError, match="elevation: no training pixel has swe and elevation, pdd"):
+        mapped("elevation", cube, TRAIN, LATER)
+
+
+def test_trees_are_those_of_scikit_learn_on_the_two_sums():
+    cube = make_cube()
+    found = mapped("boosted_trees", cube, TRAIN, LATER)
+    whole = with_derived(cube, ["summed_pdd", "summed_phase_swe"])
+    sums = whole["features"].sel(band=["summed_pdd", "summed_phase_swe"]).transpose("window", "y", "x", "band").values
+    known = np.where(cube["mask"].values, cube["swe"].values, np.nan)[TRAIN]
+    order = np.random.default_rng(0).permutation(np.isfinite(known).sum())
+    trees = HistGradientBoostingRegressor(random_state=0)
+    trees.fit(sums[TRAIN][np.isfinite(known)][order], known[np.isfinite(known)][order])
+    for index, window in enumerate(LATER):
+        expected = np.maximum(trees.predict(sums[window][cube["mask"].values]), 0)
+        np.testing.assert_allclose(found[index][cube["mask"].values], expected, rtol=1e-5)
+
+
+def test_trees_learn_the_snow_from_its_sums():
+    cube = snow_told_by_phase()
+    windows = [31, 33, 35]
+    maps = mapped("boosted_trees", cube, [i for i in range(60) if i not in windows], windows)
+    inside = cube["mask"].values
+    off = (cube["swe"].values[windows] - maps)[:, inside]
+    assert np.sqrt(np.nanmean(off**2)) < 0.1 * np.nanstd(cube["swe"].values[windows][:, inside])
+
+
+def test_trees_read_the_derived_inputs_that_they_are_given():
+    cube = make_cube()
+    slope = with_derived(cube, ["slope"])["features"].sel(band="slope").values
+    cube["swe"].values[:] = np.where(np.isfinite(slope), slope, 0)
+    chosen = BASELINES["boosted_trees"](derived=["slope"]).fit(cube, TRAIN, ["swe"])
+    assert chosen.archive_bands == ["elevation"]
+    inside = cube["mask"].values
+    off = (chosen.predict(cube, LATER)["swe"].values - cube["swe"].values[LATER])[:, inside]
+    assert np.abs(off).mean() < 0.05 * cube["swe"].values[LATER][:, inside].std()
