@@ -11,6 +11,7 @@ import torch
 import xarray as xr
 from jaxtyping import Float
 
+from snowmap.correlation import correlation_length_m, pixel_spacing_m
 from snowmap.heads import LEAST_SIGMA
 from snowmap.provenance import windows_of
 from snowmap.task import SnowRegression
@@ -36,7 +37,8 @@ def calibrate(task: SnowRegression, cube: xr.Dataset, windows: Sequence[int]) ->
         windows: Indices of the validation windows.
 
     Returns:
-        For each target ``factor_50`` and ``factor_90``; nothing for a target without such a pixel.
+        For each target ``factor_50`` and ``factor_90``, and the length over which errors ÷ σ are alike,
+        ``correlation_length_m``, if there is one (`snowmap.correlation`); nothing for a target without such a pixel.
     """
     kept, task.calibration = task.calibration, {}
     maps = task.predict(cube, windows)
@@ -54,6 +56,9 @@ def calibrate(task: SnowRegression, cube: xr.Dataset, windows: Sequence[int]) ->
         for share, (low, high) in INTERVALS.items():
             below, above = (np.abs(maps[f"{target}_{name}"].values[valid] - m) for name in (low, high))
             found[target][f"factor_{share}"] = conformal_factor((y - m) / np.where(y < m, below, above), share / 100)
+        errors = np.where(valid, (maps[target].values - observed) / maps[f"{target}_sigma"].values, np.nan)
+        if length := correlation_length_m(errors, pixel_spacing_m(maps)):
+            found[target]["correlation_length_m"] = length
     return found
 
 
@@ -86,5 +91,5 @@ def calibrate_checkpoint(path: Path, cube: xr.Dataset) -> None:
     torch.save(stored, temporary)
     temporary.replace(path)
     for target, factors in calibration.items():
-        said = ", ".join(f"{key.removeprefix('factor_')} % × {value:.2f}" for key, value in factors.items())
+        said = ", ".join(f"{share} % × {factors[f'factor_{share}']:.2f}" for share in INTERVALS)
         logger.warning("intervals of %s, calibrated on the validation windows: %s", target, said)

@@ -249,7 +249,9 @@ class SnowRegression(pl.LightningModule):
             layers[name] = {"units": unit, "long_name": words}
             if self.uncertain:
                 sigma = {"long_name": f"standard deviation of {words}", "distribution": self.head.distribution}
-                layers[f"{name}_sigma"] = {"units": unit, **sigma, **self.calibration.get(name, {})}
+                length = {"correlation_length_m": self.calibration.get(name, {}).get("correlation_length_m")}
+                sigma |= {key: value for key, value in length.items() if value}
+                layers[f"{name}_sigma"] = {"units": unit, **sigma}
                 for level in LEVELS:
                     quantile = {"long_name": f"{level:.0%} quantile of {words}"}
                     factor = {"conformal_factor": self._factor(name, level)}
