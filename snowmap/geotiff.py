@@ -32,10 +32,11 @@ CACHE_MEGABYTES = 128
 def write_geotiff(maps: xr.Dataset, cube: xr.Dataset, path: Path, provenance: Mapping[str, Any]) -> Path:
     """Write the maps of one window.
 
-    A band for each target, behind it its σ and quantiles, then the fluxes; names and units are those of the bands. A
-    pixel without a value is NaN and NaN is the nodata value: GIS programs leave such pixels out of display and statistics
-    unasked, GDAL makes the dataset mask of it (`raster.dataset_mask()`), and overviews average over the others. A mask
-    beside it would be a second truth, and one as a further band would be drawn as if it were data.
+    A band for each target, behind it its σ and quantiles, then the fluxes; names and units are those of the bands.
+
+    A pixel without a value is NaN, and NaN is the nodata value: GIS programs leave such pixels out of display and
+    statistics unasked, GDAL makes the dataset mask of it (`raster.dataset_mask()`), and overviews average over the
+    others. A mask beside it would be a second truth, and one as a further band would be drawn as if it were data.
 
     Args:
         maps: Predictions ``(window, y, x)`` of a single window, as `snowmap.export.write_predictions` takes them.

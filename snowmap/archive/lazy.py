@@ -63,4 +63,5 @@ def lazy_features(windows: Sequence[Window], plan: Plan, shape: tuple[int, int])
     """The bands of the plan (window, band, y, x), in strips of rows: a strip of a GeoTIFF spans the full width."""
     # dask hands a slice on to the rasters only if it may hand on lists too (its default), which LazyBands takes
     chunks = (1, 1, min(PIECE_ROWS, shape[0]), shape[1])
-    return da.from_array(LazyBands(windows, plan, shape), chunks, name=False, meta=np.empty((0,) * 4, np.float32))
+    bands = LazyBands(windows, plan, shape)
+    return da.from_array(bands, chunks, name=False, meta=np.empty((0,) * 4, np.float32))  # type: ignore[arg-type]
