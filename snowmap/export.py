@@ -72,7 +72,8 @@ def write_predictions(
     file = file.rio.write_crs(cube.rio.crs, grid_mapping_name="crs").rio.write_transform(
         cube.rio.transform(), grid_mapping_name="crs"
     )
-    return write_whole(path, file.to_netcdf(engine="h5netcdf", encoding=_encoding(file)))
+    _encode(file)
+    return write_whole(path, file.to_netcdf(engine="h5netcdf"))
 
 
 def targets_of_maps(maps: xr.Dataset) -> list[str]:
@@ -179,11 +180,13 @@ def _global_attributes(cube: xr.Dataset, provenance: Mapping[str, Any]) -> dict[
     }
 
 
-def _encoding(file: xr.Dataset) -> dict[str, dict[str, Any]]:
-    whole = [str(name) for name in ("time", "time_bnds", *file.dims) if name in file]
-    encoding: dict[str, dict[str, Any]] = {name: {"_FillValue": None} for name in whole}
-    for name, variable in file.data_vars.items():
+def _encode(file: xr.Dataset) -> None:
+    """Say how each variable is written; beside, not instead of, the grid mapping that rioxarray noted there."""
+    for name in ("time", "time_bnds", *file.dims):
+        if name in file:
+            file[name].encoding["_FillValue"] = None
+    for variable in file.data_vars.values():
+        if variable.ndim > 2:
+            variable.encoding |= {"zlib": True, "complevel": 4, "shuffle": True}
         if variable.dtype == np.float32:
-            encoding[str(name)] = {"zlib": True, "complevel": 4, "shuffle": True, "_FillValue": np.float32(np.nan)}
-    encoding["valid"] = {"zlib": True, "complevel": 4}
-    return encoding
+            variable.encoding["_FillValue"] = np.float32(np.nan)

@@ -70,7 +70,7 @@ def write_geotiff(maps: xr.Dataset, cube: xr.Dataset, path: Path, provenance: Ma
                 raster.set_band_unit(band, units[name])
                 raster.update_tags(band, long_name=str(maps[name].attrs.get("long_name", name)))
             raster.update_tags(**_tags(maps, cube, provenance))
-        return write_whole(path, memory.getbuffer())
+        return write_whole(path, memoryview(memory.getbuffer()))
 
 
 def _tags(maps: xr.Dataset, cube: xr.Dataset, provenance: Mapping[str, Any]) -> dict[str, str]:

@@ -39,10 +39,10 @@ class LazyBands:
         window, band, rows, columns = (np.atleast_1d(indices) for indices in chosen)
         if 0 in (window.size, band.size, rows.size, columns.size):
             return np.empty([indices.size for indices in chosen if indices.ndim], np.float32)
-        piece = Piece(columns.min(), rows.min(), np.ptp(columns) + 1, np.ptp(rows) + 1)  # type: ignore[call-arg]
+        piece = Piece.from_slices((rows.min(), rows.max() + 1), (columns.min(), columns.max() + 1))
         values = np.empty((window.size, band.size, piece.height, piece.width), np.float32)
-        for i, w in enumerate(window):
-            for j, b in enumerate(band):
+        for i, w in enumerate(window.tolist()):
+            for j, b in enumerate(band.tolist()):
                 self._read(w, self.plan.bands[b], values[i, j], piece)
         if rows.size < piece.height or rows[0] > rows[-1]:  # a step, or single rows
             values = values[:, :, rows - rows.min()]
