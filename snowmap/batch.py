@@ -71,7 +71,11 @@ class Windows(NamedTuple):
 
     @staticmethod
     def of(cube: xr.Dataset, bands: Sequence[str], targets: Sequence[str]) -> "Windows":
-        """The Cube's `bands` and `targets`; a target that the Cube does not hold is missing everywhere."""
+        """The Cube's `bands` and `targets`; a target that the Cube does not hold is missing everywhere.
+
+        What depends on windows that a piece of a Cube lacks comes from its coordinates ``gap_days (window)`` and
+        ``season_start (window)``, where it has them.
+        """
         names = [str(name) for name in cube["band"].values]
         values = cube["features"].values
         if names != list(bands):
@@ -83,8 +87,10 @@ class Windows(NamedTuple):
             y=tuple(_tensor(cube[name].values if name in cube else missing) for name in targets),
             inside=torch.from_numpy(cube["mask"].values),
             day=torch.from_numpy(end.astype("datetime64[D]").astype(np.float32)),
-            gap_days=torch.from_numpy(gap_days(start, end)),
-            season_start=torch.from_numpy(season_starts(start, end)),
+            gap_days=_tensor(cube["gap_days"].values if "gap_days" in cube.coords else gap_days(start, end)),
+            season_start=_tensor(
+                cube["season_start"].values if "season_start" in cube.coords else season_starts(start, end)
+            ),
             day_of_year=torch.from_numpy(cube["end"].dt.dayofyear.values.astype(np.float32)),
         )
 

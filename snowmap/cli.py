@@ -1,4 +1,4 @@
-"""The console command `snowmap`: archives, and what can be done with maps."""
+"""The console command `snowmap`: archives, their maps, and what can be done with maps."""
 
 import argparse
 import logging
@@ -55,6 +55,25 @@ def _parser() -> argparse.ArgumentParser:
     synthesize.add_argument("--dem", type=Path, help="a raster of elevation in m, instead of fractal terrain")
     synthesize.set_defaults(run=_synthesize)
 
+    predict = commands.add_parser("predict", help="map the windows of an archive, with or without targets, to files")
+    predict.add_argument("checkpoint", type=Path, help="a best.ckpt or last.ckpt")
+    predict.add_argument(
+        "archive", type=Path, help="the folder that holds INSAR/, S3/ and master_mask.tif, on any grid"
+    )
+    predict.add_argument("out", type=Path, help="folder for the files; those of the same name are replaced")
+    predict.add_argument(
+        "--windows",
+        action="append",
+        default=[],
+        help="a window, e.g. 2021-01-09_to_2021-01-21, or a span FIRST..LAST of windows or dates; repeatable; "
+        "default: all",
+    )
+    predict.add_argument("--tile", type=int, default=512, help="pixels on a side; smaller scenes are mapped whole")
+    predict.add_argument("--overlap", type=int, default=64, help="pixels that tiles share (default: %(default)s)")
+    predict.add_argument("--device", default="cpu", help="that predicts, e.g. cuda (default: %(default)s)")
+    predict.add_argument("--format", default="both", choices=["netcdf", "geotiff", "both"], help="default: %(default)s")
+    predict.set_defaults(run=_predict)
+
     add_map_commands(commands)
     return parser
 
@@ -92,6 +111,23 @@ def _synthesize(asked: argparse.Namespace) -> int:
     size = f"{cube.sizes['window']} windows of {cube.sizes['y']} × {cube.sizes['x']} px"
     print(f"a SYNTHETIC archive, {size}, lies in {root}")
     print(f"next: python train.py data.root={root}")
+    return 0
+
+
+def _predict(asked: argparse.Namespace) -> int:
+    from snowmap.predicting import predict_archive
+
+    written = predict_archive(
+        asked.checkpoint,
+        asked.archive,
+        asked.out,
+        windows=asked.windows,
+        tile=asked.tile,
+        overlap=asked.overlap,
+        device=asked.device,
+        form=asked.format,
+    )
+    print(f"{len(written)} files lie in {asked.out}")
     return 0
 
 

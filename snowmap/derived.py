@@ -32,10 +32,12 @@ class Derived(NamedTuple):
     Attributes:
         needs: Bands that it is computed from.
         make: ``(cube, phase_sign) -> {band: maps}``.
+        summed: Whether it looks back to 1 September, beyond its window.
     """
 
     needs: tuple[str, ...]
     make: Callable[[xr.Dataset, int], Mapping[str, Maps]]
+    summed: bool = False
 
 
 def day_of_year(cube: xr.Dataset, phase_sign: int) -> dict[str, Maps]:
@@ -100,12 +102,12 @@ DERIVED: dict[str, Derived] = {
     "day_of_year": Derived((), day_of_year),
     "slope": Derived(("elevation",), slope),
     "aspect": Derived(("elevation",), aspect),
-    "summed_pdd": Derived(("pdd",), summed_pdd),
+    "summed_pdd": Derived(("pdd",), summed_pdd, summed=True),
     "phase_swe": Derived(("unwrapped_phase", "incidence", "elevation"), phase_swe),
     "coherent_phase_swe": Derived(("unwrapped_phase", "incidence", "elevation", "coherence"), coherent_phase_swe),
-    "summed_phase_swe": Derived(("unwrapped_phase", "incidence", "elevation"), summed_phase_swe),
+    "summed_phase_swe": Derived(("unwrapped_phase", "incidence", "elevation"), summed_phase_swe, summed=True),
     "summed_coherent_phase_swe": Derived(
-        ("unwrapped_phase", "incidence", "elevation", "coherence"), summed_coherent_phase_swe
+        ("unwrapped_phase", "incidence", "elevation", "coherence"), summed_coherent_phase_swe, summed=True
     ),
 }
 """Every derived input under the name that users type (``data.derived=[slope,summed_pdd]``)."""
@@ -149,18 +151,29 @@ def with_derived(cube: xr.Dataset, names: Sequence[str], phase_sign: int = 1) ->
 def phase_swe_change(cube: xr.Dataset, phase_sign: int) -> Maps:
     """ΔSWE in mm of every window from its unwrapped phase, relative to the window's low ground.
 
-    An interferogram's phase has an arbitrary constant. It is taken off as the median over the lowest `REFERENCE_SHARE`
-    of the study area, where snow is least likely. Phase to ΔSWE is Oveisgharan et al. (2024).
+    An interferogram's phase has an arbitrary constant, which is taken off: the coordinate ``phase_reference (window)``
+    of a Cube that is a piece of a scene, else what `phase_reference` says. Phase to ΔSWE is Oveisgharan et al. (2024).
     """
-    phase, elevation = _band(cube, "unwrapped_phase"), _band(cube, "elevation")
-    change = phase_sign * phase / phase_of_swe_oveisgharan(1.0, np.minimum(_band(cube, "incidence"), 80))
+    reference = cube["phase_reference"].values if "phase_reference" in cube.coords else phase_reference(cube)
+    return phase_sign * (_swe_of_phase(cube) - reference[:, None, None])
+
+
+def phase_reference(cube: xr.Dataset) -> Float32[np.ndarray, " window"]:
+    """ΔSWE in mm that the phase shows on the low ground of each window, were it to grow with snow.
+
+    The median over the lowest `REFERENCE_SHARE` of the study area, where snow is least likely; 0 where it has no
+    phase. The windows are read one after the other: a Cube may be larger than the memory.
+    """
     inside = cube["mask"].values
-    for window, height in zip(change, elevation, strict=True):
-        known = np.isfinite(window) & np.isfinite(height) & inside
+    found = np.zeros(cube.sizes["window"], np.float32)
+    for index in range(len(found)):
+        window = cube.isel(window=[index])
+        change, height = _swe_of_phase(window)[0], _band(window, "elevation")[0]
+        known = np.isfinite(change) & np.isfinite(height) & inside
         if known.any():
-            low = known & (height <= np.quantile(height[known], REFERENCE_SHARE))
-            window -= np.median(window[low])
-    return change.astype(np.float32)
+            change, height = change[known], height[known]
+            found[index] = np.median(change[height <= np.quantile(height, REFERENCE_SHARE)])
+    return found
 
 
 def season_sum(change: Maps, cube: xr.Dataset) -> Maps:
@@ -197,6 +210,11 @@ def estimate_phase_sign(cube: xr.Dataset, train: Sequence[int]) -> int:
             centred = change[after][usable] - np.median(change[after][usable])
             total += float(np.sum(weight[after][usable] * centred * (gained[usable] - np.median(gained[usable]))))
     return -1 if total < 0 else 1
+
+
+def _swe_of_phase(cube: xr.Dataset) -> Maps:
+    incidence = np.minimum(_band(cube, "incidence"), 80)
+    return (_band(cube, "unwrapped_phase") / phase_of_swe_oveisgharan(1.0, incidence)).astype(np.float32)
 
 
 def _band(cube: xr.Dataset, name: str) -> Maps:

@@ -6,6 +6,7 @@ import time
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import xarray as xr
@@ -14,6 +15,7 @@ from rasterio.transform import Affine
 
 from snowmap.archive import cache as cached
 from snowmap.archive import layout, reading
+from snowmap.archive.lazy import lazy_features
 from snowmap.archive.swe_unit import decide, swe_per_hs
 from snowmap.cube import BANDS, INSAR_BANDS, TARGETS
 from snowmap.errors import SnowmapError
@@ -59,7 +61,39 @@ def open_archive(
     """
     request = _request(bands, targets, zero_is_missing, threads)
     root = Path(root)
-    content = _content(root, request) if cache else _read(root, request)
+    content = _content(root, request) if cache else _content_of(_read(root, request), request)
+    _tell_excluded(root, content, strict)
+    return _assemble(root, content, _unit_of_swe(content, swe_unit))
+
+
+def open_lazily(
+    root: str | Path, *, bands: Iterable[str] | None = None, zero_is_missing: Iterable[str] = tuple(INSAR_BANDS)
+) -> xr.Dataset:
+    """Open an archive that may be larger than the memory, to be mapped: its rasters are read when they are looked at.
+
+    The rules are those of `open_archive`. ``cube.isel(y=…, x=…).load()`` reads that piece of every raster and gives an
+    ordinary Cube. Nothing is kept in the cache, and targets are not looked at.
+
+    Args:
+        root: As in `open_archive`.
+        bands: As in `open_archive`.
+        zero_is_missing: As in `open_archive`.
+
+    Returns:
+        The Cube without targets and without a fingerprint; `features` is a dask array.
+
+    Raises:
+        SnowmapError: Naming every fault of the archive at once.
+    """
+    plan = _request(bands, (), zero_is_missing, None)._replace(look=True)
+    found = _read(Path(root), plan)
+    content = _content_of(found, plan)
+    _tell_excluded(Path(root), content, strict=False)
+    content.arrays["features"] = lazy_features(found.windows, plan, content.arrays["mask"].shape)
+    return _assemble(Path(root), content, "")
+
+
+def _tell_excluded(root: Path, content: "_Content", strict: bool) -> None:
     excluded = content.facts["excluded"]
     if strict and excluded:
         raise SnowmapError(
@@ -69,7 +103,6 @@ def open_archive(
         )
     if excluded:
         logger.warning("%s", _listed(f"{root}: windows left out: {len(excluded)}", excluded))
-    return _assemble(root, content, _unit_of_swe(content, swe_unit))
 
 
 @dataclass
@@ -122,7 +155,7 @@ def survey(
     found = reading.read(scan, request)
     result = Survey(scan, found.faults, found.excluded)
     if found.arrays:
-        content = _Content(found.arrays, _facts(found, request))
+        content = _content_of(found, request)
         result.swe_per_hs = content.facts["swe_per_hs"]
         try:
             unit_of_swe = _unit_of_swe(content, swe_unit)
@@ -137,7 +170,7 @@ def survey(
 class _Content:
     """What a Cube is made of, as the cache keeps it: arrays, and facts that JSON can hold."""
 
-    arrays: dict[str, np.ndarray]
+    arrays: dict[str, Any]
     facts: dict
 
 
@@ -175,7 +208,7 @@ def _content(root: Path, request: reading.Plan) -> _Content:
     key = cached.key_of([request.bands, request.targets, request.zero_is_missing, [raster.stamp for raster in found]])
     if stored := cached.load(root, key):
         return _Content(*stored)
-    content = _read(root, request)
+    content = _content_of(_read(root, request), request)
     if settled and layout.find(root, request.bands, request.targets) == found:
         cached.store(root, key, content.arrays, content.facts)
     else:
@@ -189,11 +222,15 @@ def _settled(found: list[layout.Found]) -> bool:
     return not 0 <= time.time_ns() - newest_ns < CLOCK_TICK_SECONDS * 1e9
 
 
-def _read(root: Path, request: reading.Plan) -> _Content:
+def _read(root: Path, request: reading.Plan) -> reading.Reading:
     found = reading.read(layout.scan(root, request.bands, request.targets), request)
     if found.faults:
         head = f"{root}: {len(found.faults)} faults" if len(found.faults) > 1 else ""
         raise SnowmapError(_listed(head, found.faults))
+    return found
+
+
+def _content_of(found: reading.Reading, request: reading.Plan) -> _Content:
     return _Content(found.arrays, _facts(found, request))
 
 

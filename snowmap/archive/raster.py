@@ -7,6 +7,7 @@ import numpy as np
 from rasterio.crs import CRS
 from rasterio.io import DatasetReader
 from rasterio.transform import Affine
+from rasterio.windows import Window
 
 SENTINEL = -9000.0
 """This value and everything below it means missing, in every raster."""
@@ -16,6 +17,8 @@ ORIGIN_TAG = "ORIGIN"
 
 # Otherwise GDAL lists the whole folder at every opening, a third of the time. The price: no .aux.xml file is looked at.
 GDAL_OPTIONS: dict[str, Any] = {"GDAL_DISABLE_READDIR_ON_OPEN": "EMPTY_DIR"}
+PIECE_ROWS = 256
+"""Rows that are read at once of a raster that is larger than the memory; strips of GeoTIFF span its full width."""
 _FLOAT32 = np.finfo(np.float32)
 
 
@@ -51,7 +54,9 @@ def grid_of(raster: DatasetReader) -> Grid:
     return Grid(raster.shape, raster.transform, raster.crs)
 
 
-def read_cleaned(raster: DatasetReader, out: np.ndarray, zero_is_missing: bool) -> np.ndarray:
+def read_cleaned(
+    raster: DatasetReader, out: np.ndarray, zero_is_missing: bool, piece: Window | None = None
+) -> np.ndarray:
     """Read the first band of an open raster and set what stands for "no value" to NaN.
 
     No value is: not finite, `SENTINEL` or below, the raster's own nodata, and 0 where `zero_is_missing` says so.
@@ -60,11 +65,12 @@ def read_cleaned(raster: DatasetReader, out: np.ndarray, zero_is_missing: bool) 
         raster: An open raster.
         out: Where the values go, (y, x) float32.
         zero_is_missing: Whether 0 means no value, unless the raster's tag says that its zeros are data.
+        piece: Rows and columns to read; all by default.
 
     Returns:
         Where the raster has values, (y, x) bool.
     """
-    raster.read(1, out=out)
+    raster.read(1, out=out, window=piece)
     valid = (out > SENTINEL) & (out < np.inf)
     nodata = raster.nodata
     if nodata is not None and nodata > SENTINEL:
@@ -74,6 +80,18 @@ def read_cleaned(raster: DatasetReader, out: np.ndarray, zero_is_missing: bool) 
         valid &= out != 0
     np.copyto(out, np.nan, where=~valid)
     return valid
+
+
+def any_value(raster: DatasetReader, mask: np.ndarray, zero_is_missing: bool) -> bool:
+    """Whether an open raster has a value inside the study area; it is read only until the first one."""
+    height, width = mask.shape
+    for first in range(0, height, PIECE_ROWS):
+        rows = min(PIECE_ROWS, height - first)
+        inside = mask[first : first + rows]
+        out = np.empty((rows, width), np.float32)
+        if inside.any() and (read_cleaned(raster, out, zero_is_missing, Window(0, first, width, rows)) & inside).any():  # type: ignore[call-arg]
+            return True
+    return False
 
 
 def mask_of(raster: DatasetReader) -> np.ndarray:

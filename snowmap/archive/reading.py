@@ -14,7 +14,16 @@ from rasterio.errors import RasterioError
 from rasterio.io import DatasetReader
 
 from snowmap.archive.layout import Scan, Window, kind
-from snowmap.archive.raster import GDAL_OPTIONS, ORIGIN_TAG, Grid, grid_of, mask_of, read_cleaned, unreadable
+from snowmap.archive.raster import (
+    GDAL_OPTIONS,
+    ORIGIN_TAG,
+    Grid,
+    any_value,
+    grid_of,
+    mask_of,
+    read_cleaned,
+    unreadable,
+)
 from snowmap.cube import TARGETS
 
 
@@ -28,8 +37,8 @@ class Reading:
         windows: Those that are kept, sorted.
         grid: Of every raster.
         arrays: `features` (window, band, y, x), each target (window, y, x), float32; `mask` (y, x) bool; empty
-            where there is nothing fit to be returned.
-        digest: Of values, dates and bands.
+            where there is nothing fit to be returned. `mask` alone where the plan is only to look.
+        digest: Of values, dates and bands; empty where the plan is only to look.
         origin: From the mask's tag, or empty.
         swe_unit_tag: The unit that the first SWE raster claims, or empty.
     """
@@ -46,7 +55,7 @@ class Reading:
 
 class _Task(NamedTuple):
     path: Path
-    out: np.ndarray
+    out: np.ndarray | None
     window: int
     name: str
 
@@ -69,12 +78,14 @@ class Plan(NamedTuple):
         targets: Those that every window must have.
         zero_is_missing: The bands in which 0 means no value.
         threads: How many read at once.
+        look: Open every raster of a band and look whether it has a value, but keep none.
     """
 
     bands: tuple[str, ...]
     targets: tuple[str, ...]
     zero_is_missing: tuple[str, ...]
     threads: int
+    look: bool = False
 
 
 def read(scan: Scan, plan: Plan) -> Reading:
@@ -97,7 +108,7 @@ def read(scan: Scan, plan: Plan) -> Reading:
     if reading.grid.crs is None:
         reading.faults.append(f"{scan.mask}: no CRS; expected one, e.g. EPSG:4326, in every raster")
         return reading
-    features, targets, tasks = _allocate(scan, plan, reading.grid.shape)
+    arrays, tasks = _allocate(scan, plan, reading.grid.shape)
     outcomes = _run(tasks, mask, reading.grid, plan)
     if other := [task.path for task, outcome in zip(tasks, outcomes, strict=True) if outcome.other_grid]:
         reading.faults += _grid_faults(tasks, outcomes, other, reading.grid, scan.mask)
@@ -107,8 +118,8 @@ def read(scan: Scan, plan: Plan) -> Reading:
         reading.faults.append(f"{scan.root}: no window left: " + "; ".join(reading.excluded))
     if not any(kept) or mask is None or len(other) == len(tasks):
         return reading
-    _keep(reading, scan, kept, {"features": features} | targets, mask)
-    reading.digest = _digest(reading, plan)
+    _keep(reading, scan, kept, arrays, mask)
+    reading.digest = "" if plan.look else _digest(reading, plan)
     reading.swe_unit_tag = next((outcome.unit for outcome in outcomes if outcome.unit), "")
     return reading
 
@@ -154,8 +165,11 @@ def _unreadable(paths: Iterable[Path]) -> list[str]:
     return faults
 
 
-def _allocate(scan: Scan, plan: Plan, shape: tuple[int, int]) -> tuple[np.ndarray, dict[str, np.ndarray], list[_Task]]:
+def _allocate(scan: Scan, plan: Plan, shape: tuple[int, int]) -> tuple[dict[str, np.ndarray], list[_Task]]:
     """Arrays for all values, and one task for each file: where its values go."""
+    if plan.look:
+        windows = enumerate(scan.windows)
+        return {}, [_Task(window.files[name], None, number, name) for number, window in windows for name in plan.bands]
     count = len(scan.windows)
     # filled, and so touched, before the threads start: threads that touch fresh pages wait for each other
     features = np.full((count, len(plan.bands), *shape), np.nan, np.float32)
@@ -167,7 +181,7 @@ def _allocate(scan: Scan, plan: Plan, shape: tuple[int, int]) -> tuple[np.ndarra
         tasks += [
             _Task(window.files[name], targets[name][number], number, name) for name in present if name in window.files
         ]
-    return features, targets, tasks
+    return {"features": features} | targets, tasks
 
 
 def _run(tasks: list[_Task], mask: np.ndarray | None, grid: Grid, plan: Plan) -> list[_Outcome]:
@@ -192,15 +206,22 @@ def _read_one(task: _Task, mask: np.ndarray | None, grid: Grid, zero_is_missing:
         with DatasetReader(str(task.path), driver="GTiff") as raster:
             own_grid = grid_of(raster)
             if not own_grid.same(grid):
-                task.out[:] = np.nan
+                _blank(task)
                 return _Outcome(other_grid=own_grid)
+            if task.out is None:
+                return _Outcome(empty=mask is not None and not any_value(raster, mask, task.name in zero_is_missing))
             valid = read_cleaned(raster, task.out, task.name in zero_is_missing)
             unit = (raster.units[0] or "") if task.name == "swe" else ""
     except RasterioError as error:
-        task.out[:] = np.nan
+        _blank(task)
         return _Outcome(fault=unreadable(task.path, error))
     empty = mask is not None and not (valid & mask).any()
     return _Outcome(empty=empty, unit=unit)
+
+
+def _blank(task: _Task) -> None:
+    if task.out is not None:
+        task.out[:] = np.nan
 
 
 def _grid_faults(tasks: list[_Task], outcomes: list[_Outcome], other: list[Path], grid: Grid, mask: Path) -> list[str]:

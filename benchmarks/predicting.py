@@ -1,0 +1,138 @@
+"""Mapping a scene larger than the memory: ``python -m benchmarks.predicting --size 5000 --windows 4``.
+
+The time of `snowmap predict` (reading, derived inputs, blending, writing of NetCDF and GeoTIFF) as a ratio to the bare
+forward passes of the same net over the same tiles from memory, alternating window by window in one process; then the
+peak memory of the command in a process of its own. The scene is a small synthetic one, repeated in both directions.
+"""
+
+import argparse
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytorch_lightning as pl
+import rasterio
+import torch
+import xarray as xr
+from monai.data.utils import dense_patch_slices
+
+from benchmarks.common import configuration, parts
+from snowmap.archive import open_lazily
+from snowmap.archive.layout import MASK_NAME, raster_path
+from snowmap.batch import Windows
+from snowmap.cube import window_names
+from snowmap.derived import with_derived
+from snowmap.predicting import predict_archive
+from snowmap.sequences import samples
+from snowmap.synthetic import synthesize
+from snowmap.task import SnowRegression
+
+PEAK = """
+import sys
+from pathlib import Path
+from snowmap.cli import main
+
+status = main(sys.argv[1:])
+lines = Path("/proc/self/status").read_text().splitlines()  # not getrusage: that begins with the parent's peak
+print(next(int(line.split()[1]) for line in lines if line.startswith("VmHWM")))
+sys.exit(status)
+"""
+
+
+def write_scene(cube: xr.Dataset, root: Path, size: int, windows: int) -> None:
+    """An archive without targets: the Cube's windows, repeated until the scene has its size."""
+    form = {"driver": "GTiff", "count": 1, "height": size, "width": size, "crs": cube.rio.crs}
+    form["transform"] = cube.rio.transform()
+    repeats = [-(-size // cube.sizes[axis]) for axis in ("y", "x")]
+
+    def write(path: Path, values: np.ndarray, **options: object) -> None:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with rasterio.open(path, "w", **form, dtype=values.dtype.name, **options) as raster:
+            raster.write(np.tile(values, repeats)[:size, :size], 1)
+
+    for window in range(windows):
+        start, end = cube["start"].values[window], cube["end"].values[window]
+        for band, name in enumerate(cube["band"].values.tolist()):
+            write(raster_path(root, name, start, end), cube["features"].values[window, band], nodata=np.nan)
+    write(root / MASK_NAME, np.ones(cube["mask"].shape, np.uint8))
+
+
+def write_checkpoint(cube: xr.Dataset, path: Path) -> None:
+    """A U-Net after one step: its skill costs no time."""
+    task, datamodule, _ = parts(configuration("model=unet", f"data.root={path.parent}"), cube)
+    options = {"logger": False, "enable_checkpointing": False, "enable_progress_bar": False}
+    trainer = pl.Trainer(accelerator="cpu", max_steps=1, enable_model_summary=False, **options)
+    trainer.fit(task, datamodule)
+    trainer.save_checkpoint(path)
+
+
+def bare_seconds(task: SnowRegression, cube: xr.Dataset, window: int, tile: int, overlap: int) -> float:
+    """Of the net's forward passes alone; its inputs are ready in memory."""
+    seconds = 0.0
+    for inputs in ready_tiles(task, cube.isel(window=[window]), tile, overlap):
+        begin = time.perf_counter()
+        with torch.inference_mode():
+            task.net(inputs)
+        seconds += time.perf_counter() - begin
+    return seconds
+
+
+def ready_tiles(task: SnowRegression, cube: xr.Dataset, tile: int, overlap: int) -> Iterator[object]:
+    size = cube.sizes["y"], cube.sizes["x"]
+    for rows, columns in dense_patch_slices(size, (tile, tile), (tile - overlap,) * 2):
+        piece = with_derived(cube.isel(y=rows, x=columns).load(), task.derived, task.phase_sign)
+        held = Windows.of(piece, task.bands, list(task.targets))
+        yield task._inputs(held.gather(samples(piece["end"].values, [0], task.time)))
+
+
+def measure(root: Path, checkpoint: Path, out: Path, tile: int, overlap: int) -> tuple[float, float]:
+    """Seconds of predicting and of the bare forward passes, over all windows."""
+    task = SnowRegression.load_from_checkpoint(checkpoint).eval()
+    cube = open_lazily(root, bands=task.archive_bands)
+    predicting = bare = 0.0
+    for window, name in enumerate(window_names(cube)):
+        begin = time.perf_counter()
+        predict_archive(checkpoint, root, out, windows=[name], tile=tile, overlap=overlap)
+        predicting += time.perf_counter() - begin
+        bare += bare_seconds(task, cube, window, tile, overlap)
+    return predicting, bare
+
+
+def peak_gibibytes(*words: str) -> float:
+    """Of `snowmap predict` in a process of its own, interpreter and imports included; Linux only."""
+    command = [sys.executable, "-c", PEAK, "predict", *words]
+    done = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True)
+    return int(done.stdout.split()[-1]) / 2**20
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--size", type=int, default=2000, help="height and width in pixels (default: %(default)s)")
+    parser.add_argument("--windows", type=int, default=1, help="default: %(default)s")
+    parser.add_argument("--tile", type=int, default=512)
+    parser.add_argument("--overlap", type=int, default=64)
+    parser.add_argument("--parts", nargs="+", choices=["time", "memory"], default=["time", "memory"])
+    asked = parser.parse_args()
+    with tempfile.TemporaryDirectory() as folder:
+        place = Path(folder)
+        cube = synthesize(windows=max(14, asked.windows), shape=(250, 250))
+        checkpoint, root = place / "unet.ckpt", place / "scene"
+        write_checkpoint(cube, checkpoint)
+        write_scene(cube, root, asked.size, asked.windows)
+        print(f"U-Net, {asked.windows} windows of {asked.size} × {asked.size} px, {torch.get_num_threads()} threads")
+        if "time" in asked.parts:
+            predicting, bare = measure(root, checkpoint, place / "out", asked.tile, asked.overlap)
+            print(f"predicting / bare forward passes: {predicting / bare:.2f} (limit 1.3)", end="; ")
+            print(f"{predicting:.1f} s, {bare:.1f} s")
+        if "memory" in asked.parts:
+            words = ["--tile", str(asked.tile), "--overlap", str(asked.overlap)]
+            peak = peak_gibibytes(str(checkpoint), str(root), str(place / "out"), *words)
+            print(f"peak memory of the command: {peak:.2f} GiB (limit 4)")
+
+
+if __name__ == "__main__":
+    main()
