@@ -22,7 +22,7 @@ def main(config: dict[str, Any], folder: Path) -> None:
     quiet()
     config = continued(config)
     cube = open_for(config["data"], config["target"]["names"])
-    split = make_split(start=cube["start"].values, end=cube["end"].values, **config["split"])
+    split = make_split(start=cube["start"].values, end=cube["end"].values, shape=cube["mask"].shape, **config["split"])
     say_split(split, cube)
 
     task, datamodule = make_parts(config, cube, split)
@@ -31,10 +31,10 @@ def main(config: dict[str, Any], folder: Path) -> None:
     trainer = make_trainer(config, folder)
     with finishing(trainer):
         trainer.fit(task, datamodule, ckpt_path=config["ckpt"], weights_only=True)
-        if trainer.is_global_zero and config["evaluate"]:
-            print_table(score_checkpoint(folder / "checkpoints" / "best.ckpt"))
+        if trainer.is_global_zero and config["evaluate"] != "none":
+            print_table(score_checkpoint(folder / "checkpoints" / "best.ckpt", part=config["evaluate"]))
     if trainer.is_global_zero:
-        say_summary(folder, trainer, task, evaluated=config["evaluate"])
+        say_summary(folder, trainer, task, part=config["evaluate"])
 
 
 if __name__ == "__main__":

@@ -210,19 +210,26 @@ def say_split(split: Split, cube: xr.Dataset) -> None:
     """Print what trains, validates and tests, with its dates."""
     names = window_names(cube)
     table = Table("part", "windows", "dates", title="split", title_justify="left")
-    for part, windows in split._asdict().items():
+    for part, windows in split.parts.items():
         dates = (
             f"{names[windows[0]]} … {names[windows[-1]]}"
-            if part != "validation"
+            if part != "validation" or split.held_area is not None
             else ", ".join(names[i] for i in windows)
         )
         table.add_row(part, str(len(windows)), dates)
-    Console().print(table)
+    console = Console()
+    console.print(table)
+    if split.train_area is not None and split.held_area is not None:
+        inside = cube["mask"].values
+        train, held = int((inside & split.train_area).sum()), int((inside & split.held_area).sum())
+        console.print(f"{train} pixels train, {held} are held out for validation and test, the rest lies between them")
+    if split.note:
+        console.print(f"note: {split.note}")
 
 
-def say_summary(folder: Path, trainer: pl.Trainer, task: SnowRegression, evaluated: bool) -> None:
-    """Print the best validation, where things lie and the next command to type."""
-    best, out = folder / "checkpoints" / "best.ckpt", folder / "evaluation" / "test"
+def say_summary(folder: Path, trainer: pl.Trainer, task: SnowRegression, part: str) -> None:
+    """Print the best validation, where things lie and the next command to type, once `part` (or none) was scored."""
+    best, out = folder / "checkpoints" / "best.ckpt", folder / "evaluation" / part
     score = getattr(trainer.checkpoint_callback, "best_model_score", None)
     if score is not None and len(task.targets) == 1:
         ((name, unit),) = task.targets.items()
@@ -231,10 +238,10 @@ def say_summary(folder: Path, trainer: pl.Trainer, task: SnowRegression, evaluat
         said = f"best validation RMSE {score:.3g} of the targets' spread" if score is not None else "no validation"
     print(f"\n{trainer.current_epoch} epochs, {said}")
     print(f"checkpoint   {best}")
-    if evaluated:
+    if part != "none":
         print(f"score table  {out / 'metrics.csv'}")
         print(f"maps         {out / 'predictions.nc'}\nfigure       {out / 'maps.png'}")
-    print(f"next         python evaluate.py ckpt={best} split={'validation' if evaluated else 'test'}")
+    print(f"next         python evaluate.py ckpt={best} split={'validation' if part == 'test' else 'test'}")
 
 
 def _has_wandb_key() -> bool:

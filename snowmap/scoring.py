@@ -8,8 +8,9 @@ from typing import Any
 import xarray as xr
 
 from snowmap.archive import open_archive
+from snowmap.cube import narrowed, with_targets_inside
 from snowmap.evaluation import evaluate_maps
-from snowmap.provenance import check_fit, windows_of
+from snowmap.provenance import areas_of, check_fit, windows_of
 from snowmap.task import SnowRegression
 
 logger = logging.getLogger(__name__)
@@ -60,14 +61,17 @@ def score_checkpoint(
     if cube.attrs["fingerprint"] != task.facts["archive"]["fingerprint"]:
         logger.warning("the archive's content is not that which the checkpoint was trained on")
     windows = windows_of(task.facts, part, cube)
+    train_area, held_area = areas_of(task.facts)
+    scored = narrowed(cube, train_area if part == "train" else held_area)
     return evaluate_maps(
-        task.predict(cube, windows),
-        cube,
+        task.predict(cube, windows).where(scored["mask"]),
+        scored,
         windows,
         windows_of(task.facts, "train", cube),
         list(task.targets),
         Path(out) if out else evaluation_folder(checkpoint, part),
         {"checkpoint": str(checkpoint), "part": part, **_provenance(task.facts, cube)},
+        known=with_targets_inside(cube, train_area),
     )
 
 

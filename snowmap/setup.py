@@ -10,13 +10,14 @@ import torch
 import torch._dynamo
 import xarray as xr
 
+from snowmap.cube import narrowed
 from snowmap.datamodule import SnowDataModule
 from snowmap.derived import estimate_phase_sign, with_derived
 from snowmap.errors import SnowmapError
 from snowmap.models import NETS, Frame, Net, build_net
 from snowmap.provenance import facts_of
 from snowmap.sequences import SEASON, check_time, longest_season
-from snowmap.splits import Split
+from snowmap.splits import Split, check_reach
 from snowmap.task import SnowRegression
 
 logger = logging.getLogger(__name__)
@@ -39,7 +40,7 @@ def make_parts(config: Mapping[str, Any], cube: xr.Dataset, split: Split) -> tup
     data, targets = config["data"], list(config["target"]["names"])
     net = NETS[config["model"]["name"]]
     derived = net.derived if data["derived"] is None else data["derived"]
-    sign = data["phase_sign"] or estimate_phase_sign(cube, split.train)
+    sign = data["phase_sign"] or estimate_phase_sign(narrowed(cube, split.train_area), split.train)
     whole = with_derived(cube, derived, sign)
     if net.ignores:
         whole = whole.isel(band=[i for i, band in enumerate(whole["band"].values) if band not in net.ignores])
@@ -47,6 +48,7 @@ def make_parts(config: Mapping[str, Any], cube: xr.Dataset, split: Split) -> tup
         logger.warning("the phase falls where snow is added (phase_sign=-1), as far as the training windows tell")
     units = {name: cube[name].attrs["units"] for name in targets}
     time = choose_time(_facts_of_net(config["model"], whole, units), data["time"], cube["end"].values)
+    check_reach(config["split"], time)
     pl.seed_everything(config["seed"], workers=True, verbose=False)
     task = SnowRegression(
         model=config["model"],
@@ -59,7 +61,7 @@ def make_parts(config: Mapping[str, Any], cube: xr.Dataset, split: Split) -> tup
         time=time,
         facts=facts_of(cube, split, config),
     )
-    task.normalizer.fit(whole, split.train)
+    task.normalizer.fit(narrowed(whole, split.train_area), split.train)
     if config["compile"]:
         compile_net(task.net)
     datamodule = SnowDataModule(

@@ -125,6 +125,7 @@ class SnowRegression(pl.LightningModule):
             )
         stored = checkpoint["hyper_parameters"]["facts"]
         same = {key: stored[key] == self.facts[key] for key in ("grid", "split", "units")}
+        same["options of the split"] = stored["config"]["split"] == self.facts["config"]["split"]
         same["content of the archive"] = stored["archive"]["fingerprint"] == self.facts["archive"]["fingerprint"]
         if other := [key for key, agrees in same.items() if not agrees]:
             raise SnowmapError(f"the run cannot go on: {', '.join(other)} changed since the checkpoint was written")

@@ -65,7 +65,7 @@ class TestWinters:
         season = season_of(end)
         assert {int(season[i]) for i in split.validation} == {year}
         assert year not in {int(season[i]) for i in split.train}
-        acquisitions = [{*start[part].tolist(), *end[part].tolist()} for part in split]
+        acquisitions = [{*start[part].tolist(), *end[part].tolist()} for part in split.parts.values()]
         assert not acquisitions[0] & acquisitions[1]
         assert not acquisitions[0] & acquisitions[2]
         assert not acquisitions[1] & acquisitions[2]

@@ -23,6 +23,8 @@ def evaluate_maps(
     targets: Sequence[str],
     out: Path,
     provenance: Mapping[str, Any],
+    *,
+    known: xr.Dataset | None = None,
 ) -> dict[str, Any]:
     """Score maps beside the baselines and write the four files; files of an earlier evaluation there are replaced.
 
@@ -34,6 +36,7 @@ def evaluate_maps(
         targets: Names of the targets.
         out: Folder for the files.
         provenance: Kept in the files; ``part`` and ``scored_archive`` are shown.
+        known: The Cube whose targets the baselines may see, if not all of those of `cube`.
 
     Returns:
         What ``metrics.json`` holds.
@@ -41,7 +44,7 @@ def evaluate_maps(
     Raises:
         SnowmapError: When there is no valid pixel to score, or `out` cannot be written.
     """
-    result = {**score_maps(maps, cube, windows, train, targets), "provenance": dict(provenance)}
+    result = {**score_maps(maps, cube, windows, train, targets, known=known), "provenance": dict(provenance)}
     try:
         out.mkdir(parents=True, exist_ok=True)
         unfinished = Path(tempfile.mkdtemp(prefix=".unfinished-", dir=out))

@@ -25,7 +25,13 @@ LABELS = {
 
 
 def score_maps(
-    maps: xr.Dataset, cube: xr.Dataset, windows: Sequence[int], train: Sequence[int], targets: Sequence[str]
+    maps: xr.Dataset,
+    cube: xr.Dataset,
+    windows: Sequence[int],
+    train: Sequence[int],
+    targets: Sequence[str],
+    *,
+    known: xr.Dataset | None = None,
 ) -> dict[str, Any]:
     """Score the model and the baselines inside the study area, over valid pixels.
 
@@ -35,6 +41,7 @@ def score_maps(
         windows: Index in the Cube of each window of `maps`.
         train: Indices of the training windows, from which the baselines are made.
         targets: Names of the targets to score.
+        known: The Cube whose targets the baselines may see, if not all of those of `cube`.
 
     Returns:
         ``{"target": {name: {"unit", "model": {…}, "baselines": {name: {…}}}}, "windows": [{"window", "target", "model",
@@ -51,7 +58,7 @@ def score_maps(
             raise SnowmapError(
                 f"no valid pixel of '{target}' inside the study area in {', '.join(names)}: nothing to score"
             )
-        model, baselines = maps[target].values, baseline_maps(cube, train, windows, target)
+        model, baselines = maps[target].values, baseline_maps(cube if known is None else known, train, windows, target)
         result["target"][target] = {"unit": maps[target].attrs["units"], **_side_by_side(model, baselines, observed)}
         for index, name in enumerate(names):
             own = {key: values[index] for key, values in baselines.items()}
