@@ -162,11 +162,11 @@ def expanding(start: Dates, end: Dates, *, folds: int = 4, fold: int = 0, gap: i
         end: Last day of each window.
         folds: Number of blocks that can validate.
         fold: Which of them validates, from 0: the first of them has the shortest past.
-        gap: Windows between two parts; windows that share an acquisition with another part are left out besides.
+        gap: As of `blocked`.
         test: Windows at the end of the archive that are kept for the test.
 
     Raises:
-        SnowmapError: When there are too few windows, no such fold, or nothing is left to train or to validate.
+        SnowmapError: As `blocked`.
     """
     blocks = _blocks("expanding", len(start), folds + 1, folds, fold, gap, test)
     return _apart(start, end, np.concatenate(blocks[: fold + 1]), blocks[fold + 1], test, fold, gap)
@@ -317,7 +317,8 @@ def _apart(start: Dates, end: Dates, train: Indices, validation: Indices, test: 
     validation = _far(start, end, validation, tested, gap)
     train = _far(start, end, train, np.concatenate([validation, tested]), gap)
     if not (len(train) and len(validation)):
-        raise SnowmapError(f"split.fold={fold} leaves no window to {'validate' if len(train) else 'train'}")
+        mend = "; give a smaller split.gap" if gap else ""
+        raise SnowmapError(f"split.fold={fold} leaves no window to {'validate' if len(train) else 'train'}{mend}")
     return Split(train.tolist(), validation.tolist(), tested.tolist())
 
 
