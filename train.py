@@ -37,5 +37,12 @@ def main(config: dict[str, Any], folder: Path) -> None:
         say_summary(folder, trainer, task, part=config["evaluate"])
 
 
+def after_sweep(folder: Path) -> None:
+    """Compare the runs of a multirun, if they are folds or ablations."""
+    from snowmap.sweeps import summarize
+
+    summarize(folder, required=False)
+
+
 if __name__ == "__main__":
-    launch(main, TrainConfig, Path(__file__).with_name("conf") / "train.yaml")
+    launch(main, TrainConfig, Path(__file__).with_name("conf") / "train.yaml", after_sweep)

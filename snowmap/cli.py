@@ -1,4 +1,4 @@
-"""The console command `snowmap`: check, download and synthesize archives."""
+"""The console command `snowmap`: check, download and synthesize archives, compare the runs of a sweep."""
 
 import argparse
 import logging
@@ -53,6 +53,10 @@ def _parser() -> argparse.ArgumentParser:
     synthesize.add_argument("--shape", type=int, nargs=2, metavar=("HEIGHT", "WIDTH"), help="pixels (default: 93 211)")
     synthesize.add_argument("--dem", type=Path, help="a raster of elevation in m, instead of fractal terrain")
     synthesize.set_defaults(run=_synthesize)
+
+    summarize = commands.add_parser("summarize", help="compare the runs of a sweep: over folds, or of an ablation")
+    summarize.add_argument("sweep", type=Path, help="the folder of the sweep, with a run in each of its folders")
+    summarize.set_defaults(run=_summarize)
     return parser
 
 
@@ -89,6 +93,13 @@ def _synthesize(asked: argparse.Namespace) -> int:
     size = f"{cube.sizes['window']} windows of {cube.sizes['y']} × {cube.sizes['x']} px"
     print(f"a SYNTHETIC archive, {size}, lies in {root}")
     print(f"next: python train.py data.root={root}")
+    return 0
+
+
+def _summarize(asked: argparse.Namespace) -> int:
+    from snowmap.sweeps import summarize
+
+    summarize(asked.sweep)
     return 0
 
 

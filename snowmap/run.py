@@ -14,6 +14,7 @@ import pytorch_lightning as pl
 import torch
 import xarray as xr
 from hydra.core.hydra_config import HydraConfig
+from hydra.types import RunMode
 from lightning_fabric.utilities.exceptions import MisconfigurationException
 from omegaconf import OmegaConf
 from pytorch_lightning.callbacks import (
@@ -135,9 +136,23 @@ def make_trainer(config: Mapping[str, Any], folder: Path) -> pl.Trainer:
             enable_model_summary=False,
         )
         check_precision(config["trainer"]["precision"], trainer.strategy.root_device)
+        refuse_sweep_of_processes(trainer.world_size)
         return trainer
     except (MisconfigurationException, ValueError, RuntimeError) as error:
         raise SnowmapError(f"the trainer cannot be set up as asked: {error}") from error
+
+
+def refuse_sweep_of_processes(processes: int) -> None:
+    """Refuse several processes within a multirun: each of them would run the whole sweep.
+
+    Raises:
+        SnowmapError: When this is a job of a multirun and there is more than one process.
+    """
+    if processes > 1 and HydraConfig.initialized() and HydraConfig.get().mode == RunMode.MULTIRUN:
+        raise SnowmapError(
+            f"a multirun whose jobs take {processes} processes would run once in each of them; give "
+            "trainer.devices=1 trainer.num_nodes=1, or start the runs one by one"
+        )
 
 
 def check_precision(precision: str, device: torch.device) -> None:

@@ -210,6 +210,7 @@ class TrainConfig:
     trainer: Trainer = field(default_factory=Trainer)
     logger: Logger = field(default_factory=Logger)
     callbacks: Callbacks = field(default_factory=Callbacks)
+    ablation: str = "all"  # all | no_sar | shuffled_sar | weather_only | without_<band>: bands that the net sees
     loss: str = "mse"
     compile: bool = False  # the net, by torch.compile
     seed: int = 0
@@ -256,7 +257,21 @@ SPLITS: dict[str, type] = {
 NAMED = {"model": MODELS, "split": SPLITS}
 """Groups whose keys depend on the name chosen."""
 
+BANDS = (
+    "coherence",
+    "displacement",
+    "elevation",
+    "intensity",
+    "incidence",
+    "phase",
+    "unwrapped_phase",
+    "mean_temperature",
+    "pdd",
+)
+"""Names of the bands, as in `snowmap.cube.BANDS`, which this module must not import."""
+
 CHOICES = {
+    "ablation": ("all", "no_sar", "shuffled_sar", "weather_only", *(f"without_{band}" for band in BANDS)),
     "evaluate": ("none", "validation", "test"),
     "data.swe_unit": ("auto", "cm", "mm"),
     "data.augment": ("none", "flip"),

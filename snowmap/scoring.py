@@ -27,6 +27,27 @@ def open_for(data: Mapping[str, Any], targets: list[str]) -> xr.Dataset:
     return open_archive(data["root"], targets=targets, **{key: data[key] for key in keys if data[key] is not None})
 
 
+def load_with_archive(
+    checkpoint: str | Path, *, root: str | None = None, device: str = "cpu"
+) -> tuple[SnowRegression, xr.Dataset]:
+    """The task of a checkpoint and the Cube that it can be scored on; the arguments are those of `score_checkpoint`.
+
+    Raises:
+        SnowmapError: When the checkpoint cannot be read or does not fit the archive.
+    """
+    task = SnowRegression.load_from_checkpoint(checkpoint).to(device)
+    data = {
+        **task.facts["config"]["data"],
+        "bands": task.archive_bands,
+        "root": root or task.facts["archive"]["archive"],
+    }
+    cube = open_for(data, list(task.targets))
+    check_fit(task.facts, task.archive_bands, task.targets, cube)
+    if cube.attrs["fingerprint"] != task.facts["archive"]["fingerprint"]:
+        logger.warning("the archive's content is not that which the checkpoint was trained on")
+    return task, cube
+
+
 def score_checkpoint(
     checkpoint: str | Path,
     *,
@@ -50,16 +71,7 @@ def score_checkpoint(
     Raises:
         SnowmapError: When the checkpoint cannot be read or does not fit the archive, or `out` cannot be written.
     """
-    task = SnowRegression.load_from_checkpoint(checkpoint).to(device)
-    data = {
-        **task.facts["config"]["data"],
-        "bands": task.archive_bands,
-        "root": root or task.facts["archive"]["archive"],
-    }
-    cube = open_for(data, list(task.targets))
-    check_fit(task.facts, task.archive_bands, task.targets, cube)
-    if cube.attrs["fingerprint"] != task.facts["archive"]["fingerprint"]:
-        logger.warning("the archive's content is not that which the checkpoint was trained on")
+    task, cube = load_with_archive(checkpoint, root=root, device=device)
     windows = windows_of(task.facts, part, cube)
     train_area, held_area = areas_of(task.facts)
     scored = narrowed(cube, train_area if part == "train" else held_area)

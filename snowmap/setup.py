@@ -10,6 +10,7 @@ import torch
 import torch._dynamo
 import xarray as xr
 
+from snowmap.ablation import altered, plan_ablation
 from snowmap.cube import narrowed
 from snowmap.datamodule import SnowDataModule
 from snowmap.derived import estimate_phase_sign, with_derived
@@ -38,6 +39,11 @@ def make_parts(config: Mapping[str, Any], cube: xr.Dataset, split: Split) -> tup
         SnowmapError: When net, bands, sequences and archive do not fit each other.
     """
     data, targets = config["data"], list(config["target"]["names"])
+    facts = facts_of(cube, split, config)
+    facts["ablation"] = plan_ablation(config["ablation"], cube, split, config["seed"])
+    cube = altered(cube, facts["ablation"], facts["split"])
+    if unseen := [*facts["ablation"]["held"], *facts["ablation"]["shuffled"]]:
+        logger.warning("ablation=%s: the net does not see %s as they are", config["ablation"], ", ".join(unseen))
     net = NETS[config["model"]["name"]]
     derived = net.derived if data["derived"] is None else data["derived"]
     sign = data["phase_sign"] or estimate_phase_sign(narrowed(cube, split.train_area), split.train)
@@ -59,7 +65,7 @@ def make_parts(config: Mapping[str, Any], cube: xr.Dataset, split: Split) -> tup
         derived=list(derived),
         phase_sign=sign,
         time=time,
-        facts=facts_of(cube, split, config),
+        facts=facts,
     )
     task.normalizer.fit(narrowed(whole, split.train_area), split.train)
     if config["compile"]:

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from snowmap.models.blocks import Decoder, Encoder, pad_to_multiple
-from snowmap.models.net import Frame, Inputs, Maps, Net
+from snowmap.models.net import Fluxes, Frame, Inputs, Maps, Net
 from snowmap.physics import MILLIMETRES
 
 DENSITY_BOUNDS = (80.0, 550.0)
@@ -100,7 +100,7 @@ class MassBalance(Net):
         look = self._look(inputs)
         return self._maps(inputs, look, self._budget(inputs, look))
 
-    def with_fluxes(self, inputs: Inputs) -> tuple[Maps, Maps]:
+    def with_fluxes(self, inputs: Inputs) -> tuple[Maps, Fluxes]:
         """The maps of the targets, and accumulation and melt of every step in mm."""
         look = self._look(inputs)
         budget = self._budget(inputs, look)

@@ -36,6 +36,7 @@ class Inputs(NamedTuple):
 
 
 Maps = Float[Tensor, "batch step target height width"]
+Fluxes = Float[Tensor, "batch step flux height width"]
 
 
 class Frame(NamedTuple):
@@ -78,7 +79,7 @@ class Net(nn.Module):
     ignores: ClassVar[tuple[str, ...]] = ()
     fluxes: ClassVar[tuple[str, ...]] = ()
 
-    def with_fluxes(self, inputs: Inputs) -> tuple[Maps, Maps]:
+    def with_fluxes(self, inputs: Inputs) -> tuple[Maps, Fluxes]:
         """The maps of the targets and those of `fluxes`."""
         maps = self(inputs)
         return maps, maps[:, :, :0]
