@@ -154,19 +154,8 @@ def blocked(start: Dates, end: Dates, *, folds: int = 5, fold: int = 0, gap: int
 def expanding(start: Dates, end: Dates, *, folds: int = 4, fold: int = 0, gap: int = 1, test: int = 7) -> Split:
     """Forward chaining: everything before a block trains, the block validates, and what comes after it is not used.
 
-    The windows before the test are cut into ``folds + 1`` blocks without holes; the first one only trains. Between two
-    parts lie `gap` windows of neither, for the reason that `blocked` gives.
-
-    Args:
-        start: First day of each window, sorted.
-        end: Last day of each window.
-        folds: Number of blocks that can validate.
-        fold: Which of them validates, from 0: the first of them has the shortest past.
-        gap: As of `blocked`.
-        test: Windows at the end of the archive that are kept for the test.
-
-    Raises:
-        SnowmapError: As `blocked`.
+    The windows before the test are cut into ``folds + 1`` blocks without holes; the first one only trains, and fold 0 has
+    the shortest past. The gap and its reason, the other arguments and the errors are those of `blocked`.
     """
     blocks = _blocks("expanding", len(start), folds + 1, folds, fold, gap, test)
     return _apart(start, end, np.concatenate(blocks[: fold + 1]), blocks[fold + 1], test, fold, gap)
@@ -250,14 +239,7 @@ OF_THE_MAP = ("spatial",)
 
 
 def make_split(name: str, start: Dates, end: Dates, *, shape: Sequence[int] | None = None, **options: int) -> Split:
-    """The split called `name`.
-
-    Args:
-        name: A key of `SPLITS`.
-        start: First day of each window, sorted.
-        end: Last day of each window.
-        shape: Height and width of the grid; only `OF_THE_MAP` need it.
-        options: Arguments of the split.
+    """The split called `name`; `shape`, height and width of the grid, is for those `OF_THE_MAP`.
 
     Raises:
         SnowmapError: When no split has that name, or the split cannot be made from these windows.

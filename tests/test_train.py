@@ -84,7 +84,9 @@ def test_predictions_lie_on_the_grid_of_the_archive(run, archive):
         assert maps.rio.transform().almost_equals(cube.rio.transform())
 
 
-@pytest.mark.parametrize("choice", ["target=hs", "target=both", "experiment=weather_only", "debug=fast", "loss=huber"])
+@pytest.mark.parametrize(
+    "choice", ["target=hs", "target=both", "experiment=no_sar", "experiment=weather_only", "debug=fast", "loss=huber"]
+)
 def test_choices(archive, tmp_path, choice):
     train(archive, tmp_path / "run", "trainer.max_epochs=1", choice)
     assert (tmp_path / "run" / "evaluation" / "test" / "metrics.json").is_file()
