@@ -15,26 +15,24 @@ def main(config: dict[str, Any], folder: Path) -> None:
     # the configuration was checked before anything heavy is imported
     from snowmap.baselines import BASELINES, save_baseline
     from snowmap.calibration import calibrate_checkpoint
-    from snowmap.evaluation import print_table
     from snowmap.run import claim_folder, continued, finishing, make_trainer, quiet, say_files, say_split, say_summary
-    from snowmap.scoring import open_for, score_checkpoint
+    from snowmap.scoring import open_for
     from snowmap.setup import fit_baseline, make_parts
     from snowmap.splits import make_split
 
     quiet()
     config = continued(config)
     cube = open_for(config["data"], config["target"]["names"])
-    split = make_split(start=cube["start"].values, end=cube["end"].values, **config["split"])
+    split = make_split(start=cube["start"].values, end=cube["end"].values, shape=cube["mask"].shape, **config["split"])
     say_split(split, cube)
 
-    best = folder / "checkpoints" / "best.ckpt"
+    part, best = config["evaluate"], folder / "checkpoints" / "best.ckpt"
     if config["model"]["name"] in BASELINES:
         baseline = fit_baseline(config, cube, split)
         claim_folder(folder, config)
         save_baseline(baseline, best)
-        if config["evaluate"]:
-            print_table(score_checkpoint(best, scoring=config["scoring"]))
-        say_files(folder, evaluated=config["evaluate"])
+        score(best, config)
+        say_files(folder, part)
         return
 
     task, datamodule = make_parts(config, cube, split)
@@ -44,11 +42,26 @@ def main(config: dict[str, Any], folder: Path) -> None:
         trainer.fit(task, datamodule, ckpt_path=config["ckpt"], weights_only=True)
         if trainer.is_global_zero:
             calibrate_checkpoint(best, cube)
-            if config["evaluate"]:
-                print_table(score_checkpoint(best, scoring=config["scoring"]))
+            score(best, config)
     if trainer.is_global_zero:
-        say_summary(folder, trainer, task, evaluated=config["evaluate"])
+        say_summary(folder, trainer, task, part)
+
+
+def score(checkpoint: Path, config: dict[str, Any]) -> None:
+    """Score the checkpoint on the windows that ``evaluate`` names."""
+    from snowmap.evaluation import print_table
+    from snowmap.scoring import score_checkpoint
+
+    if config["evaluate"] != "none":
+        print_table(score_checkpoint(checkpoint, part=config["evaluate"], scoring=config["scoring"]))
+
+
+def after_sweep(folder: Path) -> None:
+    """Compare the runs of a multirun, if they are folds or ablations."""
+    from snowmap.sweeps import summarize
+
+    summarize(folder, required=False)
 
 
 if __name__ == "__main__":
-    launch(main, TrainConfig, Path(__file__).with_name("conf") / "train.yaml")
+    launch(main, TrainConfig, Path(__file__).with_name("conf") / "train.yaml", after_sweep)

@@ -58,7 +58,7 @@ def configuration(*overrides: str) -> dict[str, Any]:
 
 
 def parts(config: dict[str, Any], cube: xr.Dataset) -> tuple[SnowRegression, SnowDataModule, Split]:
-    split = make_split(start=cube["start"].values, end=cube["end"].values, **config["split"])
+    split = make_split(start=cube["start"].values, end=cube["end"].values, shape=cube["mask"].shape, **config["split"])
     return *make_parts(config, cube, split), split
 
 

@@ -99,8 +99,13 @@ class Windows(NamedTuple):
         """Bytes of the bands and targets."""
         return sum(tensor.nbytes for tensor in (self.x, *self.y))
 
-    def gather(self, samples: Sequence[Sample]) -> Batch:
-        """The Batch of the sequences; all have as many supervised steps, or as many as they have steps."""
+    def gather(self, samples: Sequence[Sample], area: Bool[Tensor, "height width"] | None = None) -> Batch:
+        """The Batch of the sequences; all have as many supervised steps, or as many as they have steps.
+
+        Args:
+            samples: The sequences.
+            area: Where targets may be looked at; everywhere in the study area by default.
+        """
         time = max(len(sample.steps) for sample in samples)
         device = self.x.device
         # a padded step repeats the first window: whatever it holds is invalid
@@ -114,6 +119,7 @@ class Windows(NamedTuple):
         x = self.x[steps]
         y = torch.stack([target[steps_of_y] for target in self.y], dim=2)
         day = self.day[steps]
+        seen = self.inside if area is None else self.inside & area.to(device)
         return Batch(
             x=x,
             x_valid=x.isfinite() & self.inside & step_valid[:, :, None, None, None],
@@ -123,7 +129,7 @@ class Windows(NamedTuple):
             season_start=self.season_start[steps] & step_valid,
             day_of_year=self.day_of_year[steps],
             y=y,
-            y_valid=y.isfinite() & self.inside & counted[:, :, None, None, None],
+            y_valid=y.isfinite() & seen & counted[:, :, None, None, None],
             window=steps[:, -1],
         )
 

@@ -12,8 +12,9 @@ import xarray as xr
 from jaxtyping import Float
 
 from snowmap.correlation import correlation_length_m, pixel_spacing_m
+from snowmap.cube import narrowed
 from snowmap.heads import LEAST_SIGMA
-from snowmap.provenance import windows_of
+from snowmap.provenance import areas_of, windows_of
 from snowmap.task import SnowRegression
 
 logger = logging.getLogger(__name__)
@@ -22,7 +23,9 @@ INTERVALS = {50: ("q25", "q75"), 90: ("q05", "q95")}
 """Quantiles at the ends of each central interval, by its share in per cent."""
 
 
-def calibrate(task: SnowRegression, cube: xr.Dataset, windows: Sequence[int]) -> dict[str, dict[str, float]]:
+def calibrate(
+    task: SnowRegression, cube: xr.Dataset, windows: Sequence[int], held_area: np.ndarray | None = None
+) -> dict[str, dict[str, float]]:
     """Fit the factors by which the distances of the quantiles from the map are multiplied.
 
     Split conformal prediction with the normalised score of Lei et al. (2018, section 5.2), each side by its own
@@ -35,6 +38,7 @@ def calibrate(task: SnowRegression, cube: xr.Dataset, windows: Sequence[int]) ->
         task: A task that knows how sure it is.
         cube: The Cube.
         windows: Indices of the validation windows.
+        held_area: Where they validate, ``(y, x)``; None for the whole study area.
 
     Returns:
         For each target ``factor_50`` and ``factor_90``, and the length over which errors ÷ σ are alike,
@@ -43,11 +47,11 @@ def calibrate(task: SnowRegression, cube: xr.Dataset, windows: Sequence[int]) ->
     kept, task.calibration = task.calibration, {}
     maps = task.predict(cube, windows)
     task.calibration = kept
-    found = {}
+    found, inside = {}, narrowed(cube, held_area)["mask"].values
     for index, target in enumerate(task.targets):
         snow = maps[target].values > LEAST_SIGMA * float(task.normalizer.target_std[index])
         observed = cube[target].values[list(windows)]
-        valid = np.isfinite(observed) & cube["mask"].values & snow
+        valid = np.isfinite(observed) & inside & snow
         if not valid.any():
             logger.warning("the maps of the validation windows show no snow: intervals of %s are as predicted", target)
             continue
@@ -84,7 +88,8 @@ def calibrate_checkpoint(path: Path, cube: xr.Dataset) -> None:
     task = SnowRegression.load_from_checkpoint(path)
     if not task.uncertain:
         return
-    calibration = calibrate(task, cube, windows_of(task.facts, "validation", cube))
+    _, held_area = areas_of(task.facts)
+    calibration = calibrate(task, cube, windows_of(task.facts, "validation", cube), held_area)
     stored = torch.load(path, weights_only=True)
     stored["hyper_parameters"]["calibration"] = calibration
     temporary = path.with_name(f".{path.name}.{os.getpid()}")

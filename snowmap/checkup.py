@@ -154,7 +154,7 @@ def _check_split(report: Report, cube: xr.Dataset) -> None:
     except SnowmapError as error:
         report.faults.append(str(error))
         return
-    counts = ", ".join(f"{len(windows)} {part}" for part, windows in split._asdict().items())
+    counts = ", ".join(f"{len(windows)} {part}" for part, windows in split.parts.items())
     report.notes.append(f"split=rolling: {counts}")
 
 

@@ -1,4 +1,4 @@
-"""The console command `snowmap`: archives, their maps, and what can be done with maps."""
+"""The console command `snowmap`: archives, their maps, what can be done with maps, and the runs of a sweep."""
 
 import argparse
 import logging
@@ -75,6 +75,9 @@ def _parser() -> argparse.ArgumentParser:
     predict.set_defaults(run=_predict)
 
     add_map_commands(commands)
+    summarize = commands.add_parser("summarize", help="compare the runs of a sweep: over folds, or of an ablation")
+    summarize.add_argument("sweep", type=Path, help="the folder of the sweep, with a run in each of its folders")
+    summarize.set_defaults(run=_summarize)
     return parser
 
 
@@ -128,6 +131,13 @@ def _predict(asked: argparse.Namespace) -> int:
         form=asked.format,
     )
     print(f"{len(written)} files lie in {asked.out}")
+    return 0
+
+
+def _summarize(asked: argparse.Namespace) -> int:
+    from snowmap.sweeps import summarize
+
+    summarize(asked.sweep)
     return 0
 
 

@@ -17,6 +17,7 @@ from typing import Any
 import hydra
 from hydra.core.hydra_config import HydraConfig
 from hydra.errors import HydraException
+from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
@@ -81,17 +82,29 @@ def known_keys(schema: type) -> list[str]:
     return keys
 
 
-def launch(main: Callable[[dict[str, Any], Path], None], schema: type, file: Path) -> None:
+def launch(
+    main: Callable[[dict[str, Any], Path], None],
+    schema: type,
+    file: Path,
+    after_sweep: Callable[[Path], None] | None = None,
+) -> None:
     """Compose the configuration, check it and run `main`; what the user can mend is told in one line, not a traceback.
+
+    Not by a callback of Hydra, which turns errors into warnings.
 
     Args:
         main: Takes the checked configuration and the run folder.
         schema: `TrainConfig` or `EvaluateConfig`.
         file: The YAML file to compose.
+        after_sweep: Takes the folder of a multirun, whose jobs ran one after the other in this process, all of them
+            without an error.
     """
+    sweeps: set[Path] = set()
 
     def job(composed: DictConfig) -> None:
         folder = Path(HydraConfig.get().runtime.output_dir)
+        if HydraConfig.get().mode == RunMode.MULTIRUN:
+            sweeps.add(Path(HydraConfig.get().sweep.dir).absolute())
         try:
             main(check_config(composed, schema), folder)
         finally:
@@ -103,6 +116,9 @@ def launch(main: Callable[[dict[str, Any], Path], None], schema: type, file: Pat
     try:
         check_overrides(sys.argv[1:], schema)
         hydra.main(version_base="1.3", config_path=str(file.parent), config_name=file.stem)(job)()
+        for folder in sweeps:
+            if after_sweep:
+                after_sweep(folder)
     except (SnowmapError, HydraException, OmegaConfBaseException, OSError) as error:
         sys.exit(f"error: {_of_another_choice(str(error)) or error}")
 

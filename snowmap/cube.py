@@ -18,6 +18,7 @@ from typing import NamedTuple
 import numpy as np
 import rioxarray  # noqa: F401  registers the .rio accessor
 import xarray as xr
+from jaxtyping import Bool
 
 from snowmap.errors import SnowmapError
 
@@ -90,6 +91,19 @@ def window_names(cube: xr.Dataset) -> list[str]:
 def targets_of(cube: xr.Dataset) -> list[str]:
     """The targets that the Cube holds, in canonical order."""
     return [name for name in TARGETS if name in cube]
+
+
+def narrowed(cube: xr.Dataset, area: Bool[np.ndarray, "y x"] | None) -> xr.Dataset:
+    """The Cube with the part of its study area that lies in `area`, whatever its bands and targets hold outside."""
+    return cube if area is None else cube.assign(mask=cube["mask"] & area)
+
+
+def with_targets_inside(cube: xr.Dataset, area: Bool[np.ndarray, "y x"] | None) -> xr.Dataset:
+    """The Cube, whose targets are missing outside `area`; bands and study area stay."""
+    if area is None:
+        return cube
+    kept = xr.DataArray(area, dims=("y", "x"))
+    return cube.assign({name: cube[name].where(kept) for name in targets_of(cube)})
 
 
 def check(cube: xr.Dataset) -> None:

@@ -2,6 +2,7 @@
 
 import logging
 from collections.abc import Sequence
+from functools import partial
 
 import pytorch_lightning as pl
 import torch
@@ -50,7 +51,7 @@ class SnowDataModule(pl.LightningDataModule):
 
         Args:
             cube: The Cube.
-            split: Which windows train and validate.
+            split: Which windows train and validate, and in which areas.
             targets: Targets to learn.
             time: Windows in a sequence, or ``season``.
             every_step: Whether the net maps every step of a sequence.
@@ -72,8 +73,11 @@ class SnowDataModule(pl.LightningDataModule):
         self.names = window_names(cube)
         bands = [str(name) for name in cube["band"].values]
         self.windows = Windows.of(cube, bands, targets)
-        train = self._with_target(split.train, "training", targets)
-        validation = self._with_target(split.validation, "validation", targets)
+        self.train_area, self.held_area = (
+            None if area is None else torch.from_numpy(area) for area in (split.train_area, split.held_area)
+        )
+        train = self._with_target(split.train, "training", targets, self.train_area)
+        validation = self._with_target(split.validation, "validation", targets, self.held_area)
         end = cube["end"].values
         every = supervise == "every"
         self.train = samples(end, train, time, every_step=every, allowed=train)
@@ -94,7 +98,7 @@ class SnowDataModule(pl.LightningDataModule):
         """Training sequences in an order of their own each epoch, determined by (seed, epoch)."""
         processes, rank = self._processes()
         sampler = DistributedSampler(self.train, processes, rank, seed=self.seed)  # type: ignore[arg-type]
-        return self._loader(self.train, sampler)
+        return self._loader(self.train, self.train_area, sampler)
 
     def val_dataloader(self) -> DataLoader[Batch]:
         """Validation sequences by date; among several processes each is scored once."""
@@ -103,7 +107,7 @@ class SnowDataModule(pl.LightningDataModule):
         missing = -len(self.validation) % processes
         first = self.validation[0]
         filled = [*self.validation, *[first._replace(supervised=(False,) * len(first.supervised))] * missing]
-        return self._loader(filled[rank::processes])
+        return self._loader(filled[rank::processes], self.held_area)
 
     def on_before_batch_transfer(self, batch: Batch, dataloader_idx: int) -> Batch:
         """Seed what the step draws (crops, flips, dropout) by its number: Lightning does not restore generators."""
@@ -122,22 +126,24 @@ class SnowDataModule(pl.LightningDataModule):
     def _processes(self) -> tuple[int, int]:
         return (self.trainer.world_size, self.trainer.global_rank) if self.trainer else (1, 0)
 
-    def _loader(self, found: list[Sample], sampler: DistributedSampler | None = None) -> DataLoader[Batch]:
+    def _loader(
+        self, found: list[Sample], area: torch.Tensor | None, sampler: DistributedSampler | None = None
+    ) -> DataLoader[Batch]:
         return DataLoader(
             found,  # type: ignore[arg-type]
             self.batch_size,
             sampler=sampler,
-            collate_fn=self.windows.gather,
+            collate_fn=partial(self.windows.gather, area=area),
         )
 
-    def _with_target(self, windows: list[int], part: str, targets: Sequence[str]) -> list[int]:
-        known = [
-            window
-            for window in windows
-            if any((y[window].isfinite() & self.windows.inside).any() for y in self.windows.y)
-        ]
+    def _with_target(
+        self, windows: list[int], part: str, targets: Sequence[str], area: torch.Tensor | None
+    ) -> list[int]:
+        seen = self.windows.inside if area is None else self.windows.inside & area
+        known = [window for window in windows if any((y[window].isfinite() & seen).any() for y in self.windows.y)]
         if not known:
-            raise SnowmapError(f"no {part} window has a valid pixel of {', '.join(targets)} inside the study area")
+            where = "the study area" + (f", as far as it is the split's {part} area" if area is not None else "")
+            raise SnowmapError(f"no {part} window has a valid pixel of {', '.join(targets)} inside {where}")
         if empty := [self.names[window] for window in windows if window not in known]:
             logger.warning(
                 "no valid pixel of %s inside the study area in the %s windows %s: they are left out",

@@ -65,20 +65,21 @@ class Normalizer(nn.Module):
         """
         inside = cube["mask"].values
         order = [str(name) for name in cube["band"].values]
+        constant = []
         for position, name in enumerate(self.bands):
             if name == "phase":
                 mean, std = 0.0, 1.0
             else:
                 band = cube["features"].isel(band=order.index(name))
-                mean, std = _mean_and_std(band, windows, inside, f"band '{name}'")
+                mean, std = mean_and_std(band, windows, inside, f"band '{name}'")
             if std == 0:
-                logger.warning(
-                    "band '%s' is constant in the training windows (%g); it tells the network nothing", name, mean
-                )
+                constant.append(name)
                 std = 1.0
             self.band_mean[position], self.band_std[position] = mean, std
+        if constant:
+            logger.warning("constant in the training windows, so they tell the net nothing: %s", ", ".join(constant))
         for position, name in enumerate(self.targets):
-            mean, std = _mean_and_std(cube[name], windows, inside, f"target '{name}'")
+            mean, std = mean_and_std(cube[name], windows, inside, f"target '{name}'")
             if std == 0:
                 raise SnowmapError(
                     f"target '{name}' is {mean:g} everywhere in the training windows; there is nothing to learn"
@@ -117,7 +118,7 @@ class Normalizer(nn.Module):
         return y * self.target_std[:, None, None] + self.target_mean[:, None, None]
 
 
-def _mean_and_std(maps: xr.DataArray, windows: Sequence[int], inside: np.ndarray, what: str) -> tuple[float, float]:
+def mean_and_std(maps: xr.DataArray, windows: Sequence[int], inside: np.ndarray, what: str) -> tuple[float, float]:
     """Over the valid pixels, window by window: a Cube may be larger than the memory (Chan et al. 1983, eq. 2.1)."""
     count, mean, squares = 0, 0.0, 0.0
     for window in windows:

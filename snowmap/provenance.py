@@ -15,7 +15,7 @@ import xarray as xr
 
 from snowmap.cube import BANDS, window_names
 from snowmap.errors import SnowmapError
-from snowmap.splits import Split
+from snowmap.splits import OF_THE_MAP, Area, Split, areas
 
 UNREADABLE = (
     *(RuntimeError, pickle.UnpicklingError, zipfile.BadZipFile, EOFError, OSError),
@@ -131,6 +131,15 @@ def windows_of(facts: Mapping[str, Any], part: str, cube: xr.Dataset) -> list[in
     if missing := [name for name in wanted if name not in position]:
         raise SnowmapError(f"the archive lacks {len(missing)} {part} windows of the checkpoint: {', '.join(missing)}")
     return [position[name] for name in wanted]
+
+
+def areas_of(facts: Mapping[str, Any]) -> tuple[Area | None, Area | None]:
+    """Training area and held-out area of the checkpoint's split on its own grid; None is the study area."""
+    options = facts["config"]["split"]
+    if options["name"] not in OF_THE_MAP:
+        return None, None
+    height, width = facts["grid"]["shape"]
+    return areas((height, width), *(options[key] for key in ("rows", "columns", "fold", "buffer")))
 
 
 def _band_faults(bands: Sequence[str], cube: xr.Dataset) -> list[str]:

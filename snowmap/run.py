@@ -14,6 +14,7 @@ import pytorch_lightning as pl
 import torch
 import xarray as xr
 from hydra.core.hydra_config import HydraConfig
+from hydra.types import RunMode
 from lightning_fabric.utilities.exceptions import MisconfigurationException
 from omegaconf import OmegaConf
 from pytorch_lightning.callbacks import (
@@ -144,9 +145,23 @@ def make_trainer(config: Mapping[str, Any], folder: Path) -> pl.Trainer:
             enable_model_summary=False,
         )
         check_precision(config["trainer"]["precision"], trainer.strategy.root_device)
+        refuse_sweep_of_processes(trainer.world_size)
         return trainer
     except (MisconfigurationException, ValueError, RuntimeError) as error:
         raise SnowmapError(f"the trainer cannot be set up as asked: {error}") from error
+
+
+def refuse_sweep_of_processes(processes: int) -> None:
+    """Refuse several processes within a multirun: each of them would run the whole sweep.
+
+    Raises:
+        SnowmapError: When this is a job of a multirun and there is more than one process.
+    """
+    if processes > 1 and HydraConfig.initialized() and HydraConfig.get().mode == RunMode.MULTIRUN:
+        raise SnowmapError(
+            f"a multirun whose jobs take {processes} processes would run once in each of them; give "
+            "trainer.devices=1 trainer.num_nodes=1, or start the runs one by one"
+        )
 
 
 def check_precision(precision: str, device: torch.device) -> None:
@@ -219,18 +234,25 @@ def say_split(split: Split, cube: xr.Dataset) -> None:
     """Print what trains, validates and tests, with its dates."""
     names = window_names(cube)
     table = Table("part", "windows", "dates", title="split", title_justify="left")
-    for part, windows in split._asdict().items():
+    for part, windows in split.parts.items():
         dates = (
             f"{names[windows[0]]} … {names[windows[-1]]}"
-            if part != "validation"
+            if part != "validation" or split.held_area is not None
             else ", ".join(names[i] for i in windows)
         )
         table.add_row(part, str(len(windows)), dates)
-    Console().print(table)
+    console = Console()
+    console.print(table)
+    if split.train_area is not None and split.held_area is not None:
+        inside = cube["mask"].values
+        train, held = int((inside & split.train_area).sum()), int((inside & split.held_area).sum())
+        console.print(f"{train} pixels train, {held} are held out for validation and test, the rest lies between them")
+    if split.note:
+        console.print(f"note: {split.note}")
 
 
-def say_summary(folder: Path, trainer: pl.Trainer, task: SnowRegression, evaluated: bool) -> None:
-    """Print the best validation, where things lie and the next command to type."""
+def say_summary(folder: Path, trainer: pl.Trainer, task: SnowRegression, part: str) -> None:
+    """Print the best validation, where things lie and the next command to type, once `part` (or none) was scored."""
     score = getattr(trainer.checkpoint_callback, "best_model_score", None)
     if score is not None and len(task.targets) == 1:
         ((name, unit),) = task.targets.items()
@@ -238,17 +260,18 @@ def say_summary(folder: Path, trainer: pl.Trainer, task: SnowRegression, evaluat
     else:
         said = f"best validation RMSE {score:.3g} of the targets' spread" if score is not None else "no validation"
     print(f"\n{trainer.current_epoch} epochs, {said}")
-    say_files(folder, evaluated)
+    say_files(folder, part)
 
 
-def say_files(folder: Path, evaluated: bool) -> None:
-    """Print where things lie and the next command to type."""
-    best, out = folder / "checkpoints" / "best.ckpt", folder / "evaluation" / "test"
+def say_files(folder: Path, part: str) -> None:
+    """Print where things lie and the next command to type, once `part` (or none) was scored."""
+    best, out = folder / "checkpoints" / "best.ckpt", folder / "evaluation" / part
     print(f"checkpoint   {best}")
-    if evaluated:
+    if part != "none":
+        print(f"report       {out / 'report.html'}")
         print(f"score table  {out / 'metrics.csv'}")
         print(f"maps         {out / 'predictions.nc'}\nfigure       {out / 'maps.png'}")
-    print(f"next         python evaluate.py ckpt={best} split={'validation' if evaluated else 'test'}")
+    print(f"next         python evaluate.py ckpt={best} split={'validation' if part == 'test' else 'test'}")
 
 
 def _has_wandb_key() -> bool:

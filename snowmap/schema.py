@@ -55,6 +55,37 @@ class Winters(Split):
 
 
 @dataclass
+class Blocked(Split):
+    """A block of windows validates; see `snowmap.splits.blocked`."""
+
+    folds: int = 5  # blocks before the test windows
+    fold: int = 0  # which of them validates
+    gap: int = 1  # windows between two parts; at least as many as a sequence has
+    test: int = 7
+
+
+@dataclass
+class Expanding(Split):
+    """What lies before a block trains, the block validates; see `snowmap.splits.expanding`."""
+
+    folds: int = 4  # blocks that can validate
+    fold: int = 0  # which of them validates; the first has the shortest past
+    gap: int = 1  # windows between two parts; at least as many as a sequence has
+    test: int = 7
+
+
+@dataclass
+class Spatial(Split):
+    """A rectangle of the map is held out; see `snowmap.splits.spatial`."""
+
+    rows: int = 2  # rectangles from north to south
+    columns: int = 2  # rectangles from west to east
+    fold: int = 0  # which of them is held out, row by row
+    buffer: int = 8  # pixels around it that belong to neither side; about what a net sees beside a pixel
+    test: int = 7
+
+
+@dataclass
 class Target:
     """What to map."""
 
@@ -264,13 +295,14 @@ class TrainConfig:
     logger: Logger = field(default_factory=Logger)
     callbacks: Callbacks = field(default_factory=Callbacks)
     scoring: Scoring = field(default_factory=Scoring)
+    ablation: str = "all"  # all | no_sar | shuffled_sar | weather_only | without_<band>: bands that the net sees
     loss: str = "mse"  # of head=point
     ensemble: int = 1  # nets that are trained side by side and map as one
     dropout_samples: int = 0  # times that dropout is drawn for each map; needs model.dropout
     compile: bool = False  # the net, by torch.compile
     seed: int = 0
     ckpt: str | None = None  # a checkpoint to go on from
-    evaluate: bool = True  # score the best checkpoint on the test windows at the end
+    evaluate: str = "test"  # none | validation | test: the part on which the best checkpoint is scored at the end
 
 
 @dataclass
@@ -307,7 +339,13 @@ MODELS: dict[str, type] = {
 }
 """Schema of each `model=`: nets, then baselines."""
 
-SPLITS: dict[str, type] = {"rolling": Rolling, "winters": Winters}
+SPLITS: dict[str, type] = {
+    "rolling": Rolling,
+    "winters": Winters,
+    "blocked": Blocked,
+    "expanding": Expanding,
+    "spatial": Spatial,
+}
 """Schema of each `split=`."""
 
 HEADS: dict[str, type] = {"point": Point, "gaussian": Gaussian, "quantile": Quantile}
@@ -316,7 +354,22 @@ HEADS: dict[str, type] = {"point": Point, "gaussian": Gaussian, "quantile": Quan
 NAMED = {"model": MODELS, "split": SPLITS, "head": HEADS}
 """Groups whose keys depend on the name chosen."""
 
+BANDS = (
+    "coherence",
+    "displacement",
+    "elevation",
+    "intensity",
+    "incidence",
+    "phase",
+    "unwrapped_phase",
+    "mean_temperature",
+    "pdd",
+)
+"""Names of the bands, as in `snowmap.cube.BANDS`, which this module must not import."""
+
 CHOICES = {
+    "ablation": ("all", "no_sar", "shuffled_sar", "weather_only", *(f"without_{band}" for band in BANDS)),
+    "evaluate": ("none", "validation", "test"),
     "data.swe_unit": ("auto", "cm", "mm"),
     "data.augment": ("none", "flip"),
     "data.supervise": ("auto", "last", "every"),

@@ -10,9 +10,12 @@ from typing import Any
 import xarray as xr
 
 from snowmap.archive import open_archive
+from snowmap.baselines import Baseline
+from snowmap.cube import narrowed, with_targets_inside
 from snowmap.evaluation import evaluate_maps
 from snowmap.loading import load_model
-from snowmap.provenance import check_fit, windows_of
+from snowmap.provenance import areas_of, check_fit, windows_of
+from snowmap.task import SnowRegression
 
 logger = logging.getLogger(__name__)
 
@@ -26,6 +29,24 @@ def open_for(data: Mapping[str, Any], targets: list[str]) -> xr.Dataset:
     """
     keys = ("bands", "swe_unit", "strict", "zero_is_missing", "threads", "cache")
     return open_archive(data["root"], targets=targets, **{key: data[key] for key in keys if data[key] is not None})
+
+
+def load_with_archive(
+    checkpoint: str | Path, *, root: str | None = None, device: str = "cpu"
+) -> tuple[SnowRegression | Baseline, xr.Dataset]:
+    """The model of a checkpoint and the Cube that it can be scored on; the arguments are those of `score_checkpoint`.
+
+    Raises:
+        SnowmapError: When the checkpoint cannot be read or does not fit the archive.
+    """
+    model = load_model(checkpoint).to(device)
+    # the bands of the run, though the model may read fewer: the baselines beside it need them
+    data = {**model.facts["config"]["data"], "root": root or model.facts["archive"]["archive"]}
+    cube = open_for(data, list(model.targets))
+    check_fit(model.facts, model.archive_bands, model.targets, cube)
+    if cube.attrs["fingerprint"] != model.facts["archive"]["fingerprint"]:
+        logger.warning("the archive's content is not that which the checkpoint was trained on")
+    return model, cube
 
 
 def score_checkpoint(
@@ -53,23 +74,20 @@ def score_checkpoint(
     Raises:
         SnowmapError: When the checkpoint cannot be read or does not fit the archive, or `out` cannot be written.
     """
-    task = load_model(checkpoint).to(device)
-    # the bands of the run, though the model may read fewer: the baselines beside it need them
-    data = {**task.facts["config"]["data"], "root": root or task.facts["archive"]["archive"]}
-    cube = open_for(data, list(task.targets))
-    check_fit(task.facts, task.archive_bands, task.targets, cube)
-    if cube.attrs["fingerprint"] != task.facts["archive"]["fingerprint"]:
-        logger.warning("the archive's content is not that which the checkpoint was trained on")
+    task, cube = load_with_archive(checkpoint, root=root, device=device)
     windows = windows_of(task.facts, part, cube)
+    train_area, held_area = areas_of(task.facts)
+    scored = narrowed(cube, train_area if part == "train" else held_area)
     return evaluate_maps(
-        task.predict(cube, windows),
-        cube,
+        task.predict(cube, windows).where(scored["mask"]),
+        scored,
         windows,
         windows_of(task.facts, "train", cube),
         list(task.targets),
         Path(out) if out else evaluation_folder(checkpoint, part),
         {"checkpoint": str(checkpoint), "part": part, **_provenance(task.facts, cube)},
         scoring,
+        known=with_targets_inside(cube, train_area),
     )
 
 

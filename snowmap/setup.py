@@ -10,14 +10,16 @@ import torch
 import torch._dynamo
 import xarray as xr
 
+from snowmap.ablation import altered, plan_ablation
 from snowmap.baselines import Baseline, build_baseline
+from snowmap.cube import narrowed, with_targets_inside
 from snowmap.datamodule import SnowDataModule
 from snowmap.derived import estimate_phase_sign, with_derived
 from snowmap.errors import SnowmapError
 from snowmap.models import NETS, Frame, Net, build_net
 from snowmap.provenance import facts_of
 from snowmap.sequences import SEASON, check_time, longest_season
-from snowmap.splits import Split
+from snowmap.splits import Split, check_reach
 from snowmap.task import SnowRegression
 
 logger = logging.getLogger(__name__)
@@ -29,9 +31,12 @@ def fit_baseline(config: Mapping[str, Any], cube: xr.Dataset, split: Split) -> B
     Raises:
         SnowmapError: When the baseline cannot be built, or the Cube lacks what it needs.
     """
+    if config["ablation"] != "all":
+        raise SnowmapError(f"ablation={config['ablation']} is for nets; a baseline sees what its name says")
     baseline = build_baseline(config["model"])
     baseline.facts = facts_of(cube, split, config)
-    return baseline.fit(cube, split.train, config["target"]["names"], config["data"]["phase_sign"])
+    known = with_targets_inside(cube, split.train_area)
+    return baseline.fit(known, split.train, config["target"]["names"], config["data"]["phase_sign"])
 
 
 def make_parts(config: Mapping[str, Any], cube: xr.Dataset, split: Split) -> tuple[SnowRegression, SnowDataModule]:
@@ -49,9 +54,14 @@ def make_parts(config: Mapping[str, Any], cube: xr.Dataset, split: Split) -> tup
         SnowmapError: When net, bands, sequences and archive do not fit each other.
     """
     data, targets = config["data"], list(config["target"]["names"])
+    facts = facts_of(cube, split, config)
+    facts["ablation"] = plan_ablation(config["ablation"], cube, split, config["seed"])
+    cube = altered(cube, facts["ablation"], facts["split"])
+    if unseen := [*facts["ablation"]["held"], *facts["ablation"]["shuffled"]]:
+        logger.warning("ablation=%s: the net does not see %s as they are", config["ablation"], ", ".join(unseen))
     net = NETS[config["model"]["name"]]
     derived = net.derived if data["derived"] is None else data["derived"]
-    sign = data["phase_sign"] or estimate_phase_sign(cube, split.train)
+    sign = data["phase_sign"] or estimate_phase_sign(narrowed(cube, split.train_area), split.train)
     whole = with_derived(cube, derived, sign)
     if net.ignores:
         whole = whole.isel(band=[i for i, band in enumerate(whole["band"].values) if band not in net.ignores])
@@ -59,6 +69,7 @@ def make_parts(config: Mapping[str, Any], cube: xr.Dataset, split: Split) -> tup
         logger.warning("the phase falls where snow is added (phase_sign=-1), as far as the training windows tell")
     units = {name: cube[name].attrs["units"] for name in targets}
     time = choose_time(_facts_of_net(config["model"], whole, units), data["time"], cube["end"].values)
+    check_reach(config["split"], time)
     pl.seed_everything(config["seed"], workers=True, verbose=False)
     task = SnowRegression(
         model=config["model"],
@@ -72,9 +83,9 @@ def make_parts(config: Mapping[str, Any], cube: xr.Dataset, split: Split) -> tup
         derived=list(derived),
         phase_sign=sign,
         time=time,
-        facts=facts_of(cube, split, config),
+        facts=facts,
     )
-    task.normalizer.fit(whole, split.train)
+    task.normalizer.fit(narrowed(whole, split.train_area), split.train)
     if config["compile"]:
         compile_net(task.net)
     datamodule = SnowDataModule(

@@ -14,6 +14,7 @@ from torch import Tensor
 from torch.optim.lr_scheduler import LambdaLR
 from torchmetrics import MeanAbsoluteError, MeanSquaredError, Metric
 
+from snowmap.ablation import altered
 from snowmap.batch import Batch, Windows
 from snowmap.cube import BANDS, TARGETS
 from snowmap.derived import DERIVED, with_derived
@@ -138,6 +139,8 @@ class SnowRegression(pl.LightningModule):
             )
         stored = checkpoint["hyper_parameters"]["facts"]
         same = {key: stored[key] == self.facts[key] for key in ("grid", "split", "units")}
+        same["options of the split"] = stored["config"]["split"] == self.facts["config"]["split"]
+        same["ablation"] = stored.get("ablation") == self.facts.get("ablation")
         same["content of the archive"] = stored["archive"]["fingerprint"] == self.facts["archive"]["fingerprint"]
         if other := [key for key, agrees in same.items() if not agrees]:
             raise SnowmapError(f"the run cannot go on: {', '.join(other)} changed since the checkpoint was written")
@@ -198,7 +201,7 @@ class SnowRegression(pl.LightningModule):
 
         Args:
             cube: The Cube; its targets are not looked at. Sequence models read the windows before those that are
-                mapped, too.
+                mapped, too. A model that was trained with ``ablation=…`` sees it altered in the same way.
             windows: Indices of the windows to map; all by default.
 
         Returns:
@@ -214,7 +217,8 @@ class SnowRegression(pl.LightningModule):
         """
         check_bands(self.archive_bands, cube)
         chosen = list(range(cube.sizes["window"]) if windows is None else windows)
-        held = Windows.of(with_derived(cube, self.derived, self.phase_sign), self.bands, list(self.targets))
+        seen = altered(cube, self.facts.get("ablation"), self.facts["split"])
+        held = Windows.of(with_derived(seen, self.derived, self.phase_sign), self.bands, list(self.targets))
         every_step = self.net.every_step and self.time == SEASON
         was_training, _ = self.training, self.eval()
         found: dict[int, np.ndarray] = {}

@@ -68,6 +68,8 @@ def test_a_misspelt_key_is_answered_with_the_nearest(override, told):
     [
         ("trainer.max_epochs=abc", "trainer.max_epochs: Value 'abc' of type 'str' could not be converted to Integer"),
         ("loss=msee", "loss=msee is not possible; choose mse | mae | huber; did you mean 'mse'?"),
+        ("evaluate=true", "evaluate=True is not possible; choose none | validation | test"),
+        ("ablation=no_sra", "did you mean 'no_sar'?"),
         ("data.augment=spin", "choose none | flip"),
         ("model.channels=3", "model.channels"),
         (

@@ -65,10 +65,10 @@ def test_every_model_has_a_file_and_is_tried():
 def test_the_model_is_swapped_by_one_word_and_goes_on_where_it_stopped(archive, tmp_path, model):
     options = ("target=both", "callbacks.ema=0.9", "split=winters", "split.fold=0", "data.crop=[12,20]")
     train(archive, tmp_path / "straight", model, *options, "trainer.max_epochs=4")
-    train(archive, tmp_path / "halves", model, *options, "trainer.max_epochs=2", "evaluate=false")
+    train(archive, tmp_path / "halves", model, *options, "trainer.max_epochs=2", "evaluate=none")
     last = Path("checkpoints") / "last.ckpt"
     assert not same_weights(tmp_path / "halves" / last, tmp_path / "straight" / last)
-    succeed("train.py", f"ckpt={tmp_path}/halves/{last}", "trainer.max_epochs=4", "evaluate=true")
+    succeed("train.py", f"ckpt={tmp_path}/halves/{last}", "trainer.max_epochs=4", "evaluate=test")
     assert same_weights(tmp_path / "halves" / last, tmp_path / "straight" / last)
     assert scores(tmp_path / "halves") == scores(tmp_path / "straight")
     assert scores(tmp_path / "straight")["hs"]["model"]["pixels"] > 0
@@ -200,7 +200,7 @@ class TestBadInput:
         assert "choose data.supervise=last" in self.told(archive, tmp_path, "unet3d", "data.supervise=every")
 
     def test_a_checkpoint_of_another_length(self, archive, tmp_path):
-        train(archive, tmp_path / "run", "convlstm", "data.time=4", "trainer.max_epochs=1", "evaluate=false")
+        train(archive, tmp_path / "run", "convlstm", "data.time=4", "trainer.max_epochs=1", "evaluate=none")
         told = fail("train.py", f"ckpt={tmp_path}/run/checkpoints/last.ckpt", "data.time=6", "trainer.max_epochs=2")
         assert "data.time=6, but the checkpoint was trained with data.time=4" in told
 

@@ -33,7 +33,7 @@ SEQUENCE = ("data.augment=none", "data.time=4", "data.batch_size=4")
 def parts(cube: xr.Dataset, *overrides: str):
     with initialize_config_dir(str(CONF), version_base="1.3"):
         config = check_config(compose("train", overrides=[*SMALL, *overrides]), TrainConfig)
-    split = make_split(start=cube["start"].values, end=cube["end"].values, **config["split"])
+    split = make_split(start=cube["start"].values, end=cube["end"].values, shape=cube["mask"].shape, **config["split"])
     return config, *make_parts(config, cube, split)
 
 

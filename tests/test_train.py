@@ -62,10 +62,10 @@ def test_evaluating_again_gives_the_scores_of_training(run, tmp_path):
 
 def test_three_epochs_and_three_more_are_six(run, archive, tmp_path):
     folder, _ = run
-    train(archive, tmp_path / "half", "trainer.max_epochs=3", "evaluate=false")
+    train(archive, tmp_path / "half", "trainer.max_epochs=3", "evaluate=none")
     last = tmp_path / "half" / "checkpoints" / "last.ckpt"
     assert not same(last, folder / "checkpoints" / "last.ckpt")
-    succeed("train.py", f"ckpt={last}", "trainer.max_epochs=6", "evaluate=true")
+    succeed("train.py", f"ckpt={last}", "trainer.max_epochs=6", "evaluate=test")
     assert same(last, folder / "checkpoints" / "last.ckpt")
     assert metrics(tmp_path / "half" / "evaluation" / "test") == metrics(folder / "evaluation" / "test")
 
@@ -84,7 +84,9 @@ def test_predictions_lie_on_the_grid_of_the_archive(run, archive):
         assert maps.rio.transform().almost_equals(cube.rio.transform())
 
 
-@pytest.mark.parametrize("choice", ["target=hs", "target=both", "experiment=weather_only", "debug=fast", "loss=huber"])
+@pytest.mark.parametrize(
+    "choice", ["target=hs", "target=both", "experiment=no_sar", "experiment=weather_only", "debug=fast", "loss=huber"]
+)
 def test_choices(archive, tmp_path, choice):
     train(archive, tmp_path / "run", "trainer.max_epochs=1", choice)
     assert (tmp_path / "run" / "evaluation" / "test" / "metrics.json").is_file()
@@ -120,7 +122,7 @@ def test_two_processes_train_one_run(archive, tmp_path):
 
 
 def test_no_logger(archive, tmp_path):
-    train(archive, tmp_path / "run", "logger=none", "trainer.max_epochs=1", "evaluate=false")
+    train(archive, tmp_path / "run", "logger=none", "trainer.max_epochs=1", "evaluate=none")
     assert not list((tmp_path / "run").glob("curves"))
 
 

@@ -29,6 +29,7 @@ def evaluate_maps(
     out: Path,
     provenance: Mapping[str, Any],
     scoring: Mapping[str, Any] | None = None,
+    known: xr.Dataset | None = None,
 ) -> dict[str, Any]:
     """Score maps beside the baselines and write the five files; files of an earlier evaluation there are replaced.
 
@@ -41,6 +42,7 @@ def evaluate_maps(
         out: Folder for the files.
         provenance: Kept in the files; ``part`` and ``scored_archive`` are shown.
         scoring: Thresholds, classes and resamples, as `snowmap.schema.Scoring` describes them; its defaults if None.
+        known: The Cube whose targets the baselines may see, if not all of those of `cube`.
 
     Returns:
         What ``metrics.json`` holds.
@@ -49,7 +51,7 @@ def evaluate_maps(
         SnowmapError: When there is no valid pixel to score, or `out` cannot be written.
     """
     options = asdict(Scoring()) if scoring is None else scoring
-    baselines = baseline_maps(cube, train, windows, targets)
+    baselines = baseline_maps(cube if known is None else known, train, windows, targets)
     scored = score_maps(maps, baselines, cube, windows, targets, options)
     result = {**scored, "provenance": {**provenance, "scoring": dict(options)}}
     try:

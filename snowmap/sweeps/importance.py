@@ -1,0 +1,55 @@
+"""Permutation importance of a trained model: by how much its error grows when a band comes from other windows."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import xarray as xr
+
+from snowmap.ablation import altered
+from snowmap.baselines import Baseline
+from snowmap.cube import narrowed
+from snowmap.metrics import scores
+from snowmap.provenance import areas_of, windows_of
+from snowmap.scoring import load_with_archive
+from snowmap.sweeps.jobs import PART, Job
+from snowmap.task import SnowRegression
+
+REPEATS = 3
+
+
+def permutation_importance(job: Job) -> dict[str, dict[str, list[float]]]:
+    """RMSE in the validation windows with one band permuted between windows, less the RMSE with the band as it is.
+
+    Whole maps are permuted, so that each map stays as it is; windows keep to their part of the split, and none keeps
+    its own map. A band that hardly changes from window to window, as elevation, cannot show its importance so.
+
+    Source: Breiman (2001), Random forests, section 10; with an error of the model instead of votes.
+
+    Args:
+        job: The run, whose best checkpoint is asked.
+
+    Returns:
+        ``{target: {band: [increase, …]}}`` in the target's unit: one for each of `REPEATS` orders.
+    """
+    task, cube = load_with_archive(job.checkpoint)
+    windows = windows_of(task.facts, PART, cube)
+    _, held_area = areas_of(task.facts)
+    inside = narrowed(cube, held_area)["mask"].values
+    observed = {target: np.where(inside, cube[target].values[windows], np.nan) for target in task.targets}
+    usual = _rmse(task, cube, windows, observed)
+    found: dict[str, dict[str, list[float]]] = {target: {} for target in task.targets}
+    for band in task.archive_bands:
+        for repeat in range(REPEATS):
+            plan = {"held": {}, "shuffled": [band], "seed": repeat}
+            rmse = _rmse(task, altered(cube, plan, task.facts["split"]), windows, observed)
+            for target in task.targets:
+                found[target].setdefault(band, []).append(rmse[target] - usual[target])
+    return found
+
+
+def _rmse(
+    task: SnowRegression | Baseline, cube: xr.Dataset, windows: list[int], observed: Mapping[str, np.ndarray]
+) -> dict[str, Any]:
+    maps = task.predict(cube, windows)
+    return {target: scores(maps[target].values, known)["rmse"] for target, known in observed.items()}

@@ -1,0 +1,61 @@
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from snowmap.ablation import shuffled_order
+from snowmap.archive import open_archive
+from snowmap.cube import window_names
+from snowmap.sweeps.importance import REPEATS, permutation_importance
+from snowmap.sweeps.jobs import Job
+from snowmap.task import SnowRegression
+from tests.archives import write_foreign_archive
+from tests.test_task import fit
+
+
+class OneBand(nn.Module):
+    """A net that gives back one channel: the map is a straight line of one band."""
+
+    physical, fluxes, needs, every_step = False, (), (), False
+
+    def __init__(self, channel: int) -> None:
+        super().__init__()
+        self.channel = channel
+
+    def forward(self, inputs):
+        return inputs.x[:, -1:, self.channel, None]
+
+
+def test_the_error_grows_by_what_the_other_windows_differ_and_not_for_bands_that_are_not_read(tmp_path, monkeypatch):
+    write_foreign_archive(tmp_path / "a", windows=40, shape=(8, 12))
+    cube = open_archive(tmp_path / "a")
+    words = ("split=winters", "split.fold=0", "trainer.max_epochs=1", f"data.root={tmp_path}/a", "split.test=2")
+    task = fit(cube, tmp_path / "run", *words)
+    position = task.bands.index("pdd")
+    load = SnowRegression.load_from_checkpoint.__func__
+
+    def with_known_net(cls, path, **options):
+        found = load(cls, path, **options)
+        found.net = OneBand(position)
+        return found
+
+    monkeypatch.setattr(SnowRegression, "load_from_checkpoint", classmethod(with_known_net))
+    found = permutation_importance(Job(tmp_path / "run", {}))["swe"]
+    names, parts = window_names(cube), task.facts["split"]
+    windows = [names.index(name) for name in parts["validation"]]
+    inside = cube["mask"].values
+
+    def rmse(pdd: np.ndarray) -> float:
+        scales = task.normalizer
+        x = torch.from_numpy((pdd - scales.band_mean[position].item()) / scales.band_std[position].item())
+        mapped = scales.unscale_targets(torch.nan_to_num(x)[:, None])[:, 0].clamp(min=0).numpy()
+        error = np.where(inside, mapped - cube["swe"].values[windows], np.nan)
+        return float(np.sqrt(np.nanmean(error.astype(np.float64) ** 2)))
+
+    pdd = cube["features"].sel(band="pdd").values
+    known = [
+        rmse(pdd[np.array(shuffled_order(names, parts, seed))[windows]]) - rmse(pdd[windows]) for seed in range(REPEATS)
+    ]
+    assert found["pdd"] == pytest.approx(known, rel=1e-4, abs=1e-5)
+    assert max(map(abs, found["pdd"])) > 0.1
+    assert all(increase == [0] * REPEATS for band, increase in found.items() if band != "pdd")

@@ -1,0 +1,210 @@
+"""The tables of a sweep against numbers made by hand, from run folders as trainings leave them."""
+
+import io
+import json
+import os
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+import xarray as xr
+import yaml
+from PIL import Image
+from rich.console import Console
+
+from snowmap.errors import SnowmapError
+from snowmap.sweeps import summarize
+from snowmap.sweeps.cross_validation import cross_validate, print_cross_validation
+from snowmap.sweeps.figures import ablation_figure
+from snowmap.sweeps.jobs import configurations, find_jobs
+from snowmap.sweeps.sar_ablation import _cases, as_frame, print_ablation, rmse_difference
+
+PROVENANCE = {"part": "validation", "scored_archive": {"origin": "synthetic: a test"}}
+
+
+def write_run(folder: Path, config: dict, model: dict, predicted: np.ndarray, observed: np.ndarray) -> None:
+    """A run folder with the scores and maps of its validation windows; its checkpoint is never read."""
+    out = folder / "evaluation" / "validation"
+    for path in (folder / "checkpoints", out):
+        path.mkdir(parents=True)
+    (folder / "config.yaml").write_text(yaml.safe_dump(config))
+    (folder / "checkpoints" / "best.ckpt").touch()
+    os.utime(folder / "checkpoints" / "best.ckpt", (0, 0))
+    entry = {"unit": "cm", "model": model, "baselines": {"climatology": {**model, "rmse": None}}}
+    (out / "metrics.json").write_text(json.dumps({"target": {"swe": entry}, "provenance": PROVENANCE}))
+    maps = {"swe": predicted, "swe_observed": observed}
+    xr.Dataset(
+        {name: (("time", "y", "x"), values.astype(np.float32)) for name, values in maps.items()},
+        coords={"time": np.datetime64("2021-01-01", "ns") + np.arange(len(observed)) * np.timedelta64(1, "D")},
+    ).to_netcdf(out / "predictions.nc", engine="h5netcdf")
+
+
+def config(fold: int, **more: object) -> dict:
+    return {"split": {"name": "winters", "fold": fold}, "ablation": "all", "seed": 0, **more}
+
+
+def score(rmse: float, pixels: int = 4) -> dict:
+    return {"rmse": rmse, "mae": rmse / 2, "bias": 0.0, "r2": None, "pearson_r": 0.5, "pixels": pixels}
+
+
+@pytest.fixture
+def folds(tmp_path) -> Path:
+    """Two folds whose errors are 1 and 3 cm everywhere, of 4 and 12 pixels; one observation is missing."""
+    for number, (count, error) in enumerate([(1, 1.0), (3, 3.0)]):
+        observed = np.arange(count * 4, dtype=float).reshape(count, 2, 2)
+        predicted = observed + error
+        observed[0, 0, 0] = np.nan
+        write_run(tmp_path / str(number), config(number), score(error), predicted, observed)
+    return tmp_path
+
+
+class TestCrossValidation:
+    def test_mean_spread_and_pooled_score(self, folds):
+        result = cross_validate(folds, find_jobs(folds), Console(file=io.StringIO()))
+        (found,) = result["configurations"]
+        entry = found["target"]["swe"]
+        assert [fold["fold"] for fold in found["folds"]] == [0, 1]
+        assert entry["mean"]["model"]["rmse"] == 2
+        assert entry["spread"]["model"]["rmse"] == pytest.approx(np.sqrt(2))
+        assert entry["pooled"]["pixels"] == 3 + 11
+        assert entry["pooled"]["rmse"] == pytest.approx(np.sqrt((3 * 1 + 11 * 9) / 14))
+        assert entry["pooled"]["bias"] == pytest.approx((3 * 1 + 11 * 3) / 14)
+        assert entry["mean"]["model"]["r2"] is None  # a fold lacks it
+        assert entry["mean"]["climatology"]["rmse"] is None
+        assert entry["mean"]["climatology"]["mae"] == 1
+
+    def test_json_csv_and_print_tell_the_same(self, folds):
+        console = Console(file=io.StringIO(), width=80)
+        result = cross_validate(folds, find_jobs(folds), console)
+        assert json.loads((folds / "cross_validation.json").read_text()) == result
+        frame = pd.read_csv(folds / "cross_validation.csv")
+        pooled = frame.query("over == 'pooled'").iloc[0]
+        assert pooled["rmse"] == pytest.approx(result["configurations"][0]["target"]["swe"]["pooled"]["rmse"])
+        assert set(frame["over"]) == {"fold 0", "fold 1", "mean", "spread", "pooled"}
+        said = console.file.getvalue()
+        for words in ("SYNTHETIC", "2 folds", "2.00 ± 1.41", "pooled", "optimistic", "climatology"):
+            assert words in said
+
+    def test_a_fold_that_two_runs_validate_counts_twice(self, folds):
+        observed = np.zeros((1, 2, 2))
+        write_run(folds / "2", config(0), score(5.0), observed + 5, observed)
+        (found,) = cross_validate(folds, find_jobs(folds), Console(file=io.StringIO()))["configurations"]
+        assert found["target"]["swe"]["pooled"]["pixels"] == 3 + 11 + 4
+
+    def test_runs_that_differ_in_more_than_the_fold_are_kept_apart(self, tmp_path):
+        runs = [(0, "unet", 4.0), (1, "unet", 4.0), (0, "unet3d", 8.0), (1, "unet3d", 8.0)]
+        for number, (fold, name, size) in enumerate(runs):
+            more = {"model": {"name": name, "channels": [size]}}
+            observed = np.arange(4.0).reshape(1, 2, 2)
+            write_run(tmp_path / str(number), config(fold, **more), score(size), observed + size, observed)
+        groups = configurations(find_jobs(tmp_path))
+        assert {name: [job.fold for job in own] for name, own in groups.items()} == {
+            "model.name=unet": [0, 1],
+            "model.name=unet3d": [0, 1],
+        }
+        console = Console(file=io.StringIO(), width=120)
+        result = cross_validate(tmp_path, find_jobs(tmp_path), console)
+        assert [entry["target"]["swe"]["pooled"]["rmse"] for entry in result["configurations"]] == [4, 8]
+        assert "model.name=unet3d" in console.file.getvalue()
+        print_cross_validation(result, console)
+
+    def test_what_is_no_sweep_over_folds_is_told(self, tmp_path, folds):
+        with pytest.raises(SnowmapError, match=r"holds no run of a sweep; expected folders with config\.yaml"):
+            summarize(tmp_path / "none")
+        alone = tmp_path / "alone"
+        for seed in (0, 1):
+            observed = np.zeros((1, 2, 2))
+            write_run(alone / str(seed), config(0) | {"seed": seed}, score(1.0), observed, observed)
+        with pytest.raises(SnowmapError, match=r"differ neither in split\.fold nor in ablation"):
+            summarize(alone)
+        summarize(alone, required=False)
+        assert not list(alone.glob("cross_validation*"))
+
+
+class TestDifference:
+    shape = (6, 32, 48)
+
+    def test_it_is_that_of_the_two_scores(self):
+        generator = np.random.default_rng(0)
+        observed = generator.normal(10, 3, self.shape)
+        observed[0, :5] = np.nan
+        case, reference = (observed + generator.normal(0, size, self.shape) for size in (2, 1))
+        found = rmse_difference(case, reference, observed, np.arange(6))
+        errors = [np.sqrt(np.nanmean((maps - observed) ** 2)) for maps in (case, reference)]
+        assert found["difference"] == pytest.approx(errors[0] - errors[1])
+        assert found["low"] < found["difference"] < found["high"]
+        assert found == rmse_difference(case, reference, observed, np.arange(6))
+
+    def test_maps_that_err_alike_differ_by_nothing_whatever_is_drawn(self):
+        generator = np.random.default_rng(0)
+        observed = generator.normal(10, 3, self.shape)
+        error = generator.normal(0, 4, self.shape)
+        found = rmse_difference(observed + error, observed - error, observed, np.arange(6))
+        assert tuple(found.values()) == pytest.approx((0, 0, 0), abs=1e-9)
+
+    def test_the_interval_is_as_wide_as_theory_says(self):
+        """Of independent blocks: the mean of n squares of the case has a known spread, the reference errs by 1."""
+        generator = np.random.default_rng(1)
+        observed = np.zeros((100, 16, 16))
+        block = 1 + generator.uniform(-0.5, 0.5, (100, 1, 1))  # one block of 16 × 16 in each window
+        found = rmse_difference(observed + block, observed + 1, observed, np.arange(100))
+        squares = block.ravel() ** 2
+        error = squares.std() / np.sqrt(100) / (2 * np.sqrt(squares.mean()))
+        assert found["high"] - found["low"] == pytest.approx(2 * 1.645 * error, rel=0.1)
+
+    def test_maps_of_one_window_are_drawn_together(self):
+        """A second net (seed) on the same windows is no further evidence: the interval stays."""
+        generator = np.random.default_rng(2)
+        observed = np.zeros((40, 16, 16))
+        case, window = observed + generator.normal(0, 2, (40, 1, 1)), np.arange(40)
+        once = rmse_difference(case, observed + 1, observed, window)
+        twice = rmse_difference(*(np.concatenate([maps, maps]) for maps in (case, observed + 1, observed, window)))
+        assert twice == pytest.approx(once)
+
+
+class TestAblation:
+    def test_runs_are_paired_by_fold_and_seed(self, tmp_path):
+        number = 0
+        for name in ("all", "no_sar"):
+            for fold in (1, 0):
+                observed = np.zeros((1, 2, 2))
+                entry = config(fold) | {"ablation": name}
+                write_run(tmp_path / str(number), entry, score(1.0), observed, observed)
+                number += 1
+        cases = _cases(find_jobs(tmp_path))
+        assert {name: [job.fold for job in jobs] for name, jobs in cases.items()} == {"all": [1, 0], "no_sar": [1, 0]}
+        with pytest.raises(SnowmapError, match="no run with ablation=all"):
+            _cases(cases["no_sar"])
+        with pytest.raises(SnowmapError, match=r"ablation=no_sar and ablation=all .* only one has split\.fold=0"):
+            _cases([*cases["all"], cases["no_sar"][0]])
+        other = cases["no_sar"][0]._replace(config={**cases["no_sar"][0].config, "loss": "mae"})
+        with pytest.raises(SnowmapError, match="the runs differ in loss, too"):
+            _cases([*cases["all"], other])
+
+    def test_table_frame_and_figure(self, tmp_path):
+        result = {
+            "part": "validation",
+            "notes": ["the test windows were not touched"],
+            "origin": "synthetic: a test",
+            "level": 0.9,
+            "target": {
+                "swe": {
+                    "unit": "mm",
+                    "cases": {
+                        "all": {"rmse": 2.0, "difference": None, "low": None, "high": None},
+                        "no_sar": {"rmse": 2.5, "difference": 0.5, "low": 0.2, "high": 0.9},
+                    },
+                    "importance": {"coherence": {"mean": 0.25, "spread": 0.05}},
+                }
+            },
+        }
+        console = Console(file=io.StringIO(), width=80)
+        print_ablation(result, console)
+        for words in ("SYNTHETIC", "+0.50", "+0.20 … +0.90", "coherence permuted", "+0.25", "not touched", "RMSE mm"):
+            assert words in console.file.getvalue()
+        frame = as_frame(result).set_index("name")
+        assert frame.loc["no_sar", "high"] == 0.9
+        assert frame.loc["coherence", ["kind", "difference", "spread"]].tolist() == ["permutation", 0.25, 0.05]
+        ablation_figure(result).savefig(tmp_path / "a.png")
+        assert Image.open(tmp_path / "a.png").size[0] > 800
