@@ -154,8 +154,8 @@ def blocked(start: Dates, end: Dates, *, folds: int = 5, fold: int = 0, gap: int
 def expanding(start: Dates, end: Dates, *, folds: int = 4, fold: int = 0, gap: int = 1, test: int = 7) -> Split:
     """Forward chaining: everything before a block trains, the block validates, and what comes after it is not used.
 
-    The windows before the test are cut into ``folds + 1`` blocks without holes; the first one only trains, and fold 0 has
-    the shortest past. The gap and its reason, the other arguments and the errors are those of `blocked`.
+    The windows before the test are cut into ``folds + 1`` blocks without holes; the first one only trains, and fold 0
+    has the shortest past. The gap and its reason, the other arguments and the errors are those of `blocked`.
     """
     blocks = _blocks("expanding", len(start), folds + 1, folds, fold, gap, test)
     return _apart(start, end, np.concatenate(blocks[: fold + 1]), blocks[fold + 1], test, fold, gap)
