@@ -5,7 +5,6 @@ import warnings
 import numpy as np
 import torch
 from jaxtyping import Float
-from scipy.stats import rankdata
 from torchmetrics.functional import mean_absolute_error, mean_squared_error, pearson_corrcoef
 
 Maps = Float[np.ndarray, "*dims"]
@@ -43,7 +42,7 @@ def scores(predicted: Maps, observed: Maps) -> dict[str, float | int | None]:
 
     Returns:
         In the unit of the maps, of the errors e = predicted − observed, ``rmse``, ``mae``, ``bias`` (mean of e),
-        ``median_error`` and ``nmad``, 1.4826 · median |e − median e| (Höhle & Höhle 2009, ISPRS J. 64, eq. 5). Without
+        ``median_error`` and ``nmad``, 1.4826 · median |e − median e| (Höhle & Höhle 2009, ISPRS J. 64). Without
         unit ``r2`` (coefficient of determination), ``pearson_r``, ``spearman_r`` (equal values share their mean rank)
         and ``nse``, the efficiency of Nash & Sutcliffe (1970), which over pooled pixels is by definition the formula
         of ``r2``: the same number under the name that hydrologists look for. And the number of ``pixels``. None where
@@ -64,7 +63,7 @@ def scores(predicted: Maps, observed: Maps) -> dict[str, float | int | None]:
     found["r2"] = found["nse"] = _r2(p, o)
     if o.min() < o.max() and p.min() < p.max():
         found["pearson_r"] = _pearson_r(p, o)
-        found["spearman_r"] = _pearson_r(*(torch.from_numpy(rankdata(values.numpy())) for values in (p, o)))
+        found["spearman_r"] = _pearson_r(_ranks(p.numpy()), _ranks(o.numpy()))
     return found
 
 
@@ -135,6 +134,17 @@ def _pearson_r(p: torch.Tensor, o: torch.Tensor) -> float | None:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of a variance too small to divide by, which None tells
         return _finite(pearson_corrcoef(p, o))
+
+
+def _ranks(values: np.ndarray) -> torch.Tensor:
+    """Ranks from 0, equal values sharing their mean rank; `scipy.stats.rankdata`, which sorts stably, is far slower."""
+    order = np.argsort(values)
+    ordered = values[order]
+    first = np.flatnonzero(np.concatenate([[True], ordered[1:] != ordered[:-1]]))
+    equal = np.diff(first, append=len(values))
+    ranks = np.empty(len(values))
+    ranks[order] = np.repeat(first + (equal - 1) / 2, equal)
+    return torch.from_numpy(ranks)
 
 
 def _finite(score: torch.Tensor) -> float | None:
