@@ -33,12 +33,14 @@ REQUIREMENT_MM, REQUIREMENT_SHARE, REQUIREMENT_BORDER_MM = 30.0, 0.1, 300.0
 """The error of SWE that CoReH2O allows: 3 cm up to 30 cm of SWE, 10 % of it above (Rott et al. 2010, Proc. IEEE)."""
 
 
-def scores(predicted: Maps, observed: Maps) -> dict[str, float | int | None]:
+def scores(predicted: Maps, observed: Maps, observed_ranks: Maps | None = None) -> dict[str, float | int | None]:
     """Scores pooled over the pixels where both maps are finite.
 
     Args:
         predicted: Maps, in any unit; NaN = no prediction.
         observed: Maps in the same unit; NaN = no observation.
+        observed_ranks: `ranks` of `observed`, where they are known: sorting is what takes the time. They are of use if
+            every pixel has both values.
 
     Returns:
         In the unit of the maps, of the errors e = predicted − observed, ``rmse``, ``mae``, ``bias`` (mean of e),
@@ -63,8 +65,21 @@ def scores(predicted: Maps, observed: Maps) -> dict[str, float | int | None]:
     found["r2"] = found["nse"] = _r2(p, o)
     if o.min() < o.max() and p.min() < p.max():
         found["pearson_r"] = _pearson_r(p, o)
-        found["spearman_r"] = _pearson_r(_ranks(p.numpy()), _ranks(o.numpy()))
+        known = observed_ranks if observed_ranks is not None and len(o) == observed.size else ranks(o.numpy())
+        found["spearman_r"] = _pearson_r(torch.from_numpy(ranks(p.numpy())), torch.from_numpy(known.ravel()))
     return found
+
+
+def ranks(values: Maps) -> Maps:
+    """Ranks from 0, equal values sharing their mean rank; `scipy.stats.rankdata`, which sorts stably, is far slower."""
+    flat = values.ravel()
+    order = np.argsort(flat)
+    ordered = flat[order]
+    first = np.flatnonzero(np.concatenate([ordered[:1] == ordered[:1], ordered[1:] != ordered[:-1]]))
+    equal = np.diff(first, append=len(flat))
+    found = np.empty(len(flat))
+    found[order] = np.repeat(first + (equal - 1) / 2, equal)
+    return found.reshape(values.shape)
 
 
 def presence(predicted: Maps, observed: Maps, threshold: float) -> dict[str, float | None]:
@@ -134,17 +149,6 @@ def _pearson_r(p: torch.Tensor, o: torch.Tensor) -> float | None:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of a variance too small to divide by, which None tells
         return _finite(pearson_corrcoef(p, o))
-
-
-def _ranks(values: np.ndarray) -> torch.Tensor:
-    """Ranks from 0, equal values sharing their mean rank; `scipy.stats.rankdata`, which sorts stably, is far slower."""
-    order = np.argsort(values)
-    ordered = values[order]
-    first = np.flatnonzero(np.concatenate([[True], ordered[1:] != ordered[:-1]]))
-    equal = np.diff(first, append=len(values))
-    ranks = np.empty(len(values))
-    ranks[order] = np.repeat(first + (equal - 1) / 2, equal)
-    return torch.from_numpy(ranks)
 
 
 def _finite(score: torch.Tensor) -> float | None:

@@ -1,7 +1,8 @@
 import numpy as np
 import pytest
+from scipy.stats import foldnorm, norm, t
 
-from snowmap.evaluation.bootstrap import SCALES, cell_sums, score_intervals, scores_of_sums
+from snowmap.evaluation.bootstrap import SCALES, _of_normal_effects, cell_sums, score_intervals, scores_of_sums
 from snowmap.metrics import scores
 
 OPTIONS = {"block_pixels": 4, "resamples": 1000, "level": 0.9, "seed": 0}
@@ -59,8 +60,6 @@ def test_each_interval_holds_its_score_and_the_same_seed_gives_the_same():
 @pytest.mark.parametrize(("by_window", "by_block"), [(5.0, 0.0), (0.0, 5.0), (5.0, 5.0), (0.0, 0.0)])
 def test_the_interval_of_the_bias_is_that_of_analysis_of_variance(by_window, by_block):
     """With equal cells the three bootstraps estimate mean squares, so width² = t² × their sum."""
-    from scipy.stats import t
-
     windows, blocks = 8, 16
     error = errors(np.random.default_rng(3), windows, blocks, by_window, by_block)
     observed = np.zeros(error.size)
@@ -77,6 +76,16 @@ def test_the_interval_of_the_bias_is_that_of_analysis_of_variance(by_window, by_
     )
     assert (high - low) / 2 == pytest.approx(t.ppf(0.95, degrees) * np.sqrt(sum(parts)), rel=0.03)
     assert (high + low) / 2 == pytest.approx(error.mean(), rel=1e-9)
+
+
+@pytest.mark.parametrize(("effect", "bias"), [(1.0, 0.0), (0.5, 1.0), (0.1, 0.3)])
+def test_variance_of_normal_effects_is_that_of_draws(effect, bias):
+    means, clusters = bias + effect * np.random.default_rng(0).normal(size=(200_000, 1)), 12
+    errors_of = means + norm.ppf((np.arange(200) + 0.5) / 200)  # of a cluster: normal, without noise
+    rmse, mae = np.sqrt(np.mean(errors_of**2)), np.mean(np.abs(errors_of))
+    found = _of_normal_effects(np.array([rmse, mae, bias]), effect**2 / clusters, clusters)
+    assert found[0] == pytest.approx((errors_of**2).mean(axis=1).var() / clusters / (4 * rmse**4), rel=0.02)
+    assert found[1] == pytest.approx(np.abs(errors_of).mean(axis=1).var() / clusters / mae**2, rel=0.02)
 
 
 def test_differences_are_paired():
@@ -132,14 +141,13 @@ KINDS = {"independent": (0.0, 0.0), "windows": (1.0, 0.0), "blocks": (0.0, 1.0),
 @pytest.mark.parametrize("size", [(7, 24), (12, 48)], ids=lambda size: f"{size[0]}x{size[1]}")
 @pytest.mark.parametrize("kind", KINDS)
 def test_nominal_90_percent_intervals_cover_the_truth_in_about_90_percent(kind, size):
-    cases, level_offset = 200, 0.5
-    by_window, by_block = KINDS[kind]
-    generator = np.random.default_rng(1)
-    truth = {"bias": level_offset, "rmse": np.sqrt(level_offset**2 + by_window**2 + by_block**2 + 1)}
+    cases, bias, (by_window, by_block) = 200, 0.5, KINDS[kind]
+    generator, options = np.random.default_rng(1), {**OPTIONS, "resamples": 300}
+    sigma = np.sqrt(by_window**2 + by_block**2 + 1)
+    truth = {"bias": bias, "rmse": np.hypot(bias, sigma), "mae": foldnorm.mean(bias / sigma, scale=sigma)}
     covered = dict.fromkeys(truth, 0)
-    options = {**OPTIONS, "resamples": 300}
     for _ in range(cases):
-        error = level_offset + errors(generator, *size, by_window, by_block).ravel()
+        error = bias + errors(generator, *size, by_window, by_block).ravel()
         found = score_intervals({"model": error}, np.zeros(error.size), layout(*size), options)["model"]
         for name, value in truth.items():
             low, high = found[name]
