@@ -1,6 +1,6 @@
 """Every score of a model beside the baselines."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -13,7 +13,7 @@ from snowmap.evaluation.bootstrap import score_intervals
 from snowmap.evaluation.classes import pixel_classes, snow_threshold
 from snowmap.evaluation.uncertainty import score_uncertainty
 from snowmap.grid import cell_areas
-from snowmap.metrics import presence, requirement_share, scores
+from snowmap.metrics import presence, ranks, requirement_share, scores
 from snowmap.physics import MILLIMETRES
 
 
@@ -59,23 +59,24 @@ def score_maps(
             )
         whole = {"model": maps[target].values}
         whole |= {name: dataset[target].values for name, dataset in baselines.items() if target in dataset}
-        entry = _of_pixels(whole, observed, valid, cube, windows, target, options)
+        columns, truth = {name: values[valid] for name, values in whole.items()}, observed[valid]
+        entry = _of_pixels(columns, truth, valid, cube, windows, target, options)
         ends = np.datetime_as_string(cube["end"].values[list(windows)], "D").tolist()
-        series, bias = area_series(
-            whole, observed, cell_areas(cube), entry["unit"], list(zip(names, ends, strict=True))
-        )
+        dated = list(zip(names, ends, strict=True))
+        series, bias = area_series(whole, observed, cell_areas(cube), entry["unit"], dated)
         uncertainty = score_uncertainty(maps, target, observed, names)
         result["target"][target] = {**entry, "area": series, "area_bias": bias, "uncertainty": uncertainty}
+        last = np.cumsum(valid.sum(axis=(1, 2))).tolist()
         result["windows"] += [
-            {"window": name, "target": target, **_side_by_side({key: own[index] for key, own in whole.items()}, truth)}
-            for index, (name, truth) in enumerate(zip(names, observed, strict=True))
+            {"window": name, "target": target, **_side_by_side(columns, truth, slice(first, end))}
+            for name, first, end in zip(names, [0, *last], last, strict=False)
         ]
     return result
 
 
 def _of_pixels(
-    whole: Mapping[str, np.ndarray],
-    observed: np.ndarray,
+    columns: Mapping[str, np.ndarray],
+    truth: np.ndarray,
     valid: np.ndarray,
     cube: xr.Dataset,
     windows: Sequence[int],
@@ -85,33 +86,27 @@ def _of_pixels(
     """What takes the valid pixels one by one, wherever they lie."""
     unit = cube[target].attrs["units"]
     threshold = snow_threshold(target, unit, options)
-    columns, truth = {name: values[valid] for name, values in whole.items()}, observed[valid]
     snow = truth >= threshold
-    groups = pixel_classes(cube, windows, valid, target, options)
-    required = (lambda p, o: requirement_share(p, o, MILLIMETRES[unit])) if target == "swe" else None
-    return {
-        "unit": unit,
-        **_side_by_side(columns, truth),
-        "intervals": score_intervals(columns, truth, valid, options),
-        "snow_free": _side_by_side(columns, truth, ~snow),
-        "snow_covered": _side_by_side(columns, truth, snow),
-        "presence": {
-            "threshold": threshold,
-            **_side_by_side(columns, truth, by=lambda p, o: presence(p, o, threshold)),
-        },
-        "requirement": _side_by_side(columns, truth, by=required) if required else None,
-        "classes": {
-            name: [{"class": label, **_side_by_side(columns, truth, own)} for label, own in classes.members().items()]
-            for name, classes in groups.items()
-        },
+    found = {"unit": unit, **_side_by_side(columns, truth, slice(None))}
+    found["intervals"] = score_intervals(columns, truth, valid, options)
+    found["snow_free"], found["snow_covered"] = (_side_by_side(columns, truth, chosen) for chosen in (~snow, snow))
+    found["presence"] = {"threshold": threshold, **_each(columns, lambda p: presence(p, truth, threshold))}
+    required = _each(columns, lambda p: requirement_share(p, truth, MILLIMETRES[unit])) if target == "swe" else None
+    found["requirement"] = required
+    found["classes"] = {
+        name: [{"class": label, **_side_by_side(columns, truth, own)} for label, own in classes.members().items()]
+        for name, classes in pixel_classes(cube, windows, valid, target, options).items()
     }
+    return found
 
 
-def _side_by_side(
-    columns: Mapping[str, np.ndarray], observed: np.ndarray, chosen: np.ndarray | None = None, by: Any = scores
-) -> dict[str, Any]:
-    """One score of the model and of each baseline, over the chosen pixels."""
-    if chosen is not None:
-        columns, observed = {name: values[chosen] for name, values in columns.items()}, observed[chosen]
-    found = {name: by(values, observed) for name, values in columns.items()}
+def _side_by_side(columns: Mapping[str, np.ndarray], truth: np.ndarray, chosen: Any) -> dict[str, Any]:
+    """Scores of the model and of each baseline over the chosen pixels."""
+    observed = truth[chosen]
+    known = ranks(observed)
+    return _each({name: values[chosen] for name, values in columns.items()}, lambda p: scores(p, observed, known))
+
+
+def _each(columns: Mapping[str, np.ndarray], score: Callable[[np.ndarray], Any]) -> dict[str, Any]:
+    found = {name: score(values) for name, values in columns.items()}
     return {"model": found.pop("model"), "baselines": found}

@@ -89,8 +89,8 @@ def crps_normal(mean: Pixels, sigma: Pixels, observed: Pixels) -> Pixels:
 def crps_quantiles(median: Pixels, quantiles: dict[str, Pixels], observed: Pixels) -> Pixels:
     """Continuous ranked probability score from quantiles: 2 × the mean of their pinball losses.
 
-    The CRPS is twice the integral of the pinball loss over all levels (Gneiting & Ranjan 2011, J. Bus. Econ. Stat. 29,
-    eq. 9 to 11); the mean over the five levels stands for it, so scores of models with the same levels compare.
+    The CRPS is twice the integral of the pinball loss over all levels (Gneiting & Ranjan 2011, J. Bus. Econ. Stat. 29);
+    the mean over the five levels stands for it, so scores of models with the same levels compare.
 
     Args:
         median: The quantile of level 0.5.
