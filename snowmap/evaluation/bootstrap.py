@@ -62,6 +62,7 @@ def score_intervals(
     observed: Pixels,
     valid: Bool[np.ndarray, "window y x"],
     options: Mapping[str, Any],
+    same: Int[np.ndarray, " window"] | None = None,
 ) -> dict[str, Any]:
     """Confidence intervals of every map's scores, and of what the model's differ from each baseline's.
 
@@ -70,6 +71,7 @@ def score_intervals(
         observed: Observed values there.
         valid: Where in the maps these pixels are.
         options: ``block_pixels``, ``resamples``, ``level`` and ``seed``, as `snowmap.schema.Scoring` describes them.
+        same: A number for each map, the same for maps of the same window; by default each map is of another one.
 
     Returns:
         ``level``; for the ``model`` and the ``baselines`` ``[low, high]`` of each score in `SCALES`; and
@@ -77,11 +79,12 @@ def score_intervals(
         (model − baseline), ``low`` and ``high``. None where a score or its interval is undefined.
     """
     window, row, column = np.nonzero(valid)
+    window = window if same is None else same[window]
     size = options["block_pixels"]
     across = -(-valid.shape[2] // size)
     blocks = -(-valid.shape[1] // size) * across
     cell = window * blocks + row // size * across + column // size
-    shape = (valid.shape[0], blocks)
+    shape = (valid.shape[0] if same is None else int(same.max()) + 1, blocks)
     resampling = Resampling(options["resamples"], options["level"], options["seed"])
     sums = {name: cell_sums(values, observed, cell, shape) for name, values in columns.items()}
     differences = {}

@@ -22,7 +22,7 @@ def ablation_figure(result: Mapping[str, Any]) -> Figure:
         cases = {name: found for name, found in entry["cases"].items() if name != "all"}
         centre = [found["difference"] for found in cases.values()]
         away = [
-            [abs(found[side] - found["difference"]) for found in cases.values()]  # quantiles may lie on one side
+            [0 if found[side] is None else abs(found[side] - found["difference"]) for found in cases.values()]
             for side in ("low", "high")
         ]
         left.barh(list(cases), centre, xerr=away, color="tab:blue", ecolor="0.2", capsize=3)

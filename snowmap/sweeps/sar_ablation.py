@@ -2,17 +2,19 @@
 
 import json
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
-from jaxtyping import Float, Shaped
 from rich.console import Console
 from rich.table import Table
 
 from snowmap.ablation import LEFT_OUT
 from snowmap.errors import SnowmapError
+from snowmap.evaluation.bootstrap import score_intervals
+from snowmap.schema import Scoring
 from snowmap.sweeps.figures import ablation_figure
 from snowmap.sweeps.importance import permutation_importance
 from snowmap.sweeps.jobs import (
@@ -26,9 +28,7 @@ from snowmap.sweeps.jobs import (
     write_whole,
 )
 
-LEVEL = 0.9
-BLOCK_PIXELS = 16
-DRAWS = 1000
+OPTIONS = asdict(Scoring())
 UNTOUCHED = "everything is on validation windows; the test windows were not touched"
 
 
@@ -60,7 +60,7 @@ def compare_ablations(folder: Path, jobs: Sequence[Job], console: Console | None
         "part": PART,
         "notes": [UNTOUCHED, OPTIMISTIC],
         "origin": judged["provenance"]["scored_archive"]["origin"],
-        "level": LEVEL,
+        "level": OPTIONS["level"],
         "target": {
             target: {
                 "unit": entry["unit"],
@@ -105,7 +105,7 @@ def _compare(cases: Mapping[str, Sequence[Job]], target: str) -> dict[str, Any]:
     maps = {name: _joined([validation_maps(job, target) for job in jobs]) for name, jobs in cases.items()}
     return {
         name: {"rmse": _rmse(own), **(dict.fromkeys(("difference", "low", "high")) if name == "all" else {})}
-        | ({} if name == "all" else rmse_difference(own.predicted, maps["all"].predicted, own.observed, own.window))
+        | ({} if name == "all" else rmse_difference(own, maps["all"]))
         for name, own in maps.items()
     }
 
@@ -118,41 +118,21 @@ def _rmse(maps: Maps) -> float:
     return float(np.sqrt(np.nanmean((maps.predicted.astype(np.float64) - maps.observed) ** 2)))
 
 
-def rmse_difference(
-    case: Float[np.ndarray, "window y x"],
-    reference: Float[np.ndarray, "window y x"],
-    observed: Float[np.ndarray, "window y x"],
-    window: Shaped[np.ndarray, " window"],
-    seed: int = 0,
-) -> dict[str, float]:
-    """RMSE of `case` less that of `reference`, with an interval at `LEVEL` from a paired block bootstrap.
-
-    Blocks of `BLOCK_PIXELS` × `BLOCK_PIXELS` pixels of a window are drawn with replacement, the same for both maps,
-    over the pixels where all three have a value (Künsch 1989; Efron & Tibshirani 1993, chapter 13).
+def rmse_difference(case: Maps, reference: Maps) -> dict[str, float | None]:
+    """RMSE of `case` less that of `reference`, with the interval of `snowmap.evaluation.bootstrap`.
 
     Args:
         case: Maps of one model.
-        reference: Maps of the other, of the same windows.
-        observed: What both are judged by.
-        window: What tells windows apart; maps of the same window are drawn together.
-        seed: Of the draws.
+        reference: Maps of the other, of the same windows in the same order; several runs may map a window.
 
     Returns:
         ``difference``, ``low`` and ``high``, in the unit of the maps.
     """
-    valid = np.isfinite(case) & np.isfinite(reference) & np.isfinite(observed)
-    y, x = (np.arange(size) // BLOCK_PIXELS for size in case.shape[1:])
-    number = np.unique(window, return_inverse=True)[1][:, None, None]
-    block = (number * (y.max() + 1) + y[:, None]) * (x.max() + 1) + x
-    _, block = np.unique(np.broadcast_to(block, case.shape)[valid], return_inverse=True)
-    squares = [np.bincount(block, (maps.astype(np.float64) - observed)[valid] ** 2) for maps in (case, reference)]
-    sums = np.stack([*squares, np.bincount(block)])
-    generator, count = np.random.default_rng(seed), sums.shape[1]
-    chosen = [np.arange(count), *(generator.integers(count, size=count) for _ in range(DRAWS))]  # all as they are first
-    ours, theirs, pixels = np.stack([sums[:, blocks].sum(axis=1) for blocks in chosen], axis=1)
-    difference, *drawn = np.sqrt(ours / pixels) - np.sqrt(theirs / pixels)
-    low, high = np.quantile(drawn, [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
-    return {"difference": float(difference), "low": float(low), "high": float(high)}
+    valid = np.isfinite(case.observed) & np.isfinite(case.predicted) & np.isfinite(reference.predicted)
+    columns = {"model": case.predicted[valid], "all": reference.predicted[valid]}
+    same = np.unique(case.window, return_inverse=True)[1]
+    found = score_intervals(columns, case.observed[valid], valid, OPTIONS, same)
+    return found["differences"]["all"]["rmse"]
 
 
 def _over_runs(found: Sequence[Mapping[str, Sequence[float]]]) -> dict[str, dict[str, float]]:
@@ -190,7 +170,7 @@ def print_ablation(result: Mapping[str, Any], console: Console) -> None:
             if name == "all":
                 table.add_row(name, f"{found['rmse']:.2f}", "", "", style="bold")
             else:
-                interval = f"{found['low']:+.2f} … {found['high']:+.2f}"
+                interval = "–" if found["low"] is None else f"{found['low']:+.2f} … {found['high']:+.2f}"
                 table.add_row(name, f"{found['rmse']:.2f}", f"{found['difference']:+.2f}", interval)
         table.add_section()
         table.add_row("all, once trained, with", "", "", "spread")

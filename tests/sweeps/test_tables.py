@@ -17,7 +17,7 @@ from snowmap.errors import SnowmapError
 from snowmap.sweeps import summarize
 from snowmap.sweeps.cross_validation import cross_validate, print_cross_validation
 from snowmap.sweeps.figures import ablation_figure
-from snowmap.sweeps.jobs import configurations, find_jobs
+from snowmap.sweeps.jobs import Maps, configurations, find_jobs
 from snowmap.sweeps.sar_ablation import _cases, as_frame, print_ablation, rmse_difference
 
 PROVENANCE = {"part": "validation", "scored_archive": {"origin": "synthetic: a test"}}
@@ -122,6 +122,10 @@ class TestCrossValidation:
         assert not list(alone.glob("cross_validation*"))
 
 
+def difference(case: np.ndarray, reference: np.ndarray, observed: np.ndarray, window: np.ndarray) -> dict:
+    return rmse_difference(Maps(case, observed, window), Maps(reference, observed, window))
+
+
 class TestDifference:
     shape = (6, 32, 48)
 
@@ -130,17 +134,17 @@ class TestDifference:
         observed = generator.normal(10, 3, self.shape)
         observed[0, :5] = np.nan
         case, reference = (observed + generator.normal(0, size, self.shape) for size in (2, 1))
-        found = rmse_difference(case, reference, observed, np.arange(6))
+        found = difference(case, reference, observed, np.arange(6))
         errors = [np.sqrt(np.nanmean((maps - observed) ** 2)) for maps in (case, reference)]
         assert found["difference"] == pytest.approx(errors[0] - errors[1])
         assert found["low"] < found["difference"] < found["high"]
-        assert found == rmse_difference(case, reference, observed, np.arange(6))
+        assert found == difference(case, reference, observed, np.arange(6))
 
     def test_maps_that_err_alike_differ_by_nothing_whatever_is_drawn(self):
         generator = np.random.default_rng(0)
         observed = generator.normal(10, 3, self.shape)
         error = generator.normal(0, 4, self.shape)
-        found = rmse_difference(observed + error, observed - error, observed, np.arange(6))
+        found = difference(observed + error, observed - error, observed, np.arange(6))
         assert tuple(found.values()) == pytest.approx((0, 0, 0), abs=1e-9)
 
     def test_the_interval_is_as_wide_as_theory_says(self):
@@ -148,7 +152,7 @@ class TestDifference:
         generator = np.random.default_rng(1)
         observed = np.zeros((100, 16, 16))
         block = 1 + generator.uniform(-0.5, 0.5, (100, 1, 1))  # one block of 16 × 16 in each window
-        found = rmse_difference(observed + block, observed + 1, observed, np.arange(100))
+        found = difference(observed + block, observed + 1, observed, np.arange(100))
         squares = block.ravel() ** 2
         error = squares.std() / np.sqrt(100) / (2 * np.sqrt(squares.mean()))
         assert found["high"] - found["low"] == pytest.approx(2 * 1.645 * error, rel=0.1)
@@ -158,8 +162,8 @@ class TestDifference:
         generator = np.random.default_rng(2)
         observed = np.zeros((40, 16, 16))
         case, window = observed + generator.normal(0, 2, (40, 1, 1)), np.arange(40)
-        once = rmse_difference(case, observed + 1, observed, window)
-        twice = rmse_difference(*(np.concatenate([maps, maps]) for maps in (case, observed + 1, observed, window)))
+        once = difference(case, observed + 1, observed, window)
+        twice = difference(*(np.concatenate([maps, maps]) for maps in (case, observed + 1, observed, window)))
         assert twice == pytest.approx(once)
 
 
