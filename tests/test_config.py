@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+from dataclasses import asdict
 from pathlib import Path
 
 import pytest
@@ -10,7 +11,7 @@ from omegaconf import OmegaConf
 
 from snowmap.config import check_config, check_overrides, known_keys, run_folder
 from snowmap.errors import SnowmapError
-from snowmap.schema import GROUPS, EvaluateConfig, TrainConfig
+from snowmap.schema import GROUPS, EvaluateConfig, Scoring, TrainConfig
 
 ROOT = Path(__file__).parents[1]
 CONF = ROOT / "conf"
@@ -83,6 +84,12 @@ def test_a_misspelt_key_is_answered_with_the_nearest(override, told):
         ("data.crop=[3]", "expected [height, width]"),
         ("data.phase_sign=2", "expected 1, -1"),
         ("callbacks.ema=1.5", "expected a decay between 0 and 1"),
+        ("scoring.elevation_step_m=0", "scoring.elevation_step_m=0.0: expected a number above 0"),
+        ("scoring.snow_threshold_hs_cm=nan", "scoring.snow_threshold_hs_cm=nan: expected a number above 0"),
+        ("scoring.aspect_directions=6", "scoring.aspect_directions=6: expected 4 or 8"),
+        ("scoring.block_pixels=0", "scoring.block_pixels=0: expected a whole number from 1 on"),
+        ("scoring.resamples=10", "expected a whole number from 100 on"),
+        ("scoring.level=90", "scoring.level=90.0: expected a share between 0 and 1"),
     ],
 )
 def test_a_wrong_value_is_explained(override, told):
@@ -95,6 +102,13 @@ def test_evaluate_needs_a_checkpoint():
     with pytest.raises(SnowmapError, match="ckpt"):
         check_config(composed(name="evaluate"), EvaluateConfig)
     assert check_config(composed("ckpt=a.ckpt", name="evaluate"), EvaluateConfig)["split"] == "test"
+
+
+def test_scoring_is_checked_and_the_same_wherever_maps_are_scored():
+    with pytest.raises(SnowmapError, match=r"scoring.level=1.0: expected a share"):
+        check_config(composed("ckpt=a.ckpt", "scoring.level=1", name="evaluate"), EvaluateConfig)
+    evaluated = check_config(composed("ckpt=a.ckpt", name="evaluate"), EvaluateConfig)
+    assert evaluated["scoring"] == checked()["scoring"] == asdict(Scoring())
 
 
 def test_groups_are_those_of_conf():

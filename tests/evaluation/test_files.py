@@ -95,8 +95,21 @@ def test_the_table_names_unit_baselines_and_synthetic_data(evaluated):
     console = Console(file=io.StringIO(), width=100)
     print_table(evaluated[2], console)
     said = console.file.getvalue()
-    for words in ("RMSE cm", "SYNTHETIC", "last-seen map", "climatology", "elevation", "test windows"):
+    for words in ("RMSE", "cm", "90 %", "SYNTHETIC", "last-seen map", "climatology", "elevation", "test windows"):
         assert words in said
+    assert "…" not in said
+    assert max(map(len, said.splitlines())) <= 100
+
+
+def test_the_long_table_has_every_class(evaluated):
+    _, out, result = evaluated
+    frame = pd.read_csv(out / "metrics.csv")
+    ours = frame.query("target == 'swe' and map == 'model'")
+    for grouping, classes in result["target"]["swe"]["classes"].items():
+        own = ours[ours["grouping"] == grouping]
+        assert own["class"].tolist() == [entry["class"] for entry in classes]
+        assert own["rmse"].tolist() == pytest.approx([entry["model"]["rmse"] for entry in classes])
+    assert frame.query("grouping == 'snow' and map == 'model'")["class"].tolist() == ["snow-free", "snow-covered"] * 2
 
 
 def test_no_valid_pixel_is_an_error_that_names_the_windows(tmp_path):

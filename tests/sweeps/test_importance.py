@@ -1,11 +1,11 @@
 import numpy as np
 import pytest
 import torch
-from torch import nn
 
 from snowmap.ablation import shuffled_order
 from snowmap.archive import open_archive
 from snowmap.cube import window_names
+from snowmap.models import Net
 from snowmap.sweeps.importance import REPEATS, permutation_importance
 from snowmap.sweeps.jobs import Job
 from snowmap.task import SnowRegression
@@ -13,10 +13,8 @@ from tests.archives import write_foreign_archive
 from tests.test_task import fit
 
 
-class OneBand(nn.Module):
+class OneBand(Net):
     """A net that gives back one channel: the map is a straight line of one band."""
-
-    physical, fluxes, needs, every_step = False, (), (), False
 
     def __init__(self, channel: int) -> None:
         super().__init__()
