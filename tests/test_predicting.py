@@ -57,7 +57,8 @@ def test_a_whole_archive_without_targets_on_another_grid(checkpoint, archive, na
         with xr.open_dataset(out / f"{name}.nc", decode_coords="all") as file:
             np.testing.assert_allclose(file["swe"][0], known[index], rtol=1e-5, atol=1e-4)
             np.testing.assert_array_equal(file["time"], cube["end"][[index]])
-            np.testing.assert_array_equal(file["time_bnds"][0], [cube["start"][index], cube["end"][index]])
+            bounds = [cube["start"].values[index], cube["end"].values[index]]
+            np.testing.assert_array_equal(file["time_bnds"][0], bounds)
             assert file.rio.crs == cube.rio.crs
             assert file.rio.transform() == cube.rio.transform()
             assert str(checkpoint) == file.attrs["snowmap_checkpoint"]
