@@ -1,7 +1,7 @@
 """Maps of scenes of any size: piece by piece of a Cube that may be larger than the memory, blended smoothly."""
 
 from collections.abc import Callable, Iterator, Sequence
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 import torch
@@ -34,6 +34,7 @@ PROBE = 32
 """Pixels on a side of a piece that is mapped to see which maps there are."""
 
 
+@runtime_checkable
 class Model(Protocol):
     """What maps a Cube."""
 

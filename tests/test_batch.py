@@ -108,3 +108,14 @@ def test_flip_moves_bands_targets_and_validity_together_and_changes_no_value():
         else:
             raise AssertionError(f"window {index} was not mirrored as one")
     assert kinds == {(), (-1,), (-2,), (-2, -1)}
+
+
+def test_a_piece_of_a_cube_is_told_what_it_cannot_know():
+    """Of windows before it: that it begins no season, and how long no window covered it."""
+    cube = make_cube(windows=30).isel(window=[*range(18), *range(20, 30)])  # 1 September is in window 19
+    whole = Windows.of(cube, list(BANDS), ["swe"])
+    facts = {"gap_days": ("window", whole.gap_days.numpy()), "season_start": ("window", whole.season_start.numpy())}
+    piece = Windows.of(cube.assign_coords(facts).isel(window=slice(18, 22)), list(BANDS), ["swe"])
+    assert piece.gap_days.tolist() == [24, 0, 0, 0]
+    assert piece.season_start.tolist() == whole.season_start[18:22].tolist()
+    assert Windows.of(cube.isel(window=slice(18, 22)), list(BANDS), ["swe"]).gap_days[0] == 0

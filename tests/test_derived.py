@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from snowmap.cube import DERIVED_BANDS, check
-from snowmap.derived import DERIVED, estimate_phase_sign, season_sum, with_derived
+from snowmap.derived import DERIVED, estimate_phase_sign, phase_reference, season_sum, with_derived
 from snowmap.errors import SnowmapError
 from snowmap.physics import phase_of_swe_oveisgharan
 from snowmap.sequences import season_of
@@ -92,6 +92,24 @@ def test_the_low_ground_is_the_reference():
         known = inside & np.isfinite(window) & np.isfinite(ground)
         low = known & (ground <= np.quantile(ground[known], 0.1))
         assert np.median(window[low]) == pytest.approx(0, abs=1e-4)
+
+
+@pytest.mark.parametrize("sign", [1, -1])
+def test_a_piece_that_is_told_the_reference_of_the_scene_has_its_change(sign):
+    cube, _ = with_phase(sign)
+    whole = band(with_derived(cube, ["phase_swe", "summed_phase_swe"], sign), "phase_swe")
+    told = cube.assign_coords(phase_reference=("window", phase_reference(cube)))
+    piece = with_derived(told.isel(x=slice(9, 17), y=slice(3, 8)), ["phase_swe"], sign)
+    np.testing.assert_allclose(band(piece, "phase_swe"), whole[:, 3:8, 9:17], atol=1e-4)
+    alone = with_derived(cube.isel(x=slice(9, 17), y=slice(3, 8)), ["phase_swe"], sign)
+    assert np.nanmax(np.abs(band(alone, "phase_swe") - whole[:, 3:8, 9:17])) > 1
+
+
+def test_a_window_without_phase_has_the_reference_zero():
+    cube, _ = with_phase(1)
+    cube["features"].loc[{"band": "unwrapped_phase"}][2] = np.nan
+    assert phase_reference(cube)[2] == 0
+    assert (phase_reference(cube)[3:] != 0).all()
 
 
 @pytest.mark.parametrize("sign", [1, -1])

@@ -1,0 +1,182 @@
+"""`snowmap predict` as a user types it."""
+
+import os
+import resource
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import rasterio
+import xarray as xr
+from rio_cogeo import cog_validate
+
+from snowmap.archive import open_archive, write_archive
+from snowmap.cli import main
+from snowmap.cube import window_names
+from snowmap.errors import SnowmapError
+from snowmap.predicting import choose_windows
+from snowmap.task import SnowRegression
+from tests.commands import ROOT
+from tests.cubes import make_cube
+from tests.test_task import fit
+
+SHAPE = (150, 210)
+
+
+@pytest.fixture(scope="module")
+def checkpoint(tmp_path_factory) -> Path:
+    folder = tmp_path_factory.mktemp("run")
+    fit(make_cube(), folder, "trainer.max_epochs=2")
+    return folder / "checkpoints" / "last.ckpt"
+
+
+@pytest.fixture(scope="module")
+def archive(tmp_path_factory) -> Path:
+    """Four windows on another grid than the checkpoint's, without targets."""
+    root = write_archive(make_cube(windows=4, shape=SHAPE, seed=3), tmp_path_factory.mktemp("archive") / "a")
+    shutil.rmtree(root / "ITSNOW")
+    return root
+
+
+@pytest.fixture(scope="module")
+def names(archive) -> list[str]:
+    return window_names(open_archive(archive, targets=(), cache=False))
+
+
+def test_a_whole_archive_without_targets_on_another_grid(checkpoint, archive, names, tmp_path, capsys):
+    out = tmp_path / "new" / "maps"
+    assert main(["predict", str(checkpoint), str(archive), str(out)]) == 0
+    assert "8 files lie in" in capsys.readouterr().out
+    assert sorted(path.name for path in out.iterdir()) == sorted(f"{n}{e}" for n in names for e in (".nc", ".tif"))
+    cube = open_archive(archive, targets=(), cache=False)
+    known = SnowRegression.load_from_checkpoint(checkpoint).predict(cube)["swe"]
+    for index, name in enumerate(names):
+        with xr.open_dataset(out / f"{name}.nc", decode_coords="all") as file:
+            np.testing.assert_allclose(file["swe"][0], known[index], rtol=1e-5, atol=1e-4)
+            np.testing.assert_array_equal(file["time"], cube["end"][[index]])
+            bounds = [cube["start"].values[index], cube["end"].values[index]]
+            np.testing.assert_array_equal(file["time_bnds"][0], bounds)
+            assert file.rio.crs == cube.rio.crs
+            assert file.rio.transform() == cube.rio.transform()
+            assert str(checkpoint) == file.attrs["snowmap_checkpoint"]
+            assert "SYNTHETIC" in file.attrs["title"]
+            assert "swe_observed" not in file
+            written = file["swe"].values[0]
+        assert cog_validate(out / f"{name}.tif", strict=True) == (True, [], [])
+        with rasterio.open(out / f"{name}.tif") as raster:
+            np.testing.assert_array_equal(raster.read(1), written)
+            assert f"{raster.tags()['WINDOW_START']}_to_{raster.tags()['WINDOW_END']}" == name
+
+
+def test_chosen_windows_by_tiles_and_again_over_the_files_of_before(checkpoint, archive, names, tmp_path):
+    words = ["predict", str(checkpoint), str(archive), str(tmp_path), "--format", "netcdf"]
+    words += ["--windows", names[3], "--windows", f"{names[0]}..{names[1]}"]
+    assert main([*words, "--tile", "96", "--overlap", "32"]) == 0
+    files = [tmp_path / f"{names[index]}.nc" for index in (0, 1, 3)]
+    assert sorted(tmp_path.iterdir()) == files
+    with xr.open_dataset(files[2]) as file:
+        assert np.isfinite(file["swe"].values[0]).sum() == (file["study_area"] == 1).sum()
+        assert (file.attrs["snowmap_tile"], file.attrs["snowmap_overlap"]) == ("96", "32")
+        tiled = file["swe"].values
+    assert main(words) == 0
+    with xr.open_dataset(files[2]) as file:
+        assert "snowmap_tile" not in file.attrs
+        assert (file["swe"].values != tiled).any()
+
+
+def test_windows_by_name_and_by_date():
+    cube = make_cube(windows=5)  # from 2021-01-09, 12 days each
+    assert choose_windows(cube, []) == [0, 1, 2, 3, 4]
+    assert choose_windows(cube, ["2021-02-02_to_2021-02-14", "2021-01-09_to_2021-01-21"]) == [0, 2]
+    assert choose_windows(cube, ["2021-01-10..2021-02-14"]) == [1, 2]
+    assert choose_windows(cube, ["2021-01-21_to_2021-02-02..2099-12-31", "2021-01-21_to_2021-02-02"]) == [1, 2, 3, 4]
+    for words in ("2021-01-09", "2021-01-10..2021-01-11", "2021-03-01..2021-02-01"):
+        with pytest.raises(SnowmapError, match=r"no such window.*which has 5, from 2021-01-09_to_2021-01-21"):
+            choose_windows(cube, [words])
+    for words in ("winter..spring", "..2021-02-14", "2021-13-01..2021-14-01"):
+        with pytest.raises(SnowmapError, match=r"--windows"):
+            choose_windows(cube, [words])
+
+
+@pytest.mark.parametrize(
+    ("more", "told"),
+    [
+        (["--tile", "32"], "--tile 32 --overlap 64; expected"),
+        (["--overlap", "400"], "--tile 512 --overlap 400; expected"),
+        (["--device", "cuda:99"], "--device cuda:99: "),
+        (["--device", "abacus"], "--device abacus: "),
+        (["--windows", "2031-01-01"], "no such window"),
+    ],
+)
+def test_what_makes_no_sense_is_said(checkpoint, archive, tmp_path, capsys, more, told):
+    assert main(["predict", str(checkpoint), str(archive), str(tmp_path / "out"), *more]) == 1
+    assert told in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()
+
+
+def test_what_is_not_there_is_named(checkpoint, archive, tmp_path, capsys):
+    shutil.copytree(archive, tmp_path / "a")
+    for raster in (tmp_path / "a" / "INSAR").glob("*_coh_*"):
+        raster.unlink()
+    for words in ((tmp_path / "none.ckpt", archive), (checkpoint, tmp_path / "none"), (checkpoint, tmp_path / "a")):
+        assert main(["predict", *map(str, words), str(tmp_path / "out")]) == 1
+    errors = capsys.readouterr().err
+    for told in ("none.ckpt does not exist", "none: no such folder", "none of the 4 windows is complete"):
+        assert told in errors
+    (tmp_path / "file").touch()
+    assert main(["predict", str(checkpoint), str(archive), str(tmp_path / "file")]) == 1
+    assert "cannot be written" in capsys.readouterr().err
+
+
+def program(*words: object) -> list[str]:
+    return [sys.executable, "-m", "snowmap.cli", "predict", *map(str, words)]
+
+
+def test_a_file_that_may_not_grow_is_not_there_and_that_of_before_stays(checkpoint, archive, names, tmp_path):
+    words = program(checkpoint, archive, tmp_path, "--windows", names[0])
+    subprocess.run(words, cwd=ROOT, check=True, capture_output=True)
+    before = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
+    assert len(before) == 2
+    for limit in (1000, 100_000, min(map(len, before.values())) - 10):
+        done = subprocess.run(
+            words,
+            cwd=ROOT,
+            capture_output=True,
+            text=True,
+            preexec_fn=lambda most=limit: resource.setrlimit(resource.RLIMIT_FSIZE, (most, most)),
+        )
+        assert done.returncode == 1, done.stderr
+        assert "Traceback" not in done.stderr
+        assert f"the maps of {names[0]} cannot be written to {tmp_path}" in done.stderr
+        assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == before
+
+
+def test_a_disk_that_fills_leaves_what_was_complete(checkpoint, archive, names, tmp_path):
+    disk, kept = tmp_path / "disk", tmp_path / "kept"
+    disk.mkdir()
+    kept.mkdir()
+    private = ["unshare", "-rm", "sh", "-c"]
+    mount = f"mount -t tmpfs -o size=700k none {disk}"
+    if not shutil.which("unshare") or subprocess.run([*private, mount], capture_output=True).returncode:
+        pytest.skip("a small disk cannot be mounted here")
+    command = " ".join(program(checkpoint, archive, disk))
+    script = f"{mount} && {command}; status=$?; ls -A {disk} | grep -c part; cp {disk}/* {kept}; exit $status"
+    done = subprocess.run([*private, script], cwd=ROOT, capture_output=True, text=True, env=os.environ)
+    assert done.returncode == 1, done.stderr
+    assert "Traceback" not in done.stderr
+    assert "No space left on device" in done.stderr
+    assert done.stdout.splitlines()[-1] == "0"  # nothing temporary stays
+    found = sorted(path.name for path in kept.iterdir())
+    assert found[:4] == [f"{name}{ending}" for name in names[:2] for ending in (".nc", ".tif")]
+    assert len(found) < 8
+    assert f"cannot be written to {disk}" in done.stderr
+    for path in kept.iterdir():
+        if path.suffix == ".nc":
+            with xr.open_dataset(path) as file:
+                assert np.isfinite(file["swe"].values).any()
+        else:
+            with rasterio.open(path) as raster:
+                assert np.isfinite(raster.read()).any()
