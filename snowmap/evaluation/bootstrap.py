@@ -53,6 +53,9 @@ BIAS = list(SCALES).index("bias")  # behind rmse and mae
 POOLING = 0.25
 """Level of the test whether a direction has effects of its own."""
 
+MOST_CLUSTERS = 10_000
+"""Of more, several are drawn together; only cells and blocks of large scenes are so many."""
+
 MOST_UNDEFINED = 0.05
 """Share of the resamples in which a score may be undefined, e.g. because only windows without snow were drawn."""
 
@@ -148,7 +151,7 @@ class Resampling:
         draws, estimate = self._draw(sums), scores_of_sums(sums.sum(axis=(0, 1)))
         variances = _variances([_scaled(draw.scores(sums)) for draw in draws], draws)
         for draw, found in zip(draws[:2], variances, strict=False):
-            found[:BIAS] = np.fmax(found[:BIAS], _of_normal_effects(estimate[: BIAS + 1], found[BIAS], len(draw.there)))
+            found[:BIAS] = np.fmax(found[:BIAS], _of_normal_effects(estimate[: BIAS + 1], found[BIAS], draw.clusters))
         middle, reach = _scaled(estimate), self._reach(variances, draws)
         result: dict[str, list[float] | None] = {}
         for (name, scale), ends in zip(SCALES.items(), np.stack([middle - reach, middle + reach], axis=1), strict=True):
@@ -181,7 +184,7 @@ class Resampling:
         """Half the width of an interval; NaN where it is undefined."""
         if not draws:
             return np.full(len(SCALES), np.nan)
-        freedom = np.array([len(draw.there) - 1.0 for draw in draws])[:, None]
+        freedom = np.array([draw.clusters - 1.0 for draw in draws])[:, None]
         if len(draws) == 1:
             variance, degrees = variances[0], freedom[0]
         else:
@@ -200,7 +203,7 @@ def _variances(drawn: list[Values], draws: list["Draw"]) -> Variances:
     for index, (values, draw) in enumerate(zip(drawn, draws, strict=True)):
         enough = np.isfinite(values).mean(axis=0) >= 1 - MOST_UNDEFINED
         spread = np.ma.masked_invalid(values).var(axis=0, ddof=1).filled(np.nan)
-        found[index] = np.where(enough, spread * len(draw.there) / (len(draw.there) - 1), np.nan)
+        found[index] = np.where(enough, spread * draw.clusters / (draw.clusters - 1), np.nan)
     return found
 
 
@@ -220,9 +223,8 @@ def _of_normal_effects(estimate: Float[np.ndarray, " 3"], variance: float, clust
     weights = weights / weights.sum()
     means, sigma = bias + np.sqrt(effect) * nodes, np.sqrt(within) + 1e-6 * rmse
     reach = means / (np.sqrt(2) * sigma)
-    absolute = np.sqrt(2 / np.pi) * sigma * np.exp(-(reach**2)) + means * erf(
-        reach
-    )  # Leone et al. 1961, Technometrics 3
+    # the mean of a folded normal distribution (Leone, Nelson & Nottingham 1961, Technometrics 3)
+    absolute = np.sqrt(2 / np.pi) * sigma * np.exp(-(reach**2)) + means * erf(reach)
     of_square = 2 * effect**2 + 4 * bias**2 * effect
     of_absolute = weights @ (absolute - weights @ absolute) ** 2
     return np.array([of_square / (4 * rmse**4), of_absolute / mae**2]) / clusters
@@ -238,22 +240,31 @@ class Draw(NamedTuple):
 
     Attributes:
         axis: 0 for windows, 1 for blocks, 2 for cells.
-        there: Positions of the clusters that have a pixel.
+        order: Positions of the clusters that have a pixel. More than `MOST_CLUSTERS` come in random order, and those
+            that far apart are one cluster: it keeps the expectation of the variance, and the memory small.
         counts: How often each of them is drawn.
     """
 
     axis: int
-    there: Int[np.ndarray, " cluster"]
-    counts: Float[np.ndarray, "resample cluster"]
+    order: Int[np.ndarray, " position"]
+    counts: Int[np.ndarray, "resample cluster"]
 
     @classmethod
-    def make(cls, there: Int[np.ndarray, " cluster"], axis: int, resamples: int, seed: int) -> "Draw":
+    def make(cls, there: Int[np.ndarray, " position"], axis: int, resamples: int, seed: int) -> "Draw":
         """As many clusters as there are, with replacement."""
-        generator, clusters = np.random.default_rng([seed, axis]), len(there)
+        generator, clusters = np.random.default_rng([seed, axis]), min(len(there), MOST_CLUSTERS)
+        order = there if len(there) == clusters else generator.permutation(there)
         counts = generator.multinomial(clusters, np.full(clusters, 1 / clusters), size=resamples)
-        return cls(axis, there, counts.astype(np.float64))
+        return cls(axis, order, counts.astype(np.int16))
+
+    @property
+    def clusters(self) -> int:
+        """How many are drawn from."""
+        return self.counts.shape[1]
 
     def scores(self, sums: Sums) -> Values:
         """The scores of each resample."""
-        by_cluster = (sums.sum(axis=1), sums.sum(axis=0), sums.reshape(-1, sums.shape[-1]))[self.axis]
-        return scores_of_sums(self.counts @ by_cluster[self.there])
+        moments = sums.shape[-1]
+        rows = (sums.sum(axis=1), sums.sum(axis=0), sums.reshape(-1, moments))[self.axis][self.order]
+        filled = np.concatenate([rows, np.zeros((-len(rows) % self.clusters, moments))])
+        return scores_of_sums(self.counts.astype(np.float64) @ filled.reshape(-1, self.clusters, moments).sum(axis=0))

@@ -2,6 +2,7 @@ import numpy as np
 import pytest
 from scipy.stats import foldnorm, norm, t
 
+from snowmap.evaluation import bootstrap
 from snowmap.evaluation.bootstrap import SCALES, _of_normal_effects, cell_sums, score_intervals, scores_of_sums
 from snowmap.metrics import scores
 
@@ -122,6 +123,16 @@ def test_one_window_leaves_the_blocks_and_one_block_the_windows():
         clusters = error.reshape(windows, 4, blocks, 4).mean(axis=(1, 3)).ravel()
         known = 1.729 * clusters.std(ddof=1) / np.sqrt(20)  # t of 19 degrees of freedom
         assert (high - low) / 2 == pytest.approx(known, rel=0.1)
+
+
+def test_cells_that_are_too_many_are_drawn_together(monkeypatch):
+    predicted, observed, valid = maps(windows=20, blocks=50)
+    options = {**OPTIONS, "resamples": 4000}
+    (low, high) = score_intervals({"model": predicted}, observed, valid, options)["model"]["rmse"]
+    monkeypatch.setattr(bootstrap, "MOST_CLUSTERS", 300)
+    (lower, higher) = score_intervals({"model": predicted}, observed, valid, options)["model"]["rmse"]
+    assert higher - lower == pytest.approx(high - low, rel=0.05)
+    assert (lower, higher) != (low, high)
 
 
 def test_nothing_to_resample_or_no_pixel_gives_no_interval():
