@@ -8,7 +8,7 @@ from importlib.metadata import version
 from pathlib import Path
 
 from snowmap.errors import SnowmapError
-from snowmap.map_commands import add_map_commands
+from snowmap.map_commands import add_basin_options, add_map_commands, basin_options
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -72,6 +72,9 @@ def _parser() -> argparse.ArgumentParser:
     predict.add_argument("--overlap", type=int, default=64, help="pixels that tiles share (default: %(default)s)")
     predict.add_argument("--device", default="cpu", help="that predicts, e.g. cuda (default: %(default)s)")
     predict.add_argument("--format", default="both", choices=["netcdf", "geotiff", "both"], help="default: %(default)s")
+    predict.add_argument("--basin", type=Path, help="outlines, e.g. basins.gpkg: writes basins.csv beside the maps")
+    predict.add_argument("--name", help="column with the basins' names (default: one called name)")
+    add_basin_options(predict)
     predict.set_defaults(run=_predict)
 
     add_map_commands(commands)
@@ -129,6 +132,9 @@ def _predict(asked: argparse.Namespace) -> int:
         overlap=asked.overlap,
         device=asked.device,
         form=asked.format,
+        basins=asked.basin,
+        name=asked.name,
+        basin_options=basin_options(asked),
     )
     print(f"{len(written)} files lie in {asked.out}")
     return 0

@@ -1,23 +1,28 @@
 """`snowmap predict`: from a checkpoint and an archive to files that others open, one or two for each window."""
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import torch
 import xarray as xr
 from rasterio.errors import RasterioError
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from snowmap.archive import open_lazily
+from snowmap.baselines import Baseline
+from snowmap.basins import basin_table, write_basins
 from snowmap.cube import INSAR_BANDS, window_name, window_names
 from snowmap.errors import SnowmapError
 from snowmap.export import write_predictions
 from snowmap.geotiff import write_geotiff
+from snowmap.loading import load_model
+from snowmap.outlines import read_outlines
 from snowmap.task import SnowRegression
-from snowmap.tiling import OVERLAP, TILE, Scene
+from snowmap.tiling import ALIGNMENT, OVERLAP, TILE, Scene
 
 FORMATS = {"netcdf": (".nc",), "geotiff": (".tif",), "both": (".nc", ".tif")}
 """File endings of each `--format`."""
@@ -36,6 +41,9 @@ def predict_archive(
     overlap: int = OVERLAP,
     device: str = "cpu",
     form: str = "both",
+    basins: str | Path | None = None,
+    name: str | None = None,
+    basin_options: Mapping[str, Any] | None = None,
 ) -> list[Path]:
     """Map windows of an archive, on whatever grid it has, and write each as soon as it is mapped.
 
@@ -50,6 +58,9 @@ def predict_archive(
         overlap: Pixels that neighbouring tiles share.
         device: Torch device that predicts.
         form: A key of `FORMATS`.
+        basins: Outlines, in any vector file; ``basins.csv`` is then written beside the maps.
+        name: Column with the basins' names, as `snowmap.outlines.read_outlines` takes it.
+        basin_options: Keyword arguments of `snowmap.basins.basin_table`.
 
     Returns:
         The files written.
@@ -57,22 +68,23 @@ def predict_archive(
     Raises:
         SnowmapError: When checkpoint and archive do not fit each other, or something cannot be read or written.
     """
-    if tile < SMALLEST_TILE or not 0 <= overlap <= tile // 2:
+    if tile < SMALLEST_TILE or not 0 <= overlap <= tile // 2 or tile % ALIGNMENT or overlap % ALIGNMENT:
         raise SnowmapError(
             f"--tile {tile} --overlap {overlap}; expected a tile of at least {SMALLEST_TILE} pixels and an overlap "
-            "from 0 to half of it"
+            f"from 0 to half of it, both multiples of {ALIGNMENT}"
         )
-    model = _load_model(checkpoint, device)
+    outlines = None if basins is None else read_outlines(basins, name)
+    model = _on(load_model(checkpoint), device)
     zero_is_missing = model.facts["config"]["data"]["zero_is_missing"]
     cube = open_lazily(
         archive,
-        bands=model.archive_bands,
+        bands=model.archive_bands or None,  # a baseline that reads no band still needs the windows' dates
         zero_is_missing=tuple(INSAR_BANDS) if zero_is_missing is None else zero_is_missing,
     )
     chosen = choose_windows(cube, windows)
     scene = Scene(model, cube, chosen, tile, overlap)
     provenance = _provenance(checkpoint, model, cube, scene)
-    written: list[Path] = []
+    written, tables = [], []
     with _progress() as progress:
         bar = progress.add_task("", total=scene.steps)
         for some in scene.passes:
@@ -80,7 +92,14 @@ def predict_archive(
             progress.update(bar, description=name if len(some) == 1 else f"{name} and {len(some) - 1} more")
             maps = scene.predict(some, lambda: progress.advance(bar))
             for position, window in enumerate(some):
-                written += _write(maps.isel(window=[position]), cube, window, Path(out), FORMATS[form], provenance)
+                own = maps.isel(window=[position])
+                written += _write(own, cube, window, Path(out), FORMATS[form], provenance)
+                if outlines is not None:
+                    tables.append(basin_table(own, outlines, **(basin_options or {})))
+                    outlines = outlines.loc[tables[0]["basin"].unique()]  # those outside the map were named once
+    if tables:
+        written.append(Path(out) / "basins.csv")
+        write_basins(pd.concat(tables, ignore_index=True), written[-1])
     return written
 
 
@@ -124,10 +143,9 @@ def _between(cube: xr.Dataset, first: str, last: str, words: str) -> list[int]:
     return np.flatnonzero((cube["start"].values >= low) & (cube["end"].values <= high)).tolist()
 
 
-def _load_model(checkpoint: str | Path, device: str) -> SnowRegression:
+def _on(model: SnowRegression | Baseline, device: str) -> SnowRegression | Baseline:
     try:
-        where = torch.device(device)
-        return SnowRegression.load_from_checkpoint(checkpoint).to(where)
+        return model.to(torch.device(device))
     except (RuntimeError, AssertionError) as error:  # PyTorch built without CUDA asserts
         raise SnowmapError(f"--device {device}: {str(error).splitlines()[0]}; use --device cpu") from error
 
@@ -157,7 +175,9 @@ def _write(
     return written
 
 
-def _provenance(checkpoint: str | Path, model: SnowRegression, cube: xr.Dataset, scene: Scene) -> dict[str, Any]:
+def _provenance(
+    checkpoint: str | Path, model: SnowRegression | Baseline, cube: xr.Dataset, scene: Scene
+) -> dict[str, Any]:
     kept = {key: model.facts[key] for key in ("archive", "versions", "git_revision", "config")}
     tiles = {} if scene.whole else {"tile": scene.tile, "overlap": scene.overlap}
     mapped = {key: str(cube.attrs[key]) for key in ("archive", "origin")}

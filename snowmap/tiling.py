@@ -1,7 +1,7 @@
 """Maps of scenes of any size: piece by piece of a Cube that may be larger than the memory, blended smoothly."""
 
 from collections.abc import Callable, Iterator, Sequence
-from typing import Any, Protocol, runtime_checkable
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 import torch
@@ -18,6 +18,13 @@ from snowmap.task import SnowRegression
 TILE, OVERLAP = 512, 64
 """Pixels. A U-Net of four levels sees 44 px far: the middle of an overlap of 64 px sees most of that on either side."""
 
+ALIGNMENT = 32
+"""Pixels. Tiles begin at multiples of it, if tile and overlap are: a net that halves the resolution up to five times
+then puts the same pixels together in a tile as in the whole scene."""
+
+LEAST_WEIGHT = 1e-3
+"""At the rim of a scene no other tile has a say."""
+
 READ_BYTES = 2**28
 """Of a row of tiles that are read at once: strips of GeoTIFF span the full width, and would be read for each tile."""
 
@@ -29,9 +36,6 @@ MAP_BYTES = 3 * 2**29
 
 FACTS = ("gap_days", "season_start", "phase_reference")
 """Coordinates that tell a piece of a scene what it cannot know."""
-
-PROBE = 32
-"""Pixels on a side of a piece that is mapped to see which maps there are."""
 
 
 @runtime_checkable
@@ -51,8 +55,8 @@ class Scene:
     linearly to 0 at a tile's edge (`ramp`). Nothing that a tile is told of time and phase depends on the tile: gaps,
     season starts and the reference of the phase are those of the scene.
 
-    The nets normalise by statistics of the tile (GroupNorm). The maps therefore depend on the tile's size, smoothly and
-    over distances of a tile; see `docs/prediction.md` for how much.
+    The nets look at surroundings, never at the image as a whole, so a tile differs from the scene only as far from its
+    edge as a net sees, where it hardly counts; see `docs/prediction.md` for how much.
 
     Attributes:
         passes: Windows that are mapped at once, in order.
@@ -78,7 +82,7 @@ class Scene:
         if self.whole and (cube.nbytes <= CUBE_BYTES or not isinstance(model, SnowRegression)):
             cube = cube.load()
         self.cube = _with_facts(cube, model, windows)
-        self.template = self._maps_of(windows[0]) if isinstance(model, SnowRegression) else {}
+        self.template = model.layers if isinstance(model, SnowRegression) else {}
         self.passes = list(self._passes(windows))
         self.steps = len(self.passes) * (1 if self.whole else tile_count(self.size, tile, overlap))
 
@@ -97,9 +101,10 @@ class Scene:
             advance()
             return maps.drop_vars(FACTS, errors="ignore")
         tiles = _Tiles(self.model, part, chosen, list(self.template), advance)
-        height, width = (min(self.tile, size) for size in self.size)
+        aligned = [-(-size // ALIGNMENT) * ALIGNMENT for size in self.size]
+        height, width = (min(self.tile, size) for size in aligned)
         values = sliding_window_inference(
-            torch.zeros(1).expand(1, 1, *self.size),  # takes no memory: a tile's place is all that is needed
+            torch.zeros(1).expand(1, 1, *aligned),  # takes no memory: a tile's place is all that is needed
             (height, width),
             sw_batch_size=1,
             predictor=tiles,
@@ -109,7 +114,8 @@ class Scene:
             with_coord=True,
         )
         assert isinstance(values, Tensor)
-        named = values[0].numpy().reshape(len(self.template), len(windows), *self.size)
+        named = values[0, :, : self.size[0], : self.size[1]].numpy()
+        named = named.reshape(len(self.template), len(windows), *self.size)
         of_window = part[["start", "end", "mask"]].isel(window=chosen).drop_vars(["mask", *FACTS], errors="ignore")
         return of_window.assign(
             {
@@ -117,12 +123,6 @@ class Scene:
                 for index, (name, attributes) in enumerate(self.template.items())
             }
         )
-
-    def _maps_of(self, window: int) -> dict[str, dict[str, Any]]:
-        """Name and attributes of every map that the model gives."""
-        first = _first_read(self.model, self.cube["end"].values, [window])
-        corner = self.cube.isel(window=slice(first, window + 1), y=slice(PROBE), x=slice(PROBE)).load()
-        return {str(name): maps.attrs for name, maps in self.model.predict(corner, [window - first]).items()}
 
     def _passes(self, windows: Sequence[int]) -> Iterator[list[int]]:
         model = self.model
@@ -148,13 +148,16 @@ class _Tiles:
     def __call__(self, data: Tensor, places: list[list[slice]]) -> Float[Tensor, "1 map height width"]:
         (_, _, rows, columns) = places[0]
         shape = rows.stop - rows.start, columns.stop - columns.start
+        values = np.full((len(self.names), len(self.windows), *shape), np.nan, np.float32)
+        # the last tiles reach beyond the scene; they are cut there, and the net pads them as it does whole scenes
+        height, width = self.inside.shape
+        rows, columns = slice(rows.start, min(rows.stop, height)), slice(columns.start, min(columns.stop, width))
         if self.inside[rows, columns].any():
             maps = self.model.predict(self.pieces.get(rows, columns), self.windows)
-            values = torch.from_numpy(np.stack([maps[name].values for name in self.names]))
-        else:
-            values = torch.full((len(self.names), len(self.windows), *shape), torch.nan)
+            for name, into in zip(self.names, values, strict=True):
+                into[:, : rows.stop - rows.start, : columns.stop - columns.start] = maps[name].values
         self.advance()
-        return values.reshape(1, -1, *shape)
+        return torch.from_numpy(values.reshape(1, -1, *shape))
 
 
 class _Pieces:
@@ -177,14 +180,16 @@ class _Pieces:
 
 
 def ramp(shape: tuple[int, int], overlap: int) -> Float[Tensor, "height width"]:
-    """Weight of each pixel of a tile: 1 inside, falling linearly over the overlap to nearly 0 at the edges.
+    """Weight of each pixel of a tile: nearly 0 in the outer quarter of the overlap, 1 from its inner quarter on.
 
-    MONAI's Gaussian weights never fall below 0.001, which is the weight of a tile's corners and leaves seams there.
+    Near its edge a tile sees least of a pixel's surroundings. Between the quarters the weight is linear, so those of
+    two neighbours add up to 1. MONAI's Gaussian weights fall to 0.001 in a tile's corners only, and leave seams there.
     """
     weights = []
     for size in shape:
         position = torch.arange(size) + 0.5
-        weights.append((torch.minimum(position, size - position) / max(overlap, 1)).clamp(max=1))
+        inside = torch.minimum(position, size - position) - overlap / 4
+        weights.append((inside / max(overlap / 2, 1)).clamp(LEAST_WEIGHT, 1))
     return weights[0][:, None] * weights[1]
 
 

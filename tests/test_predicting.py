@@ -7,23 +7,33 @@ import subprocess
 import sys
 from pathlib import Path
 
+import geopandas as gpd
 import numpy as np
+import pandas as pd
 import pytest
 import rasterio
 import xarray as xr
 from rio_cogeo import cog_validate
+from shapely import box
 
 from snowmap.archive import open_archive, write_archive
+from snowmap.baselines import build_baseline, save_baseline
+from snowmap.basins import basin_table
 from snowmap.cli import main
 from snowmap.cube import window_names
 from snowmap.errors import SnowmapError
+from snowmap.outlines import read_outlines
 from snowmap.predicting import choose_windows
+from snowmap.provenance import facts_of
+from snowmap.reading_maps import read_maps
+from snowmap.splits import rolling
 from snowmap.task import SnowRegression
 from tests.commands import ROOT
 from tests.cubes import make_cube
 from tests.test_task import fit
 
 SHAPE = (150, 210)
+CONFIG = {"data": {"zero_is_missing": None}, "seed": 0}
 
 
 @pytest.fixture(scope="module")
@@ -85,6 +95,40 @@ def test_chosen_windows_by_tiles_and_again_over_the_files_of_before(checkpoint, 
     with xr.open_dataset(files[2]) as file:
         assert "snowmap_tile" not in file.attrs
         assert (file["swe"].values != tiled).any()
+
+
+def test_basins_beside_the_maps(checkpoint, archive, names, tmp_path, capsys):
+    cube = open_archive(archive, targets=(), cache=False)
+    west, south, east, north = cube.rio.bounds()
+    middle, outside = box(west + 0.2, south + 0.2, east - 0.2, north - 0.2), box(0, 0, 1, 1)
+    outlines = gpd.GeoDataFrame({"name": ["Noce", "sea"]}, geometry=[middle, outside], crs=cube.rio.crs)
+    outlines.to_crs("EPSG:32632").to_file(tmp_path / "basins.gpkg")
+    words = [str(checkpoint), str(archive), str(tmp_path / "out"), "--basin", str(tmp_path / "basins.gpkg")]
+    assert main(["predict", *words, "--format", "netcdf", "--snow-threshold", "swe=20mm"]) == 0
+    table = pd.read_csv(tmp_path / "out" / "basins.csv")
+    assert table["basin"].tolist() == ["Noce"] * 4
+    assert table["window"].tolist() == names
+    known = basin_table(
+        read_maps(tmp_path / "out"), read_outlines(tmp_path / "basins.gpkg"), snow_threshold_m={"swe": 0.02}
+    )
+    np.testing.assert_allclose(table["volume_m3"], known["volume_m3"], rtol=1e-6)
+    np.testing.assert_allclose(table["snow_area_km2"], known["snow_area_km2"], rtol=1e-6)
+
+
+@pytest.mark.parametrize("name", ["elevation", "climatology"])
+def test_a_baseline_maps_an_archive_too(name, archive, names, tmp_path, capsys):
+    cube = make_cube()
+    baseline = build_baseline({"name": name}).fit(cube, range(12), ["swe"])
+    baseline.facts = {**facts_of(cube, rolling(cube["start"].values, cube["end"].values), CONFIG)}
+    path = save_baseline(baseline, tmp_path / "best.ckpt")
+    done = main(["predict", str(path), str(archive), str(tmp_path / "out"), "--format", "netcdf"])
+    if name == "climatology":  # it remembers maps
+        assert done == 1
+        assert "shape of the grid is [150, 210]" in capsys.readouterr().err
+        return
+    assert done == 0
+    expected = baseline.predict(open_archive(archive, targets=(), cache=False))["swe"]
+    np.testing.assert_allclose(read_maps(tmp_path / "out")["swe"], expected, rtol=1e-5, atol=1e-5)
 
 
 def test_windows_by_name_and_by_date():

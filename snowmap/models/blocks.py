@@ -11,13 +11,25 @@ from torch.nn import functional
 Images = Float[Tensor, "image channel height width"]
 
 
+class ChannelNorm(nn.LayerNorm):
+    """Normalises the channels of each pixel by themselves, as ConvNeXt does (Liu et al. 2022, arXiv:2201.03545).
+
+    What a pixel's map is depends on its surroundings as far as the convolutions see, and on nothing else: not on the
+    rest of the image, its size, or the batch. So large scenes can be mapped in tiles.
+    """
+
+    def forward(self, input: Images) -> Images:
+        """Any height and width."""
+        return super().forward(input.permute(0, 2, 3, 1)).permute(0, 3, 1, 2)
+
+
 def block(inputs: int, outputs: int) -> nn.Sequential:
-    """Two 3 × 3 convolutions, each with group normalisation, which small batches do not disturb."""
+    """Two 3 × 3 convolutions, each with its channels normalised."""
     layers: list[nn.Module] = []
     for channels in (inputs, outputs):
         layers += [
             nn.Conv2d(channels, outputs, kernel_size=3, padding=1, bias=False),
-            nn.GroupNorm(num_groups=min(8, outputs), num_channels=outputs),
+            ChannelNorm(outputs),
             nn.SiLU(inplace=True),
         ]
     return nn.Sequential(*layers)

@@ -8,7 +8,7 @@ from jaxtyping import Bool, Float
 from torch import Tensor, nn
 from torch.nn import functional
 
-from snowmap.models.blocks import Decoder, pad_to_multiple
+from snowmap.models.blocks import ChannelNorm, Decoder, pad_to_multiple
 from snowmap.models.net import Frame, Inputs, Maps, Net
 
 Volumes = Float[Tensor, "batch channel time height width"]
@@ -55,12 +55,12 @@ class UNet3D(Net):
 
 
 class _Convolution(nn.Module):
-    """3 × 3 × 3, then each step normalised by itself, so that padding has no part in the statistics."""
+    """3 × 3 × 3, then the channels of each pixel and step normalised by themselves."""
 
     def __init__(self, inputs: int, outputs: int) -> None:
         super().__init__()
         self.convolve = nn.Conv3d(inputs, outputs, kernel_size=3, padding=1, bias=False)
-        self.norm = nn.GroupNorm(num_groups=min(8, outputs), num_channels=outputs)
+        self.norm = ChannelNorm(outputs)
 
     def forward(self, y: Volumes) -> Float[Tensor, "batch output time height width"]:
         batch = len(y)
