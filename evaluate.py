@@ -23,7 +23,7 @@ def main(config: dict[str, Any], _: Path) -> None:
         scoring=config["scoring"],
     )
     print_table(result)
-    print(f"\nmetrics.json, metrics.csv, predictions.nc and maps.png lie in {out}")
+    print(f"\nreport.html, metrics.json, metrics.csv, predictions.nc and maps.png lie in {out}")
 
 
 if __name__ == "__main__":

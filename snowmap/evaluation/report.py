@@ -108,11 +108,20 @@ def _section(name: str, entry: Mapping[str, Any], maps: xr.Dataset, cube: xr.Dat
         "entry": entry,
         "unit": unit,
         "requirement": f"{30 * 10 * MILLIMETRES[unit]:g} {unit}" if name == "swe" else "",
+        "served": _served(entry),
         "best": next(iter(_best(entry, 1)), None),
         "charts": [(caption, _svg(figure, caption)) for caption, figure in charts],
         "maps": [_png(maps_figure(maps, cube, windows, [name], together)) for together in rows],
         "left_out": len(windows) - len(positions),
     }
+
+
+def _served(entry: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """What each map is good for: a row of the table for each map."""
+    kinds = [kind for kind in ("presence", "snow_covered", "snow_free", "requirement", "area_bias") if entry[kind]]
+    rows: list[dict[str, Any]] = [{"name": "model", **{kind: entry[kind]["model"] for kind in kinds}}]
+    rows += [{"name": name, **{kind: entry[kind]["baselines"][name] for kind in kinds}} for name in entry["baselines"]]
+    return rows
 
 
 def _best(entry: Mapping[str, Any], count: int) -> list[str]:

@@ -1,0 +1,113 @@
+"""report.html: what it says, that it needs nothing else, and that it fits a phone in a real browser."""
+
+import re
+import shutil
+import subprocess
+from html.parser import HTMLParser
+from pathlib import Path
+
+import pytest
+
+from snowmap.evaluation import evaluate_maps
+from tests.cubes import make_cube
+
+BROWSER = next(
+    (found for name in ("chromium", "chromium-browser", "google-chrome") if (found := shutil.which(name))), ""
+)
+
+
+def report(folder: Path, sigma: bool = True, **attributes) -> tuple[str, dict]:
+    cube = make_cube(windows=30, shape=(20, 30)).assign_attrs(attributes)
+    windows, train = list(range(23, 30)), list(range(23))
+    maps = cube[["start", "end"]].isel(window=windows)
+    for target in ("hs", "swe"):
+        own = cube[target].isel(window=windows).where(cube["mask"]) + 2
+        maps[target] = own.assign_attrs(units="cm", long_name=target)
+        if sigma:
+            words = {"units": "cm", "distribution": "normal", "long_name": "σ"}
+            maps[f"{target}_sigma"] = (own * 0 + 3).assign_attrs(words)
+            for name, z in (("q05", -1.645), ("q25", -0.674), ("q75", 0.674), ("q95", 1.645)):
+                quantile = {"units": "cm", "long_name": name, "conformal_factor": 1.0}
+                maps[f"{target}_{name}"] = (own + 3 * z).assign_attrs(quantile)
+    scored = {key: str(cube.attrs[key]) for key in ("archive", "origin", "fingerprint")}
+    provenance = {
+        "checkpoint": "<run>/best.ckpt",
+        "part": "test",
+        "archive": scored,
+        "scored_archive": scored,
+        "split": {"train": ["a"] * 23, "validation": [], "test": ["b"] * 7},
+        "versions": {"snowmap": "1"},
+        "git_revision": "abc",
+        "command": "evaluate.py ckpt=a&b",
+        "config": {"model": {"name": "unet"}, "split": {"name": "rolling", "test": 7}, "seed": 4},
+    }
+    result = evaluate_maps(maps, cube, windows, train, ["hs", "swe"], folder, provenance)
+    return (folder / "report.html").read_text(), result
+
+
+class Links(HTMLParser):
+    def __init__(self, page: str) -> None:
+        super().__init__()
+        self.found: list[str] = []
+        self.feed(page)
+
+    def handle_starttag(self, tag, attrs):
+        self.found += [value for key, value in attrs if key in ("src", "href", "xlink:href", "action") and value]
+
+
+@pytest.fixture(scope="module")
+def written(tmp_path_factory) -> tuple[str, dict, Path]:
+    folder = tmp_path_factory.mktemp("report")
+    return *report(folder), folder
+
+
+def test_the_page_holds_the_numbers_of_metrics_json(written):
+    page, result, _ = written
+    text = re.sub(r"<[^>]+>", " ", page)
+    for entry in result["target"].values():
+        for found in (entry["model"], *entry["baselines"].values()):
+            assert f"{found['rmse']:.2f}" in text
+        low, high = entry["intervals"]["model"]["rmse"]
+        assert f"{low:.2f} … {high:.2f}" in text
+    assert "bias 2.00 cm" in " ".join(text.split())
+    assert "seed" in text
+    assert "fingerprint" in text
+    assert "needs a known past" in text.lower()
+
+
+def test_it_needs_no_network_and_escapes_what_it_is_told(written):
+    page, _, _ = written
+    inside = [link for link in Links(page).found if not link.startswith(("#", "data:image/png;base64,"))]
+    assert inside == []
+    assert "@import" not in page
+    assert "&lt;run&gt;/best.ckpt" in page
+    assert "ckpt=a&amp;b" in page
+
+
+def test_synthetic_data_is_named_at_the_top_and_real_data_is_not(written, tmp_path):
+    page, _, _ = written
+    assert page.index('class="synthetic"') < page.index("RMSE")
+    assert "background: #b00020" in page
+    real, _ = report(tmp_path, sigma=False, origin="Dataset_icip2026")
+    assert "ynthetic" not in re.sub(r"<style>.*?</style>", "", real, flags=re.DOTALL)
+    assert "Dataset_icip2026" in real
+    assert "Does the map know how sure it is" not in real
+    assert "Does the map know how sure it is" in page
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not BROWSER, reason="no Chromium on this machine")
+@pytest.mark.parametrize("width", [1200, 500])
+def test_it_fits_the_width_of_a_browser(written, tmp_path, width):
+    page, _, _ = written
+    probe = (
+        "<script>document.title = 'wide ' + (document.documentElement.scrollWidth - window.innerWidth)</script></body>"
+    )
+    (tmp_path / "page.html").write_text(page.replace("</body>", probe))
+    quiet = ("--headless", "--no-sandbox", "--disable-gpu", "--no-first-run", "--disable-background-networking")
+    options = (*quiet, f"--window-size={width},900", f"--user-data-dir={tmp_path / 'profile'}", "--dump-dom")
+    command = [BROWSER, *options, f"file://{tmp_path / 'page.html'}"]
+    shown = subprocess.run(command, capture_output=True, text=True, timeout=120, check=True).stdout
+    told = re.search(r"<title>wide (-?\d+)</title>", shown)
+    assert told, shown[:500]
+    assert int(told[1]) <= 0
