@@ -51,6 +51,7 @@ bench: $(READY)  ## the ratios of benchmarks/ (about half an hour)
 	$(BIN)/python -m benchmarks.training
 	$(BIN)/python -m benchmarks.usual_stack
 	$(BIN)/python -m benchmarks.scaling
+	$(BIN)/python -m benchmarks.evaluating
 	$(BIN)/python -m benchmarks.predicting
 
 results: $(READY)  ## docs/results-synthetic.md: all models, three seeds each (hours; ARGS="--height 62 --width 140" is shorter)

@@ -85,7 +85,7 @@ def score_checkpoint(
         windows_of(task.facts, "train", cube),
         list(task.targets),
         Path(out) if out else evaluation_folder(checkpoint, part),
-        {"checkpoint": str(checkpoint), "part": part, **_provenance(task.facts, cube)},
+        {"checkpoint": str(checkpoint), "part": part, **provenance_of(task.facts, cube)},
         scoring,
         known=with_targets_inside(cube, train_area),
     )
@@ -96,7 +96,8 @@ def evaluation_folder(checkpoint: str | Path, part: str) -> Path:
     return Path(checkpoint).absolute().parent.parent / "evaluation" / part
 
 
-def _provenance(facts: Mapping[str, Any], cube: xr.Dataset) -> dict[str, Any]:
+def provenance_of(facts: Mapping[str, Any], cube: xr.Dataset) -> dict[str, Any]:
+    """What the files of an evaluation say of the model and of the archive that it was scored on."""
     kept = {key: facts[key] for key in ("archive", "split", "versions", "git_revision", "config")}
     kept["command"] = shlex.join([Path(sys.argv[0]).name, *sys.argv[1:]])
     return kept | {"scored_archive": {key: str(cube.attrs[key]) for key in ("archive", "origin", "fingerprint")}}
