@@ -23,7 +23,8 @@ import torch
 
 from benchmarks.common import table
 from snowmap.archive import write_archive
-from snowmap.evaluation.tables import LABELS
+from snowmap.evaluation.printing import label_of
+from snowmap.run import MONITOR
 from snowmap.synthetic import synthesize
 
 ROOT = Path(__file__).parents[1]
@@ -58,9 +59,7 @@ def train(form: str, seed: int, more: Sequence[str], archive: Path, folder: Path
     minutes = (time.perf_counter() - start) / 60
     scores = json.loads((folder / "evaluation" / "test" / "metrics.json").read_text())["target"]["swe"]
     saved = torch.load(folder / "checkpoints" / "best.ckpt", weights_only=True)
-    relative = next(
-        state["best_model_score"] for name, state in saved["callbacks"].items() if "ModelCheckpoint" in name
-    )
+    relative = next(state["best_model_score"] for name, state in saved["callbacks"].items() if MONITOR in name)
     validation = float(relative) * float(saved["state_dict"]["normalizer.target_std"][0])
     print(f"{form}, seed {seed}: validation {validation:.2f}, test {scores['model']['rmse']:.2f} cm", flush=True)
     return Run(validation, scores["model"]["rmse"], scores["model"]["bias"], minutes, scores["baselines"])
@@ -85,7 +84,7 @@ def report(runs: dict[str, list[Run]], asked: argparse.Namespace, origin: str) -
         for form, found in runs.items()
     ]
     baselines = next(iter(runs.values()))[0].baselines
-    rows += [(LABELS[name], "–", f"{found['rmse']:.2f}", f"{found['bias']:.2f}", "–")
+    rows += [(label_of(name), "–", f"{found['rmse']:.2f}", f"{found['bias']:.2f}", "–")
              for name, found in baselines.items()]  # fmt: skip
     head = ("model", "validation RMSE, cm", "test RMSE, cm", "test bias, cm", "minutes")
     seeds = ", ".join(map(str, asked.seeds))

@@ -52,7 +52,7 @@ class FiniteLoss(Callback):
             return
         (loss, batch), self.step = self.step, None
         if not loss.isfinite():
-            saved = getattr(trainer.checkpoint_callback, "last_model_path", "")
+            saved = next((each.best_model_path for each in reversed(trainer.checkpoint_callbacks)), "")  # type: ignore
             kept = f"the last good checkpoint is {saved}" if saved else "no checkpoint had been written yet"
             names = trainer.datamodule.names  # type: ignore[attr-defined]
             raise SnowmapError(

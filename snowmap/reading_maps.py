@@ -76,7 +76,7 @@ def _read(path: Path) -> xr.Dataset:
     maps = {
         str(name): (("window", "y", "x"), variable.data, variable.attrs)
         for name, variable in file.data_vars.items()
-        if variable.dims == ("time", y, x)
+        if variable.dims == ("time", y, x) and "flag_values" not in variable.attrs
     }
     bounds = file["time_bnds"].values
     grid = {

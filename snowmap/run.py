@@ -117,9 +117,9 @@ def make_trainer(config: Mapping[str, Any], folder: Path) -> pl.Trainer:
         SnowmapError: When the machine lacks the device or the precision that is asked for.
     """
     callbacks: list[Callback] = [
-        ModelCheckpoint(
-            folder / "checkpoints", "best", monitor=MONITOR, save_last=True, enable_version_counter=False, verbose=False
-        ),
+        ModelCheckpoint(folder / "checkpoints", "best", monitor=MONITOR, enable_version_counter=False),
+        # of its own: with `save_last` it would be written only when the best one is
+        ModelCheckpoint(folder / "checkpoints", "last", enable_version_counter=False),
         FiniteLoss(),
     ]
     logger = make_logger(config, folder)

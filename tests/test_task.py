@@ -107,6 +107,15 @@ def test_the_checkpoint_is_whole_and_plain(trained):
     xr.testing.assert_identical(loaded.predict(cube), task.predict(cube))
 
 
+def test_the_last_checkpoint_is_that_of_the_last_epoch_though_an_earlier_one_was_better(tmp_path):
+    task = fit(make_cube(), tmp_path, "trainer.max_epochs=5", "optimizer.learning_rate=0.3", "optimizer.warmup_steps=1")
+    folder = tmp_path / "checkpoints"
+    assert sorted(path.name for path in folder.iterdir()) == ["best.ckpt", "last.ckpt"]
+    best, last = (torch.load(folder / name, weights_only=True) for name in ("best.ckpt", "last.ckpt"))
+    assert best["epoch"] < last["epoch"] == 4
+    assert same_weights(task, SnowRegression.load_from_checkpoint(folder / "last.ckpt"))
+
+
 def test_statistics_in_the_checkpoint_are_those_of_numpy(trained):
     cube, _, folder = trained
     task = SnowRegression.load_from_checkpoint(folder / "best.ckpt")

@@ -69,8 +69,8 @@ def write_report(
         last=np.datetime_as_string(maps["end"].values[-1], "D"),
         targets=[_section(name, entry, maps, cube, windows) for name, entry in result["target"].items()],
         provenance=_facts(provenance),
-        model=provenance["config"]["model"]["name"],
-        split=provenance["config"]["split"]["name"],
+        model=_configured(provenance, "model").get("name", "model"),
+        split=_configured(provenance, "split").get("name", ""),
     )
     temporary = path.with_name(f".{path.name}.{os.getpid()}")
     temporary.write_text(page, encoding="utf-8")
@@ -130,25 +130,30 @@ def _best(entry: Mapping[str, Any], count: int) -> list[str]:
     return sorted(known, key=lambda name: known[name])[:count]
 
 
+def _configured(provenance: Mapping[str, Any], group: str) -> Mapping[str, Any]:
+    return provenance.get("config", {}).get(group, {})
+
+
 def _facts(provenance: Mapping[str, Any]) -> list[tuple[str, str]]:
-    """What the maps were made of, in words."""
-    config, scored = provenance["config"], provenance["scored_archive"]
-    parts = ", ".join(f"{len(names)} {part}" for part, names in provenance["split"].items())
-    split = " ".join(f"{key}={value}" for key, value in config["split"].items())
+    """What the maps were made of, in words; what is not known is left out."""
+    scored, parts = provenance["scored_archive"], provenance.get("split", {}).items()
+    split = " ".join(f"{key}={value}" for key, value in _configured(provenance, "split").items())
     facts = {
-        "checkpoint": provenance["checkpoint"],
-        "archive": scored["archive"],
-        "origin": scored["origin"],
-        "fingerprint of its content": scored["fingerprint"],
-        "trained on the fingerprint": provenance["archive"]["fingerprint"],
-        "split": f"{split} ({parts} windows)",
-        "model": json.dumps(config["model"]),
-        "seed": str(config["seed"]),
-        "command": provenance.get("command", ""),
-        "versions": ", ".join(f"{name} {number}" for name, number in provenance["versions"].items()),
-        "git revision": provenance["git_revision"] or "unknown",
+        "checkpoint": provenance.get("checkpoint"),
+        "archive": scored.get("archive"),
+        "origin": scored.get("origin"),
+        "fingerprint of its content": scored.get("fingerprint"),
+        "trained on the fingerprint": provenance.get("archive", {}).get("fingerprint"),
+        "split": f"{split}: " + ", ".join(f"{len(names)} {part}" for part, names in parts) + " windows"
+        if split
+        else "",
+        "model": json.dumps(_configured(provenance, "model")) if _configured(provenance, "model") else "",
+        "seed": provenance.get("config", {}).get("seed"),
+        "command": provenance.get("command"),
+        "versions": ", ".join(f"{name} {number}" for name, number in provenance.get("versions", {}).items()),
+        "git revision": provenance.get("git_revision"),
     }
-    return [(key, value) for key, value in facts.items() if value]
+    return [(key, str(value)) for key, value in facts.items() if value not in (None, "")]
 
 
 def _svg(figure: Figure, words: str) -> Markup:

@@ -48,7 +48,7 @@ def test_a_baseline_is_fitted_saved_scored_and_scored_again(archive, tmp_path, n
 
 
 def test_a_baseline_moves_with_its_file(archive, tmp_path):
-    fit(archive, tmp_path / "run", "model=elevation", "evaluate=false")
+    fit(archive, tmp_path / "run", "model=elevation", "evaluate=none")
     assert not (tmp_path / "run" / "evaluation").exists()
     moved = shutil.move(tmp_path / "run" / "checkpoints" / "best.ckpt", tmp_path / "elevation.ckpt")
     succeed("evaluate.py", f"ckpt={moved}", "split=validation", f"out={tmp_path}/out")
@@ -56,16 +56,16 @@ def test_a_baseline_moves_with_its_file(archive, tmp_path):
 
 
 def test_there_is_nothing_to_go_on_with(archive, tmp_path):
-    fit(archive, tmp_path / "run", "model=persistence", "evaluate=false")
+    fit(archive, tmp_path / "run", "model=persistence", "evaluate=none")
     told = "is a baseline, fitted at once: there is nothing to go on with; leave ckpt=… out"
     assert f"model=persistence {told}" in fail("train.py", f"ckpt={tmp_path}/run/checkpoints/best.ckpt")
-    train(archive, tmp_path / "net", "trainer.max_epochs=1", "evaluate=false")
+    train(archive, tmp_path / "net", "trainer.max_epochs=1", "evaluate=none")
     checkpoint = tmp_path / "net" / "checkpoints" / "last.ckpt"
     assert f"model=climatology {told}" in fail("train.py", "model=climatology", f"ckpt={checkpoint}")
 
 
 def test_a_run_folder_is_not_taken_twice(archive, tmp_path):
-    fit(archive, tmp_path / "run", "model=persistence", "evaluate=false")
+    fit(archive, tmp_path / "run", "model=persistence", "evaluate=none")
     told = fail("train.py", f"data.root={archive}", f"hydra.run.dir={tmp_path}/run", "model=climatology")
     assert "already holds a run" in told
 

@@ -87,7 +87,9 @@ def test_the_figure_has_a_row_for_each_window_and_target(evaluated):
 def test_nothing_unfinished_stays_and_a_second_evaluation_replaces_the_first(evaluated):
     cube, out, result = evaluated
     evaluate_maps(predictions(cube), cube, WINDOWS, TRAIN, ["hs", "swe"], out, PROVENANCE)
-    assert {file.name for file in out.iterdir()} == {"metrics.json", "metrics.csv", "predictions.nc", "maps.png"}
+    assert {file.name for file in out.iterdir()} == {
+        *("metrics.json", "metrics.csv", "predictions.nc", "maps.png", "report.html")
+    }
     assert json.loads((out / "metrics.json").read_text()) == result
 
 
