@@ -118,7 +118,8 @@ class Windows(NamedTuple):
         steps_of_y, counted = steps[:, time - supervised :], counted[:, time - supervised :]
         x = self.x[steps]
         inside = self.inside & step_valid[:, :, None, None, None]
-        y = torch.stack([target[steps_of_y] for target in self.y], dim=2)
+        none = x[:, time - supervised :, :0]  # to map, no target is looked at
+        y = torch.stack([target[steps_of_y] for target in self.y], dim=2) if self.y else none
         day = self.day[steps]
         seen = self.inside if area is None else self.inside & area.to(device)
         return Batch(

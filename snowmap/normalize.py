@@ -99,7 +99,7 @@ class Normalizer(nn.Module):
             Scaled bands (wrapped phase as cos, and as sin behind the last band), 0 where missing; then one validity
             channel for each band.
         """
-        scaled = (x - self.band_mean[:, None, None]) / self.band_std[:, None, None]
+        scaled = (x - self.band_mean[:, None, None]).div_(self.band_std[:, None, None])
         shown = valid
         if "phase" in self.bands:
             position = self.bands.index("phase")

@@ -218,7 +218,7 @@ class SnowRegression(pl.LightningModule):
         check_bands(self.archive_bands, cube)
         chosen = list(range(cube.sizes["window"]) if windows is None else windows)
         seen = altered(cube, self.facts.get("ablation"), self.facts["split"])
-        held = Windows.of(with_derived(seen, self.derived, self.phase_sign), self.bands, list(self.targets))
+        held = Windows.of(with_derived(seen, self.derived, self.phase_sign), self.bands, [])
         every_step = self.net.every_step and self.time == SEASON
         was_training, _ = self.training, self.eval()
         found: dict[int, np.ndarray] = {}
