@@ -38,8 +38,9 @@ evaluate: $(READY)  ## score the newest run's best checkpoint again (CKPT=… AR
 	$(if $(CKPT),,$(error no checkpoint below outputs/: run `make train`, or name one as CKPT=…))
 	$(BIN)/python evaluate.py ckpt=$(CKPT) $(ARGS)
 
-test: $(READY)  ## all tests
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto $(ARGS)
+test: $(READY)  ## all tests, and the notebooks (ARGS="tests/test_splits.py" for some)
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --dist worksteal $(ARGS)
+	$(if $(ARGS),,$(BIN)/python -m pytest --nbmake --nbmake-timeout=600 notebooks)
 
 lint: $(READY)  ## style, format and types
 	$(BIN)/ruff check .

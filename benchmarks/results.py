@@ -59,7 +59,11 @@ def train(form: str, seed: int, more: Sequence[str], archive: Path, folder: Path
     minutes = (time.perf_counter() - start) / 60
     scores = json.loads((folder / "evaluation" / "test" / "metrics.json").read_text())["target"]["swe"]
     saved = torch.load(folder / "checkpoints" / "best.ckpt", weights_only=True)
-    relative = next(state["best_model_score"] for name, state in saved["callbacks"].items() if MONITOR in name)
+    relative = next(
+        state["best_model_score"]
+        for name, state in saved["callbacks"].items()
+        if "best_model_score" in state and MONITOR in name
+    )
     validation = float(relative) * float(saved["state_dict"]["normalizer.target_std"][0])
     print(f"{form}, seed {seed}: validation {validation:.2f}, test {scores['model']['rmse']:.2f} cm", flush=True)
     return Run(validation, scores["model"]["rmse"], scores["model"]["bias"], minutes, scores["baselines"])

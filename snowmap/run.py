@@ -217,7 +217,7 @@ def pick_device(name: str) -> torch.device:
 
 @contextmanager
 def finishing(trainer: pl.Trainer) -> Iterator[None]:
-    """End the logger's run whatever happens, as failed when something does."""
+    """End the logger's run whatever happens, as failed when something does, and leave the other processes."""
     status = 1
     try:
         yield
@@ -227,6 +227,8 @@ def finishing(trainer: pl.Trainer) -> Iterator[None]:
             import wandb
 
             wandb.finish(exit_code=status)
+        if torch.distributed.is_available() and torch.distributed.is_initialized():
+            torch.distributed.destroy_process_group()  # otherwise its threads may abort the process at its end
 
 
 @rank_zero_only

@@ -5,6 +5,11 @@ from pathlib import Path
 import pytest
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Begin with the longest test, that of all documents, so that no process has it alone at the end."""
+    items.sort(key=lambda item: item.name != "test_every_command_runs")
+
+
 @pytest.fixture(scope="session")
 def shared_data() -> Path:
     """Folder of real rasters beside the project; tests that need it are skipped elsewhere."""

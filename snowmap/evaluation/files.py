@@ -61,7 +61,7 @@ def evaluate_maps(
             (unfinished / "metrics.json").write_text(json.dumps(result, indent=2))
             as_frame(result).to_csv(unfinished / "metrics.csv", index=False)
             write_predictions(maps, cube, list(windows), unfinished / "predictions.nc", provenance)
-            maps_figure(maps, cube, windows, targets).savefig(unfinished / "maps.png", dpi=110, bbox_inches="tight")
+            maps_figure(maps, cube, windows, targets).savefig(unfinished / "maps.png", dpi=110)
             write_report(result, maps, cube, windows, unfinished / "report.html")
             for file in unfinished.iterdir():
                 file.replace(out / file.name)

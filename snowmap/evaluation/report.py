@@ -167,7 +167,7 @@ def _svg(figure: Figure, words: str) -> Markup:
 
 def _png(figure: Figure) -> str:
     file = io.BytesIO()
-    figure.savefig(file, format="png", dpi=100, bbox_inches="tight")
+    figure.savefig(file, format="png", dpi=100)
     return "data:image/png;base64," + base64.b64encode(file.getvalue()).decode()
 
 

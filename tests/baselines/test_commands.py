@@ -77,8 +77,8 @@ def test_a_baseline_without_its_bands_leaves_no_folder(archive, tmp_path):
 
 
 def test_a_net_and_a_baseline_stand_beside_the_same_baselines(archive, tmp_path):
-    fit(archive, tmp_path / "baseline", "model=climatology", "experiment=weather_only")
-    succeed("train.py", f"data.root={archive}", f"hydra.run.dir={tmp_path}/net", *SMALL, "experiment=weather_only",
+    fit(archive, tmp_path / "baseline", "model=climatology", "experiment=no_sar")
+    succeed("train.py", f"data.root={archive}", f"hydra.run.dir={tmp_path}/net", *SMALL, "experiment=no_sar",
             "trainer.max_epochs=1")  # fmt: skip
     found = [metrics(tmp_path / kind / "evaluation" / "test")["swe"]["baselines"] for kind in ("baseline", "net")]
     assert found[0] == found[1]
