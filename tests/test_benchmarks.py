@@ -43,4 +43,4 @@ def test_the_table_of_results_names_the_model_that_validation_chose(tmp_path):
     (chosen,) = [row[0].strip("|* ") for row in rows if "**" in row[0]]
     assert chosen == min(validation, key=validation.get)
     assert "**Synthetic" in page.read_text()
-    assert {row[0].strip("| ") for row in rows[2:]} >= {"climatology", "boosted trees", "summed phase"}
+    assert {row[0].strip("| ") for row in rows[2:]} >= {"climatology", "boosted trees", "summed InSAR ΔSWE"}
