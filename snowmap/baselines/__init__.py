@@ -53,8 +53,6 @@ def baseline_maps(
     train: Sequence[int],
     windows: Sequence[int],
     targets: Sequence[str],
-    *,
-    fit_on: xr.Dataset | None = None,
 ) -> dict[str, xr.Dataset]:
     """Maps of every baseline, as it comes; one that cannot be fitted is left out, and that is said.
 
@@ -63,8 +61,6 @@ def baseline_maps(
         train: Indices of the training windows.
         windows: Indices of the windows to map.
         targets: Names of the targets.
-        fit_on: The Cube to learn from, of the same windows, where it is another one: one whose mask is the training
-            area alone.
 
     Returns:
         What `Baseline.predict` gives, by name.
@@ -72,7 +68,7 @@ def baseline_maps(
     found = {}
     for name, kind in BASELINES.items():
         try:
-            found[name] = kind().fit(cube if fit_on is None else fit_on, train, targets).predict(cube, windows)
+            found[name] = kind().fit(cube, train, targets).predict(cube, windows)
         except SnowmapError as error:
             logger.warning("no baseline %s: %s", name, error)
     return found

@@ -72,7 +72,7 @@ def score_uncertainty(
         reach = np.abs(o - median) / sigma
         points = [(nominal, float(np.mean(reach <= norm.ppf((1 + nominal) / 2)))) for nominal in NOMINAL]
     else:
-        points = [(int(key) / 100, found[f"coverage_{key}"]) for key in INTERVALS]
+        points = [(int(key) / 100, found[f"coverage_{key}_uncalibrated"]) for key in INTERVALS]
     found["reliability"] = [{"nominal": nominal, "observed": share} for nominal, share in points]
     return found
 

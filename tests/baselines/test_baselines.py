@@ -113,17 +113,6 @@ def test_what_fails_on_the_data_is_left_out_and_said(caplog):
     assert "no baseline degree_day: degree_day: no training pixel has swe and an elevation" in caplog.text
 
 
-def test_the_maps_beside_a_model_may_be_learnt_on_another_cube():
-    cube = make_cube()
-    part = cube.copy(deep=True)
-    part["mask"].values[:, 9:] = False
-    found = baseline_maps(cube, TRAIN, LATER, ["hs", "swe"], fit_on=part)
-    assert set(found) == set(BASELINES)
-    for name in BASELINES:
-        known = BASELINES[name]().fit(part, TRAIN, ["hs", "swe"]).predict(cube, LATER)
-        xr.testing.assert_identical(found[name], known)
-
-
 @pytest.mark.parametrize(
     ("model", "told"),
     [

@@ -96,8 +96,8 @@ def test_quantiles_alone_have_no_density():
     found = score_uncertainty(maps, "hs", observed, NAMES)
     assert found["nll"] is None
     assert found["reliability"] == [
-        {"nominal": 0.5, "observed": found["coverage_50"]},
-        {"nominal": 0.9, "observed": found["coverage_90"]},
+        {"nominal": 0.5, "observed": found["coverage_50_uncalibrated"]},
+        {"nominal": 0.9, "observed": found["coverage_90_uncalibrated"]},
     ]
     both = np.isfinite(maps["hs"].values) & np.isfinite(observed)
     levels = {0.5: maps["hs"].values[both]} | {level: maps[f"hs_{key}"].values[both] for key, level in LEVELS.items()}
