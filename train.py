@@ -15,6 +15,8 @@ def main(config: dict[str, Any], folder: Path) -> None:
     # the configuration was checked before anything heavy is imported
     from snowmap.baselines import BASELINES, save_baseline
     from snowmap.calibration import calibrate_checkpoint
+    from snowmap.callbacks import validation_maps
+    from snowmap.loggers import log_results, make_logger
     from snowmap.run import claim_folder, continued, finishing, make_trainer, quiet, say_files, say_split, say_summary
     from snowmap.scoring import open_for
     from snowmap.setup import fit_baseline, make_parts
@@ -30,21 +32,25 @@ def main(config: dict[str, Any], folder: Path) -> None:
     if config["model"]["name"] in BASELINES:
         baseline = fit_baseline(config, cube, split)
         claim_folder(folder, config)
-        save_baseline(baseline, best)
-        score(best, config)
-        say_files(folder, part)
+        logger = make_logger(config, folder)
+        with finishing(logger):
+            save_baseline(baseline, best)
+            score(best, config)
+            log_results(logger, folder, part)
+            say_files(folder, part)
         return
 
     task, datamodule = make_parts(config, cube, split)
     claim_folder(folder, config)
-    trainer = make_trainer(config, folder)
-    with finishing(trainer):
+    logger = make_logger(config, folder)
+    with finishing(logger):
+        trainer = make_trainer(config, folder, logger, validation_maps(config, logger, cube, split))
         trainer.fit(task, datamodule, ckpt_path=config["ckpt"], weights_only=True)
         if trainer.is_global_zero:
             calibrate_checkpoint(best, cube)
             score(best, config)
-    if trainer.is_global_zero:
-        say_summary(folder, trainer, task, part)
+            log_results(logger, folder, part)
+            say_summary(folder, trainer, task, part)
 
 
 def score(checkpoint: Path, config: dict[str, Any]) -> None:

@@ -1,11 +1,10 @@
 """The parts of a training run that are neither data nor net: its folder, logger, callbacks, and going on with it."""
 
 import logging
-import netrc
 import os
 import sys
 import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -24,16 +23,17 @@ from pytorch_lightning.callbacks import (
     LearningRateMonitor,
     ModelCheckpoint,
 )
-from pytorch_lightning.loggers import CSVLogger, Logger, WandbLogger
+from pytorch_lightning.loggers import Logger
 from pytorch_lightning.utilities import rank_zero_only
 from rich.console import Console
 from rich.table import Table
 
 from snowmap.baselines import BASELINES
-from snowmap.callbacks import EpochBar, FiniteLoss
+from snowmap.callbacks import EpochBar, FiniteLoss, Throughput
 from snowmap.cube import window_names
 from snowmap.errors import SnowmapError
 from snowmap.loading import load_model
+from snowmap.loggers import end_run
 from snowmap.splits import Split
 from snowmap.task import SnowRegression
 
@@ -110,34 +110,42 @@ def continued(config: dict[str, Any]) -> dict[str, Any]:
     return OmegaConf.to_container(resumed)  # type: ignore[return-value]
 
 
-def make_trainer(config: Mapping[str, Any], folder: Path) -> pl.Trainer:
+def make_trainer(
+    config: Mapping[str, Any], folder: Path, logger: Logger | None = None, callbacks: Sequence[Callback] = ()
+) -> pl.Trainer:
     """The Trainer with its logger and callbacks.
+
+    Args:
+        config: The checked configuration.
+        folder: The run folder.
+        logger: From `snowmap.loggers.make_logger`.
+        callbacks: More than those of every run.
 
     Raises:
         SnowmapError: When the machine lacks the device or the precision that is asked for.
     """
-    callbacks: list[Callback] = [
+    watching: list[Callback] = [
         ModelCheckpoint(folder / "checkpoints", "best", monitor=MONITOR, enable_version_counter=False),
         # of its own: with `save_last` it would be written only when the best one is
         ModelCheckpoint(folder / "checkpoints", "last", enable_version_counter=False),
         FiniteLoss(),
+        *callbacks,
     ]
-    logger = make_logger(config, folder)
     if logger:
-        callbacks.append(LearningRateMonitor("epoch"))
+        watching += [LearningRateMonitor("epoch"), Throughput()]
     if config["callbacks"]["patience"]:
-        callbacks.append(EarlyStopping(MONITOR, patience=config["callbacks"]["patience"]))
+        watching.append(EarlyStopping(MONITOR, patience=config["callbacks"]["patience"]))
     if config["callbacks"]["ema"]:
-        callbacks.append(EMAWeightAveraging(decay=config["callbacks"]["ema"]))
+        watching.append(EMAWeightAveraging(decay=config["callbacks"]["ema"]))
     if config["trainer"]["enable_progress_bar"]:
-        callbacks.append(EpochBar(refresh_rate=1 if sys.stderr.isatty() else LOG_EVERY_BATCHES))
+        watching.append(EpochBar(refresh_rate=1 if sys.stderr.isatty() else LOG_EVERY_BATCHES))
     options = dict(config["trainer"])
     if options["max_epochs"] > 0:  # a run that is shorter than the time between validations still needs one
         options["check_val_every_n_epoch"] = min(options["check_val_every_n_epoch"], options["max_epochs"])
     try:
         trainer = pl.Trainer(
             **options,
-            callbacks=callbacks,
+            callbacks=watching,
             logger=logger or False,
             default_root_dir=folder,
             num_sanity_val_steps=0,  # the first epoch validates soon enough
@@ -180,25 +188,6 @@ def check_precision(precision: str, device: torch.device) -> None:
         raise SnowmapError(f"trainer.precision={precision}, but {name} has no bf16; choose 16-mixed or 32-true")
 
 
-def make_logger(config: Mapping[str, Any], folder: Path) -> Logger | None:
-    """The logger that ``logger=`` names, knowing the configuration; None for ``logger=none``."""
-    options = config["logger"]
-    if options["name"] == "none":
-        return None
-    if options["name"] == "csv":
-        logger: Logger = CSVLogger(folder, name="curves")
-    else:
-        logger = WandbLogger(
-            project=options["project"],
-            save_dir=folder,
-            mode=options["mode"] or ("online" if _has_wandb_key() else "offline"),
-            group=options["group"],
-            tags=options["tags"],
-        )
-    logger.log_hyperparams(dict(config))
-    return logger
-
-
 def pick_device(name: str) -> torch.device:
     """The torch device called `name`.
 
@@ -216,17 +205,14 @@ def pick_device(name: str) -> torch.device:
 
 
 @contextmanager
-def finishing(trainer: pl.Trainer) -> Iterator[None]:
+def finishing(logger: Logger | None) -> Iterator[None]:
     """End the logger's run whatever happens, as failed when something does, and leave the other processes."""
-    status = 1
+    failed = True
     try:
         yield
-        status = 0
+        failed = False
     finally:
-        if isinstance(trainer.logger, WandbLogger):
-            import wandb
-
-            wandb.finish(exit_code=status)
+        end_run(logger, failed)
         if torch.distributed.is_available() and torch.distributed.is_initialized():
             torch.distributed.destroy_process_group()  # otherwise its threads may abort the process at its end
 
@@ -274,12 +260,3 @@ def say_files(folder: Path, part: str) -> None:
         print(f"score table  {out / 'metrics.csv'}")
         print(f"maps         {out / 'predictions.nc'}\nfigure       {out / 'maps.png'}")
     print(f"next         python evaluate.py ckpt={best} split={'validation' if part == 'test' else 'test'}")
-
-
-def _has_wandb_key() -> bool:
-    if os.environ.get("WANDB_API_KEY"):
-        return True
-    try:
-        return netrc.netrc().authenticators("api.wandb.ai") is not None
-    except (OSError, netrc.NetrcParseError):
-        return False
