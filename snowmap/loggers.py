@@ -11,8 +11,6 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import torch
-from hydra.core.hydra_config import HydraConfig
-from hydra.types import RunMode
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from pytorch_lightning.loggers import CSVLogger, Logger, TensorBoardLogger, WandbLogger
@@ -21,12 +19,10 @@ from pytorch_lightning.utilities import rank_zero_only
 from snowmap.errors import SnowmapError
 from snowmap.metrics import IN_UNITS, SCORES
 from snowmap.provenance import environment
+from snowmap.run_folder import SWEEP
 
 EXTRAS = ("tensorboard", "wandb")
 """Loggers that need a package of their own; the extra that brings it has the same name."""
-
-SWEEP = "SNOWMAP_SWEEP"
-"""Environment variable: the folder of the sweep that a process works for."""
 
 EVALUATION_FILES = ("metrics.csv", "metrics.json", "report.html", "maps.png")
 """What of an evaluation goes to W&B; predictions.nc may be large and stays in the run folder."""
@@ -62,13 +58,13 @@ def _wandb_logger(options: Mapping[str, Any], folder: Path, wandb_id: str | None
     import wandb
     from wandb.sdk.lib.runid import generate_id
 
-    sweep = _sweep_folder()
+    sweep = os.environ.get(SWEEP)
     return WandbLogger(
         project=options["project"],
         save_dir=folder,
         id=wandb_id or os.environ.get("WANDB_RUN_ID") or generate_id(),
         name=folder.name if sweep else None,
-        group=options["group"] or (sweep.name if sweep else None),
+        group=options["group"] or (Path(sweep).name if sweep else None),
         tags=options["tags"] or (["sweep"] if sweep else None),
         mode=options["mode"] or os.environ.get("WANDB_MODE") or ("online" if _has_wandb_key() else "offline"),
         # W&B would look for the repository where the run folder lies, which may be anywhere
@@ -175,15 +171,6 @@ def _log_evaluation(logger: WandbLogger, out: Path, part: str) -> None:
     for name in EVALUATION_FILES:
         evaluation.add_file(str(out / name))
     logger.experiment.log_artifact(evaluation)
-
-
-def _sweep_folder() -> Path | None:
-    """The folder of the multirun that this run is a job of."""
-    if folder := os.environ.get(SWEEP):
-        return Path(folder)
-    if HydraConfig.initialized() and HydraConfig.get().mode == RunMode.MULTIRUN:
-        return Path(HydraConfig.get().sweep.dir)
-    return None
 
 
 def _has_wandb_key() -> bool:
