@@ -102,23 +102,21 @@ def log_figure(logger: Logger, name: str, figure: Figure, step: int) -> None:
 
 
 @rank_zero_only
-def log_results(
-    logger: Logger | None, folder: Path, part: str, validation: Mapping[str, Mapping[str, Any]] | None = None
-) -> None:
+def log_results(logger: Logger | None, folder: Path, part: str, validation: Mapping[str, Mapping[str, Any]]) -> None:
     """Hand what a run came to to the logger: scores, and to W&B the evaluation and the checkpoints, too.
 
     Args:
         logger: From `make_logger`.
         folder: The run folder, with ``checkpoints/best.ckpt``.
         part: The part that was scored into ``evaluation/<part>``, or ``none``.
-        validation: Unit and `snowmap.metrics.SCORES` of the best checkpoint on the validation windows, by target.
+        validation: Unit and `SCORES` of the best checkpoint on the validation windows, by target.
     """
     out = folder / "evaluation" / part
-    summary = _summary("best_validation", validation or {})
-    if part != "none":
+    summary = _summary("best_validation", validation)
+    if part == "test":
         found = json.loads((out / "metrics.json").read_text())["target"]
         scored = {target: {"unit": entry["unit"], **entry["model"]} for target, entry in found.items()}
-        summary |= _summary("best_validation" if part == "validation" else part, scored)
+        summary |= _summary("test", scored)
     if isinstance(logger, TensorBoardLogger) and summary:
         logger.log_hyperparams(logger.hparams, summary)
     if isinstance(logger, WandbLogger):
