@@ -14,7 +14,9 @@ def main(config: dict[str, Any], folder: Path) -> None:
     """Run one training into `folder`, or go on with the one that lies there."""
     # the configuration was checked before anything heavy is imported
     from snowmap.baselines import BASELINES, save_baseline
-    from snowmap.run import conclude, continued, finishing, fit, make_logger, quiet, say_files, say_split
+    from snowmap.callbacks import validation_maps
+    from snowmap.loggers import make_logger, wandb_id_of
+    from snowmap.run import conclude, continued, finishing, fit, quiet, say_files, say_split
     from snowmap.run_folder import working_in
     from snowmap.scoring import open_for
     from snowmap.setup import fit_baseline, make_parts
@@ -37,11 +39,12 @@ def main(config: dict[str, Any], folder: Path) -> None:
             save_baseline(fit_baseline(config, cube, split), run.best)
         elif run.record["stage"] == "training":
             parts = make_parts(config, cube, split)
-        logger = make_logger(config, run.path)
+        logger = make_logger(config, run.path, run.record["wandb_id"])
         with finishing(logger):
+            run.update(wandb_id=wandb_id_of(logger) or run.record["wandb_id"])
             if parts:
-                fit(config, run, logger, *parts)
-            conclude(config, cube, run)
+                fit(config, run, logger, *parts, validation_maps(config, logger, cube, split))
+            conclude(config, cube, run, logger)
 
 
 def after_sweep(folder: Path) -> None:

@@ -116,6 +116,11 @@ def _check_values(config: dict[str, Any]) -> None:
         )
     if not 0 <= config["head"].get("beta", 0) <= 1:
         raise SnowmapError(f"head.beta={config['head']['beta']}: expected a number from 0 to 1")
+    logger = config["logger"]
+    if logger["maps"] < 0 or logger["maps_every"] < 1:
+        raise SnowmapError(
+            f"logger.maps={logger['maps']}, logger.maps_every={logger['maps_every']}: expected at least 0 and 1"
+        )
     if ema is not None and not 0 < ema < 1:
         raise SnowmapError(f"callbacks.ema={ema}: expected a decay between 0 and 1, e.g. 0.98, or null")
 
