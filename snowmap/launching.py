@@ -64,7 +64,7 @@ def launch(main: Main, schema: type, file: Path, after_sweep: Callable[[Path], N
     os.environ["HYDRA_FULL_ERROR"] = "1"  # otherwise Hydra prints and exits before the error can be explained
     try:
         check_overrides(sys.argv[1:], schema)
-        hydra.main(version_base="1.3", config_path=str(file.parent), config_name=file.stem)(job)()
+        hydra.main(version_base="1.3", config_path=str(file.absolute().parent), config_name=file.stem)(job)()
         if sweep.folder and not sweep.finish(after_sweep):
             sys.exit(1)
     except Interrupted as interrupted:
