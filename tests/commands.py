@@ -1,6 +1,7 @@
 """The commands as a user types them, in processes of their own."""
 
 import os
+import resource
 import subprocess
 import sys
 from pathlib import Path
@@ -20,6 +21,24 @@ def command(*words: str | Path, cwd: Path | None = None, **environment: str) -> 
         text=True,
         env={**os.environ, **environment},
         timeout=600,
+    )
+
+
+def begin(*command: str | Path, limit_bytes: int | None = None, **environment: str) -> subprocess.Popen[str]:
+    """Start `python <command>`; files may not grow beyond the limit, as on a full disk."""
+
+    def limited() -> None:
+        if limit_bytes:
+            resource.setrlimit(resource.RLIMIT_FSIZE, (limit_bytes, limit_bytes))
+
+    return subprocess.Popen(
+        [sys.executable, *map(str, command)],
+        cwd=ROOT,
+        env={**os.environ, **environment},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        preexec_fn=limited,
     )
 
 

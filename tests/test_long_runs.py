@@ -1,11 +1,8 @@
 """What befalls runs that take long: signals, `kill -9` at the worst moment, a full disk. The same command goes on."""
 
 import json
-import os
-import resource
 import signal
 import subprocess
-import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -14,7 +11,7 @@ import pytest
 import torch
 
 from tests.archives import write_foreign_archive
-from tests.commands import ROOT, SMALL, succeed
+from tests.commands import ROOT, SMALL, begin, succeed
 
 pytestmark = pytest.mark.slow
 
@@ -61,24 +58,6 @@ def straight(archive, tmp_path_factory) -> Path:
 
 def words(archive: Path, run: Path) -> list[str]:
     return ["train.py", f"data.root={archive}", f"hydra.run.dir={run}", *WORDS, EPOCHS]
-
-
-def begin(*command: str | Path, limit_bytes: int | None = None, **environment: str) -> subprocess.Popen[str]:
-    """Start `python <command>`; files may not grow beyond the limit, as on a full disk."""
-
-    def limited() -> None:
-        if limit_bytes:
-            resource.setrlimit(resource.RLIMIT_FSIZE, (limit_bytes, limit_bytes))
-
-    return subprocess.Popen(
-        [sys.executable, *map(str, command)],
-        cwd=ROOT,
-        env={**os.environ, **environment},
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        preexec_fn=limited,
-    )
 
 
 def wait(process: subprocess.Popen[str], reached: Callable[[], bool]) -> None:
