@@ -36,6 +36,7 @@ from snowmap.errors import SnowmapError
 from snowmap.loading import load_model
 from snowmap.splits import Split
 from snowmap.task import SnowRegression
+from snowmap.upgrading import without_gone_keys
 
 MONITOR = "validation/relative_rmse"
 LOG_EVERY_BATCHES = 1000
@@ -90,7 +91,7 @@ def continued(config: dict[str, Any]) -> dict[str, Any]:
 
     Raises:
         SnowmapError: When the checkpoint is missing or is none of snowmap, a baseline is asked for, or an override is
-            no single key.
+            no single key. Keys that were added since the checkpoint was written have their defaults.
     """
     if not config["ckpt"]:
         return config
@@ -100,7 +101,7 @@ def continued(config: dict[str, Any]) -> dict[str, Any]:
         raise SnowmapError(
             f"model={name} is a baseline, fitted at once: there is nothing to go on with; leave ckpt=… out"
         )
-    resumed = OmegaConf.create(model.facts["config"])
+    resumed = OmegaConf.create(without_gone_keys(model.facts["config"]))
     composed = OmegaConf.create(config)
     for override in HydraConfig.get().overrides.task:
         key = override.partition("=")[0].lstrip("+~").replace("/", ".")
