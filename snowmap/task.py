@@ -325,15 +325,16 @@ class SnowRegression(pl.LightningModule):
         drawn = [self.net.with_fluxes(inputs) for _ in range(max(1, self.dropout_samples))]
         parameters = torch.cat([self._members(outputs) for outputs, _ in drawn])
         location = self._locations(parameters)
-        maps = location.mean(dim=0)[0, :, :, None]
+        maps = location.mean(dim=0)[0]
         if self.uncertain:
             scale = self.normalizer.target_std[:, None, None]
             sigma, offsets = self.head.spread(location, parameters, scale)
             factors = torch.tensor([[self._factor(name, level) for level in LEVELS] for name in self.targets])
+            maps = maps[:, :, None]
             quantiles = maps + factors.to(maps.device)[..., None, None] * offsets[0]
-            maps = torch.cat([maps, sigma[0, :, :, None], quantiles], dim=2)
+            maps = torch.cat([maps, sigma[0, :, :, None], quantiles], dim=2).flatten(1, 2)
         fluxes = torch.stack([of_draw for _, of_draw in drawn]).mean(dim=0)[0]
-        return torch.cat([maps.flatten(1, 2), fluxes], dim=1).float()
+        return torch.cat([maps, fluxes], dim=1).float()
 
     def _factor(self, target: str, level: float) -> float:
         """How far calibration moves a quantile away from the median."""
