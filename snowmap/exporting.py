@@ -56,7 +56,7 @@ class Program(nn.Module):
         season_start: Tensor,
         day_of_year: Tensor,
     ) -> Tensor:
-        """As `INPUTS` says, to ``(step, map, y, x)``: the maps of `SnowRegression.layers`, of every step or the last."""
+        """What `INPUTS` says to `SnowRegression.layers`, ``(step, map, y, x)``, of every step or the last alone."""
         height, width = bands.shape[-2:]
         # as `pad_to_multiple` pads, but for a height and width that are not yet known
         for axis in (-2, -1):
@@ -106,9 +106,8 @@ def export_program(checkpoint: str | Path, out: str | Path, *, windows: int | No
     if task.dropout_samples:
         raise SnowmapError(f"{checkpoint} draws dropout to tell how sure it is; an exported program draws nothing")
     if (task.facts.get("ablation") or {}).get("name", "all") != "all":
-        raise SnowmapError(
-            f"{checkpoint} was trained with ablation={task.facts['ablation']['name']}; export a whole run"
-        )
+        name = task.facts["ablation"]["name"]
+        raise SnowmapError(f"{checkpoint} was trained with ablation={name}; only nets that see all can be exported")
     number = _windows(task, windows)
     program = Program(task)
     least = program.multiple + 1
@@ -169,7 +168,7 @@ def _windows(task: SnowRegression, asked: int | None) -> int | None:
     free = task.net.unrolled and task.time == SEASON
     if asked is not None and (not free or asked < 1):
         raise SnowmapError(
-            f"--windows {asked}: expected a number from 1 on, and only for nets that go through a season window by window"
+            f"--windows {asked}: expected a number from 1 on, only for nets that go through a season window by window"
         )
     if not free:
         return int(task.time) if task.time == 1 or task.net.unrolled or task.net.fixed_time else None
@@ -187,6 +186,7 @@ def _example(task: SnowRegression, windows: int) -> tuple[Tensor, ...]:
 
 def _about(task: SnowRegression, windows: int | None, least: int) -> dict[str, Any]:
     """All that is needed to use the program, in plain containers."""
+    known = BANDS | DERIVED_BANDS
     made = {band: name for name in task.derived for band in task.bands if band.startswith(name)}
     return {
         "snowmap": version("snowmap"),
@@ -196,11 +196,7 @@ def _about(task: SnowRegression, windows: int | None, least: int) -> dict[str, A
             for name, (shape, dtype, meaning) in INPUTS.items()
         ],
         "bands": [
-            {
-                "name": band,
-                "unit": (BANDS | DERIVED_BANDS)[band].unit,
-                "meaning": (BANDS | DERIVED_BANDS)[band].long_name,
-            }
+            {"name": band, "unit": known[band].unit, "meaning": known[band].long_name}
             | ({"derived": inspect.getdoc(DERIVED[made[band]].make)} if band in made else {})
             for band in task.bands
         ],

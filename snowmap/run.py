@@ -20,7 +20,6 @@ from omegaconf import OmegaConf
 from pytorch_lightning.callbacks import (
     Callback,
     EarlyStopping,
-    EMAWeightAveraging,
     LearningRateMonitor,
     ModelCheckpoint,
 )
@@ -30,7 +29,7 @@ from rich.console import Console
 from rich.table import Table
 
 from snowmap.baselines import BASELINES
-from snowmap.callbacks import EpochBar, FiniteLoss
+from snowmap.callbacks import EpochBar, FiniteLoss, RunningMean
 from snowmap.cube import window_names
 from snowmap.errors import SnowmapError
 from snowmap.loading import load_model
@@ -53,6 +52,7 @@ def quiet() -> None:
         ".*LeafSpec.*",
         ".*exists and is not empty.*",  # a run that goes on
         ".*_trainer_ references.*",
+        ".*in eval mode at the start of training.*",  # what is frozen
     ):
         warnings.filterwarnings("ignore", message)
 
@@ -129,7 +129,7 @@ def make_trainer(config: Mapping[str, Any], folder: Path) -> pl.Trainer:
     if config["callbacks"]["patience"]:
         callbacks.append(EarlyStopping(MONITOR, patience=config["callbacks"]["patience"]))
     if config["callbacks"]["ema"]:
-        callbacks.append(EMAWeightAveraging(decay=config["callbacks"]["ema"]))
+        callbacks.append(RunningMean(config["callbacks"]["ema"]))
     if config["trainer"]["enable_progress_bar"]:
         callbacks.append(EpochBar(refresh_rate=1 if sys.stderr.isatty() else LOG_EVERY_BATCHES))
     options = dict(config["trainer"])

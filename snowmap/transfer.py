@@ -120,6 +120,10 @@ def transfer(source: SnowRegression, task: SnowRegression) -> list[Row]:
             f"freeze={task.hparams['freeze']} would hold weights that the checkpoint does not have: {told}; "
             "choose freeze=none, or a model like the checkpoint's"
         )
+    for index, row in enumerate(rows):
+        if row.part in frozen:
+            told = "frozen: what begins at zero stays without influence" if row.zero else "frozen"
+            rows[index] = row._replace(notes=(*row.notes, told))
     left = [f"left out: {stage}" for stage in sources[0].stages if stage not in found]
     left += [f"left out: the target {target}" for target in source.targets if target not in task.targets]
     if len(sources) > len(nets):
@@ -175,7 +179,7 @@ class _Match:
             found[stage] = [self._layer(stage, name, weights) for name, weights in known if weights]
         return found
 
-    def _layer(self, stage: str, name: str, new: dict[str, Tensor]) -> _Layer:
+    def _layer(self, stage: str, name: str, new: Mapping[str, Tensor]) -> _Layer:
         old, size = self.weights.get(name), sum(weight.numel() for weight in new.values())
         if self.repeated and stage == HEAD:
             return _Layer(size, 0, 0, ("new in repeated members, so that they differ",))
@@ -191,7 +195,7 @@ class _Match:
             weight.copy_(old[kind])
         return _Layer(size, size, 0, ())
 
-    def _channels(self, name: str, old: dict[str, Tensor], new: dict[str, Tensor], size: int) -> _Layer:
+    def _channels(self, name: str, old: Mapping[str, Tensor], new: Mapping[str, Tensor], size: int) -> _Layer:
         """A layer that reads the bands: its input channels by name."""
         reads, read = self.reads[name], self.read[name]
         common = [channel for channel in reads if channel in read]
@@ -210,7 +214,7 @@ class _Match:
         notes = (*_unmatched("new, from zero", reads, read), *_unmatched("left out", read, reads))
         return _Layer(size, size - zero, zero, notes)
 
-    def _outputs(self, old: dict[str, Tensor], new: dict[str, Tensor], size: int) -> _Layer:
+    def _outputs(self, old: Mapping[str, Tensor], new: Mapping[str, Tensor], size: int) -> _Layer:
         """A layer that gives the targets: those that both know, by name."""
         before, after = (task.hparams["head"]["name"] for task in (self.source, self.task))
         if before != after:

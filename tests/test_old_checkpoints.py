@@ -48,6 +48,7 @@ def test_it_maps_as_it_did(name):
         np.testing.assert_allclose(maps[layer].values[:, 5, [2, 8, 16]], known, rtol=1e-3, atol=1e-3)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", KNOWN)
 def test_it_is_scored_as_it_was(name, workplace, tmp_path):
     result = score_checkpoint(FOLDER / name, root=str(workplace / "data" / "Dataset_icip2026"), out=tmp_path / "out")
@@ -114,7 +115,7 @@ def test_keys_that_were_added_since_have_their_defaults(monkeypatch):
     assert config["init_from"] is None
     assert config["optimizer"] == {**stored["optimizer"], "layer_decay": 1.0}
     assert config["model"] == stored["model"]  # of a net that is not the schema's default size
-    assert set(config) == {field for field in TrainConfig.__dataclass_fields__}
+    assert set(config) == set(TrainConfig.__dataclass_fields__)
     del stored["model"]["dropout"], stored["data"]["crop"]
     assert with_added_keys(stored)["model"]["dropout"] == schema.UNet.dropout
     assert with_added_keys(stored)["data"]["crop"] is None

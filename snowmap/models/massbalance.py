@@ -103,7 +103,9 @@ class MassBalance(Net):
     @property
     def stages(self) -> dict[str, list[nn.Module]]:
         """Encoder, decoder, what it tells of the surroundings, and what decides for each pixel."""
-        decide = [part for part in (self.begin, self.decide, self.dense, self.spread) if part is not None]
+        decide: list[nn.Module] = [
+            part for part in (self.begin, self.decide, self.dense, self.spread) if part is not None
+        ]
         look: dict[str, list[nn.Module]] = {"surroundings": [self.look, self.correct]}
         return {**self.encoder.stages, **self.decoder.stages, **look, "head": decide}
 
