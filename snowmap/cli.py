@@ -77,6 +77,12 @@ def _parser() -> argparse.ArgumentParser:
     add_basin_options(predict)
     predict.set_defaults(run=_predict)
 
+    export = commands.add_parser("export", help="write a net as one file that PyTorch alone can run")
+    export.add_argument("checkpoint", type=Path, help="a best.ckpt or last.ckpt of a net")
+    export.add_argument("out", type=Path, help="the file to write, e.g. net.pt2")
+    export.add_argument("--windows", type=int, help="in a season, for convlstm and massbalance (default: a whole year)")
+    export.set_defaults(run=_export)
+
     add_map_commands(commands)
     summarize = commands.add_parser("summarize", help="compare the runs of a sweep: over folds, or of an ablation")
     summarize.add_argument("sweep", type=Path, help="the folder of the sweep, with a run in each of its folders")
@@ -137,6 +143,14 @@ def _predict(asked: argparse.Namespace) -> int:
         basin_options=basin_options(asked),
     )
     print(f"{len(written)} files lie in {asked.out}")
+    return 0
+
+
+def _export(asked: argparse.Namespace) -> int:
+    from snowmap.exporting import export_program
+
+    export_program(asked.checkpoint, asked.out, windows=asked.windows)
+    print(f"the program lies in {asked.out}; its snowmap.json says what goes in and comes out")
     return 0
 
 

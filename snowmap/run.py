@@ -18,7 +18,6 @@ from omegaconf import OmegaConf
 from pytorch_lightning.callbacks import (
     Callback,
     EarlyStopping,
-    EMAWeightAveraging,
     LearningRateMonitor,
     ModelCheckpoint,
 )
@@ -29,7 +28,7 @@ from rich.table import Table
 
 from snowmap.baselines import BASELINES
 from snowmap.calibration import calibrate_checkpoint
-from snowmap.callbacks import EpochBar, FiniteLoss, StopBetweenSteps, Throughput
+from snowmap.callbacks import EpochBar, FiniteLoss, RunningMean, StopBetweenSteps, Throughput
 from snowmap.checkpointing import WholeFiles
 from snowmap.cube import window_names
 from snowmap.datamodule import SnowDataModule
@@ -41,6 +40,7 @@ from snowmap.run_folder import RunFolder
 from snowmap.scoring import score_checkpoint, validation_of
 from snowmap.splits import Split
 from snowmap.task import SnowRegression
+from snowmap.upgrading import without_gone_keys
 
 MONITOR = "validation/relative_rmse"
 LOG_EVERY_BATCHES = 1000
@@ -57,6 +57,7 @@ def quiet() -> None:
         ".*LeafSpec.*",
         ".*exists and is not empty.*",  # a run that goes on
         ".*_trainer_ references.*",
+        ".*in eval mode at the start of training.*",  # what is frozen
     ):
         warnings.filterwarnings("ignore", message)
 
@@ -69,7 +70,7 @@ def continued(config: dict[str, Any]) -> dict[str, Any]:
 
     Raises:
         SnowmapError: When the checkpoint is missing or is none of snowmap, a baseline is asked for, or an override is
-            no single key.
+            no single key. Keys that were added since the checkpoint was written have their defaults.
     """
     if not config["ckpt"]:
         return config
@@ -79,7 +80,7 @@ def continued(config: dict[str, Any]) -> dict[str, Any]:
         raise SnowmapError(
             f"model={name} is a baseline, fitted at once: there is nothing to go on with; leave ckpt=… out"
         )
-    resumed = OmegaConf.create(model.facts["config"])
+    resumed = OmegaConf.create(without_gone_keys(model.facts["config"]))
     composed = OmegaConf.create(config)
     for override in HydraConfig.get().overrides.task:
         key = override.partition("=")[0].lstrip("+~").replace("/", ".")
@@ -115,7 +116,7 @@ def make_trainer(
     if config["callbacks"]["patience"]:
         watching.append(EarlyStopping(MONITOR, patience=config["callbacks"]["patience"]))
     if config["callbacks"]["ema"]:
-        watching.append(EMAWeightAveraging(decay=config["callbacks"]["ema"]))
+        watching.append(RunningMean(config["callbacks"]["ema"]))
     if config["trainer"]["enable_progress_bar"]:
         watching.append(EpochBar(refresh_rate=1 if sys.stderr.isatty() else LOG_EVERY_BATCHES))
     watching.append(StopBetweenSteps(run.stop, run.last))  # last: it saves what the others did in the step

@@ -254,6 +254,7 @@ class Optimizer:
     weight_decay: float = 1e-2
     warmup_steps: int = 50
     half_life_steps: int = 200  # in steps, not a share of the run: a resumed and longer run keeps the same curve
+    layer_decay: float = 1.0  # of the learning rate, stage by stage from the head down; 1: the same for all
 
 
 @dataclass
@@ -339,6 +340,8 @@ class TrainConfig:
     compile: bool = False  # the net, by torch.compile
     seed: int = 0
     ckpt: str | None = None  # a checkpoint to go on from
+    init_from: str | None = None  # a checkpoint whose weights a new run begins with, as far as they fit
+    freeze: str = "none"  # none | encoder | all_but_head: weights of init_from that stay as they are
     evaluate: str = "test"  # none | validation | test: the part on which the best checkpoint is scored at the end
 
 
@@ -410,6 +413,7 @@ BANDS = (
 CHOICES = {
     "ablation": ("all", "no_sar", "shuffled_sar", "weather_only", *(f"without_{band}" for band in BANDS)),
     "evaluate": ("none", "validation", "test"),
+    "freeze": ("none", "encoder", "all_but_head"),
     "data.swe_unit": ("auto", "cm", "mm"),
     "data.augment": ("none", "flip"),
     "data.supervise": ("auto", "last", "every"),

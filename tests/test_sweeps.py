@@ -2,7 +2,6 @@
 
 import json
 import os
-import re
 import signal
 import sys
 import time
@@ -192,23 +191,16 @@ def test_a_failing_job_in_one_process_does_not_end_the_others(archive, tmp_path)
 
 
 @pytest.mark.parametrize(
-    ("typed", "name"),
+    ("typed", "task", "name"),
     [
-        (["model=unet,convlstm", "seed=0,1", "loss=mae"], "model-unet_seed-0"),
-        (["data.root=/a/b/one,/a/b/two", "loss=mae"], "data.root-one"),
-        (["model.channels=[8,16],[4,8]"], "model.channels-8-16"),
-        (["loss=mae"], "7"),
+        ("model=unet,convlstm seed=0,1 loss=mae", "model=unet seed=1 loss=mae", "model-unet_seed-1"),
+        ("data.root=/a/one,/b/one loss=mae", "data.root=/b/one loss=mae", "data.root-one.c712d7"),
+        ("model.channels=[8,16],[4,8]", "model.channels=[4,8]", "model.channels-4-8"),
+        ("loss=mae", "loss=mae", "7"),
     ],
 )
-def test_a_job_is_named_after_what_is_swept(monkeypatch, typed, name):
-    task = [
-        word.split("=")[0] + "=" + (word.split("=")[1].partition(",")[0] if "[" not in word else "[8,16]")
-        for word in typed
-    ]
-    settings = OmegaConf.create({"sweeper": {"params": None}, "overrides": {"task": task}})
+def test_a_job_is_named_after_what_is_swept(monkeypatch, typed, task, name):
+    settings = OmegaConf.create({"sweeper": {"params": None}, "overrides": {"task": task.split()}})
     monkeypatch.setattr(HydraConfig, "get", staticmethod(lambda: settings))
-    monkeypatch.setattr(sys, "argv", ["train.py", "-m", *typed])
-    found = job_name(7)
-    assert found.partition(".")[0] == name.partition(".")[0]
-    assert found.startswith(name)
-    assert re.fullmatch(r"[\w.+-]+", found)
+    monkeypatch.setattr(sys, "argv", ["train.py", "-m", *typed.split()])
+    assert job_name(7) == name
