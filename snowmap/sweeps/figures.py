@@ -1,9 +1,19 @@
-"""The figure of an ablation."""
+"""Figures of sweeps."""
 
 from collections.abc import Mapping
 from typing import Any
 
 from matplotlib.figure import Figure
+
+from snowmap.sweeps.comparison import BEST, Comparison
+from snowmap.sweeps.jobs import PART
+from snowmap.sweeps.sheet import label, short, short_key
+
+VALIDATION, TEST = "#0072B2", "#A9C9E0"
+"""Colours of the parts; the test is the pale one, for nothing is chosen by it."""
+
+MOST_ROWS = 40
+"""Configurations in the figure; of more, the best."""
 
 
 def ablation_figure(result: Mapping[str, Any]) -> Figure:
@@ -44,3 +54,56 @@ def ablation_figure(result: Mapping[str, Any]) -> Figure:
             axis.invert_yaxis()
             axis.tick_params(labelsize=8)
     return figure
+
+
+def runs_figure(found: Comparison) -> Figure:
+    """The validation score of each configuration, the best on top: every run a point, their mean a bar.
+
+    The test score lies below it in a paler tone.
+
+    Args:
+        found: What `snowmap.sweeps.comparison.compare` makes.
+    """
+    rows = found.rows[:MOST_ROWS]
+    figure = Figure(figsize=(8.5, 1.7 + 0.42 * max(1, len(rows))), layout="constrained")
+    axis = figure.subplots()
+    unit = found.units.get(found.target, "")
+    parts = {PART: (VALIDATION, -0.12, 30, 3), "test": (TEST, 0.2, 18, 2)}
+    for part, (colour, shift, size, order) in parts.items():
+        said = f"{part}, each run" if part == PART else f"{part}, for information"
+        for place, row in enumerate(rows):
+            values = [run.value(part, found.target, found.score, unit) for run in row.runs]
+            known = [value for value in values if value is not None]
+            if not known:
+                continue
+            axis.scatter(known, [place + shift] * len(known), size, color=colour, zorder=order, label=said, linewidth=0)
+            mean = sum(known) / len(known)
+            axis.plot(
+                [mean, mean], [place + shift - 0.16, place + shift + 0.16], color=colour, linewidth=2, zorder=order
+            )
+            said = "_"  # one entry of the legend is enough
+    axis.set_yticks(range(len(rows)), [_name(found, place) for place in range(len(rows))], fontsize=8)
+    axis.set_ylim(max(1, len(rows)) - 0.5, -0.5)
+    axis.set_xlabel(
+        f"{label(found.target, found.score, unit).strip()} ({BEST[found.score]} is best; the bar is the mean)"
+    )
+    axis.grid(axis="x", color="0.9")
+    axis.set_axisbelow(True)
+    axis.spines[["top", "right", "left"]].set_visible(False)
+    axis.tick_params(axis="y", length=0)
+    if axis.get_legend_handles_labels()[0]:
+        axis.legend(fontsize=8, frameon=False, loc="lower right", bbox_to_anchor=(1, 1), ncols=2)
+    title = [f"the best {MOST_ROWS} of {len(found.rows)} configurations"] if len(found.rows) > MOST_ROWS else []
+    title += ["SYNTHETIC data: proves the pipeline, not skill"] if found.synthetic else []
+    axis.set_title(" · ".join(title), fontsize=9, loc="left")
+    return figure
+
+
+def _name(found: Comparison, place: int) -> str:
+    settings = {key: found.rows[place].settings[key] for key in found.keys[: found.told]}
+    words = [
+        short(value) if key.endswith((".name", ".names")) else f"{short_key(key, found.keys)} {short(value)}"
+        for key, value in settings.items()
+        if value is not None
+    ]
+    return ", ".join(words) or "all runs"
