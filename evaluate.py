@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import Any
 
-from snowmap.config import launch
+from snowmap.launching import launch
 from snowmap.schema import EvaluateConfig
 
 

@@ -6,54 +6,42 @@ python train.py [group=choice] [key=value], e.g. ``python train.py model=unet ta
 from pathlib import Path
 from typing import Any
 
-from snowmap.config import launch
+from snowmap.launching import launch
 from snowmap.schema import TrainConfig
 
 
 def main(config: dict[str, Any], folder: Path) -> None:
-    """Run one training into `folder`."""
+    """Run one training into `folder`, or go on with the one that lies there."""
     # the configuration was checked before anything heavy is imported
     from snowmap.baselines import BASELINES, save_baseline
-    from snowmap.calibration import calibrate_checkpoint
-    from snowmap.run import claim_folder, continued, finishing, make_trainer, quiet, say_files, say_split, say_summary
+    from snowmap.run import conclude, continued, finishing, fit, make_logger, quiet, say_files, say_split
+    from snowmap.run_folder import working_in
     from snowmap.scoring import open_for
     from snowmap.setup import fit_baseline, make_parts
     from snowmap.splits import make_split
 
     quiet()
     config = continued(config)
-    cube = open_for(config["data"], config["target"]["names"])
-    split = make_split(start=cube["start"].values, end=cube["end"].values, shape=cube["mask"].shape, **config["split"])
-    say_split(split, cube)
-
-    part, best = config["evaluate"], folder / "checkpoints" / "best.ckpt"
-    if config["model"]["name"] in BASELINES:
-        baseline = fit_baseline(config, cube, split)
-        claim_folder(folder, config)
-        save_baseline(baseline, best)
-        score(best, config)
-        say_files(folder, part)
-        return
-
-    task, datamodule = make_parts(config, cube, split)
-    claim_folder(folder, config)
-    trainer = make_trainer(config, folder)
-    with finishing(trainer):
-        trainer.fit(task, datamodule, ckpt_path=config["ckpt"], weights_only=True)
-        if trainer.is_global_zero:
-            calibrate_checkpoint(best, cube)
-            score(best, config)
-    if trainer.is_global_zero:
-        say_summary(folder, trainer, task, part)
-
-
-def score(checkpoint: Path, config: dict[str, Any]) -> None:
-    """Score the checkpoint on the windows that ``evaluate`` names."""
-    from snowmap.evaluation import print_table
-    from snowmap.scoring import score_checkpoint
-
-    if config["evaluate"] != "none":
-        print_table(score_checkpoint(checkpoint, part=config["evaluate"], scoring=config["scoring"]))
+    with working_in(folder, config) as run:
+        if run.finished:
+            print(f"the run in {folder} is finished; nothing is left to do")
+            say_files(folder, config["evaluate"])
+            return
+        cube = open_for(config["data"], config["target"]["names"])
+        split = make_split(
+            start=cube["start"].values, end=cube["end"].values, shape=cube["mask"].shape, **config["split"]
+        )
+        say_split(split, cube)
+        parts = None
+        if config["model"]["name"] in BASELINES:
+            save_baseline(fit_baseline(config, cube, split), run.best)
+        elif run.record["stage"] == "training":
+            parts = make_parts(config, cube, split)
+        logger = make_logger(config, run.path)
+        with finishing(logger):
+            if parts:
+                fit(config, run, logger, *parts)
+            conclude(config, cube, run)
 
 
 def after_sweep(folder: Path) -> None:

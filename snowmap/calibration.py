@@ -2,7 +2,6 @@
 
 import logging
 import math
-import os
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -11,6 +10,7 @@ import torch
 import xarray as xr
 from jaxtyping import Float
 
+from snowmap.checkpointing import save_whole
 from snowmap.correlation import correlation_length_m, pixel_spacing_m
 from snowmap.cube import narrowed
 from snowmap.heads import LEAST_SIGMA
@@ -92,9 +92,7 @@ def calibrate_checkpoint(path: Path, cube: xr.Dataset) -> None:
     calibration = calibrate(task, cube, windows_of(task.facts, "validation", cube), held_area)
     stored = torch.load(path, weights_only=True)
     stored["hyper_parameters"]["calibration"] = calibration
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    torch.save(stored, temporary)
-    temporary.replace(path)
+    save_whole(stored, path)
     for target, factors in calibration.items():
         said = ", ".join(f"{share} % × {factors[f'factor_{share}']:.2f}" for share in INTERVALS)
         logger.warning("intervals of %s, calibrated on the validation windows: %s", target, said)

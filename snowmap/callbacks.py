@@ -1,5 +1,7 @@
-"""What watches a training: its progress bar, and the guard against a loss that is no number."""
+"""What watches a training: its progress bar, signals, and the guard against a loss that is no number."""
 
+import signal
+from pathlib import Path
 from typing import Any
 
 import pytorch_lightning as pl
@@ -9,7 +11,8 @@ from pytorch_lightning.callbacks.progress.tqdm_progress import Tqdm
 from torch import Tensor
 
 from snowmap.batch import Batch
-from snowmap.errors import SnowmapError
+from snowmap.errors import Interrupted, SnowmapError
+from snowmap.interruption import StopSignal
 
 OUTLYING = 100.0
 """Standard deviations beyond which a value is taken for the cause of a loss that is no number."""
@@ -59,6 +62,43 @@ class FiniteLoss(Callback):
                 f"the training loss became {loss.item()} in epoch {trainer.current_epoch}: "
                 f"{suspect(batch, task, names)}; {kept}"
             )
+
+
+class StopBetweenSteps(Callback):
+    """Ends the training between two steps when a signal asks for it, with a checkpoint of the last one."""
+
+    def __init__(self, stop: StopSignal, checkpoint: Path) -> None:
+        self.stop, self.checkpoint = stop, checkpoint
+
+    def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Take the signals back from Lightning, which would end the run without a checkpoint.
+
+        And end at once where the run had lost its patience when it was killed: one more epoch would be one too many.
+        """
+        self.stop.install()
+        patience = trainer.early_stopping_callback
+        if patience and patience.wait_count >= patience.patience:
+            trainer.should_stop = True
+
+    def on_train_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """The checkpoint of the epoch before is the one to go on from."""
+        if trainer.current_epoch and self._asked(trainer):
+            raise Interrupted(self.stop.received or signal.SIGTERM)
+
+    def on_train_batch_end(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, batch: Batch, batch_idx: int
+    ) -> None:
+        """Save in the midst of an epoch; its end saves by itself, and gradients that are summed up are not saved."""
+        done = batch_idx + 1
+        if done == trainer.num_training_batches or done % trainer.accumulate_grad_batches or not self._asked(trainer):
+            return
+        if outputs["loss"].isfinite():
+            trainer.save_checkpoint(self.checkpoint)
+        raise Interrupted(self.stop.received or signal.SIGTERM)
+
+    def _asked(self, trainer: pl.Trainer) -> bool:
+        asked = self.stop.received is not None
+        return trainer.strategy.reduce_boolean_decision(asked, all=False) if trainer.world_size > 1 else asked
 
 
 def suspect(batch: Batch, task: Any, names: list[str]) -> str:

@@ -4,20 +4,13 @@ Checked before anything heavy is imported, so a misspelt key costs no more than 
 neither torch nor xarray.
 """
 
-import contextlib
 import difflib
-import os
 import re
-import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import fields, is_dataclass
 from pathlib import Path
 from typing import Any
 
-import hydra
-from hydra.core.hydra_config import HydraConfig
-from hydra.errors import HydraException
-from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
@@ -80,47 +73,6 @@ def known_keys(schema: type) -> list[str]:
     if schema is TrainConfig:
         keys += [f"{group}.{key}" for group, known in NAMED.items() for kind in known.values() for key in _keys(kind)]
     return keys
-
-
-def launch(
-    main: Callable[[dict[str, Any], Path], None],
-    schema: type,
-    file: Path,
-    after_sweep: Callable[[Path], None] | None = None,
-) -> None:
-    """Compose the configuration, check it and run `main`; what the user can mend is told in one line, not a traceback.
-
-    Not by a callback of Hydra, which turns errors into warnings.
-
-    Args:
-        main: Takes the checked configuration and the run folder.
-        schema: `TrainConfig` or `EvaluateConfig`.
-        file: The YAML file to compose.
-        after_sweep: Takes the folder of a multirun, whose jobs ran one after the other in this process, all of them
-            without an error.
-    """
-    sweeps: set[Path] = set()
-
-    def job(composed: DictConfig) -> None:
-        folder = Path(HydraConfig.get().runtime.output_dir)
-        if HydraConfig.get().mode == RunMode.MULTIRUN:
-            sweeps.add(Path(HydraConfig.get().sweep.dir).absolute())
-        try:
-            main(check_config(composed, schema), folder)
-        finally:
-            if folder != Path.cwd():
-                with contextlib.suppress(OSError):  # not empty: the job wrote something
-                    folder.rmdir()
-
-    os.environ["HYDRA_FULL_ERROR"] = "1"  # otherwise Hydra prints and exits before the error can be explained
-    try:
-        check_overrides(sys.argv[1:], schema)
-        hydra.main(version_base="1.3", config_path=str(file.parent), config_name=file.stem)(job)()
-        for folder in sweeps:
-            if after_sweep:
-                after_sweep(folder)
-    except (SnowmapError, HydraException, OmegaConfBaseException, OSError) as error:
-        sys.exit(f"error: {_of_another_choice(str(error)) or error}")
 
 
 def run_folder(checkpoint: str | None, fallback: str) -> str:
@@ -189,7 +141,7 @@ def _explain(error: OmegaConfBaseException, schema: type, prefix: str = "") -> s
     return f"{prefix}{key}: {message}"
 
 
-def _of_another_choice(message: str) -> str:
+def of_another_choice(message: str) -> str:
     """What to say of a key that only another ``model=`` or ``split=`` has; Hydra would advise to append it."""
     found = re.match(r"Could not override '((\w+)\.[\w.]+)'", message)
     if not found:

@@ -1,7 +1,7 @@
 """The data module: Batches of a Cube that lies in memory, split by split."""
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from functools import partial
 
 import pytorch_lightning as pl
@@ -97,8 +97,10 @@ class SnowDataModule(pl.LightningDataModule):
     def train_dataloader(self) -> DataLoader[Batch]:
         """Training sequences in an order of their own each epoch, determined by (seed, epoch)."""
         processes, rank = self._processes()
-        sampler = DistributedSampler(self.train, processes, rank, seed=self.seed)  # type: ignore[arg-type]
-        return self._loader(self.train, self.train_area, sampler)
+        order = _Order(self.train, processes, rank, seed=self.seed)  # type: ignore[arg-type]
+        if self.trainer:  # Lightning restores how many steps the epoch had, but begins with the first of them again
+            order.seen = self.trainer.fit_loop.epoch_loop.batch_progress.current.ready * self.batch_size
+        return self._loader(self.train, self.train_area, order)
 
     def val_dataloader(self) -> DataLoader[Batch]:
         """Validation sequences by date; among several processes each is scored once."""
@@ -163,6 +165,17 @@ class SnowDataModule(pl.LightningDataModule):
                     f"no band has a value inside the study area in any window of the sequence of "
                     f"{self.names[sample.steps[-1]]} ({names}); mend the rasters or leave the windows out"
                 )
+
+
+class _Order(DistributedSampler):
+    """The training sequences in the order of the epoch, the first time without those that were `seen` in it."""
+
+    seen = 0
+
+    def __iter__(self) -> Iterator[int]:
+        order = list(super().__iter__())
+        seen, self.seen = self.seen, 0
+        return iter(order[seen:] or order)  # at the end of an epoch comes the next one, from its beginning
 
 
 def fits(nbytes: int, device: torch.device, share: float = RESIDENT_SHARE) -> bool:

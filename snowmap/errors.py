@@ -1,4 +1,6 @@
-"""The one exception that is meant for the user's eyes."""
+"""What ends a command before its end: the user's mistake, or somebody's wish."""
+
+import signal
 
 
 class SnowmapError(Exception):
@@ -6,3 +8,27 @@ class SnowmapError(Exception):
 
     The commands print it without a traceback and end with status 1.
     """
+
+
+class Stopped(BaseException):
+    """A run that ends early though nothing went wrong; no `Exception`, for nobody should go on after it.
+
+    Attributes:
+        status: What ``run.json`` then says.
+    """
+
+    status = "pruned"
+
+
+class Interrupted(Stopped):
+    """A run that was told to end by a signal; the same command goes on with it.
+
+    Attributes:
+        signal: Which one.
+    """
+
+    status = "interrupted"
+
+    def __init__(self, number: int) -> None:
+        self.signal = signal.Signals(number)
+        super().__init__(f"interrupted by {self.signal.name}")

@@ -5,7 +5,7 @@ import netrc
 import os
 import sys
 import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -30,10 +30,16 @@ from rich.console import Console
 from rich.table import Table
 
 from snowmap.baselines import BASELINES
-from snowmap.callbacks import EpochBar, FiniteLoss
+from snowmap.calibration import calibrate_checkpoint
+from snowmap.callbacks import EpochBar, FiniteLoss, StopBetweenSteps
+from snowmap.checkpointing import WholeFiles
 from snowmap.cube import window_names
+from snowmap.datamodule import SnowDataModule
 from snowmap.errors import SnowmapError
+from snowmap.evaluation import print_table
 from snowmap.loading import load_model
+from snowmap.run_folder import RunFolder
+from snowmap.scoring import score_checkpoint, validation_of
 from snowmap.splits import Split
 from snowmap.task import SnowRegression
 
@@ -54,32 +60,6 @@ def quiet() -> None:
         ".*_trainer_ references.*",
     ):
         warnings.filterwarnings("ignore", message)
-
-
-def claim_folder(folder: Path, config: Mapping[str, Any]) -> None:
-    """Make the run folder and write ``config.yaml`` into it.
-
-    Args:
-        folder: The run folder.
-        config: The composed configuration.
-
-    Raises:
-        SnowmapError: When the folder cannot be written, or already holds another run.
-    """
-    if (folder / "checkpoints").exists() and not config["ckpt"]:
-        raise SnowmapError(
-            f"{folder} already holds a run; go on with it by ckpt={folder}/checkpoints/last.ckpt, "
-            "or give another folder as hydra.run.dir=…"
-        )
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        temporary = folder / f".config.yaml.{os.getpid()}"
-        temporary.write_text(OmegaConf.to_yaml(OmegaConf.create(dict(config))))
-        temporary.replace(folder / "config.yaml")
-    except OSError as error:
-        raise SnowmapError(
-            f"the run folder {folder} cannot be written ({error}); choose another as hydra.run.dir=…"
-        ) from error
 
 
 def continued(config: dict[str, Any]) -> dict[str, Any]:
@@ -110,36 +90,46 @@ def continued(config: dict[str, Any]) -> dict[str, Any]:
     return OmegaConf.to_container(resumed)  # type: ignore[return-value]
 
 
-def make_trainer(config: Mapping[str, Any], folder: Path) -> pl.Trainer:
+def make_trainer(
+    config: Mapping[str, Any], run: RunFolder, logger: Logger | None, callbacks: Sequence[Callback] = ()
+) -> pl.Trainer:
     """The Trainer with its logger and callbacks.
+
+    Args:
+        config: The checked configuration.
+        run: The run folder.
+        logger: From `make_logger`.
+        callbacks: More of them.
 
     Raises:
         SnowmapError: When the machine lacks the device or the precision that is asked for.
     """
-    callbacks: list[Callback] = [
-        ModelCheckpoint(folder / "checkpoints", "best", monitor=MONITOR, enable_version_counter=False),
+    watching: list[Callback] = [
+        ModelCheckpoint(run.best.parent, run.best.stem, monitor=MONITOR, enable_version_counter=False),
         # of its own: with `save_last` it would be written only when the best one is
-        ModelCheckpoint(folder / "checkpoints", "last", enable_version_counter=False),
+        ModelCheckpoint(run.last.parent, run.last.stem, enable_version_counter=False),
         FiniteLoss(),
+        *callbacks,
     ]
-    logger = make_logger(config, folder)
     if logger:
-        callbacks.append(LearningRateMonitor("epoch"))
+        watching.append(LearningRateMonitor("epoch"))
     if config["callbacks"]["patience"]:
-        callbacks.append(EarlyStopping(MONITOR, patience=config["callbacks"]["patience"]))
+        watching.append(EarlyStopping(MONITOR, patience=config["callbacks"]["patience"]))
     if config["callbacks"]["ema"]:
-        callbacks.append(EMAWeightAveraging(decay=config["callbacks"]["ema"]))
+        watching.append(EMAWeightAveraging(decay=config["callbacks"]["ema"]))
     if config["trainer"]["enable_progress_bar"]:
-        callbacks.append(EpochBar(refresh_rate=1 if sys.stderr.isatty() else LOG_EVERY_BATCHES))
+        watching.append(EpochBar(refresh_rate=1 if sys.stderr.isatty() else LOG_EVERY_BATCHES))
+    watching.append(StopBetweenSteps(run.stop, run.last))  # last: it saves what the others did in the step
     options = dict(config["trainer"])
     if options["max_epochs"] > 0:  # a run that is shorter than the time between validations still needs one
         options["check_val_every_n_epoch"] = min(options["check_val_every_n_epoch"], options["max_epochs"])
     try:
         trainer = pl.Trainer(
             **options,
-            callbacks=callbacks,
+            callbacks=watching,
             logger=logger or False,
-            default_root_dir=folder,
+            plugins=[WholeFiles()],
+            default_root_dir=run.path,
             num_sanity_val_steps=0,  # the first epoch validates soon enough
             use_distributed_sampler=False,  # the data module brings its own
             enable_model_summary=False,
@@ -159,8 +149,8 @@ def refuse_sweep_of_processes(processes: int) -> None:
     """
     if processes > 1 and HydraConfig.initialized() and HydraConfig.get().mode == RunMode.MULTIRUN:
         raise SnowmapError(
-            f"a multirun whose jobs take {processes} processes would run once in each of them; give "
-            "trainer.devices=1 trainer.num_nodes=1, or start the runs one by one"
+            f"a multirun whose jobs take {processes} processes would run once in each of them; give launcher=joblib "
+            "launcher.jobs=1, which starts each job as a command of its own, or trainer.devices=1 trainer.num_nodes=1"
         )
 
 
@@ -216,19 +206,61 @@ def pick_device(name: str) -> torch.device:
 
 
 @contextmanager
-def finishing(trainer: pl.Trainer) -> Iterator[None]:
+def finishing(logger: Logger | None) -> Iterator[None]:
     """End the logger's run whatever happens, as failed when something does, and leave the other processes."""
     status = 1
     try:
         yield
         status = 0
     finally:
-        if isinstance(trainer.logger, WandbLogger):
+        if isinstance(logger, WandbLogger):
             import wandb
 
             wandb.finish(exit_code=status)
         if torch.distributed.is_available() and torch.distributed.is_initialized():
             torch.distributed.destroy_process_group()  # otherwise its threads may abort the process at its end
+
+
+def fit(
+    config: Mapping[str, Any],
+    run: RunFolder,
+    logger: Logger | None,
+    task: SnowRegression,
+    datamodule: SnowDataModule,
+    callbacks: Sequence[Callback] = (),
+) -> None:
+    """Train, from the checkpoint that is given, else from the last one of the run, else from the beginning.
+
+    Args:
+        config: The checked configuration.
+        run: The run folder.
+        logger: From `make_logger`.
+        task: From `snowmap.setup.make_parts`.
+        datamodule: The same.
+        callbacks: More than those of every run.
+    """
+    trainer = make_trainer(config, run, logger, callbacks)
+    resumed = config["ckpt"] or (run.last if run.last.is_file() else None)
+    if resumed and run.leads:
+        print(f"going on from {resumed}")
+    with run.stop.deferred():
+        trainer.fit(task, datamodule, ckpt_path=resumed, weights_only=True)
+        trained = sum(weight.numel() for weight in task.net.parameters() if weight.requires_grad)
+        run.update(stage="scoring", epochs=trainer.current_epoch, parameters=trained)
+
+
+def conclude(config: Mapping[str, Any], cube: xr.Dataset, run: RunFolder) -> None:
+    """What follows the training: calibration, the scores of the validation windows, and those that are asked for."""
+    if not run.leads:
+        return
+    part = config["evaluate"]
+    if config["model"]["name"] not in BASELINES:
+        calibrate_checkpoint(run.best, cube)
+    run.update(validation=validation_of(run.best, cube))
+    if part != "none":
+        print_table(score_checkpoint(run.best, part=part, scoring=config["scoring"]))
+    say_validation(run)
+    say_files(run.path, part)
 
 
 @rank_zero_only
@@ -253,16 +285,14 @@ def say_split(split: Split, cube: xr.Dataset) -> None:
         console.print(f"note: {split.note}")
 
 
-def say_summary(folder: Path, trainer: pl.Trainer, task: SnowRegression, part: str) -> None:
-    """Print the best validation, where things lie and the next command to type, once `part` (or none) was scored."""
-    score = getattr(trainer.checkpoint_callback, "best_model_score", None)
-    if score is not None and len(task.targets) == 1:
-        ((name, unit),) = task.targets.items()
-        said = f"best validation RMSE {score * task.normalizer.target_std[0]:.3g} {unit} {name.upper()}"
-    else:
-        said = f"best validation RMSE {score:.3g} of the targets' spread" if score is not None else "no validation"
-    print(f"\n{trainer.current_epoch} epochs, {said}")
-    say_files(folder, part)
+def say_validation(run: RunFolder) -> None:
+    """Print how long the training was and how the best checkpoint maps the validation windows."""
+    epochs = f"{run.record['epochs']} epochs, " if run.record["epochs"] else ""
+    found = (
+        f"{name.upper()} {scored['rmse']:.3g} {scored['unit']}" if scored["pixels"] else f"{name.upper()} unknown"
+        for name, scored in run.record["validation"].items()
+    )
+    print(f"\n{epochs}validation RMSE {', '.join(found)}")
 
 
 def say_files(folder: Path, part: str) -> None:

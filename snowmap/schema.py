@@ -213,6 +213,40 @@ class Quantile:
 
 
 @dataclass
+class Local:
+    """One job of a multirun after the other, in this process."""
+
+    name: str = "local"
+
+
+@dataclass
+class Joblib:
+    """Several jobs of a multirun at a time on this machine, each a command of its own."""
+
+    name: str = "joblib"
+    jobs: int = 2  # at a time; the cores are dealt out among them
+
+
+@dataclass
+class Slurm:
+    """Jobs of a multirun as one SLURM array, by submitit."""
+
+    name: str = "slurm"
+    cluster: str = "slurm"  # slurm | local: processes on this machine instead, to try it
+    jobs: int = 16  # at a time
+    timeout_min: int = 240
+    signal_delay_s: int = 120  # before the time is over, the job saves and goes back into the queue
+    nodes: int = 1
+    cpus_per_task: int = 4
+    gpus_per_node: int | None = 1
+    mem_gb: int | None = 16
+    partition: str | None = None
+    account: str | None = None
+    setup: list[str] | None = None  # lines of the batch script before the command, e.g. ["module load cuda"]
+    sbatch: dict[str, Any] = field(default_factory=dict)  # further options of sbatch, e.g. {qos: long}
+
+
+@dataclass
 class Optimizer:
     """AdamW; the learning rate rises over the warm-up, then halves every `half_life_steps`."""
 
@@ -290,6 +324,7 @@ class TrainConfig:
     target: Target = field(default_factory=Target)
     model: Any = MISSING
     head: Any = MISSING
+    launcher: Any = MISSING
     optimizer: Optimizer = field(default_factory=Optimizer)
     trainer: Trainer = field(default_factory=Trainer)
     logger: Logger = field(default_factory=Logger)
@@ -351,7 +386,10 @@ SPLITS: dict[str, type] = {
 HEADS: dict[str, type] = {"point": Point, "gaussian": Gaussian, "quantile": Quantile}
 """Schema of each `head=`."""
 
-NAMED = {"model": MODELS, "split": SPLITS, "head": HEADS}
+LAUNCHERS: dict[str, type] = {"local": Local, "joblib": Joblib, "slurm": Slurm}
+"""Schema of each `launcher=`."""
+
+NAMED = {"model": MODELS, "split": SPLITS, "head": HEADS, "launcher": LAUNCHERS}
 """Groups whose keys depend on the name chosen."""
 
 BANDS = (
@@ -379,4 +417,7 @@ CHOICES = {
 }
 """Keys that take one of a few words."""
 
-GROUPS = ("data", "split", "target", "model", "head", "trainer", "logger", "callbacks", "experiment", "debug")
+GROUPS = (
+    *("data", "split", "target", "model", "head", "trainer", "logger", "callbacks", "launcher"),
+    *("experiment", "debug"),
+)

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import xarray as xr
 
 from snowmap.archive import open_archive
@@ -14,6 +15,7 @@ from snowmap.baselines import Baseline
 from snowmap.cube import narrowed, with_targets_inside
 from snowmap.evaluation import evaluate_maps
 from snowmap.loading import load_model
+from snowmap.metrics import scores
 from snowmap.provenance import areas_of, check_fit, windows_of
 from snowmap.task import SnowRegression
 
@@ -89,6 +91,25 @@ def score_checkpoint(
         scoring,
         known=with_targets_inside(cube, train_area),
     )
+
+
+def validation_of(checkpoint: Path, cube: xr.Dataset) -> dict[str, dict[str, Any]]:
+    """Scores of a checkpoint on the validation windows, pooled over their pixels.
+
+    Args:
+        checkpoint: The checkpoint.
+        cube: The Cube that it was trained on.
+
+    Returns:
+        For each target its ``unit`` and what `snowmap.metrics.scores` gives.
+    """
+    model = load_model(checkpoint)
+    windows, (_, held_area) = windows_of(model.facts, "validation", cube), areas_of(model.facts)
+    maps, inside = model.predict(cube, windows), narrowed(cube, held_area)["mask"].values
+    return {
+        name: {"unit": unit, **scores(maps[name].values, np.where(inside, cube[name].values[windows], np.nan))}
+        for name, unit in model.targets.items()
+    }
 
 
 def evaluation_folder(checkpoint: str | Path, part: str) -> Path:

@@ -13,10 +13,12 @@ import logging
 import os
 import time
 import uuid
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 import platformdirs
+from filelock import FileLock
 
 FORMAT = "snowmap cache 1"
 KEPT_ENTRIES = 3
@@ -38,6 +40,23 @@ def folder_of(root: Path) -> Path:
 def key_of(request: object) -> str:
     """A name for whatever decides the content: any JSON value."""
     return hashlib.sha256(json.dumps([FORMAT, request]).encode()).hexdigest()[:32]
+
+
+@contextlib.contextmanager
+def one_reader(root: Path) -> Iterator[None]:
+    """Let one process after the other read the rasters of an archive; without a cache folder, all at once."""
+    folder = folder_of(root)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        lock = FileLock(folder / ".lock")
+        lock.acquire()
+    except OSError:
+        yield  # `store` says why
+        return
+    try:
+        yield
+    finally:
+        lock.release()
 
 
 def load(root: Path, key: str) -> tuple[dict[str, np.ndarray], dict] | None:

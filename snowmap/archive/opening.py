@@ -208,11 +208,14 @@ def _content(root: Path, request: reading.Plan) -> _Content:
     key = cached.key_of([request.bands, request.targets, request.zero_is_missing, [raster.stamp for raster in found]])
     if stored := cached.load(root, key):
         return _Content(*stored)
-    content = _content_of(_read(root, request), request)
-    if settled and layout.find(root, request.bands, request.targets) == found:
-        cached.store(root, key, content.arrays, content.facts)
-    else:
-        logger.warning("%s: files changed while they were read; not kept in the cache", root)
+    with cached.one_reader(root):  # the jobs of a sweep begin at once; all but one of them wait for its entry
+        if stored := cached.load(root, key):
+            return _Content(*stored)
+        content = _content_of(_read(root, request), request)
+        if settled and layout.find(root, request.bands, request.targets) == found:
+            cached.store(root, key, content.arrays, content.facts)
+        else:
+            logger.warning("%s: files changed while they were read; not kept in the cache", root)
     return content
 
 

@@ -3,7 +3,6 @@
 Scikit-learn estimators are kept as the bytes of `skops.io`, which come back without unpickling.
 """
 
-import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -14,6 +13,7 @@ import torch
 from sklearn.base import BaseEstimator
 
 from snowmap.baselines.base import Baseline
+from snowmap.checkpointing import save_whole
 from snowmap.errors import SnowmapError
 
 TRUSTED = ["sklearn.ensemble._hist_gradient_boosting.predictor.TreePredictor"]
@@ -36,11 +36,9 @@ def save_baseline(baseline: Baseline, path: Path) -> Path:
         **{key: getattr(baseline, key) for key in KEYS},
         "learned": _packed(baseline.learned),
     }
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        torch.save(content, temporary)
-        return temporary.replace(path)
+        return save_whole(content, path)
     except OSError as error:
         raise SnowmapError(f"{path} cannot be written ({error}); choose another folder") from error
 

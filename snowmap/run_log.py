@@ -1,0 +1,57 @@
+"""``run.log``: what a run prints, line by line on the disk as it is said, also where the process is killed."""
+
+import contextlib
+import logging
+import sys
+import traceback
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, TextIO
+
+from snowmap.errors import SnowmapError
+
+
+class _Twice:
+    """A stream that also writes to the log; what overwrites a line, as a progress bar does, stays on the screen."""
+
+    def __init__(self, screen: TextIO, log: TextIO) -> None:
+        self._screen, self._log = screen, log
+
+    def write(self, text: str) -> int:
+        if "\r" not in text and "\x1b" not in text:
+            with contextlib.suppress(OSError):  # a full disk: the run itself says so, where it matters
+                self._log.write(text)
+        return self._screen.write(text)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._screen, name)
+
+
+@contextlib.contextmanager
+def logged(file: Path) -> Iterator[None]:
+    """Add everything that is printed and logged to a file, and the traceback of what nobody expected.
+
+    Args:
+        file: It is appended to.
+    """
+    with file.open("a", buffering=1) as log:
+        handler = logging.StreamHandler(log)
+        handler.setFormatter(logging.Formatter("%(message)s"))
+        logging.getLogger().addHandler(handler)
+        screen = sys.stdout, sys.stderr
+        sys.stdout, sys.stderr = _Twice(sys.stdout, log), _Twice(sys.stderr, log)  # type: ignore[assignment]
+        try:
+            yield
+        except SnowmapError as error:
+            with contextlib.suppress(OSError):
+                print(f"error: {error}", file=log)
+            raise
+        except Exception:
+            with contextlib.suppress(OSError):
+                traceback.print_exc(file=log)
+            raise
+        finally:
+            sys.stdout, sys.stderr = screen
+            logging.getLogger().removeHandler(handler)
+            with contextlib.suppress(OSError):
+                log.flush()
