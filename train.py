@@ -14,6 +14,7 @@ def main(config: dict[str, Any], folder: Path) -> None:
     """Run one training into `folder`, or go on with the one that lies there."""
     # the configuration was checked before anything heavy is imported
     from snowmap.baselines import BASELINES, save_baseline
+    from snowmap.provenance import archive_of
     from snowmap.run import conclude, continued, finishing, fit, make_logger, quiet, say_files, say_split
     from snowmap.run_folder import working_in
     from snowmap.scoring import open_for
@@ -28,6 +29,7 @@ def main(config: dict[str, Any], folder: Path) -> None:
             say_files(folder, config["evaluate"])
             return
         cube = open_for(config["data"], config["target"]["names"])
+        run.update(archive=archive_of(cube))
         split = make_split(
             start=cube["start"].values, end=cube["end"].values, shape=cube["mask"].shape, **config["split"]
         )

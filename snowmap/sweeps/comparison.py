@@ -6,13 +6,13 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from snowmap.errors import SnowmapError
+from snowmap.run_folder import flat
 from snowmap.sweeps.jobs import (
     PART,
     Job,
     differing_keys,
     evaluation_of,
     find_runs,
-    flat,
     grouped,
     mean_of,
     spread_of,
@@ -40,14 +40,12 @@ class Run(NamedTuple):
     Attributes:
         job: Its folder, configuration and record.
         scores: By part of the split, ``validation`` and ``test``; a part is empty as long as nothing is known of it.
-        archive: What its evaluations say of the archive that they scored; empty without any.
-        split: The windows of its split, by part, as its evaluations tell them; empty without any.
+        archive: Path, origin and fingerprint of its archive; empty where nobody says.
     """
 
     job: Job
     scores: Mapping[str, Scores]
     archive: Mapping[str, str]
-    split: Mapping[str, Any]
 
     @property
     def state(self) -> str:
@@ -173,8 +171,8 @@ def _read(job: Job) -> Run:
         for part, found in evaluations.items()
     }
     scores[PART] = (job.record or {}).get("validation") or scores[PART]
-    told: Mapping[str, Any] = next((found["provenance"] for found in evaluations.values() if found), {})
-    return Run(job, scores, told.get("scored_archive", {}), told.get("split", {}))
+    evaluated = next((found["provenance"]["scored_archive"] for found in evaluations.values() if found), {})
+    return Run(job, scores, (job.record or {}).get("archive") or evaluated)
 
 
 def _chosen(by: str, runs: Sequence[Run]) -> tuple[str, str]:
@@ -233,7 +231,7 @@ def _notes(runs: Sequence[Run], rows: Sequence[Row], each: bool) -> list[str]:
     notes = []
     if _differ([run.archive.get("fingerprint") for run in runs]):
         notes.append("the runs saw different archives: their scores are not of the same pixels")
-    if _differ([run.job.config["split"] for run in runs]) or _differ([run.split for run in runs]):
+    if _differ([run.job.config["split"] for run in runs]):
         notes.append("the runs have different splits or folds: their scores are not of the same windows")
     twice = [row for row in rows if len({run.job.config.get("seed") for run in row.runs}) < len(row.runs)]
     if twice and not each:

@@ -1,6 +1,7 @@
 """Figures of sweeps."""
 
 from collections.abc import Mapping
+from textwrap import wrap
 from typing import Any
 
 from matplotlib.figure import Figure
@@ -106,4 +107,4 @@ def _name(found: Comparison, place: int) -> str:
         for key, value in settings.items()
         if value is not None
     ]
-    return ", ".join(words) or "all runs"
+    return "\n".join(wrap(", ".join(words), 44, max_lines=2, placeholder=" …")) or "all runs"

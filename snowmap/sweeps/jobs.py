@@ -6,7 +6,7 @@ Imports torch only where a checkpoint has to be scored: a table of runs is there
 import json
 import os
 import re
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -17,7 +17,7 @@ from omegaconf.errors import OmegaConfBaseException
 from yaml import YAMLError
 
 from snowmap.errors import SnowmapError
-from snowmap.run_folder import OF_NO_ACCOUNT, read_record
+from snowmap.run_folder import OF_NO_ACCOUNT, flat, read_record, within
 
 PART = "validation"
 WITHOUT_EFFECT = (*OF_NO_ACCOUNT, "evaluate", "logger", "scoring", "sweep")
@@ -72,12 +72,13 @@ def find_runs(folder: Path) -> list[Job]:
     """
     found: list[Path] = []
     for place, inner, files in os.walk(folder):
-        if "config.yaml" in files:
+        if {"config.yaml", "run.json"} & {*files}:
             found.append(Path(place))
             inner.clear()  # what lies in a run folder is no run, though loggers write a config.yaml there
         inner[:] = [name for name in inner if not name.startswith(".")]
     found.sort(key=lambda path: [int(word) if word.isdecimal() else word for word in re.split(r"(\d+)", str(path))])
-    jobs = [Job(path, config, read_record(path)) for path in found if "split" in (config := _read_config(path))]
+    jobs = [Job(path, _read_config(path), read_record(path)) for path in found]
+    jobs = [job for job in jobs if job.record or "split" in job.config]  # a config.yaml may also be another program's
     if not jobs:
         raise SnowmapError(
             f"{folder} holds no run; expected folders with config.yaml, as `python train.py` writes them below outputs/"
@@ -129,8 +130,7 @@ def differing_keys(jobs: Sequence[Job]) -> set[str]:
     return {
         key
         for key in set().union(*configs)
-        if len({str(config.get(key)) for config in configs}) > 1
-        and not any(key == other or key.startswith(f"{other}.") for other in WITHOUT_EFFECT)
+        if len({str(config.get(key)) for config in configs}) > 1 and not within(key, WITHOUT_EFFECT)
     }
 
 
@@ -143,19 +143,6 @@ def telling_keys(jobs: Sequence[Job], keys: Collection[str]) -> list[str]:
     configs = [[flat(job.config) for job in own] for own in grouped(jobs, names)]
     others = (key for key in keys if key not in names)
     return names + sorted(key for key in others if any(len({str(c.get(key)) for c in own}) > 1 for own in configs))
-
-
-def flat(config: Mapping[str, Any]) -> dict[str, Any]:
-    """The values of a configuration by their keys in dots."""
-
-    def leaves(node: Mapping[str, Any], prefix: str) -> Iterator[tuple[str, Any]]:
-        for key, value in node.items():
-            if isinstance(value, Mapping):
-                yield from leaves(value, f"{prefix}{key}.")
-            else:
-                yield f"{prefix}{key}", value
-
-    return dict(leaves(config, ""))
 
 
 def evaluation_of(job: Job, part: str) -> dict[str, Any] | None:
@@ -197,6 +184,8 @@ def spread_of(values: Sequence[float | None]) -> float | None:
 
 def _read_config(folder: Path) -> dict[str, Any]:
     file = folder / "config.yaml"
+    if not file.is_file():
+        return {}  # a job of a multirun whose configuration was refused
     try:
         config = OmegaConf.to_container(OmegaConf.load(file))
     except (OSError, YAMLError, OmegaConfBaseException) as error:

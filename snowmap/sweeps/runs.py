@@ -82,7 +82,9 @@ def _of_run(found: Comparison, run: Run) -> dict[str, Any]:
 
 def as_markdown(found: Comparison, folder: Path) -> str:
     """The table in Markdown, with what has to be said of it."""
-    lines = [f"# Runs in {folder.absolute().name}", "", _order(found), "", *_markdown(columns(found))]
+    lines = [f"# Runs in {folder.absolute().name}", "", _order(found), ""]
+    lines += [f"**{SYNTHETIC}**", ""] if found.synthetic else []
+    lines += _markdown(columns(found))
     if found.apart:
         lines += ["", f"Not in the means: {len(found.apart)}.", "", *_markdown(columns_apart(found, folder))]
     return "\n".join([*lines, "", *(f"- {note}" for note in found.notes), ""])
@@ -104,11 +106,14 @@ def print_runs(found: Comparison, folder: Path, console: Console) -> None:
         left_out.insert(0, keys.pop())
         table.remove(left_out[0])
     console.print(Text(_order(found), style="bold"))
+    if found.synthetic:
+        console.print(SYNTHETIC)
     if found.rows:
         console.print(_on_screen(table))
     if left_out:
         console.print(f"more keys differ, see runs.csv: {', '.join(column.heads[0] for column in left_out)}")
     if found.apart:
+        console.print()
         console.print(_on_screen(columns_apart(found, folder), f"not in the means: {len(found.apart)}"))
     for note in found.notes:
         console.print(f"note: {note}")
@@ -132,8 +137,6 @@ def _on_screen(table: Sequence[Column], title: str | None = None) -> Table:
 
 
 def _order(found: Comparison) -> str:
-    unit = found.units.get(found.target, "")
-    said = (
-        f"Sorted by {PART} {label(found.target, found.score, unit).strip()}, {BEST[found.score]} first; ± is over seeds"
-    )
-    return f"{said} · {SYNTHETIC}" if found.synthetic else said
+    said = label(found.target, found.score, found.units.get(found.target, "")).strip()
+    several = "; ± is the spread over seeds" if any(len(row.runs) > 1 for row in found.rows) else ""
+    return f"Sorted by {PART} {said}, {BEST[found.score]} first{several}"

@@ -53,9 +53,9 @@ def columns(found: Comparison) -> list[Column]:
         for part in (PART, "test")
     }
     facts = [
-        _facts(found, "runs", lambda row: str(len(row.runs))),
-        _facts(found, "epochs", lambda row: _range([int(n) for n in row.of_record("epochs")])),
-        _facts(found, "weights", lambda row: _range([thousands(int(n)) for n in row.of_record("parameters")])),
+        _facts(found, "seeds", lambda row: str(len(row.runs))),
+        _facts(found, "epochs", lambda row: _range(row.of_record("epochs"))),
+        _facts(found, "weights", lambda row: _range(row.of_record("parameters"), thousands)),
         _facts(found, "time", lambda row: duration(row.of_record("wall_s"))),
     ]
     return keys + facts[:1] + scores[PART] + facts[1:] + scores["test"]
@@ -147,8 +147,9 @@ def _facts(found: Comparison, head: str, tell: Callable[[Row], str]) -> Column:
     return Column([head], "fact", [tell(row) for row in found.rows])
 
 
-def _range(values: Sequence[Any]) -> str:
-    """The value, or the least and the largest."""
+def _range(values: Sequence[float], told: Callable[[int], str] = str) -> str:
+    """The whole number, or the least and the largest."""
     if not values:
         return "–"
-    return str(min(values)) if len(set(values)) == 1 else f"{min(values)}–{max(values)}"
+    least, largest = int(min(values)), int(max(values))
+    return told(least) if least == largest else f"{told(least)}–{told(largest)}"

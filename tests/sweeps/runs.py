@@ -44,19 +44,25 @@ def write_run(
     *,
     origin: str = "Trentino",
     fingerprint: str = "f",
-    windows: tuple[str, ...] = ("a", "b"),
     **record: Any,
 ) -> Path:
     """A run folder; `validation` and `test` are scores by target, `record` changes ``run.json``."""
     folder.mkdir(parents=True)
     (folder / "config.yaml").write_text(yaml.safe_dump(settings))
-    known = {"status": "finished", "stage": "done", "wall_s": 60.0, "epochs": 10, "parameters": 1200}
+    archive = {"archive": settings["data"]["root"], "origin": origin, "fingerprint": fingerprint}
+    known = {
+        "status": "finished",
+        "stage": "done",
+        "wall_s": 60.0,
+        "epochs": 10,
+        "parameters": 1200,
+        "archive": archive,
+    }
     (folder / "run.json").write_text(json.dumps(NEW_RECORD | known | {"validation": validation} | record))
     if test is not None:
         out = folder / "evaluation" / "test"
         out.mkdir(parents=True)
-        archive = {"archive": settings["data"]["root"], "origin": origin, "fingerprint": fingerprint}
-        provenance = {"part": "test", "scored_archive": archive, "split": {"validation": list(windows)}}
+        provenance = {"part": "test", "scored_archive": archive}
         target = {name: {"unit": entry["unit"], "model": entry, "baselines": {}} for name, entry in test.items()}
         (out / "metrics.json").write_text(json.dumps({"target": target, "provenance": provenance}))
     return folder
