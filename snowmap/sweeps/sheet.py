@@ -67,8 +67,8 @@ def columns_apart(found: Comparison, folder: Path) -> list[Column]:
         (
             str(run.job.folder.relative_to(folder)),
             run.state,
-            _range([record["epochs"]] if (record := run.job.record or {}).get("epochs") else []),
-            duration([record["wall_s"]] if record.get("wall_s") else []),
+            _range(Row({}, [run]).of_record("epochs")),
+            duration(Row({}, [run]).of_record("wall_s")),
             reason(run, found.target, found.score),
         )
         for run in found.apart
