@@ -31,6 +31,8 @@ from snowmap.run_folder import SWEEP, is_finished, read_record, record_failure
 LONGEST_VALUE = 40
 """Characters of a value in the name of a job's folder."""
 
+LONGEST_REASON = 200
+
 Main = Callable[[dict[str, Any], Path], None]
 
 
@@ -121,7 +123,10 @@ class _Sweep:
             print(f"\n{len(failed)} of {len(ended)} jobs did not finish:", file=sys.stderr)
             for folder, status in failed.items():
                 reason = ((records[folder] or {}).get("error") or "").partition("\n")[0]
-                print(f"  {folder.name}: {status} {reason}\n    see {folder / 'run.log'}", file=sys.stderr)
+                print(
+                    f"  {folder.name}: {status}, {reason[:LONGEST_REASON]}\n    see {folder / 'run.log'}",
+                    file=sys.stderr,
+                )
             print(f"the same command with hydra.sweep.dir={self.folder} runs these again", file=sys.stderr)
         return not failed
 

@@ -2,6 +2,7 @@
 
 import contextlib
 import logging
+import os
 import sys
 import traceback
 from collections.abc import Iterator
@@ -32,9 +33,12 @@ def logged(file: Path) -> Iterator[None]:
     """Add everything that is printed and logged to a file, and the traceback of what nobody expected.
 
     Args:
-        file: It is appended to.
+        file: It is appended to. A launcher may have sent there what the process prints, in which case nothing is added.
     """
     with file.open("a", buffering=1) as log:
+        if _is_printed_to(log):
+            yield
+            return
         handler = logging.StreamHandler(log)
         handler.setFormatter(logging.Formatter("%(message)s"))
         logging.getLogger().addHandler(handler)
@@ -55,3 +59,10 @@ def logged(file: Path) -> Iterator[None]:
             logging.getLogger().removeHandler(handler)
             with contextlib.suppress(OSError):
                 log.flush()
+
+
+def _is_printed_to(log: TextIO) -> bool:
+    try:
+        return os.path.sameopenfile(sys.stdout.fileno(), log.fileno())
+    except (OSError, AttributeError):  # a stream without a file
+        return False

@@ -16,6 +16,7 @@ from tests.commands import fail, succeed, train
 
 pytestmark = pytest.mark.slow
 
+FOLDS = ("split.fold-0", "split.fold-1")
 FAST = ("debug=fast", "trainer.enable_progress_bar=false", "split=winters", "split.test=3")
 
 
@@ -35,7 +36,7 @@ def sweep(archive, tmp_path_factory) -> tuple[Path, str]:
 
 def test_every_fold_has_its_folder_and_all_have_one_table(sweep):
     folder, said = sweep
-    for fold in ("0", "1"):
+    for fold in FOLDS:
         assert (folder / fold / "checkpoints" / "best.ckpt").is_file()
         assert len(list((folder / fold / "curves").glob("*"))) == 1
         assert not (folder / fold / "evaluation" / "test").exists()
@@ -44,7 +45,7 @@ def test_every_fold_has_its_folder_and_all_have_one_table(sweep):
     (found,) = json.loads((folder / "cross_validation.json").read_text())["configurations"]
     assert [entry["fold"] for entry in found["folds"]] == [0, 1]
     maps = []
-    for fold in ("0", "1"):
+    for fold in FOLDS:
         with xr.open_dataset(folder / fold / "evaluation" / "validation" / "predictions.nc") as file:
             maps.append(file[["swe", "swe_observed"]].load())
     together = xr.concat(maps, "time")
@@ -57,7 +58,7 @@ def test_a_run_of_a_sweep_is_that_of_a_run_by_itself(sweep, archive, tmp_path):
     train(archive, tmp_path / "alone", *FAST, "split.fold=1", "evaluate=none")
     states = [
         SnowRegression.load_from_checkpoint(folder / "checkpoints" / "last.ckpt").state_dict()
-        for folder in (sweep[0] / "1", tmp_path / "alone")
+        for folder in (sweep[0] / FOLDS[1], tmp_path / "alone")
     ]
     assert all(torch.equal(value, states[1][name]) for name, value in states[0].items())
 
@@ -74,7 +75,7 @@ def test_the_table_can_be_made_again_from_the_folder(sweep, capsys):
 def test_other_sweeps_end_without_a_table(archive, tmp_path):
     words = (*FAST, f"data.root={archive}", f"hydra.sweep.dir={tmp_path}/seeds", "seed=0,1", "evaluate=none")
     succeed("train.py", "-m", *words)
-    assert {path.name for path in (tmp_path / "seeds").iterdir()} == {"0", "1", "multirun.yaml"}
+    assert {path.name for path in (tmp_path / "seeds").iterdir()} == {"seed-0", "seed-1", "multirun.yaml"}
 
 
 def test_the_ablation_is_one_command(archive, tmp_path):
@@ -84,8 +85,8 @@ def test_the_ablation_is_one_command(archive, tmp_path):
     assert not list((tmp_path / "sweep").glob("*/evaluation/test"))
     (entry,) = json.loads((tmp_path / "sweep" / "ablation.json").read_text())["target"].values()
     assert list(entry["cases"]) == ["all", "no_sar", "shuffled_sar"]
-    for number, name in enumerate(entry["cases"]):
-        metrics = tmp_path / "sweep" / str(number) / "evaluation" / "validation" / "metrics.json"
+    for name in entry["cases"]:
+        metrics = tmp_path / "sweep" / f"ablation-{name}" / "evaluation" / "validation" / "metrics.json"
         assert entry["cases"][name]["rmse"] == pytest.approx(
             json.loads(metrics.read_text())["target"]["swe"]["model"]["rmse"], rel=1e-5
         )
