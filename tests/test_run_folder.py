@@ -1,0 +1,212 @@
+"""The run folder: who may work in it, what it tells of how a run ended, and what a killed process leaves."""
+
+import json
+import logging
+import os
+import platform
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from snowmap.errors import Interrupted, SnowmapError
+from snowmap.run_folder import NEW_RECORD, SWEEP, is_finished, read_record, record_failure, working_in
+from tests.commands import ROOT
+
+CONFIG = {"ckpt": None, "seed": 0, "model": {"name": "unet"}, "data": {"threads": None, "cache": True}}
+WORKER = """
+import sys, time
+from pathlib import Path
+from snowmap.run_folder import working_in
+with working_in(Path(sys.argv[1]), {"ckpt": None, "seed": 0}) as run:
+    print("at work", flush=True)
+    time.sleep(60)
+"""
+
+
+def record(folder: Path) -> dict:
+    return json.loads((folder / "run.json").read_text())
+
+
+def work(folder: Path, config: dict = CONFIG, **changes) -> bool:
+    """One run; whether there was anything to do."""
+    with working_in(folder, config) as run:
+        if run.finished:
+            return False
+        run.best.parent.mkdir(exist_ok=True)
+        run.best.touch()
+        run.update(**changes)
+    return True
+
+
+@pytest.fixture
+def worker(tmp_path):
+    """A process that works in ``run``."""
+    process = subprocess.Popen([sys.executable, "-c", WORKER, tmp_path / "run"], stdout=subprocess.PIPE, cwd=ROOT)
+    assert process.stdout.readline() == b"at work\n"
+    yield process
+    process.kill()
+    process.wait()
+
+
+def test_a_run_tells_what_it_is_and_how_it_ended(tmp_path):
+    assert read_record(tmp_path / "run") is None
+    with working_in(tmp_path / "run", CONFIG) as run:
+        assert (record(run.path)["status"], record(run.path)["stage"]) == ("running", "training")
+        assert (record(run.path)["pid"], record(run.path)["host"]) == (os.getpid(), platform.node())
+        time.sleep(0.05)
+        run.update(epochs=3)
+    ended = record(tmp_path / "run")
+    assert ended.keys() == NEW_RECORD.keys()
+    assert (ended["status"], ended["stage"], ended["epochs"], ended["starts"]) == ("finished", "done", 3, 1)
+    assert 0.05 <= ended["wall_s"] < 5
+    assert ended["started"] <= ended["ended"]
+    assert not [path for path in (tmp_path / "run").iterdir() if path.suffix == ".part"]
+
+
+def test_the_same_command_has_nothing_left_to_do(tmp_path):
+    assert work(tmp_path / "run")
+    before = (tmp_path / "run" / "run.json").read_text()
+    assert not work(tmp_path / "run")
+    assert not work(tmp_path / "run", {**CONFIG, "data": {"threads": 4, "cache": False}})
+    assert (tmp_path / "run" / "run.json").read_text() == before
+    assert is_finished(tmp_path / "run", CONFIG)
+
+
+def test_another_configuration_is_refused_unless_a_checkpoint_says_what_to_go_on_with(tmp_path):
+    work(tmp_path / "run")
+    other = {**CONFIG, "seed": 1}
+    with pytest.raises(SnowmapError, match=r"another configuration \(seed=0 there and 1 here\).*ckpt=.*last.ckpt"):
+        work(tmp_path / "run", other)
+    with pytest.raises(SnowmapError, match="another configuration"):
+        is_finished(tmp_path / "run", other)
+    assert work(tmp_path / "run", {**other, "ckpt": "last.ckpt"})
+    assert record(tmp_path / "run")["starts"] == 2
+
+
+def test_an_unfinished_run_goes_on_at_its_stage_and_adds_up_its_time(tmp_path):
+    with pytest.raises(ZeroDivisionError), working_in(tmp_path / "run", CONFIG) as run:
+        run.update(stage="scoring")
+        time.sleep(0.05)
+        print(1 // 0)
+    failed = record(tmp_path / "run")
+    assert (failed["status"], failed["stage"]) == ("failed", "scoring")
+    assert failed["error"].startswith("ZeroDivisionError")
+    with working_in(tmp_path / "run", CONFIG) as run:
+        assert run.record["stage"] == "scoring"
+        assert run.record["error"] is None
+    assert record(tmp_path / "run")["wall_s"] >= failed["wall_s"] >= 0.05
+    assert record(tmp_path / "run")["started"] == failed["started"]
+
+
+def test_a_mistake_leaves_nothing_unless_something_came_about_or_a_sweep_has_to_tell(tmp_path, monkeypatch):
+    def fall(folder: Path, write: bool = False) -> None:
+        with pytest.raises(SnowmapError, match="no such band"), working_in(folder, CONFIG) as run:
+            if write:
+                run.best.parent.mkdir()
+            raise SnowmapError("no such band")
+
+    fall(tmp_path / "run")
+    assert not (tmp_path / "run").exists()
+    fall(tmp_path / "kept", write=True)
+    assert record(tmp_path / "kept")["error"] == "no such band"
+    monkeypatch.setenv(SWEEP, str(tmp_path))
+    fall(tmp_path / "job")
+    assert record(tmp_path / "job")["status"] == "failed"
+
+
+def test_a_failure_before_the_run_began_is_written_down_once(tmp_path):
+    record_failure(tmp_path / "job", ValueError("first"))
+    record_failure(tmp_path / "job", ValueError("second"))
+    assert record(tmp_path / "job")["error"] == "ValueError: first"
+    assert record(tmp_path / "job").keys() == NEW_RECORD.keys()
+
+
+def test_only_one_process_works_in_a_folder(tmp_path, worker):
+    with pytest.raises(SnowmapError, match=rf"process {worker.pid} on .* works in .*run since"):
+        work(tmp_path / "run", {"ckpt": None, "seed": 0})
+    assert read_record(tmp_path / "run")["status"] == "running"
+
+
+def test_a_killed_process_leaves_a_folder_to_go_on_in(tmp_path, worker):
+    (tmp_path / "run" / "checkpoints").mkdir()
+    part = tmp_path / "run" / "checkpoints" / ".last.ckpt.0123.part"
+    part.write_bytes(b"half")
+    os.kill(worker.pid, signal.SIGKILL)
+    worker.wait()
+    assert read_record(tmp_path / "run")["status"] == "killed"
+    assert work(tmp_path / "run", {"ckpt": None, "seed": 0})
+    assert not part.exists()
+    assert (record(tmp_path / "run")["status"], record(tmp_path / "run")["starts"]) == ("finished", 2)
+
+
+def test_a_job_of_a_sweep_waits_for_the_process_that_works_in_its_folder(tmp_path, worker, monkeypatch):
+    monkeypatch.setenv(SWEEP, str(tmp_path))
+    subprocess.Popen(["sh", "-c", f"sleep 3; kill -9 {worker.pid}"])
+    began = time.monotonic()
+    assert work(tmp_path / "run", {"ckpt": None, "seed": 0})
+    assert time.monotonic() - began > 2.5
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGUSR1])
+def test_a_signal_ends_a_run_at_once_or_after_what_defers_it(tmp_path, number):
+    before = signal.getsignal(number)
+    with pytest.raises(Interrupted), working_in(tmp_path / "now", CONFIG):
+        os.kill(os.getpid(), number)
+        time.sleep(1)
+        pytest.fail("the signal came to nothing")
+    assert record(tmp_path / "now")["status"] == "interrupted"
+    assert number.name in record(tmp_path / "now")["error"]
+    reached = False
+    with pytest.raises(Interrupted), working_in(tmp_path / "later", CONFIG) as run, run.stop.deferred():
+        os.kill(os.getpid(), number)
+        time.sleep(0.01)
+        reached = run.stop.received == number
+    assert reached
+    assert signal.getsignal(number) == before
+
+
+def test_slurm_is_asked_to_queue_the_job_again_after_its_warning_only(tmp_path, monkeypatch):
+    """A stand-in for scontrol, which no machine without SLURM has, writes down how it was called."""
+    program = tmp_path / "scontrol"
+    program.write_text(f'#!/bin/sh\necho "$@" >> {tmp_path}/called\n')
+    program.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
+    monkeypatch.setenv("SLURM_JOB_ID", "42")
+    for name in ("SIGTERM", "SIGUSR1"):
+        with pytest.raises(Interrupted), working_in(tmp_path / name, CONFIG):
+            os.kill(os.getpid(), getattr(signal, name))
+            time.sleep(1)
+    assert (tmp_path / "called").read_text() == "requeue 42\n"
+
+
+def test_a_full_disk_is_told_with_what_is_left(tmp_path):
+    with (
+        pytest.raises(SnowmapError, match=r"No space left.*no checkpoint had been written yet; make room"),
+        working_in(tmp_path / "run", CONFIG),
+        Path("/dev/full").open("w") as full,
+    ):
+        full.write("x")
+        full.flush()
+
+
+def test_the_log_holds_what_was_said(tmp_path):
+    with pytest.raises(ZeroDivisionError), working_in(tmp_path / "run", CONFIG):
+        print("printed")
+        logging.getLogger("snowmap.somewhere").warning("logged")
+        print("\r 50 %", file=sys.stderr)
+        print(1 // 0)
+    said = (tmp_path / "run" / "run.log").read_text()
+    assert [line for line in said.splitlines()[:2]] == ["printed", "logged"]
+    assert "50 %" not in said
+    assert "ZeroDivisionError" in said
+    assert "Traceback" in said
+
+
+def test_a_damaged_record_is_named(tmp_path):
+    (tmp_path / "run.json").write_text("{")
+    with pytest.raises(SnowmapError, match=r"run\.json cannot be read .*; remove it"):
+        read_record(tmp_path)
