@@ -3,6 +3,7 @@
 python train.py [group=choice] [key=value], e.g. ``python train.py model=unet target=swe data.root=…/Dataset_icip2026``
 """
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -10,9 +11,14 @@ from snowmap.launching import launch
 from snowmap.schema import TrainConfig
 
 
-def main(config: dict[str, Any], folder: Path) -> None:
-    """Run one training into `folder`, or go on with the one that lies there."""
+def main(config: dict[str, Any], folder: Path, callbacks: Sequence[Any] = ()) -> None:
+    """Run one training into `folder`, or go on with the one that lies there; with ``sweep=optuna`` a study of many."""
     # the configuration was checked before anything heavy is imported
+    if config["sweep"]["name"] == "optuna":
+        from snowmap.sweeps.study import optimize
+
+        optimize(main, config, folder)
+        return
     from snowmap.baselines import BASELINES, save_baseline
     from snowmap.provenance import archive_of
     from snowmap.run import conclude, continued, finishing, fit, make_logger, quiet, say_files, say_split
@@ -42,7 +48,7 @@ def main(config: dict[str, Any], folder: Path) -> None:
         logger = make_logger(config, run.path)
         with finishing(logger):
             if parts:
-                fit(config, run, logger, *parts)
+                fit(config, run, logger, *parts, callbacks)
             conclude(config, cube, run)
 
 

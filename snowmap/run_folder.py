@@ -29,7 +29,7 @@ from snowmap.run_log import logged
 SWEEP = "SNOWMAP_SWEEP"
 """Environment variable: the folder of the sweep that a process works for, which also keeps what it prints."""
 
-OF_NO_ACCOUNT = ("ckpt", "launcher", "data.threads", "data.cache", "trainer.enable_progress_bar")
+OF_NO_ACCOUNT = ("ckpt", "launcher", "data.threads", "data.cache", "trainer.enable_progress_bar", "sweep")
 """Keys, or groups of keys, that may differ when a run goes on: they change nothing that is computed."""
 
 NEW_RECORD: dict[str, Any] = {
@@ -262,14 +262,18 @@ def _refuse_another(folder: Path, config: Mapping[str, Any]) -> None:
         return
     stored = flat(OmegaConf.to_container(OmegaConf.load(file))) if file.exists() else {}  # type: ignore[arg-type]
     asked = flat(config)
-    differ = [key for key in stored | asked if str(stored.get(key)) != str(asked.get(key))]
-    other = [key for key in differ if not within(key, OF_NO_ACCOUNT)]
-    if other:
+    if other := differing(stored, asked):
         shown = ", ".join(f"{key}={stored.get(key)} there and {asked.get(key)} here" for key in other[:3])
         raise SnowmapError(
             f"{folder} already holds a run of another configuration ({shown}{', …' if len(other) > 3 else ''}); go on "
             f"with it by ckpt={folder}/checkpoints/last.ckpt, or give another folder as hydra.run.dir=…"
         )
+
+
+def differing(one: Mapping[str, Any], other: Mapping[str, Any]) -> list[str]:
+    """The keys in which two flat configurations differ, but for those of no account."""
+    keys = [key for key in {**one, **other} if str(one.get(key)) != str(other.get(key))]
+    return [key for key in keys if not within(key, OF_NO_ACCOUNT)]
 
 
 def flat(config: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:

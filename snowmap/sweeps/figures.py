@@ -2,13 +2,17 @@
 
 from collections.abc import Mapping
 from textwrap import wrap
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+import numpy as np
 from matplotlib.figure import Figure
 
 from snowmap.sweeps.comparison import BEST, Comparison
 from snowmap.sweeps.jobs import PART
 from snowmap.sweeps.sheet import label, short, short_key
+
+if TYPE_CHECKING:
+    import optuna
 
 VALIDATION, TEST = "#0072B2", "#A9C9E0"
 """Colours of the parts; the test is the pale one, for nothing is chosen by it."""
@@ -108,3 +112,40 @@ def _name(found: Comparison, place: int) -> str:
         if value is not None
     ]
     return "\n".join(wrap(", ".join(words), 44, max_lines=2, placeholder=" …")) or "all runs"
+
+
+def study_figure(study: "optuna.Study", importances: Mapping[str, float], synthetic: bool) -> Figure:
+    """The score of each trial with the best so far, and beside it what the searched keys matter.
+
+    Args:
+        study: The study; at least one trial came to its end.
+        importances: Share of the variance by key, the largest first.
+        synthetic: Whether the archive is.
+    """
+    from optuna.trial import TrialState
+
+    figure = Figure(figsize=(10, max(3.6, 1.6 + 0.32 * len(importances))), layout="constrained")
+    left, right = figure.subplots(1, 2, width_ratios=(3, 2))
+    ended = [trial for trial in study.trials if trial.state == TrialState.COMPLETE]
+    pruned = [trial for trial in study.trials if trial.state == TrialState.PRUNED and trial.intermediate_values]
+    values = [trial.value for trial in ended if trial.value is not None]
+    left.plot([t.number for t in pruned], [t.intermediate_values[t.last_step or 0] for t in pruned], "x", color="0.65",
+              label="pruned, last score")  # fmt: skip
+    left.plot([trial.number for trial in ended], values, "o", color=VALIDATION, label="trial")
+    left.step([trial.number for trial in ended], np.minimum.accumulate(values), where="post", color="0.2", linewidth=1,
+              label="best so far")  # fmt: skip
+    left.set_xlabel("trial")
+    left.set_ylabel("validation RMSE ÷ spread of the targets", fontsize=9)
+    left.set_ylim(top=min(left.get_ylim()[1], 3 * float(np.median(values))))  # one that diverged would hide the others
+    left.legend(fontsize=8, frameon=False)
+    right.barh(list(importances), list(importances.values()), color=VALIDATION)
+    right.invert_yaxis()
+    right.set_xlabel("share of the score's variance (fANOVA)", fontsize=9)
+    if not importances:
+        right.set_axis_off()
+    for axis in (left, right):
+        axis.tick_params(labelsize=8)
+        axis.spines[["top", "right"]].set_visible(False)
+    if synthetic:
+        figure.suptitle("SYNTHETIC data: proves the pipeline, not skill", fontsize=9)
+    return figure
