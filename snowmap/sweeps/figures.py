@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from matplotlib.figure import Figure
 
-from snowmap.sweeps.comparison import BEST, Comparison
+from snowmap.sweeps.comparison import BEST, Comparison, Row
 from snowmap.sweeps.jobs import PART
 from snowmap.sweeps.sheet import label, short, short_key
 
@@ -87,7 +87,7 @@ def runs_figure(found: Comparison) -> Figure:
                 [mean, mean], [place + shift - 0.16, place + shift + 0.16], color=colour, linewidth=2, zorder=order
             )
             said = "_"  # one entry of the legend is enough
-    axis.set_yticks(range(len(rows)), [_name(found, place) for place in range(len(rows))], fontsize=8)
+    axis.set_yticks(range(len(rows)), [_name(found, row) for row in rows], fontsize=8)
     axis.set_ylim(max(1, len(rows)) - 0.5, -0.5)
     axis.set_xlabel(
         f"{label(found.target, found.score, unit).strip()} ({BEST[found.score]} is best; the bar is the mean)"
@@ -104,14 +104,17 @@ def runs_figure(found: Comparison) -> Figure:
     return figure
 
 
-def _name(found: Comparison, place: int) -> str:
-    settings = {key: found.rows[place].settings[key] for key in found.keys[: found.told]}
+def _name(found: Comparison, row: Row) -> str:
+    """The settings of a row; the name of its folder where they are too many and it has but one run."""
     words = [
         short(value) if key.endswith((".name", ".names")) else f"{short_key(key, found.keys)} {short(value)}"
-        for key, value in settings.items()
-        if value is not None
+        for key, value in row.settings.items()
+        if value is not None and key in found.keys[: found.told]
     ]
-    return "\n".join(wrap(", ".join(words), 44, max_lines=2, placeholder=" …")) or "all runs"
+    lines = wrap(", ".join(words) or "all runs", 44)
+    if len(lines) > 2 and len(row.runs) == 1:
+        return row.runs[0].job.folder.name
+    return "\n".join([*lines[:2], "…"] if len(lines) > 2 else lines)
 
 
 def study_figure(study: "optuna.Study", importances: Mapping[str, float], synthetic: bool) -> Figure:

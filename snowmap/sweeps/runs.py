@@ -20,6 +20,9 @@ from snowmap.sweeps.writing import save_figure, write_text
 WIDTH = 100
 """Columns of the printed table where there is no terminal to ask."""
 
+RULE = "│\n│"
+"""Heading of the column that parts the test scores from the others."""
+
 SYNTHETIC = "SYNTHETIC data, no measure of skill"
 
 
@@ -91,7 +94,7 @@ def as_markdown(found: Comparison, folder: Path) -> str:
 
 
 def _markdown(table: Sequence[Column]) -> list[str]:
-    heads = [" ".join(column.heads) for column in table]
+    heads = [("" if column.kind == "key" else " ").join(column.heads) for column in table]
     rule = ["---" if column.kind == "key" else "---:" for column in table]
     rows = zip(*([cell.replace("|", "\\|") for cell in column.cells] for column in table), strict=True)
     return ["| " + " | ".join(line) + " |" for line in [heads, rule, *rows]]
@@ -100,18 +103,19 @@ def _markdown(table: Sequence[Column]) -> list[str]:
 def print_runs(found: Comparison, folder: Path, console: Console) -> None:
     """Print the table, the runs that enter no mean, and what has to be said of both."""
     table = columns(found)
-    keys = [column for column in table if column.kind == "key"]
+    # where there is no room for all of them, facts go first, then the last keys
+    spare = [column for kind in ("key", "fact") for column in table if column.kind == kind][1:]
     left_out: list[Column] = []
-    while len(keys) > 1 and sum(column.width + 2 for column in table) + 3 > console.width:
-        left_out.insert(0, keys.pop())
-        table.remove(left_out[0])
+    while spare and sum(column.width + 2 for column in table) + len(RULE) > console.width:
+        left_out.insert(0, spare.pop())
+        table = [column for column in table if column is not left_out[0]]
     console.print(Text(_order(found), style="bold"))
     if found.synthetic:
         console.print(SYNTHETIC)
     if found.rows:
         console.print(_on_screen(table))
     if left_out:
-        console.print(f"more keys differ, see runs.csv: {', '.join(column.heads[0] for column in left_out)}")
+        console.print(f"more in runs.csv: {', '.join(''.join(column.heads) for column in left_out)}")
     if found.apart:
         console.print()
         console.print(_on_screen(columns_apart(found, folder), f"not in the means: {len(found.apart)}"))
@@ -121,11 +125,11 @@ def print_runs(found: Comparison, folder: Path, console: Console) -> None:
 
 def _on_screen(table: Sequence[Column], title: str | None = None) -> Table:
     """The columns, the test scores behind a rule."""
-    shown = Table(title=title, title_justify="left", box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False)
+    shown = Table(title=title, title_justify="left", box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0), show_edge=False)
     cells: list[Sequence[str]] = []
     for column in table:
-        if column.kind == "test" and "│\n│" not in [known.header for known in shown.columns]:
-            shown.add_column("│\n│", style="dim")
+        if column.kind == "test" and RULE not in [known.header for known in shown.columns]:
+            shown.add_column(RULE, style="dim")
             cells.append(["│"] * len(column.cells))
         style, numeric = "dim" if column.kind == "test" else "", column.kind != "key"
         justify = "right" if numeric else "left"

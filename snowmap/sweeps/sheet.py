@@ -21,6 +21,9 @@ LABELS = {
 LONGEST = 18
 """Characters of a value of the configuration; what is longer is cut."""
 
+LONGEST_HEAD = 9
+"""Characters of a key that stands on one line."""
+
 
 class Column(NamedTuple):
     """A column.
@@ -44,7 +47,7 @@ class Column(NamedTuple):
 def columns(found: Comparison) -> list[Column]:
     """The keys that tell the rows apart, validation scores, facts, and test scores where there are any."""
     keys = [
-        Column([short_key(key, found.keys)], "key", [short(row.settings[key]) for row in found.rows])
+        Column(_lines(short_key(key, found.keys)), "key", [short(row.settings[key]) for row in found.rows])
         for key in found.keys[: found.told]
     ]
     targets = sorted(found.units, key=lambda target: target != found.target)
@@ -52,13 +55,15 @@ def columns(found: Comparison) -> list[Column]:
         part: [_score_column(found, part, target) for target in targets if _any_known(found, part, target)]
         for part in (PART, "test")
     }
+    seeds = (
+        [_facts(found, "seeds", lambda row: str(len(row.runs)))] if any(len(row.runs) > 1 for row in found.rows) else []
+    )
     facts = [
-        _facts(found, "seeds", lambda row: str(len(row.runs))),
         _facts(found, "epochs", lambda row: _range(row.of_record("epochs"))),
         _facts(found, "weights", lambda row: _range(row.of_record("parameters"), thousands)),
         _facts(found, "time", lambda row: duration(row.of_record("wall_s"))),
     ]
-    return keys + facts[:1] + scores[PART] + facts[1:] + scores["test"]
+    return keys + seeds + scores[PART] + facts + scores["test"]
 
 
 def columns_apart(found: Comparison, folder: Path) -> list[Column]:
@@ -145,6 +150,13 @@ def _any_known(found: Comparison, part: str, target: str) -> bool:
 
 def _facts(found: Comparison, head: str, tell: Callable[[Row], str]) -> Column:
     return Column([head], "fact", [tell(row) for row in found.rows])
+
+
+def _lines(key: str) -> list[str]:
+    """A long key on two lines: ``learning_``, ``rate``."""
+    cuts = [place + 1 for place, letter in enumerate(key) if letter in "_."]
+    cut = min(cuts, key=lambda place: abs(2 * place - len(key)), default=0)
+    return [key[:cut], key[cut:]] if len(key) > LONGEST_HEAD and cut else [key]
 
 
 def _range(values: Sequence[float], told: Callable[[int], str] = str) -> str:

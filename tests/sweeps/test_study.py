@@ -86,7 +86,9 @@ class TestStudy:
         assert Image.open(tmp_path / "s" / "study.png").size[0] > 800
         assert (tmp_path / "s" / "runs.csv").is_file()
 
-    def test_the_same_command_goes_on_to_the_number_that_is_asked_for_as_if_it_had_never_stopped(self, archive, tmp_path):
+    def test_the_same_command_goes_on_to_the_number_that_is_asked_for_as_if_it_had_never_stopped(
+        self, archive, tmp_path
+    ):
         once, twice = Bowl(), Bowl()
         optimize(once, of_study(archive, "sweep.trials=5", "sweep.startup_trials=2"), tmp_path / "once")
         for count in (3, 3, 5):
