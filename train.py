@@ -20,8 +20,10 @@ def main(config: dict[str, Any], folder: Path, callbacks: Sequence[Any] = ()) ->
         optimize(main, config, folder)
         return
     from snowmap.baselines import BASELINES, save_baseline
+    from snowmap.callbacks import validation_maps
+    from snowmap.loggers import make_logger, wandb_id_of
     from snowmap.provenance import archive_of
-    from snowmap.run import conclude, continued, finishing, fit, make_logger, quiet, say_files, say_split
+    from snowmap.run import conclude, continued, finishing, fit, quiet, say_files, say_split
     from snowmap.run_folder import working_in
     from snowmap.scoring import open_for
     from snowmap.setup import fit_baseline, make_parts
@@ -45,11 +47,12 @@ def main(config: dict[str, Any], folder: Path, callbacks: Sequence[Any] = ()) ->
             save_baseline(fit_baseline(config, cube, split), run.best)
         elif run.record["stage"] == "training":
             parts = make_parts(config, cube, split)
-        logger = make_logger(config, run.path)
+        logger = make_logger(config, run.path, run.record["wandb_id"])
         with finishing(logger):
+            run.update(wandb_id=wandb_id_of(logger) or run.record["wandb_id"])
             if parts:
-                fit(config, run, logger, *parts, callbacks)
-            conclude(config, cube, run)
+                fit(config, run, logger, *parts, [*callbacks, *validation_maps(config, logger, cube, split)])
+            conclude(config, cube, run, logger)
 
 
 def after_sweep(folder: Path) -> None:

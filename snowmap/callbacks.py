@@ -1,18 +1,26 @@
-"""What watches a training: its progress bar, signals, and the guard against a loss that is no number."""
+"""What watches a training: progress bar, speed, maps, signals, and the guard against a loss that is no number."""
 
 import signal
+import time
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import pytorch_lightning as pl
 import torch
+import xarray as xr
 from pytorch_lightning.callbacks import Callback, TQDMProgressBar
 from pytorch_lightning.callbacks.progress.tqdm_progress import Tqdm
+from pytorch_lightning.loggers import Logger
 from torch import Tensor
 
 from snowmap.batch import Batch
+from snowmap.cube import narrowed, window_names
 from snowmap.errors import Interrupted, SnowmapError
+from snowmap.evaluation.figures import maps_figure, spaced
 from snowmap.interruption import StopSignal
+from snowmap.loggers import draws, log_figure
+from snowmap.splits import Split
 
 OUTLYING = 100.0
 """Standard deviations beyond which a value is taken for the cause of a loss that is no number."""
@@ -99,6 +107,97 @@ class StopBetweenSteps(Callback):
     def _asked(self, trainer: pl.Trainer) -> bool:
         asked = self.stop.received is not None
         return trainer.strategy.reduce_boolean_decision(asked, all=False) if trainer.world_size > 1 else asked
+
+
+class Throughput(Callback):
+    """Logs how long the training part of an epoch took, and how many target windows it saw in a second.
+
+    It comes after `FiniteLoss`, which waits for the accelerator.
+    """
+
+    def __init__(self) -> None:
+        self.began = self.began_validation = self.validating = 0.0
+        self.windows = 0
+
+    def on_train_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """The clock starts."""
+        self.began, self.validating, self.windows = time.monotonic(), 0.0, 0
+
+    def on_train_batch_end(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, batch: Batch, batch_idx: int
+    ) -> None:
+        """Every supervised step of a sequence is a window."""
+        self.windows += batch.y.shape[0] * batch.y.shape[1]
+
+    def on_validation_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Validation does not count."""
+        self.began_validation = time.monotonic()
+
+    def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Training goes on."""
+        self.validating += time.monotonic() - self.began_validation
+
+    def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """All processes together."""
+        seconds = time.monotonic() - self.began - self.validating
+        pl_module.log("throughput/seconds_per_epoch", seconds, sync_dist=True)
+        pl_module.log("throughput/windows_per_second", self.windows / seconds, sync_dist=True, reduce_fx="sum")
+
+
+class ValidationMaps(Callback):
+    """Draws observed, predicted and difference maps of fixed validation windows: one figure for each window.
+
+    It comes before a running mean of the weights, which then is what is drawn.
+    """
+
+    def __init__(self, cube: xr.Dataset, split: Split, windows: Sequence[int], every: int) -> None:
+        """Hold the Cube.
+
+        Args:
+            cube: The Cube.
+            split: Whose held-out area is drawn.
+            windows: Index in the Cube of each window to draw.
+            every: Epochs between two drawings, at least; validation may be rarer.
+        """
+        self.cube, self.shown = cube, narrowed(cube, split.held_area)
+        self.windows, self.every = list(windows), every
+        self.epoch = self.step = 0
+
+    def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Count from the epoch from which the run goes on."""
+        self.epoch, self.step = trainer.current_epoch, trainer.global_step
+
+    def on_validation_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Draw, when it is time."""
+        if trainer.current_epoch + 1 >= self.epoch + self.every:
+            self._draw(trainer, pl_module)
+            self.epoch = trainer.current_epoch + 1
+
+    def on_fit_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Draw the end."""
+        if trainer.global_step > self.step:
+            self._draw(trainer, pl_module)
+
+    def _draw(self, trainer: pl.Trainer, task: Any) -> None:
+        self.step = trainer.global_step
+        if not trainer.is_global_zero or trainer.logger is None:
+            return
+        maps = task.predict(self.cube, self.windows).where(self.shown["mask"])
+        names = window_names(self.cube)
+        for position, window in enumerate(self.windows):
+            figure = maps_figure(maps, self.shown, self.windows, list(task.targets), [position])
+            log_figure(trainer.logger, f"maps/{names[window]}", figure, self.step)
+
+
+def validation_maps(
+    config: Mapping[str, Any], logger: Logger | None, cube: xr.Dataset, split: Split
+) -> list[ValidationMaps]:
+    """The callback that draws as the configuration's ``logger`` group says; none for a logger that shows no figures."""
+    options = config["logger"]
+    if not (draws(logger) and options["maps"]):
+        return []
+    windows = [split.validation[position] for position in spaced(len(split.validation), options["maps"])]
+    return [ValidationMaps(cube, split, windows, options["maps_every"])]
 
 
 def suspect(batch: Batch, task: Any, names: list[str]) -> str:

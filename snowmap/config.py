@@ -122,6 +122,11 @@ def _check_values(config: dict[str, Any]) -> None:
     for key, least in (("trials", 1), ("startup_trials", 0), ("warmup_epochs", 0), ("seed", 0)):
         if config["sweep"].get(key, least) < least:
             raise SnowmapError(f"sweep.{key}={config['sweep'][key]}: expected a whole number from {least} on")
+    logger = config["logger"]
+    if logger["maps"] < 0 or logger["maps_every"] < 1:
+        raise SnowmapError(
+            f"logger.maps={logger['maps']}, logger.maps_every={logger['maps_every']}: expected at least 0 and 1"
+        )
     if ema is not None and not 0 < ema < 1:
         raise SnowmapError(f"callbacks.ema={ema}: expected a decay between 0 and 1, e.g. 0.98, or null")
 

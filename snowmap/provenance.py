@@ -37,8 +37,7 @@ def facts_of(cube: xr.Dataset, split: Split, config: Mapping[str, Any]) -> dict[
         "grid": grid_of(cube),
         "split": split.named(cube["start"].values, cube["end"].values),
         "archive": archive_of(cube),
-        "versions": {name: version(name) for name in ("snowmap", "torch", "pytorch-lightning", "scikit-learn")}
-        | {"python": platform.python_version()},
+        "versions": versions(),
         "git_revision": git_revision(),
         "config": dict(config),
     }
@@ -56,6 +55,18 @@ def grid_of(cube: xr.Dataset) -> dict[str, Any]:
         "crs": cube.rio.crs.to_string(),
         "transform": [float(value) for value in cube.rio.transform()[:6]],
     }
+
+
+def versions() -> dict[str, str]:
+    """Version of each package that can change a result, and of Python."""
+    packages = {name: version(name) for name in ("snowmap", "torch", "pytorch-lightning", "scikit-learn")}
+    return packages | {"python": platform.python_version()}
+
+
+def environment() -> dict[str, Any]:
+    """What a run worked with: `versions`, platform and commit of the code, and whether it was changed since."""
+    revision, _, dirty = git_revision().partition("-")
+    return {**versions(), "platform": platform.platform(), "git_revision": revision, "git_dirty": bool(dirty)}
 
 
 def git_revision() -> str:

@@ -1,8 +1,6 @@
 """The parts of a training run that are neither data nor net: its folder, logger, callbacks, and going on with it."""
 
 import logging
-import netrc
-import os
 import sys
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
@@ -24,20 +22,21 @@ from pytorch_lightning.callbacks import (
     LearningRateMonitor,
     ModelCheckpoint,
 )
-from pytorch_lightning.loggers import CSVLogger, Logger, WandbLogger
+from pytorch_lightning.loggers import Logger
 from pytorch_lightning.utilities import rank_zero_only
 from rich.console import Console
 from rich.table import Table
 
 from snowmap.baselines import BASELINES
 from snowmap.calibration import calibrate_checkpoint
-from snowmap.callbacks import EpochBar, FiniteLoss, StopBetweenSteps
+from snowmap.callbacks import EpochBar, FiniteLoss, StopBetweenSteps, Throughput
 from snowmap.checkpointing import WholeFiles
 from snowmap.cube import window_names
 from snowmap.datamodule import SnowDataModule
 from snowmap.errors import SnowmapError
 from snowmap.evaluation import print_table
 from snowmap.loading import load_model
+from snowmap.loggers import end_run, log_results
 from snowmap.run_folder import RunFolder
 from snowmap.scoring import score_checkpoint, validation_of
 from snowmap.splits import Split
@@ -98,8 +97,8 @@ def make_trainer(
     Args:
         config: The checked configuration.
         run: The run folder.
-        logger: From `make_logger`.
-        callbacks: More of them.
+        logger: From `snowmap.loggers.make_logger`.
+        callbacks: More than those of every run.
 
     Raises:
         SnowmapError: When the machine lacks the device or the precision that is asked for.
@@ -112,7 +111,7 @@ def make_trainer(
         *callbacks,
     ]
     if logger:
-        watching.append(LearningRateMonitor("epoch"))
+        watching += [LearningRateMonitor("epoch"), Throughput()]
     if config["callbacks"]["patience"]:
         watching.append(EarlyStopping(MONITOR, patience=config["callbacks"]["patience"]))
     if config["callbacks"]["ema"]:
@@ -170,25 +169,6 @@ def check_precision(precision: str, device: torch.device) -> None:
         raise SnowmapError(f"trainer.precision={precision}, but {name} has no bf16; choose 16-mixed or 32-true")
 
 
-def make_logger(config: Mapping[str, Any], folder: Path) -> Logger | None:
-    """The logger that ``logger=`` names, knowing the configuration; None for ``logger=none``."""
-    options = config["logger"]
-    if options["name"] == "none":
-        return None
-    if options["name"] == "csv":
-        logger: Logger = CSVLogger(folder, name="curves")
-    else:
-        logger = WandbLogger(
-            project=options["project"],
-            save_dir=folder,
-            mode=options["mode"] or ("online" if _has_wandb_key() else "offline"),
-            group=options["group"],
-            tags=options["tags"],
-        )
-    logger.log_hyperparams(dict(config))
-    return logger
-
-
 def pick_device(name: str) -> torch.device:
     """The torch device called `name`.
 
@@ -208,15 +188,12 @@ def pick_device(name: str) -> torch.device:
 @contextmanager
 def finishing(logger: Logger | None) -> Iterator[None]:
     """End the logger's run whatever happens, as failed when something does, and leave the other processes."""
-    status = 1
+    failed = True
     try:
         yield
-        status = 0
+        failed = False
     finally:
-        if isinstance(logger, WandbLogger):
-            import wandb
-
-            wandb.finish(exit_code=status)
+        end_run(logger, failed)
         if torch.distributed.is_available() and torch.distributed.is_initialized():
             torch.distributed.destroy_process_group()  # otherwise its threads may abort the process at its end
 
@@ -234,7 +211,7 @@ def fit(
     Args:
         config: The checked configuration.
         run: The run folder.
-        logger: From `make_logger`.
+        logger: From `snowmap.loggers.make_logger`.
         task: From `snowmap.setup.make_parts`.
         datamodule: The same.
         callbacks: More than those of every run.
@@ -249,7 +226,7 @@ def fit(
         run.update(stage="scoring", epochs=trainer.current_epoch, parameters=trained)
 
 
-def conclude(config: Mapping[str, Any], cube: xr.Dataset, run: RunFolder) -> None:
+def conclude(config: Mapping[str, Any], cube: xr.Dataset, run: RunFolder, logger: Logger | None) -> None:
     """What follows the training: calibration, the scores of the validation windows, and those that are asked for."""
     if not run.leads:
         return
@@ -259,6 +236,7 @@ def conclude(config: Mapping[str, Any], cube: xr.Dataset, run: RunFolder) -> Non
     run.update(validation=validation_of(run.best, cube))
     if part != "none":
         print_table(score_checkpoint(run.best, part=part, scoring=config["scoring"]))
+    log_results(logger, run.path, part, run.record["validation"])
     say_validation(run)
     say_files(run.path, part)
 
@@ -304,12 +282,3 @@ def say_files(folder: Path, part: str) -> None:
         print(f"score table  {out / 'metrics.csv'}")
         print(f"maps         {out / 'predictions.nc'}\nfigure       {out / 'maps.png'}")
     print(f"next         python evaluate.py ckpt={best} split={'validation' if part == 'test' else 'test'}")
-
-
-def _has_wandb_key() -> bool:
-    if os.environ.get("WANDB_API_KEY"):
-        return True
-    try:
-        return netrc.netrc().authenticators("api.wandb.ai") is not None
-    except (OSError, netrc.NetrcParseError):
-        return False

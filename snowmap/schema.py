@@ -306,11 +306,13 @@ class Trainer:
 class Logger:
     """Where the curves go."""
 
-    name: str = "csv"  # csv | wandb | none
+    name: str = "csv"  # csv | tensorboard | wandb | none
     project: str = "snowmap"
     mode: str | None = None  # of wandb; None: online where there is a key, else offline
-    group: str | None = None
-    tags: list[str] = field(default_factory=list)
+    group: str | None = None  # of wandb; None: the folder's name in a multirun
+    tags: list[str] = field(default_factory=list)  # of wandb; none: sweep in a multirun
+    maps: int = 3  # validation windows that are drawn, the same ones each time; 0: none
+    maps_every: int = 10  # epochs; and at the end
 
 
 @dataclass
@@ -436,7 +438,7 @@ CHOICES = {
     "data.swe_unit": ("auto", "cm", "mm"),
     "data.augment": ("none", "flip"),
     "data.supervise": ("auto", "last", "every"),
-    "logger.name": ("csv", "wandb", "none"),
+    "logger.name": ("csv", "tensorboard", "wandb", "none"),
     "loss": ("mse", "mae", "huber"),
     "split": ("train", "validation", "test"),
     "sweep.pruner": ("none", "median", "hyperband"),

@@ -106,13 +106,6 @@ def test_a_copy_of_the_archive_serves_as_well(run, archive, tmp_path):
     assert metrics(tmp_path / "out") == metrics(folder / "evaluation" / "test")
 
 
-def test_wandb_runs_offline_without_an_account(archive, tmp_path):
-    pytest.importorskip("wandb")
-    run = tmp_path / "run"
-    train(archive, run, "logger=wandb", "trainer.max_epochs=1")
-    assert list(run.glob("wandb/offline-run-*/*.wandb"))
-
-
 def test_two_processes_train_one_run(archive, tmp_path):
     ddp = ("trainer=ddp", "trainer.accelerator=cpu", "trainer.devices=2", "trainer.precision=32-true")
     said = train(archive, tmp_path / "run", *ddp, "trainer.max_epochs=1")

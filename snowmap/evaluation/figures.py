@@ -36,7 +36,7 @@ def maps_figure(
     rows = len(shown) * len(targets)
     aspect = cube.sizes["y"] / cube.sizes["x"] * _stretch(cube)
     figure = Figure(figsize=(12, 0.9 + rows * max(3.0 * aspect + 0.25, 1.0)), layout="constrained")
-    figure.suptitle(_title(cube, len(shown), len(windows)))
+    figure.suptitle(_title(cube, [windows[position] for position in shown], len(windows)))
     columns = 4 if any(f"{target}_sigma" in maps for target in targets) else 3
     axes = figure.subplots(rows, columns, squeeze=False, sharex=True, sharey=True)
     for index, target in enumerate(targets):
@@ -100,11 +100,13 @@ def _upper(*values: np.ndarray) -> float:
     return max(float(np.percentile(finite, 99.5)), 1e-3) if finite.size else 1.0
 
 
-def _title(cube: xr.Dataset, shown: int, total: int) -> str:
+def _title(cube: xr.Dataset, shown: Sequence[int], total: int) -> str:
     origin = str(cube.attrs.get("origin", ""))
     parts = ["SYNTHETIC data: proves the pipeline, not skill"] if origin.startswith("synthetic") else [origin]
-    if shown < total:
-        parts.append(f"{shown} of {total} windows")
+    if len(shown) == 1:
+        parts.append(window_names(cube)[shown[0]].replace("_", " "))
+    elif len(shown) < total:
+        parts.append(f"{len(shown)} of {total} windows")
     return " · ".join(parts)
 
 

@@ -18,7 +18,7 @@ from snowmap.sweeps.jobs import (
     spread_of,
     telling_keys,
 )
-from snowmap.units import metres_per
+from snowmap.units import IN_UNITS, metres_per
 
 Scores = Mapping[str, Mapping[str, Any]]
 """The unit and the scores of each target."""
@@ -29,9 +29,6 @@ BEST = {
     **dict.fromkeys(("r2", "pearson_r", "spearman_r", "nse"), "largest"),
 }
 """Which value of a score is the best."""
-
-IN_UNIT = ("rmse", "mae", "nmad", "bias", "median_error")
-"""Scores in the unit of the target; the others have none."""
 
 
 class Run(NamedTuple):
@@ -56,7 +53,7 @@ class Run(NamedTuple):
         """A score of one target in a part of the split, converted to `unit` if it has one; None if it is not known."""
         entry = self.scores[part].get(target, {})
         value = entry.get(score)
-        if value is None or unit is None or score not in IN_UNIT:
+        if value is None or unit is None or score not in IN_UNITS:
             return None if value is None else float(value)
         source = str(self.job.folder)
         return value * metres_per(entry["unit"], target, source) / metres_per(unit, target, source)

@@ -11,11 +11,12 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from snowmap.sweeps.comparison import BEST, IN_UNIT, Comparison, Row, Run, compare, reason
+from snowmap.sweeps.comparison import BEST, Comparison, Row, Run, compare, reason
 from snowmap.sweeps.figures import runs_figure
 from snowmap.sweeps.jobs import PART, mean_of
 from snowmap.sweeps.sheet import Column, columns, columns_apart, label
 from snowmap.sweeps.writing import save_figure, write_text
+from snowmap.units import IN_UNITS
 
 WIDTH = 100
 """Columns of the printed table where there is no terminal to ask."""
@@ -69,7 +70,7 @@ def _of_row(found: Comparison, row: Row) -> dict[str, Any]:
     for part in (PART, "test"):
         for target, unit in found.units.items():
             for score in BEST:
-                name = f"{part}/{target}/{score}" + (f"_{unit}" if score in IN_UNIT else "")
+                name = f"{part}/{target}_{score}" + (f"_{unit}" if score in IN_UNITS else "")
                 record[name], record[f"{name}_spread"] = row.mean(part, target, score, unit)
     return record | {"folders": " ".join(str(run.job.folder) for run in row.runs)}
 

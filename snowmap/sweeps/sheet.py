@@ -4,8 +4,9 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
-from snowmap.sweeps.comparison import IN_UNIT, Comparison, Row, reason
+from snowmap.sweeps.comparison import Comparison, Row, reason
 from snowmap.sweeps.jobs import PART
+from snowmap.units import IN_UNITS
 
 LABELS = {
     "rmse": "RMSE",
@@ -90,7 +91,7 @@ def columns_apart(found: Comparison, folder: Path) -> list[Column]:
 
 def label(target: str, score: str, unit: str) -> str:
     """A score in words, with its unit: ``SWE RMSE cm``."""
-    return f"{target.upper()} {LABELS[score]}" + (f" {unit}" if score in IN_UNIT else "")
+    return f"{target.upper()} {LABELS[score]}" + (f" {unit}" if score in IN_UNITS else "")
 
 
 def short_key(key: str, keys: Sequence[str]) -> str:
@@ -132,7 +133,7 @@ def duration(seconds: Sequence[float]) -> str:
 
 def with_spread(mean: float | None, spread: float | None, score: str) -> str:
     """``4.21 ± 0.13``; two digits behind the point of what has a unit, three of what has none."""
-    digits = 2 if score in IN_UNIT else 3
+    digits = 2 if score in IN_UNITS else 3
     if mean is None:
         return "–"
     return f"{mean:.{digits}f}" + ("" if spread is None else f" ± {spread:.{digits}f}")

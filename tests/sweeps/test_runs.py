@@ -199,7 +199,7 @@ class TestRunsApart:
         frame = pd.read_csv(folder / "runs.csv")
         assert len(frame) == 2 + 5
         assert frame["state"].tolist()[:2] == ["finished", "finished"]
-        assert frame["validation/swe/rmse_cm"].isna().tolist() == [False] * 2 + [True] * 5
+        assert frame["validation/swe_rmse_cm"].isna().tolist() == [False] * 2 + [True] * 5
 
     def test_a_run_without_a_record_counts_by_what_its_evaluation_says(self, tmp_path):
         folder = write_run(tmp_path / "old", config(), None, {"swe": score(2.0)})
@@ -255,10 +255,10 @@ class TestFiles:
         with (seeds / "runs.csv").open() as file:
             first, _ = csv.DictReader(file)
         assert first["loss"] == "mae"
-        assert float(first["validation/swe/rmse_cm"]) == 3.25
-        assert float(first["validation/swe/rmse_cm_spread"]) == pytest.approx(0.5 / 2**0.5)
-        assert float(first["test/swe/rmse_cm"]) == 11
-        assert first["validation/swe/r2"] == ""
+        assert float(first["validation/swe_rmse_cm"]) == 3.25
+        assert float(first["validation/swe_rmse_cm_spread"]) == pytest.approx(0.5 / 2**0.5)
+        assert float(first["test/swe_rmse_cm"]) == 11
+        assert first["validation/swe_r2"] == ""
         assert (first["runs"], first["seeds"], first["parameters"]) == ("2", "0 1", "1200.0")
 
     def test_markdown_is_a_table(self, seeds):
