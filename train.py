@@ -3,6 +3,7 @@
 python train.py [group=choice] [key=value], e.g. ``python train.py model=unet target=swe data.root=…/Dataset_icip2026``
 """
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -10,12 +11,18 @@ from snowmap.launching import launch
 from snowmap.schema import TrainConfig
 
 
-def main(config: dict[str, Any], folder: Path) -> None:
-    """Run one training into `folder`, or go on with the one that lies there."""
+def main(config: dict[str, Any], folder: Path, callbacks: Sequence[Any] = ()) -> None:
+    """Run one training into `folder`, or go on with the one that lies there; with ``sweep=optuna`` a study of many."""
     # the configuration was checked before anything heavy is imported
+    if config["sweep"]["name"] == "optuna":
+        from snowmap.sweeps.study import optimize
+
+        optimize(main, config, folder)
+        return
     from snowmap.baselines import BASELINES, save_baseline
     from snowmap.callbacks import validation_maps
     from snowmap.loggers import make_logger, wandb_id_of
+    from snowmap.provenance import archive_of
     from snowmap.run import conclude, continued, finishing, fit, quiet, say_files, say_split
     from snowmap.run_folder import working_in
     from snowmap.scoring import open_for
@@ -30,6 +37,7 @@ def main(config: dict[str, Any], folder: Path) -> None:
             say_files(folder, config["evaluate"])
             return
         cube = open_for(config["data"], config["target"]["names"])
+        run.update(archive=archive_of(cube))
         split = make_split(
             start=cube["start"].values, end=cube["end"].values, shape=cube["mask"].shape, **config["split"]
         )
@@ -43,7 +51,7 @@ def main(config: dict[str, Any], folder: Path) -> None:
         with finishing(logger):
             run.update(wandb_id=wandb_id_of(logger) or run.record["wandb_id"])
             if parts:
-                fit(config, run, logger, *parts, validation_maps(config, logger, cube, split))
+                fit(config, run, logger, *parts, [*callbacks, *validation_maps(config, logger, cube, split)])
             conclude(config, cube, run, logger)
 
 

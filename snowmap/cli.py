@@ -87,6 +87,15 @@ def _parser() -> argparse.ArgumentParser:
     summarize = commands.add_parser("summarize", help="compare the runs of a sweep: over folds, or of an ablation")
     summarize.add_argument("sweep", type=Path, help="the folder of the sweep, with a run in each of its folders")
     summarize.set_defaults(run=_summarize)
+
+    runs = commands.add_parser("runs", help="a table of all runs below a folder, sorted by a validation score")
+    runs.add_argument("folder", type=Path, help="e.g. outputs; runs may lie in it at any depth")
+    runs.add_argument(
+        "--by", default="rmse", help="e.g. mae, r2, or swe.rmse where there are several targets (default: %(default)s)"
+    )
+    runs.add_argument("--each", action="store_true", help="a row for each run, not one for all seeds")
+    runs.add_argument("--out", type=Path, help="folder for runs.csv, runs.md and runs.png (default: the folder)")
+    runs.set_defaults(run=_runs)
     return parser
 
 
@@ -158,6 +167,13 @@ def _summarize(asked: argparse.Namespace) -> int:
     from snowmap.sweeps import summarize
 
     summarize(asked.sweep)
+    return 0
+
+
+def _runs(asked: argparse.Namespace) -> int:
+    from snowmap.sweeps.runs import compare_runs
+
+    compare_runs(asked.folder, asked.by, asked.each, asked.out)
     return 0
 
 

@@ -42,10 +42,13 @@ def check_config(composed: DictConfig, schema: type) -> dict[str, Any]:
         _check_scoring(config["scoring"])
     except OmegaConfBaseException as error:
         raise SnowmapError(_explain(error, schema)) from error
+    given = OmegaConf.create(config)
     for key, words in CHOICES.items():
-        value = OmegaConf.select(merged, key)
+        value = OmegaConf.select(given, key)
         if isinstance(value, str) and value not in words:
-            raise SnowmapError(f"{key}={value} is not possible; choose {' | '.join(words)}{_nearest(value, words)}")
+            raise SnowmapError(f"{key}={value} is not possible; choose {' | '.join(words)}{nearest(value, words)}")
+    if schema is TrainConfig and config["sweep"]["name"] == "none":
+        del config["search"]  # it is no setting of a run
     return config
 
 
@@ -64,7 +67,7 @@ def check_overrides(arguments: list[str], schema: type) -> None:
         key, separator, _ = argument.partition("=")
         key = key.lstrip("+~").partition("@")[0].replace("/", ".")
         if separator and not key.startswith(("-", "hydra.")) and key not in known:
-            raise SnowmapError(f"'{key}' is no key of the configuration{_nearest(key, known)}")
+            raise SnowmapError(f"'{key}' is no key of the configuration{nearest(key, known)}")
 
 
 def known_keys(schema: type) -> list[str]:
@@ -91,7 +94,7 @@ def _check_named(group: str, node: Any, schemas: dict[str, type]) -> Any:
     name = node.get("name") if isinstance(node, DictConfig) else node
     if name not in schemas:
         raise SnowmapError(
-            f"{group}.name={name} is unknown; known are {', '.join(schemas)}{_nearest(str(name), schemas)}"
+            f"{group}.name={name} is unknown; known are {', '.join(schemas)}{nearest(str(name), schemas)}"
         )
     try:
         return OmegaConf.to_container(OmegaConf.merge(OmegaConf.structured(schemas[name]), node))
@@ -124,6 +127,9 @@ def _check_values(config: dict[str, Any]) -> None:
         )
     if not 0 <= config["head"].get("beta", 0) <= 1:
         raise SnowmapError(f"head.beta={config['head']['beta']}: expected a number from 0 to 1")
+    for key, least in (("trials", 1), ("startup_trials", 0), ("warmup_epochs", 0), ("seed", 0)):
+        if config["sweep"].get(key, least) < least:
+            raise SnowmapError(f"sweep.{key}={config['sweep'][key]}: expected a whole number from {least} on")
     logger = config["logger"]
     if logger["maps"] < 0 or logger["maps_every"] < 1:
         raise SnowmapError(
@@ -150,7 +156,7 @@ def _explain(error: OmegaConfBaseException, schema: type, prefix: str = "") -> s
     key = str(error.full_key or error.key)
     message = str(error).splitlines()[0]
     if key not in set(_keys(schema)):
-        return f"'{prefix}{key}' is no key of the configuration{_nearest(key, set(_keys(schema)), prefix)}"
+        return f"'{prefix}{key}' is no key of the configuration{nearest(key, set(_keys(schema)), prefix)}"
     return f"{prefix}{key}: {message}"
 
 
@@ -163,7 +169,8 @@ def of_another_choice(message: str) -> str:
     return f"'{key}' is no key of the {group}= that was chosen; choose another {group}=, or leave the key out"
 
 
-def _nearest(word: str, known: Any, prefix: str = "") -> str:
+def nearest(word: str, known: Any, prefix: str = "") -> str:
+    """A hint at the word that was probably meant; empty where none is near."""
     near = difflib.get_close_matches(word, known, n=1, cutoff=0.5)
     return f"; did you mean '{prefix}{near[0]}'?" if near else ""
 

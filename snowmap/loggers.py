@@ -17,9 +17,10 @@ from pytorch_lightning.loggers import CSVLogger, Logger, TensorBoardLogger, Wand
 from pytorch_lightning.utilities import rank_zero_only
 
 from snowmap.errors import SnowmapError
-from snowmap.metrics import IN_UNITS, SCORES
+from snowmap.metrics import SCORES
 from snowmap.provenance import environment
 from snowmap.run_folder import SWEEP
+from snowmap.units import IN_UNITS
 
 EXTRAS = ("tensorboard", "wandb")
 """Loggers that need a package of their own; the extra that brings it has the same name."""

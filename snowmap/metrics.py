@@ -23,9 +23,6 @@ SCORES = (
 )
 """The scores, in the order of every table."""
 
-IN_UNITS = SCORES[:5]
-"""Those that are in the unit of the target."""
-
 PRESENCE = ("pod", "far", "precision", "f1", "csi", "accuracy")
 """Scores of the presence of snow."""
 

@@ -45,11 +45,16 @@ def facts_of(cube: xr.Dataset, split: Split, config: Mapping[str, Any]) -> dict[
         "units": dict(zip(cube["band"].values.tolist(), cube["unit"].values.tolist(), strict=True)),
         "grid": grid_of(cube),
         "split": split.named(cube["start"].values, cube["end"].values),
-        "archive": {key: str(cube.attrs.get(key, "")) for key in ("archive", "origin", "fingerprint")},
+        "archive": archive_of(cube),
         "versions": versions(),
         "git_revision": git_revision(),
         "config": dict(config),
     }
+
+
+def archive_of(cube: xr.Dataset) -> dict[str, str]:
+    """Path (``archive``), ``origin`` and ``fingerprint`` of the archive that the Cube was read from."""
+    return {key: str(cube.attrs.get(key, "")) for key in ("archive", "origin", "fingerprint")}
 
 
 def grid_of(cube: xr.Dataset) -> dict[str, Any]:

@@ -13,7 +13,7 @@ import shlex
 import shutil
 import sys
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -29,7 +29,7 @@ from snowmap.run_log import logged
 SWEEP = "SNOWMAP_SWEEP"
 """Environment variable: the folder of the sweep that a process works for, which also keeps what it prints."""
 
-OF_NO_ACCOUNT = ("ckpt", "launcher", "data.threads", "data.cache", "trainer.enable_progress_bar")
+OF_NO_ACCOUNT = ("ckpt", "launcher", "data.threads", "data.cache", "trainer.enable_progress_bar", "sweep")
 """Keys, or groups of keys, that may differ when a run goes on: they change nothing that is computed."""
 
 NEW_RECORD: dict[str, Any] = {
@@ -46,6 +46,7 @@ NEW_RECORD: dict[str, Any] = {
     "epochs": None,
     "parameters": None,  # that are trained
     "wandb_id": None,
+    "archive": None,  # {"archive", "origin", "fingerprint"} of what it was trained on
     "validation": None,  # {target: {"unit", "rmse", …}} of the best checkpoint
 }
 
@@ -261,8 +262,7 @@ def _refuse_another(folder: Path, config: Mapping[str, Any]) -> None:
         return
     stored = flat(OmegaConf.to_container(OmegaConf.load(file))) if file.exists() else {}  # type: ignore[arg-type]
     asked = flat(config)
-    other = [key for key in stored | asked if stored.get(key) != asked.get(key) and not _of_no_account(key)]
-    if other:
+    if other := differing(stored, asked):
         shown = ", ".join(f"{key}={stored.get(key)} there and {asked.get(key)} here" for key in other[:3])
         raise SnowmapError(
             f"{folder} already holds a run of another configuration ({shown}{', …' if len(other) > 3 else ''}); go on "
@@ -270,16 +270,23 @@ def _refuse_another(folder: Path, config: Mapping[str, Any]) -> None:
         )
 
 
-def flat(config: Mapping[str, Any], prefix: str = "") -> dict[str, str]:
-    """A configuration as one level, with keys in dots and values as text."""
-    found: dict[str, str] = {}
+def differing(one: Mapping[str, Any], other: Mapping[str, Any]) -> list[str]:
+    """The keys in which two flat configurations differ, but for those of no account."""
+    keys = [key for key in {**one, **other} if str(one.get(key)) != str(other.get(key))]
+    return [key for key in keys if not within(key, OF_NO_ACCOUNT)]
+
+
+def flat(config: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """A configuration as one level, with keys in dots."""
+    found: dict[str, Any] = {}
     for key, value in config.items():
-        found |= flat(value, f"{prefix}{key}.") if isinstance(value, Mapping) else {f"{prefix}{key}": str(value)}
+        found |= flat(value, f"{prefix}{key}.") if isinstance(value, Mapping) else {f"{prefix}{key}": value}
     return found
 
 
-def _of_no_account(key: str) -> bool:
-    return any(key == known or key.startswith(f"{known}.") for known in OF_NO_ACCOUNT)
+def within(key: str, groups: Sequence[str]) -> bool:
+    """Whether a key in dots is one of `groups`, or lies in one."""
+    return any(key == group or key.startswith(f"{group}.") for group in groups)
 
 
 def _remove_if_empty(folder: Path) -> None:

@@ -247,6 +247,26 @@ class Slurm:
 
 
 @dataclass
+class NoSweep:
+    """A single run, or Hydra's own multirun."""
+
+    name: str = "none"
+
+
+@dataclass
+class OptunaSweep:
+    """A study of trials over `search`; see `snowmap.sweeps.study`."""
+
+    name: str = "optuna"
+    trials: int = 30  # in all; the same command in the same folder goes on to this number
+    timeout_s: float | None = None  # after which no further trial begins
+    pruner: str = "median"  # none | median | hyperband: which trials are ended early
+    startup_trials: int = 8  # drawn at random before the sampler and the median pruner learn from them
+    warmup_epochs: int = 10  # before which no trial is ended early
+    seed: int = 0  # of the sampler; `seed` is that of every trial
+
+
+@dataclass
 class Optimizer:
     """AdamW; the learning rate rises over the warm-up, then halves every `half_life_steps`."""
 
@@ -328,6 +348,7 @@ class TrainConfig:
     model: Any = MISSING
     head: Any = MISSING
     launcher: Any = MISSING
+    sweep: Any = MISSING
     optimizer: Optimizer = field(default_factory=Optimizer)
     trainer: Trainer = field(default_factory=Trainer)
     logger: Logger = field(default_factory=Logger)
@@ -342,6 +363,7 @@ class TrainConfig:
     ckpt: str | None = None  # a checkpoint to go on from
     init_from: str | None = None  # a checkpoint whose weights a new run begins with, as far as they fit
     freeze: str = "none"  # none | encoder | all_but_head: weights of init_from that stay as they are
+    search: dict[str, Any] = field(default_factory=dict)  # of sweep=optuna: ranges or choices, by key
     evaluate: str = "test"  # none | validation | test: the part on which the best checkpoint is scored at the end
 
 
@@ -394,7 +416,10 @@ HEADS: dict[str, type] = {"point": Point, "gaussian": Gaussian, "quantile": Quan
 LAUNCHERS: dict[str, type] = {"local": Local, "joblib": Joblib, "slurm": Slurm}
 """Schema of each `launcher=`."""
 
-NAMED = {"model": MODELS, "split": SPLITS, "head": HEADS, "launcher": LAUNCHERS}
+SWEEPS: dict[str, type] = {"none": NoSweep, "optuna": OptunaSweep}
+"""Schema of each `sweep=`."""
+
+NAMED = {"model": MODELS, "split": SPLITS, "head": HEADS, "launcher": LAUNCHERS, "sweep": SWEEPS}
 """Groups whose keys depend on the name chosen."""
 
 BANDS = (
@@ -420,10 +445,11 @@ CHOICES = {
     "logger.name": ("csv", "tensorboard", "wandb", "none"),
     "loss": ("mse", "mae", "huber"),
     "split": ("train", "validation", "test"),
+    "sweep.pruner": ("none", "median", "hyperband"),
 }
 """Keys that take one of a few words."""
 
 GROUPS = (
-    *("data", "split", "target", "model", "head", "trainer", "logger", "callbacks", "launcher"),
+    *("data", "split", "target", "model", "head", "trainer", "logger", "callbacks", "launcher", "sweep"),
     *("experiment", "debug"),
 )

@@ -16,7 +16,7 @@ from snowmap.cube import narrowed, with_targets_inside
 from snowmap.evaluation import evaluate_maps
 from snowmap.loading import load_model
 from snowmap.metrics import scores
-from snowmap.provenance import areas_of, check_fit, windows_of
+from snowmap.provenance import archive_of, areas_of, check_fit, windows_of
 from snowmap.task import SnowRegression
 
 logger = logging.getLogger(__name__)
@@ -121,4 +121,4 @@ def provenance_of(facts: Mapping[str, Any], cube: xr.Dataset) -> dict[str, Any]:
     """What the files of an evaluation say of the model and of the archive that it was scored on."""
     kept = {key: facts[key] for key in ("archive", "split", "versions", "git_revision", "config")}
     kept["command"] = shlex.join([Path(sys.argv[0]).name, *sys.argv[1:]])
-    return kept | {"scored_archive": {key: str(cube.attrs[key]) for key in ("archive", "origin", "fingerprint")}}
+    return kept | {"scored_archive": archive_of(cube)}

@@ -8,6 +8,9 @@ METRES = {"m": 1.0, "cm": 0.01, "mm": 0.001}
 MASS = "kg m-2"
 """Unit of SWE as a mass; 1 kg m⁻² is 1 mm of water."""
 
+IN_UNITS = ("rmse", "mae", "bias", "median_error", "nmad")
+"""Scores that are in the unit of the target; the others have none."""
+
 
 def metres_per(unit: str, quantity: str, source: str) -> float:
     """Metres (of snow for ``hs``, of water for ``swe``) in one `unit`.

@@ -39,7 +39,7 @@ def test_every_key_of_the_schema_can_be_typed_without_a_plus():
     def keys(node: dict, prefix: str = ""):
         for key, value in node.items():
             yield prefix + key
-            if isinstance(value, dict):
+            if isinstance(value, dict) and key != "search":
                 yield from keys(value, f"{prefix}{key}.")
 
     found: set[str] = set()

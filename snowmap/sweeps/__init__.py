@@ -6,9 +6,6 @@ Both look at validation windows alone; the test windows are not touched.
 from pathlib import Path
 
 from snowmap.errors import SnowmapError
-from snowmap.sweeps.cross_validation import cross_validate
-from snowmap.sweeps.jobs import configurations, find_jobs
-from snowmap.sweeps.sar_ablation import compare_ablations
 
 
 def summarize(folder: Path, required: bool = True) -> None:
@@ -21,6 +18,11 @@ def summarize(folder: Path, required: bool = True) -> None:
     Raises:
         SnowmapError: When the runs differ neither in ``ablation`` nor in ``split.fold``, or cannot be compared.
     """
+    # what scores maps is imported where it is needed: a table of runs is there at once
+    from snowmap.sweeps.cross_validation import cross_validate
+    from snowmap.sweeps.jobs import configurations, find_jobs
+    from snowmap.sweeps.sar_ablation import compare_ablations
+
     jobs = find_jobs(folder)
     if len({job.config.get("ablation") for job in jobs}) > 1:
         compare_ablations(folder, jobs)

@@ -12,7 +12,17 @@ from rich.table import Table
 
 from snowmap.evaluation.printing import label_of
 from snowmap.metrics import scores
-from snowmap.sweeps.jobs import OPTIMISTIC, PART, Job, configurations, validation_maps, validation_scores, write_whole
+from snowmap.sweeps.jobs import (
+    OPTIMISTIC,
+    PART,
+    Job,
+    configurations,
+    mean_of,
+    spread_of,
+    validation_maps,
+    validation_scores,
+)
+from snowmap.sweeps.writing import write_text
 
 POOLED = (
     "pooled: the validation maps of all folds, scored once; a pixel of a window that several runs validate counts once "
@@ -48,11 +58,11 @@ def cross_validate(folder: Path, jobs: Sequence[Job], console: Console | None = 
         "notes": [OPTIMISTIC, POOLED],
         "origin": origin,
         "configurations": [
-            {"name": name, **_over_folds(group, judged)} for name, group in configurations(list(jobs)).items()
+            {"name": name, **_over_folds(group, judged)} for name, group in configurations(jobs).items()
         ],
     }
-    write_whole(folder / "cross_validation.json", json.dumps(result, indent=2))
-    write_whole(folder / "cross_validation.csv", as_frame(result).to_csv(index=False))
+    write_text(folder / "cross_validation.json", json.dumps(result, indent=2))
+    write_text(folder / "cross_validation.csv", as_frame(result).to_csv(index=False))
     print_cross_validation(result, console or Console())
     print(f"cross_validation.json and cross_validation.csv lie in {folder}")
     return result
@@ -77,8 +87,8 @@ def _over_folds(jobs: Sequence[Job], judged: Mapping[Path, Mapping[str, Any]]) -
         maps = [validation_maps(job, target) for job in jobs]
         summary[target] = {
             "unit": entry["unit"],
-            "mean": {name: _each_score([maps[name] for maps in found], _mean) for name in named},
-            "spread": {name: _each_score([maps[name] for maps in found], _spread) for name in named},
+            "mean": {name: _each_score([maps[name] for maps in found], mean_of) for name in named},
+            "spread": {name: _each_score([maps[name] for maps in found], spread_of) for name in named},
             "pooled": scores(
                 np.concatenate([own.predicted.ravel() for own in maps]),
                 np.concatenate([own.observed.ravel() for own in maps]),
@@ -89,16 +99,6 @@ def _over_folds(jobs: Sequence[Job], judged: Mapping[Path, Mapping[str, Any]]) -
 
 def _each_score(found: Sequence[Mapping[str, Any]], reduce: Any) -> dict[str, float | None]:
     return {key: reduce([entry[key] for entry in found]) for key in found[0] if key != "pixels"}
-
-
-def _mean(values: Sequence[float | None]) -> float | None:
-    known = [value for value in values if value is not None]
-    return float(np.mean(known)) if len(known) == len(values) else None
-
-
-def _spread(values: Sequence[float | None]) -> float | None:
-    known = [value for value in values if value is not None]
-    return float(np.std(known, ddof=1)) if len(known) == len(values) > 1 else None
 
 
 def as_frame(result: Mapping[str, Any]) -> pd.DataFrame:

@@ -1,9 +1,24 @@
-"""The figure of an ablation."""
+"""Figures of sweeps."""
 
 from collections.abc import Mapping
-from typing import Any
+from textwrap import wrap
+from typing import TYPE_CHECKING, Any
 
+import numpy as np
 from matplotlib.figure import Figure
+
+from snowmap.sweeps.comparison import BEST, Comparison, Row
+from snowmap.sweeps.jobs import PART
+from snowmap.sweeps.sheet import label, short, short_key
+
+if TYPE_CHECKING:
+    import optuna
+
+VALIDATION, TEST = "#0072B2", "#A9C9E0"
+"""Colours of the parts; the test is the pale one, for nothing is chosen by it."""
+
+MOST_ROWS = 40
+"""Configurations in the figure; of more, the best."""
 
 
 def ablation_figure(result: Mapping[str, Any]) -> Figure:
@@ -43,4 +58,97 @@ def ablation_figure(result: Mapping[str, Any]) -> Figure:
             axis.axvline(0, color="0.2", linewidth=0.8)
             axis.invert_yaxis()
             axis.tick_params(labelsize=8)
+    return figure
+
+
+def runs_figure(found: Comparison) -> Figure:
+    """The validation score of each configuration, the best on top: every run a point, their mean a bar.
+
+    The test score lies below it in a paler tone.
+
+    Args:
+        found: What `snowmap.sweeps.comparison.compare` makes.
+    """
+    rows = found.rows[:MOST_ROWS]
+    figure = Figure(figsize=(8.5, 1.7 + 0.42 * max(1, len(rows))), layout="constrained")
+    axis = figure.subplots()
+    unit = found.units.get(found.target, "")
+    parts = {PART: (VALIDATION, -0.12, 30, 3), "test": (TEST, 0.2, 18, 2)}
+    for part, (colour, shift, size, order) in parts.items():
+        said = f"{part}, each run" if part == PART else f"{part}, for information"
+        for place, row in enumerate(rows):
+            values = [run.value(part, found.target, found.score, unit) for run in row.runs]
+            known = [value for value in values if value is not None]
+            if not known:
+                continue
+            axis.scatter(known, [place + shift] * len(known), size, color=colour, zorder=order, label=said, linewidth=0)
+            mean = sum(known) / len(known)
+            axis.plot(
+                [mean, mean], [place + shift - 0.16, place + shift + 0.16], color=colour, linewidth=2, zorder=order
+            )
+            said = "_"  # one entry of the legend is enough
+    axis.set_yticks(range(len(rows)), [_name(found, row) for row in rows], fontsize=8)
+    axis.set_ylim(max(1, len(rows)) - 0.5, -0.5)
+    axis.set_xlabel(
+        f"{label(found.target, found.score, unit).strip()} ({BEST[found.score]} is best; the bar is the mean)"
+    )
+    axis.grid(axis="x", color="0.9")
+    axis.set_axisbelow(True)
+    axis.spines[["top", "right", "left"]].set_visible(False)
+    axis.tick_params(axis="y", length=0)
+    if axis.get_legend_handles_labels()[0]:
+        axis.legend(fontsize=8, frameon=False, loc="lower right", bbox_to_anchor=(1, 1), ncols=2)
+    title = [f"the best {MOST_ROWS} of {len(found.rows)} configurations"] if len(found.rows) > MOST_ROWS else []
+    title += ["SYNTHETIC data: proves the pipeline, not skill"] if found.synthetic else []
+    axis.set_title(" · ".join(title), fontsize=9, loc="left")
+    return figure
+
+
+def _name(found: Comparison, row: Row) -> str:
+    """The settings of a row; the name of its folder where they are too many and it has but one run."""
+    words = [
+        short(value) if key.endswith((".name", ".names")) else f"{short_key(key, found.keys)} {short(value)}"
+        for key, value in row.settings.items()
+        if value is not None and key in found.keys[: found.told]
+    ]
+    lines = wrap(", ".join(words) or "all runs", 44)
+    if len(lines) > 2 and len(row.runs) == 1:
+        return row.runs[0].job.folder.name
+    return "\n".join([*lines[:2], "…"] if len(lines) > 2 else lines)
+
+
+def study_figure(study: "optuna.Study", importances: Mapping[str, float], synthetic: bool) -> Figure:
+    """The score of each trial with the best so far, and beside it what the searched keys matter.
+
+    Args:
+        study: The study; at least one trial came to its end.
+        importances: Share of the variance by key, the largest first.
+        synthetic: Whether the archive is.
+    """
+    from optuna.trial import TrialState
+
+    figure = Figure(figsize=(10, max(3.6, 1.6 + 0.32 * len(importances))), layout="constrained")
+    left, right = figure.subplots(1, 2, width_ratios=(3, 2))
+    ended = [trial for trial in study.trials if trial.state == TrialState.COMPLETE]
+    pruned = [trial for trial in study.trials if trial.state == TrialState.PRUNED and trial.intermediate_values]
+    values = [trial.value for trial in ended if trial.value is not None]
+    left.plot([t.number for t in pruned], [t.intermediate_values[t.last_step or 0] for t in pruned], "x", color="0.65",
+              label="pruned, last score")  # fmt: skip
+    left.plot([trial.number for trial in ended], values, "o", color=VALIDATION, label="trial")
+    left.step([trial.number for trial in ended], np.minimum.accumulate(values), where="post", color="0.2", linewidth=1,
+              label="best so far")  # fmt: skip
+    left.set_xlabel("trial")
+    left.set_ylabel("validation RMSE ÷ spread of the targets", fontsize=9)
+    left.set_ylim(top=min(left.get_ylim()[1], 3 * float(np.median(values))))  # one that diverged would hide the others
+    left.legend(fontsize=8, frameon=False)
+    right.barh(list(importances), list(importances.values()), color=VALIDATION)
+    right.invert_yaxis()
+    right.set_xlabel("share of the score's variance (fANOVA)", fontsize=9)
+    if not importances:
+        right.set_axis_off()
+    for axis in (left, right):
+        axis.tick_params(labelsize=8)
+        axis.spines[["top", "right"]].set_visible(False)
+    if synthetic:
+        figure.suptitle("SYNTHETIC data: proves the pipeline, not skill", fontsize=9)
     return figure

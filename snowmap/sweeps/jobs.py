@@ -1,32 +1,43 @@
-"""The runs of a sweep: where they lie, in what they differ, and what they say of their validation windows."""
+"""Runs that lie below a folder: where, in what they differ, and what they say of their validation windows.
+
+Imports torch only where a checkpoint has to be scored: a table of runs is there at once.
+"""
 
 import json
-from collections.abc import Iterator, Mapping
+import os
+import re
+from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
-import xarray as xr
 from jaxtyping import Float, Shaped
 from omegaconf import OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+from yaml import YAMLError
 
 from snowmap.errors import SnowmapError
-from snowmap.scoring import evaluation_folder, score_checkpoint
+from snowmap.run_folder import OF_NO_ACCOUNT, flat, read_record, within
 
 PART = "validation"
+WITHOUT_EFFECT = (*OF_NO_ACCOUNT, "evaluate", "logger", "scoring")
+"""Keys, or groups of keys, in which runs may differ and be the same."""
+
 OPTIMISTIC = "the validation windows also chose each checkpoint, so these scores are optimistic"
 
 
 class Job(NamedTuple):
-    """One run of a sweep.
+    """One run.
 
     Attributes:
         folder: Its run folder.
         config: What its ``config.yaml`` holds.
+        record: What its ``run.json`` holds; None where there is none.
     """
 
     folder: Path
     config: dict[str, Any]
+    record: dict[str, Any] | None = None
 
     @property
     def checkpoint(self) -> Path:
@@ -53,86 +64,130 @@ class Maps(NamedTuple):
     window: Shaped[np.ndarray, " window"]
 
 
-def find_jobs(folder: Path) -> list[Job]:
-    """The finished runs in the folders of `folder`, in the order in which they were run.
+def find_runs(folder: Path) -> list[Job]:
+    """The runs in `folder` and below it, in whatever state, in the order of their folders' names (2 before 10).
 
     Raises:
-        SnowmapError: When there is none.
+        SnowmapError: When there is none, or a ``config.yaml`` or ``run.json`` cannot be read.
     """
-    found = sorted(path.parent.parent for path in Path(folder).glob("*/checkpoints/best.ckpt"))
-    found.sort(key=lambda path: (not path.name.isdigit(), int(path.name) if path.name.isdigit() else 0))
-    jobs = [
-        Job(path, OmegaConf.to_container(OmegaConf.load(path / "config.yaml")))  # type: ignore[arg-type]
-        for path in found
-        if (path / "config.yaml").is_file()
-    ]
+    found: list[Path] = []
+    for place, inner, files in os.walk(folder):
+        if {"config.yaml", "run.json"} & {*files}:
+            found.append(Path(place))
+            inner.clear()  # what lies in a run folder is no run, though loggers write a config.yaml there
+        inner[:] = [name for name in inner if not name.startswith(".")]
+    found.sort(key=lambda path: [int(word) if word.isdecimal() else word for word in re.split(r"(\d+)", str(path))])
+    jobs = [Job(path, _read_config(path), read_record(path)) for path in found]
+    jobs = [job for job in jobs if job.record or "split" in job.config]  # a config.yaml may also be another program's
     if not jobs:
         raise SnowmapError(
-            f"{folder} holds no run of a sweep; expected folders with config.yaml and checkpoints/best.ckpt, as "
-            "`python train.py -m split=winters split.fold=0,1` writes them"
+            f"{folder} holds no run; expected folders with config.yaml, as `python train.py` writes them below outputs/"
         )
     return jobs
 
 
-def configurations(jobs: list[Job]) -> dict[str, list[Job]]:
+def find_jobs(folder: Path) -> list[Job]:
+    """Of `find_runs`, those that are through and have a checkpoint, as far as can be known.
+
+    Raises:
+        SnowmapError: When there is none.
+    """
+    jobs = [
+        job
+        for job in find_runs(folder)
+        if job.checkpoint.is_file() and (job.record is None or job.record["status"] == "finished")
+    ]
+    if not jobs:
+        raise SnowmapError(
+            f"{folder} holds no finished run of a sweep; expected folders with config.yaml and checkpoints/best.ckpt, "
+            "as `python train.py -m split=winters split.fold=0,1` writes them"
+        )
+    return jobs
+
+
+def configurations(jobs: Sequence[Job]) -> dict[str, list[Job]]:
     """The runs that differ in nothing but ``split.fold``, under a name that tells them from the others.
 
-    The name holds as few of the keys that differ as will do, e.g. ``model.name=unet``; it is empty where all runs are
-    of one configuration.
+    The name holds the `telling_keys`, e.g. ``model.name=unet``; it is empty where all runs are of one configuration.
     """
-    keys = sorted(differing_keys(jobs) - {"split.fold"}, key=lambda key: (not key.endswith(".name"), key))
-    whole = [tuple(_flat(job.config).get(key) for key in keys) for job in jobs]
-    shown: list[int] = []
-    for position in range(len(keys)):
-        if len({tuple(row[i] for i in shown) for row in whole}) == len(set(whole)):
-            break
-        shown.append(position)
-    groups: dict[str, list[Job]] = {}
-    for job, row in zip(jobs, whole, strict=True):
-        groups.setdefault(", ".join(f"{keys[i]}={row[i]}" for i in shown), []).append(job)
-    return groups
+    keys = differing_keys(jobs) - {"split.fold"}
+    told = telling_keys(jobs, keys)
+    return {", ".join(f"{key}={flat(own[0].config).get(key)}" for key in told): own for own in grouped(jobs, keys)}
 
 
-def differing_keys(jobs: list[Job]) -> set[str]:
-    """Keys of the configuration, in dots, that have not the same value in all runs."""
-    flat = [_flat(job.config) for job in jobs]
-    return {key for key in set().union(*flat) if len({config.get(key) for config in flat}) > 1}
+def grouped(jobs: Sequence[Job], keys: Collection[str]) -> list[list[Job]]:
+    """The runs that agree in all `keys`, together."""
+    groups: dict[tuple[str, ...], list[Job]] = {}
+    for job in jobs:
+        config = flat(job.config)
+        groups.setdefault(tuple(str(config.get(key)) for key in sorted(keys)), []).append(job)
+    return list(groups.values())
+
+
+def differing_keys(jobs: Sequence[Job]) -> set[str]:
+    """Keys of the configuration, in dots, that have not the same value in all runs and may change what comes about."""
+    configs = [flat(job.config) for job in jobs]
+    return {
+        key
+        for key in set().union(*configs)
+        if len({str(config.get(key)) for config in configs}) > 1 and not within(key, WITHOUT_EFFECT)
+    }
+
+
+def telling_keys(jobs: Sequence[Job], keys: Collection[str]) -> list[str]:
+    """Of `keys`, names (of models, splits, …) first, then those that do not follow from the names.
+
+    Each model brings a dozen settings of its own; its name tells them all.
+    """
+    names = sorted(key for key in keys if key.endswith((".name", ".names")))
+    configs = [[flat(job.config) for job in own] for own in grouped(jobs, names)]
+    others = (key for key in keys if key not in names)
+    return names + sorted(key for key in others if any(len({str(c.get(key)) for c in own}) > 1 for own in configs))
+
+
+def evaluation_of(job: Job, part: str) -> dict[str, Any] | None:
+    """What ``metrics.json`` says of one part of the split; None where there is none of the checkpoint as it is now."""
+    file = job.folder / "evaluation" / part / "metrics.json"
+    if not file.is_file():
+        return None
+    if job.checkpoint.is_file() and file.stat().st_mtime < job.checkpoint.stat().st_mtime:
+        return None
+    return json.loads(file.read_text())
 
 
 def validation_scores(job: Job) -> dict[str, Any]:
     """What ``metrics.json`` says of the validation windows; they are scored now if the run did not."""
-    file = evaluation_folder(job.checkpoint, PART) / "metrics.json"
-    if file.is_file() and file.stat().st_mtime >= job.checkpoint.stat().st_mtime:
-        return json.loads(file.read_text())
-    return score_checkpoint(job.checkpoint, part=PART)
+    from snowmap.scoring import score_checkpoint
+
+    return evaluation_of(job, PART) or score_checkpoint(job.checkpoint, part=PART)
 
 
 def validation_maps(job: Job, target: str) -> Maps:
     """The maps that `validation_scores` judged."""
-    with xr.open_dataset(evaluation_folder(job.checkpoint, PART) / "predictions.nc") as file:
+    import xarray as xr
+
+    with xr.open_dataset(job.folder / "evaluation" / PART / "predictions.nc") as file:
         return Maps(file[target].values, file[f"{target}_observed"].values, file["time"].values)
 
 
-def write_whole(path: Path, text: str) -> None:
-    """Write a file, or nothing.
+def mean_of(values: Sequence[float | None]) -> float | None:
+    """The mean; None where a value is unknown."""
+    known = [value for value in values if value is not None]
+    return float(np.mean(known)) if known and len(known) == len(values) else None
 
-    Raises:
-        SnowmapError: When it cannot be written.
-    """
-    temporary = path.with_name(f".{path.name}.part")
+
+def spread_of(values: Sequence[float | None]) -> float | None:
+    """The standard deviation (n − 1); None where a value is unknown, or there is but one."""
+    known = [value for value in values if value is not None]
+    return float(np.std(known, ddof=1)) if len(known) == len(values) > 1 else None
+
+
+def _read_config(folder: Path) -> dict[str, Any]:
+    file = folder / "config.yaml"
+    if not file.is_file():
+        return {}  # a job of a multirun whose configuration was refused
     try:
-        temporary.write_text(text)
-        temporary.replace(path)
-    except OSError as error:
-        raise SnowmapError(f"{path} cannot be written ({error})") from error
-
-
-def _flat(config: Mapping[str, Any]) -> dict[str, str]:
-    def leaves(node: Mapping[str, Any], prefix: str) -> Iterator[tuple[str, str]]:
-        for key, value in node.items():
-            if isinstance(value, Mapping):
-                yield from leaves(value, f"{prefix}{key}.")
-            else:
-                yield f"{prefix}{key}", str(value)
-
-    return dict(leaves(config, ""))
+        config = OmegaConf.to_container(OmegaConf.load(file))
+    except (OSError, YAMLError, OmegaConfBaseException) as error:
+        raise SnowmapError(f"{file} cannot be read ({error}); move the folder away") from error
+    return config if isinstance(config, dict) else {}  # type: ignore[return-value]

@@ -25,8 +25,8 @@ from snowmap.sweeps.jobs import (
     differing_keys,
     validation_maps,
     validation_scores,
-    write_whole,
 )
+from snowmap.sweeps.writing import save_figure, write_text
 
 OPTIONS = asdict(Scoring())
 UNTOUCHED = "everything is on validation windows; the test windows were not touched"
@@ -70,11 +70,9 @@ def compare_ablations(folder: Path, jobs: Sequence[Job], console: Console | None
             for target, entry in judged["target"].items()
         },
     }
-    write_whole(folder / "ablation.json", json.dumps(result, indent=2))
-    write_whole(folder / "ablation.csv", as_frame(result).to_csv(index=False))
-    temporary = folder / ".ablation.part.png"
-    ablation_figure(result).savefig(temporary, dpi=110)
-    temporary.replace(folder / "ablation.png")
+    write_text(folder / "ablation.json", json.dumps(result, indent=2))
+    write_text(folder / "ablation.csv", as_frame(result).to_csv(index=False))
+    save_figure(ablation_figure(result), folder / "ablation.png")
     print_ablation(result, console or Console())
     print(f"ablation.json, ablation.csv and ablation.png lie in {folder}")
     return result
@@ -82,7 +80,7 @@ def compare_ablations(folder: Path, jobs: Sequence[Job], console: Console | None
 
 def _cases(jobs: Sequence[Job]) -> dict[str, list[Job]]:
     """The runs of each ablation, in one order of fold and seed."""
-    if other := differing_keys(list(jobs)) - {"ablation", "split.fold", "seed"}:
+    if other := differing_keys(jobs) - {"ablation", "split.fold", "seed"}:
         raise SnowmapError(
             f"the runs differ in {', '.join(sorted(other))}, too; an ablation compares runs that differ in ablation, "
             "split.fold and seed alone"

@@ -110,7 +110,7 @@ class TestCrossValidation:
         print_cross_validation(result, console)
 
     def test_what_is_no_sweep_over_folds_is_told(self, tmp_path, folds):
-        with pytest.raises(SnowmapError, match=r"holds no run of a sweep; expected folders with config\.yaml"):
+        with pytest.raises(SnowmapError, match=r"holds no run; expected folders with config\.yaml"):
             summarize(tmp_path / "none")
         alone = tmp_path / "alone"
         for seed in (0, 1):

@@ -1,0 +1,68 @@
+"""Run folders as trainings leave them, by hand: a configuration, a record and scores, without a checkpoint."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from snowmap.run_folder import NEW_RECORD
+
+CONFIG = {
+    "data": {"root": "data/a", "batch_size": 4},
+    "split": {"name": "rolling", "test": 7},
+    "target": {"names": ["swe"]},
+    "model": {"name": "unet", "channels": [8, 16], "dropout": 0.0},
+    "loss": "mse",
+    "logger": {"name": "csv", "tags": []},
+    "seed": 0,
+}
+
+
+def score(rmse: float, unit: str = "cm", **more: float | None) -> dict[str, Any]:
+    entry = dict.fromkeys(("mae", "bias", "median_error", "nmad", "r2", "pearson_r", "spearman_r", "nse"))
+    return {"unit": unit, "rmse": rmse, **entry, "pixels": 100, **more}
+
+
+def config(**changes: Any) -> dict[str, Any]:
+    """`CONFIG` with changes; ``model__dropout=0.1`` reaches into groups."""
+    changed = json.loads(json.dumps(CONFIG))
+    for key, value in changes.items():
+        *groups, last = key.split("__")
+        node = changed
+        for group in groups:
+            node = node[group]
+        node[last] = value
+    return changed
+
+
+def write_run(
+    folder: Path,
+    settings: dict[str, Any],
+    validation: dict[str, Any] | None,
+    test: dict[str, Any] | None = None,
+    *,
+    origin: str = "Trentino",
+    fingerprint: str = "f",
+    **record: Any,
+) -> Path:
+    """A run folder; `validation` and `test` are scores by target, `record` changes ``run.json``."""
+    folder.mkdir(parents=True)
+    (folder / "config.yaml").write_text(yaml.safe_dump(settings))
+    archive = {"archive": settings["data"]["root"], "origin": origin, "fingerprint": fingerprint}
+    known = {
+        "status": "finished",
+        "stage": "done",
+        "wall_s": 60.0,
+        "epochs": 10,
+        "parameters": 1200,
+        "archive": archive,
+    }
+    (folder / "run.json").write_text(json.dumps(NEW_RECORD | known | {"validation": validation} | record))
+    if test is not None:
+        out = folder / "evaluation" / "test"
+        out.mkdir(parents=True)
+        provenance = {"part": "test", "scored_archive": archive}
+        target = {name: {"unit": entry["unit"], "model": entry, "baselines": {}} for name, entry in test.items()}
+        (out / "metrics.json").write_text(json.dumps({"target": target, "provenance": provenance}))
+    return folder

@@ -1,0 +1,317 @@
+"""The table of runs against means and spreads that are known in closed form."""
+
+import csv
+import io
+import os
+import shutil
+from pathlib import Path
+
+import pandas as pd
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from PIL import Image
+from rich.console import Console
+
+from snowmap.cli import main
+from snowmap.errors import SnowmapError
+from snowmap.metrics import SCORES
+from snowmap.run_folder import record_failure
+from snowmap.sweeps.comparison import BEST, Comparison, compare
+from snowmap.sweeps.runs import compare_runs
+from tests.sweeps.runs import config, score, write_run
+
+
+def printed(folder: Path, width: int = 100, **options) -> tuple[Comparison, str]:
+    console = Console(file=io.StringIO(), width=width)
+    return compare_runs(folder, console=console, **options), console.file.getvalue()
+
+
+def losses(found: Comparison) -> list:
+    return [row.settings["loss"] for row in found.rows]
+
+
+@pytest.fixture
+def seeds(tmp_path) -> Path:
+    """mse: 4, 5 and 6 cm in validation, 9 in the test; mae: 3 and 3.5 cm in validation, 11 in the test."""
+    for seed, rmse in enumerate((4.0, 5.0, 6.0)):
+        write_run(tmp_path / "deep" / "mse" / str(seed), config(seed=seed), {"swe": score(rmse)}, {"swe": score(9.0)})
+    for seed, rmse in enumerate((3.0, 3.5)):
+        settings = config(seed=seed, loss="mae")
+        write_run(tmp_path / f"mae_{seed}", settings, {"swe": score(rmse)}, {"swe": score(11.0)})
+    return tmp_path
+
+
+def test_every_score_can_sort():
+    assert {*BEST, "pixels"} == {*SCORES}
+
+
+class TestRows:
+    def test_mean_and_spread_over_seeds_the_best_first(self, seeds):
+        found = compare(seeds)
+        assert losses(found) == ["mae", "mse"]  # though its test score is the worse one
+        assert [len(row.runs) for row in found.rows] == [2, 3]
+        mae, mse = (row.mean("validation", "swe", "rmse", "cm") for row in found.rows)
+        assert mae == pytest.approx((3.25, 0.5 / 2**0.5))
+        assert mse == pytest.approx((5, 1))
+        assert found.rows[1].mean("test", "swe", "rmse", "cm") == (9, 0)
+        assert found.keys == ["loss"]
+        assert not found.apart
+        assert not found.notes
+
+    def test_each_run_by_itself(self, seeds):
+        found = compare(seeds, each=True)
+        assert [(row.settings["loss"], row.settings["seed"]) for row in found.rows] == [
+            *(("mae", 0), ("mae", 1)),
+            *(("mse", 0), ("mse", 1), ("mse", 2)),
+        ]
+        assert found.rows[0].mean("validation", "swe", "rmse", "cm") == (3, None)
+
+    @pytest.mark.parametrize(
+        ("by", "best"),
+        [("rmse", "low"), ("swe.rmse", "low"), ("r2", "high"), ("nse", "high"), ("bias", "middle"), ("hs.mae", "high")],
+    )
+    def test_what_is_best_depends_on_the_score(self, tmp_path, by, best):
+        for name, rmse, r2, bias, mae in (
+            *(("low", 1.0, 0.5, -3.0, 9.0), ("middle", 2.0, 0.6, 0.5, 8.0), ("high", 3.0, 0.9, 2.0, 7.0)),
+        ):
+            swe = score(rmse, r2=r2, nse=r2, bias=bias)
+            write_run(tmp_path / name, config(loss=name), {"swe": swe, "hs": score(20.0, mae=mae)})
+        assert losses(compare(tmp_path, by))[0] == best
+
+    def test_millimetres_and_centimetres_are_put_in_one_order(self, tmp_path):
+        for name, rmse, unit in (("a", 3.0, "cm"), ("b", 2.0, "cm"), ("c", 25.0, "mm")):
+            write_run(tmp_path / name, config(loss=name), {"swe": score(rmse, unit, r2=0.5)})
+        found = compare(tmp_path)
+        assert losses(found) == ["b", "c", "a"]
+        assert found.rows[1].mean("validation", "swe", "rmse", "cm")[0] == pytest.approx(2.5)
+        assert found.rows[1].mean("validation", "swe", "r2", "cm")[0] == 0.5
+
+    @settings(max_examples=15, deadline=None)
+    @given(
+        st.lists(
+            st.tuples(st.sampled_from("abc"), st.integers(0, 9), st.floats(0.1, 99)),
+            min_size=1,
+            max_size=8,
+            unique_by=lambda run: run[:2],
+        ),
+        st.randoms(),
+    )
+    def test_neither_order_nor_means_depend_on_the_names_of_folders(self, tmp_path_factory, runs, chance):
+        tables = []
+        for _ in range(2):
+            folder = tmp_path_factory.mktemp("runs")
+            chance.shuffle(runs)
+            for number, (loss, seed, rmse) in enumerate(runs):
+                write_run(folder / str(number), config(loss=loss, seed=seed), {"swe": score(rmse)})
+            found = compare(folder)
+            tables.append([(row.settings, row.mean("validation", "swe", "rmse", "cm")) for row in found.rows])
+            shutil.rmtree(folder)
+        assert tables[0] == tables[1]
+        means = [mean for _, (mean, _) in tables[0]]
+        assert means == sorted(means)
+        for row in found.rows:
+            own = [rmse for loss, _, rmse in runs if loss == row.settings.get("loss", runs[0][0])]
+            assert row.mean("validation", "swe", "rmse", "cm")[0] == pytest.approx(sum(own) / len(own))
+
+
+class TestKeys:
+    def test_only_those_that_differ_and_do_not_follow_from_a_name(self, tmp_path):
+        nets = {"unet": {"dropout": 0.1, "channels": [8, 16]}, "convlstm": {"hidden": [8], "channels": [4]}}
+        for number, (name, own) in enumerate(nets.items()):
+            for loss in ("mse", "mae"):
+                more = {"logger": {"name": name, "tags": [loss]}, "launcher": {"slots": number}, "ckpt": loss}
+                settings = config(model={"name": name, **own}, loss=loss, **more)
+                write_run(tmp_path / f"{name}-{loss}", settings, {"swe": score(1.0 + number)})
+        found = compare(tmp_path)
+        assert found.keys[: found.told] == ["model.name", "loss"]
+        assert set(found.keys[found.told :]) == {"model.dropout", "model.channels", "model.hidden"}
+
+    def test_a_setting_of_a_model_that_is_varied_is_shown(self, tmp_path):
+        for dropout in (0.0, 0.2):
+            write_run(tmp_path / str(dropout), config(model__dropout=dropout), {"swe": score(1.0 + dropout)})
+        write_run(tmp_path / "other", config(model={"name": "elevation", "degree": 3}), {"swe": score(5.0)})
+        found = compare(tmp_path)
+        assert found.keys[: found.told] == ["model.name", "model.dropout"]
+        assert [row.settings["model.dropout"] for row in found.rows] == [0.0, 0.2, None]
+
+    def test_one_archive_at_two_places_is_one(self, tmp_path):
+        for seed, root in enumerate(("here", "there")):
+            write_run(tmp_path / root, config(data__root=root, seed=seed), {"swe": score(1.0)}, {"swe": score(1.0)})
+        assert compare(tmp_path).keys == []
+        assert len(compare(tmp_path).rows) == 1
+
+    def test_two_archives_are_two_and_that_is_told(self, tmp_path):
+        for root in ("here", "there"):
+            more = {"origin": "synthetic: a test", "fingerprint": root}
+            write_run(tmp_path / root, config(data__root=root), {"swe": score(1.0)}, {"swe": score(1.0)}, **more)
+        found, said = printed(tmp_path)
+        assert found.keys == ["data.root"]
+        assert any("different archives" in note for note in found.notes)
+        assert "different archives" in said
+        assert "SYNTHETIC" in said
+        assert "SYNTHETIC" in (tmp_path / "runs.md").read_text()
+
+    def test_two_splits_are_told(self, tmp_path):
+        for fold in (0, 1):
+            split = {"name": "winters", "fold": fold, "test": 7}
+            write_run(tmp_path / str(fold), config(split=split), {"swe": score(1.0)})
+        assert any("different splits or folds" in note for note in compare(tmp_path).notes)
+
+    def test_the_same_seed_twice_is_told(self, tmp_path):
+        for name in ("once", "again"):
+            write_run(tmp_path / name, config(), {"swe": score(1.0)})
+        assert any("count each" in note and "once" in note for note in compare(tmp_path).notes)
+        assert not compare(tmp_path, each=True).notes
+
+
+class TestRunsApart:
+    @pytest.fixture
+    def folder(self, seeds) -> Path:
+        scores = {"swe": score(0.1)}
+        write_run(seeds / "failed", config(seed=9), None, status="failed", error="the disk is full", epochs=3)
+        write_run(seeds / "pruned", config(seed=9, loss="huber"), scores, status="pruned")
+        write_run(seeds / "interrupted", config(seed=8), scores, status="interrupted", error="SIGTERM")
+        write_run(seeds / "killed", config(seed=7), scores, status="running", host=os.uname().nodename)
+        write_run(seeds / "unscored", config(seed=6), None)
+        return seeds
+
+    def test_they_are_listed_with_their_reason_and_enter_no_mean(self, folder):
+        found, said = printed(folder)
+        assert losses(found) == ["mae", "mse"]
+        assert found.rows[1].mean("validation", "swe", "rmse", "cm") == pytest.approx((5, 1))
+        states = {run.job.folder.name: run.state for run in found.apart}
+        assert states == {
+            **{"failed": "failed", "pruned": "pruned", "interrupted": "interrupted", "killed": "killed"},
+            "unscored": "finished",
+        }
+        for words in (
+            "not in the means: 5",
+            "the disk is full",
+            "SIGTERM",
+            "no process works there",
+            "split=validation",
+        ):
+            assert words in " ".join(said.split()), words
+        markdown = (folder / "runs.md").read_text()
+        assert "| failed | failed | 3 |" in markdown
+        assert "the disk is full" in markdown
+        frame = pd.read_csv(folder / "runs.csv")
+        assert len(frame) == 2 + 5
+        assert frame["state"].tolist()[:2] == ["finished", "finished"]
+        assert frame["validation/swe_rmse_cm"].isna().tolist() == [False] * 2 + [True] * 5
+
+    def test_a_run_without_a_record_counts_by_what_its_evaluation_says(self, tmp_path):
+        folder = write_run(tmp_path / "old", config(), None, {"swe": score(2.0)})
+        (folder / "run.json").unlink()
+        assert [run.state for run in compare(tmp_path).apart] == ["unknown"]
+        (folder / "evaluation" / "test").rename(folder / "evaluation" / "validation")
+        (row,) = compare(tmp_path).rows
+        assert row.mean("validation", "swe", "rmse", "cm") == (2, None)
+
+    def test_a_job_whose_configuration_was_refused_is_listed(self, seeds):
+        record_failure(seeds / "loss-mes", SnowmapError("loss=mes is not possible"))
+        (apart,) = compare(seeds).apart
+        assert (apart.job.folder.name, apart.state) == ("loss-mes", "failed")
+        assert "loss=mes is not possible" in printed(seeds)[1]
+
+    def test_a_table_without_a_finished_run(self, tmp_path):
+        write_run(tmp_path / "a", config(), None, status="failed", error="no memory")
+        found, said = printed(tmp_path)
+        assert not found.rows
+        assert "no memory" in said
+
+    def test_a_target_that_a_run_does_not_map(self, tmp_path):
+        write_run(tmp_path / "both", config(), {"hs": score(10.0), "swe": score(3.0)})
+        write_run(tmp_path / "swe", config(loss="mae"), {"swe": score(2.0)})
+        assert [run.job.folder.name for run in compare(tmp_path, "hs.rmse").apart] == ["swe"]
+        assert "no validation rmse of hs" in printed(tmp_path, by="hs.rmse")[1]
+        assert losses(compare(tmp_path, "swe.rmse")) == ["mae", "mse"]
+
+
+class TestFiles:
+    def test_the_screen_has_100_columns_and_the_test_stands_behind_a_rule(self, seeds):
+        _, said = printed(seeds)
+        assert max(map(len, said.splitlines())) <= 100
+        assert "SWE RMSE cm" in said
+        line = next(line for line in said.splitlines() if line.startswith("mae"))
+        before, after = line.split("│")
+        assert "3.25 ± 0.35" in before
+        assert "11.00 ± 0.00" in after
+        assert "SYNTHETIC" not in said
+
+    def test_many_keys_are_named_where_there_is_no_room_for_them(self, tmp_path):
+        for number in range(3):
+            many = {f"setting_of_the_optimizer_{i}": number for i in range(8)}
+            write_run(tmp_path / str(number), config(optimizer=many), {"swe": score(1.0 + number)})
+        found, said = printed(tmp_path)
+        assert max(map(len, said.splitlines())) <= 100
+        assert "more in runs.csv: " in said
+        assert found.told == 8
+        assert "setting_of_the_optimizer_7, epochs, weights, time" in said
+
+    def test_csv_holds_every_score_with_its_unit(self, seeds):
+        printed(seeds)
+        with (seeds / "runs.csv").open() as file:
+            first, _ = csv.DictReader(file)
+        assert first["loss"] == "mae"
+        assert float(first["validation/swe_rmse_cm"]) == 3.25
+        assert float(first["validation/swe_rmse_cm_spread"]) == pytest.approx(0.5 / 2**0.5)
+        assert float(first["test/swe_rmse_cm"]) == 11
+        assert first["validation/swe_r2"] == ""
+        assert (first["runs"], first["seeds"], first["parameters"]) == ("2", "0 1", "1200.0")
+
+    def test_markdown_is_a_table(self, seeds):
+        printed(seeds)
+        lines = [line for line in (seeds / "runs.md").read_text().splitlines() if line.startswith("|")]
+        assert lines[0] == "| loss | seeds | validation SWE RMSE cm | epochs | weights | time | test SWE RMSE cm |"
+        assert lines[2] == "| mae | 2 | 3.25 ± 0.35 | 10 | 1.2 k | 1:00 min | 11.00 ± 0.00 |"
+        assert len({line.count("|") for line in lines}) == 1
+
+    def test_the_figure_is_drawn_and_grows_with_the_table(self, seeds):
+        printed(seeds)
+        width, height = Image.open(seeds / "runs.png").size
+        for number in range(12):
+            write_run(seeds / f"more_{number}", config(loss=str(number)), {"swe": score(7.0 + number)})
+        printed(seeds)
+        assert Image.open(seeds / "runs.png").size[0] == width
+        assert Image.open(seeds / "runs.png").size[1] > height + 200
+
+    def test_wandbs_own_configuration_is_no_run(self, seeds):
+        inner = seeds / "mae_0" / "wandb" / "run-1" / "files"
+        inner.mkdir(parents=True)
+        (inner / "config.yaml").write_text("wandb_version: 1\nsplit: 2\n")
+        assert sum(len(row.runs) for row in compare(seeds).rows) == 5
+
+
+class TestCommand:
+    def test_it_writes_where_it_is_told(self, seeds, tmp_path_factory, capsys):
+        out = tmp_path_factory.mktemp("out") / "tables"
+        assert main(["runs", str(seeds), "--by", "swe.rmse", "--each", "--out", str(out)]) == 0
+        assert {path.name for path in out.iterdir()} == {"runs.csv", "runs.md", "runs.png"}
+        assert not (seeds / "runs.csv").exists()
+        assert str(out) in capsys.readouterr().out
+        assert len(pd.read_csv(out / "runs.csv")) == 5
+
+    @pytest.mark.parametrize("by", ["test", "test.rmse", "test.swe.rmse"])
+    def test_no_test_score_sorts(self, seeds, by, capsys):
+        assert main(["runs", str(seeds), "--by", by]) == 1
+        assert "never put in order by a test score" in capsys.readouterr().err
+        assert not (seeds / "runs.csv").exists()
+
+    @pytest.mark.parametrize(
+        ("by", "said"),
+        [("rmes", "is no validation score"), ("hs.rmse", "targets here: swe"), ("pixels", "choose rmse")],
+    )
+    def test_what_is_no_score_is_told(self, seeds, by, said, capsys):
+        assert main(["runs", str(seeds), "--by", by]) == 1
+        assert said in capsys.readouterr().err
+
+    def test_what_is_no_folder_of_runs_is_told(self, tmp_path, capsys):
+        assert main(["runs", str(tmp_path / "nowhere")]) == 1
+        assert "holds no run; expected folders with config.yaml" in capsys.readouterr().err
+
+    def test_a_broken_configuration_is_named(self, seeds):
+        (seeds / "mae_0" / "config.yaml").write_text("a: [1,\n")
+        with pytest.raises(SnowmapError, match=r"mae_0/config\.yaml cannot be read"):
+            compare(seeds)

@@ -1,0 +1,81 @@
+"""Search spaces: those that stand beside the models, and mistakes in one's own."""
+
+import pytest
+from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
+
+from snowmap.errors import SnowmapError
+from snowmap.models import NETS, Frame, build_net
+from snowmap.schema import BANDS, MODELS
+from snowmap.sweeps.search import changed, check_search, distribution, value_of
+from tests.test_config import checked
+
+
+@pytest.mark.parametrize("name", [name for name in MODELS if name != "persistence"])
+def test_the_search_space_of_every_model_can_be_run(name):
+    config = checked(f"model={name}", "sweep=optuna")
+    assert config["search"]
+    check_search(config["search"], config)
+    for key, entry in config["search"].items():
+        drawn = distribution(entry)
+        if "choices" in entry:
+            assert [value_of(entry, label) for label in drawn.choices] == entry["choices"]
+        if name in NETS and key.startswith("model."):
+            for value in entry.get("choices", [entry.get("low"), entry.get("high")]):
+                model = changed(config, {key: value})["model"]
+                assert build_net(model, Frame(4, (*BANDS, *NETS[name].derived), {"swe": "cm"}))
+
+
+def test_a_single_run_knows_nothing_of_it():
+    assert "search" not in checked("model=unet")
+    assert "search" not in changed(checked("sweep=optuna"), {"loss": "mae"})
+
+
+def test_ends_tell_what_is_drawn():
+    assert distribution({"low": 1, "high": 4}) == IntDistribution(1, 4)
+    assert distribution({"low": 4, "high": 16, "step": 4}) == IntDistribution(4, 16, step=4)
+    assert distribution({"low": 1e-3, "high": 1, "log": True}) == FloatDistribution(1e-3, 1, log=True)
+    assert distribution({"low": 0.0, "high": 0.4, "step": 0.1}) == FloatDistribution(0, 0.4, step=0.1)
+    assert distribution({"choices": [None, 0.9]}) == CategoricalDistribution([None, 0.9])
+    assert distribution({"choices": [[8, 16], [8]]}) == CategoricalDistribution(["[8,16]", "[8]"])
+
+
+@pytest.mark.parametrize(
+    ("key", "entry", "told"),
+    [
+        ("optimizer.learning_rat", {"low": 1e-3, "high": 1e-2}, "did you mean 'optimizer.learning_rate'?"),
+        ("model.hidden", {"low": 1, "high": 2}, "the search space of model=unet: 'model.hidden' is no key"),
+        ("seed", {"low": 0, "high": 9}, "'seed' must be the same in all trials"),
+        ("split.test", {"low": 1, "high": 9}, "'split.test' must be the same in all trials"),
+        ("sweep.trials", {"low": 1, "high": 9}, "must be the same in all trials"),
+        ("model.channels", {"choices": [[8], "x"]}, "model.channels"),
+        ("loss", {"choices": ["mse", "mea"]}, "loss=mea is not possible"),
+        ("callbacks.ema", {"low": 0.9, "high": 1.5}, "callbacks.ema=1.5: expected a decay"),
+        ("optimizer.warmup_steps", {"low": 0.5, "high": 9}, "optimizer.warmup_steps"),
+        ("loss", {"choices": []}, "choices=[]: expected a list"),
+        ("loss", "mse", "mse is none of"),
+        ("loss", {"low": 1}, "is none of"),
+        ("loss", {"low": 1, "high": 2, "choices": [1]}, "is none of"),
+        ("model.dropout", {"low": 0.4, "high": 0.1}, "the larger one as high"),
+        ("model.dropout", {"low": "a", "high": 0.1}, "expected two numbers"),
+        ("model.dropout", {"low": 0.0, "high": 0.1, "log": True}, "log: true needs a low above 0"),
+    ],
+)
+def test_a_mistake_is_told_with_its_key(key, entry, told):
+    config = checked("sweep=optuna")
+    with pytest.raises(SnowmapError) as caught:
+        check_search({key: entry}, config)
+    assert told in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("override", "told"),
+    [
+        ("sweep.pruner=medain", "did you mean 'median'?"),
+        ("sweep.trials=0", "sweep.trials=0: expected a whole number from 1 on"),
+        ("+sweep.trails=3", "did you mean 'sweep.trials'?"),
+    ],
+)
+def test_a_mistake_in_the_sweep_is_told(override, told):
+    with pytest.raises(SnowmapError) as caught:
+        checked("sweep=optuna", override)
+    assert told in str(caught.value)

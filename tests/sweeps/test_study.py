@@ -1,0 +1,270 @@
+"""Studies: with a stand-in for the training whose score is known in closed form, and with the real one."""
+
+import json
+import math
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import optuna
+import pytest
+import torch
+import yaml
+from optuna.trial import TrialState
+from PIL import Image
+
+import train
+from snowmap.archive import open_archive
+from snowmap.errors import Interrupted, SnowmapError
+from snowmap.run_folder import working_in
+from snowmap.splits import make_split
+from snowmap.sweeps.study import optimize, relative_rmse
+from tests.archives import write_foreign_archive
+from tests.commands import ROOT, succeed
+from tests.sweeps.runs import score
+from tests.test_config import checked
+
+RATE = "optimizer.learning_rate"
+BEST = 3e-3
+
+
+@pytest.fixture(scope="module")
+def archive(tmp_path_factory) -> Path:
+    root = tmp_path_factory.mktemp("foreign") / "Dataset_icip2026"
+    write_foreign_archive(root, windows=24, shape=(12, 16))
+    return root
+
+
+def of_study(archive: Path, *words: str, **search: Any) -> dict:
+    small = ("model.channels=[8]", "trainer.max_epochs=3", "trainer.enable_progress_bar=false", "logger=none")
+    config = checked("sweep=optuna", *small, "split.test=3", f"data.root={archive}", *words)
+    return config | {"search": search.get("search", {RATE: {"low": 1e-4, "high": 1e-1, "log": True}})}
+
+
+class Bowl:
+    """A training that takes no time: its RMSE is 1 cm at the best learning rate and grows with the distance from it."""
+
+    def __init__(self, **ends: BaseException) -> None:
+        self.ends = {name.replace("_", "-"): end for name, end in ends.items()}
+        self.asked: list[tuple[str, float]] = []
+
+    def __call__(self, config: dict[str, Any], folder: Path, callbacks: Sequence[Any] = ()) -> None:
+        assert config["evaluate"] == "none"
+        assert "search" not in config
+        with working_in(folder, config) as run:
+            if run.finished:
+                return
+            rate = config["optimizer"]["learning_rate"]
+            self.asked.append((folder.name, rate))
+            if folder.name in self.ends:
+                raise self.ends.pop(folder.name)
+            run.update(validation={"swe": score(1 + math.log(rate / BEST) ** 2)})
+
+
+def trials(folder: Path) -> list[optuna.trial.FrozenTrial]:
+    return optuna.load_study(study_name="snowmap", storage=f"sqlite:///{folder}/study.db").trials
+
+
+class TestStudy:
+    def test_it_finds_the_best_and_tells_how_to_use_it(self, archive, tmp_path, capfd):
+        study = optimize(Bowl(), of_study(archive, "sweep.trials=12", "sweep.startup_trials=6"), tmp_path / "s")
+        rate = study.best_params[RATE]
+        assert len(study.trials) == 12
+        assert abs(math.log(rate / BEST)) == min(abs(math.log(t.params[RATE] / BEST)) for t in study.trials)
+        best = yaml.safe_load((tmp_path / "s" / "best.yaml").read_text())
+        assert best["overrides"] == {RATE: rate}
+        assert best["trial"] == f"trial-{study.best_trial.number:03}"
+        said = capfd.readouterr().out
+        assert f"python train.py -m {RATE}={rate} seed=0,1,2 hydra.sweep.dir={tmp_path}/s-best" in said
+        assert best["command"] in said
+        assert "what mattered" in said
+        assert Image.open(tmp_path / "s" / "study.png").size[0] > 800
+        assert (tmp_path / "s" / "runs.csv").is_file()
+
+    def test_the_same_command_goes_on_to_the_number_that_is_asked_for_as_if_it_had_never_stopped(
+        self, archive, tmp_path
+    ):
+        once, twice = Bowl(), Bowl()
+        optimize(once, of_study(archive, "sweep.trials=5", "sweep.startup_trials=2"), tmp_path / "once")
+        for count in (3, 3, 5):
+            optimize(twice, of_study(archive, f"sweep.trials={count}", "sweep.startup_trials=2"), tmp_path / "twice")
+        assert once.asked == twice.asked
+        assert [name for name, _ in twice.asked] == [f"trial-00{number}" for number in range(5)]
+        assert len({rate for _, rate in twice.asked}) == 5
+
+    def test_a_trial_that_fails_does_not_end_it_and_is_named(self, archive, tmp_path, capfd):
+        optimize(Bowl(trial_001=RuntimeError("out of memory\nmore")), of_study(archive, "sweep.trials=3"), tmp_path)
+        states = [trial.state for trial in trials(tmp_path)]
+        assert states == [TrialState.COMPLETE, TrialState.FAIL, TrialState.COMPLETE]
+        said = capfd.readouterr().out
+        assert "trial-001: failed: out of memory (" in said
+        assert "not in the means: 1" in said
+        assert json.loads((tmp_path / "trial-001" / "run.json").read_text())["status"] == "failed"
+
+    def test_when_all_fail_the_last_error_is_told(self, archive, tmp_path):
+        ends = {f"trial_00{number}": SnowmapError("no such thing") for number in range(2)}
+        with pytest.raises(SnowmapError, match=r"no trial of the study .* the last failed: no such thing"):
+            optimize(Bowl(**ends), of_study(archive, "sweep.trials=2"), tmp_path)
+
+    def test_a_trial_that_was_interrupted_goes_on_in_its_folder(self, archive, tmp_path):
+        bowl = Bowl(trial_001=Interrupted(signal.SIGTERM))
+        with pytest.raises(Interrupted):
+            optimize(bowl, of_study(archive, "sweep.trials=3"), tmp_path)
+        optimize(bowl, of_study(archive, "sweep.trials=3"), tmp_path)
+        assert [name for name, _ in bowl.asked] == ["trial-000", "trial-001", "trial-001", "trial-003"]
+        assert bowl.asked[1] == bowl.asked[2]
+        assert [trial.state for trial in trials(tmp_path)].count(TrialState.COMPLETE) == 3
+
+    def test_a_trial_whose_process_is_killed_again_and_again_is_given_up(self, archive, tmp_path):
+        for _ in range(3):
+            with pytest.raises(Interrupted):
+                optimize(Bowl(trial_000=Interrupted(signal.SIGTERM)), of_study(archive, "sweep.trials=2"), tmp_path)
+        bowl = Bowl()
+        optimize(bowl, of_study(archive, "sweep.trials=2"), tmp_path)
+        assert "trial-000" not in [name for name, _ in bowl.asked]
+
+    def test_time_can_be_limited(self, archive, tmp_path, capfd):
+        optimize(Bowl(), of_study(archive, "sweep.trials=1"), tmp_path)
+        optimize(Bowl(), of_study(archive, "sweep.trials=9", "sweep.timeout_s=0"), tmp_path)
+        assert len(trials(tmp_path)) == 1
+        assert "is over after 1 of 9 trials" in capfd.readouterr().out
+
+    def test_another_study_a_run_and_a_second_process_are_refused(self, archive, tmp_path):
+        optimize(Bowl(), of_study(archive, "sweep.trials=1"), tmp_path / "a")
+        with pytest.raises(SnowmapError, match="holds another study, which differs in loss"):
+            optimize(Bowl(), of_study(archive, "sweep.trials=2", "loss=mae"), tmp_path / "a")
+        other = of_study(archive, "sweep.trials=2", search={RATE: {"low": 1e-4, "high": 1.0, "log": True}})
+        with pytest.raises(SnowmapError, match=r"holds another study, .* search\.optimizer\.learning_rate\.high"):
+            optimize(Bowl(), other, tmp_path / "a")
+        with pytest.raises(SnowmapError, match="holds a run, not a study"):
+            optimize(Bowl(), of_study(archive), tmp_path / "a" / "trial-000")
+
+        def within(config: dict[str, Any], folder: Path, callbacks: Sequence[Any] = ()) -> None:
+            del os.environ["SNOWMAP_SWEEP"]
+            optimize(Bowl(), of_study(archive), tmp_path / "b")
+
+        with pytest.raises(SnowmapError, match="the last failed: another process works on the study"):
+            optimize(within, of_study(archive, "sweep.trials=1"), tmp_path / "b")
+
+    @pytest.mark.parametrize(
+        ("words", "told"),
+        [
+            (["ckpt=a.ckpt"], "cannot be combined with ckpt"),
+            (["trainer.devices=2"], "one after the other in one process"),
+            (["launcher=joblib"], "one after the other in one process"),
+        ],
+    )
+    def test_what_cannot_be_studied_is_refused(self, archive, tmp_path, words, told):
+        with pytest.raises(SnowmapError, match=told):
+            optimize(Bowl(), of_study(archive, *words), tmp_path)
+        assert not list(tmp_path.iterdir())
+
+    def test_a_multirun_of_studies_and_an_empty_space_are_refused(self, archive, tmp_path, monkeypatch):
+        with pytest.raises(SnowmapError, match="model=unet has nothing left to search"):
+            optimize(Bowl(), of_study(archive, search={}), tmp_path)
+        monkeypatch.setenv("SNOWMAP_SWEEP", "x")
+        with pytest.raises(SnowmapError, match="cannot be combined with -m"):
+            optimize(Bowl(), of_study(archive), tmp_path)
+
+
+def test_the_objective_weighs_targets_by_their_spread():
+    validation = {"hs": score(30.0), "swe": score(2.0)}
+    assert relative_rmse(validation, {"hs": 60.0, "swe": 8.0}) == pytest.approx((0.5 + 0.25) / 2)
+    with pytest.raises(SnowmapError, match="no validation RMSE of swe"):
+        relative_rmse(validation | {"swe": {"unit": "cm", "rmse": None}}, {"hs": 60.0, "swe": 8.0})
+
+
+@pytest.fixture(scope="module")
+def study(archive, tmp_path_factory) -> tuple[Path, optuna.Study]:
+    """Two good learning rates, then one that learns nothing."""
+    folder = tmp_path_factory.mktemp("study")
+    words = ("sweep.trials=3", "sweep.startup_trials=2", "sweep.warmup_epochs=1", "optimizer.warmup_steps=1")
+    search = {RATE: {"low": 1e-7, "high": 1e-1, "log": True}}
+    queued = optuna.create_study(storage=f"sqlite:///{folder}/study.db", study_name="snowmap")
+    for rate in (2e-2, 1e-2, 1e-7):
+        queued.enqueue_trial({RATE: rate})
+    return folder, optimize(train.main, of_study(archive, *words, search=search), folder)
+
+
+@pytest.mark.slow
+class TestRealTrainings:
+    def test_trials_are_runs_and_the_test_windows_stay_untouched(self, study):
+        folder, found = study
+        assert [trial.params[RATE] for trial in found.trials] == [2e-2, 1e-2, 1e-7]
+        for name in ("trial-000", "trial-001"):
+            assert (folder / name / "checkpoints" / "best.ckpt").is_file()
+            assert not (folder / name / "evaluation").exists()
+            config = yaml.safe_load((folder / name / "config.yaml").read_text())
+            assert config["evaluate"] == "none"
+            assert config["sweep"] == {"name": "none"}
+            assert "search" not in config
+            assert "validation RMSE" in (folder / name / "run.log").read_text()
+
+    def test_the_objective_is_what_the_training_monitors(self, study):
+        _, found = study
+        for trial in found.trials[:2]:
+            assert trial.value == pytest.approx(min(trial.intermediate_values.values()), rel=1e-4)
+
+    def test_a_hopeless_trial_is_pruned(self, study):
+        folder, found = study
+        assert found.trials[2].state == TrialState.PRUNED
+        record = json.loads((folder / "trial-002" / "run.json").read_text())
+        assert record["status"] == "pruned"
+        assert record["error"] == "pruned in epoch 2"
+        assert "trial-002" in (folder / "runs.md").read_text()
+
+    def test_a_baseline_is_searched_too(self, archive, tmp_path):
+        config = checked("sweep=optuna", "model=elevation", "sweep.trials=3", "split.test=3", f"data.root={archive}")
+        found = optimize(train.main, config, tmp_path)
+        cube = open_archive(archive)
+        windows = make_split(
+            start=cube["start"].values, end=cube["end"].values, shape=cube["mask"].shape, **config["split"]
+        )
+        known = cube["swe"].values[windows.train][:, cube["mask"].values]
+        spread = float(torch.tensor(known[known == known]).double().std(correction=0))
+        record = json.loads((tmp_path / "trial-000" / "run.json").read_text())
+        assert found.trials[0].value == pytest.approx(record["validation"]["swe"]["rmse"] / spread, rel=1e-4)
+
+    def test_kill_and_go_on_by_the_same_command(self, archive, tmp_path):
+        words = [
+            *(
+                "sweep=optuna",
+                "sweep.trials=2",
+                "trainer.max_epochs=60",
+                "model.channels=[8]",
+                "callbacks.patience=null",
+            ),
+            *(f"data.root={archive}", "split.test=3", "trainer.enable_progress_bar=false", "logger=none"),
+            *(f"hydra.run.dir={tmp_path}/study", "sweep.pruner=none"),
+        ]
+        process = subprocess.Popen([sys.executable, str(ROOT / "train.py"), *words], cwd=ROOT, start_new_session=True)
+        try:
+            last = tmp_path / "study" / "trial-000" / "checkpoints" / "last.ckpt"
+            until = time.monotonic() + 120
+            while not last.exists() and process.poll() is None and time.monotonic() < until:
+                time.sleep(0.05)
+            assert last.exists()
+        finally:
+            process.kill()
+            process.wait()
+        (running,) = trials(tmp_path / "study")
+        assert running.state == TrialState.RUNNING
+        said = succeed("train.py", *words)
+        killed, again, other = trials(tmp_path / "study")
+        assert [trial.state for trial in (killed, again, other)] == [
+            *(TrialState.FAIL, TrialState.COMPLETE, TrialState.COMPLETE)
+        ]
+        assert again.params == killed.params
+        assert not (tmp_path / "study" / "trial-001").exists()
+        record = json.loads((tmp_path / "study" / "trial-000" / "run.json").read_text())
+        assert (record["starts"], record["status"], record["epochs"]) == (2, "finished", 60)
+        assert "going on from" in (tmp_path / "study" / "trial-000" / "run.log").read_text()
+        assert set(range(5)) <= set(again.intermediate_values)
+        command = yaml.safe_load((tmp_path / "study" / "best.yaml").read_text())["command"]
+        assert command in said
+        assert "sweep" not in command.replace("hydra.sweep.dir", "")
