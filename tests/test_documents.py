@@ -84,5 +84,5 @@ def test_links_lead_somewhere():
 
 def test_make_help_lists_every_target():
     listed = subprocess.run(["make", "help"], cwd=ROOT, capture_output=True, text=True, check=True).stdout
-    for target in ("setup", "train", "evaluate", "test", "lint", "bench", "help"):
+    for target in ("setup", "train", "evaluate", "test", "lint", "docs", "bench", "help"):
         assert re.search(rf"^{target} ", listed, flags=re.MULTILINE), target
