@@ -36,7 +36,10 @@ def _parser() -> argparse.ArgumentParser:
 
     check = commands.add_parser("check", help="tell what an archive holds, and every fault in it")
     check.add_argument("archive", type=Path, help="the folder that holds INSAR/, ITSNOW/, S3/ and master_mask.tif")
-    check.add_argument("--bands", help="bands that every window must have, separated by commas; all nine by default")
+    check.add_argument(
+        "--bands",
+        help="bands that every window must have, separated by commas; default: the nine of the public archive",
+    )
     check.add_argument("--targets", default="hs,swe", help="targets that every window must have (default: %(default)s)")
     check.add_argument("--swe-unit", default="auto", choices=["auto", "cm", "mm"], help="default: found from SWE/HS")
     check.set_defaults(run=_check)

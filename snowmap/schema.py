@@ -14,7 +14,7 @@ class Data:
     """Where the archive is and how it is read and fed."""
 
     root: str = MISSING
-    bands: list[str] | None = None  # None: all nine
+    bands: list[str] | None = None  # None: the nine of the public archive
     swe_unit: str = "auto"  # auto | cm | mm; a contradiction with what is found is an error
     strict: bool = False  # an incomplete window is an error instead of a named exclusion
     zero_is_missing: list[str] | None = None  # bands in which 0 means no data; None: all of INSAR/

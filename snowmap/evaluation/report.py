@@ -20,6 +20,7 @@ from snowmap.evaluation.charts import class_chart, density_chart, difference_cha
 from snowmap.evaluation.figures import maps_figure, spaced
 from snowmap.evaluation.printing import label_of
 from snowmap.physics import MILLIMETRES
+from snowmap.units import METRES
 
 ROWS_TOGETHER = 3
 """Windows in one figure of maps: a figure that is taller than a sheet of paper would be cut."""
@@ -88,9 +89,12 @@ def _section(name: str, entry: Mapping[str, Any], maps: xr.Dataset, cube: xr.Dat
         ("RMSE of the model minus that of each baseline, with its interval: left of 0 the model is better",
          difference_chart(entry["intervals"]["differences"], f"difference of RMSE in {unit}")),
         ("Mean over the study area", series_chart(entry["area"], "mean", f"mean {label}", shown)),
-        (f"Volume of {'water' if name == 'swe' else 'snow'} in the study area",
-         series_chart(entry["area"], "volume_m3", "million m³", shown)),
     ]  # fmt: skip
+    if unit in METRES:
+        charts.append(
+            (f"Volume of {'water' if name == 'swe' else 'snow'} in the study area",
+             series_chart(entry["area"], "volume_m3", "million m³", shown))
+        )  # fmt: skip
     for grouping, words in GROUPINGS.items():
         classes = entry["classes"].get(grouping) or []
         if len(classes) > 1:
