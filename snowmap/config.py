@@ -62,6 +62,8 @@ def check_overrides(arguments: list[str], schema: type) -> None:
     Raises:
         SnowmapError: Naming the key and the nearest right one.
     """
+    if {"-sc", "--shell-completion"} & set(arguments):
+        return  # what follows are Hydra's own words and half a command
     known = {*known_keys(schema), *(GROUPS if schema is TrainConfig else ())}
     for argument in arguments:
         key, separator, _ = argument.partition("=")
