@@ -103,6 +103,7 @@ def _draw_target(
     for axis in axes.flat:
         axis.set_facecolor(OUTSIDE)
         axis.tick_params(labelsize=7)
+        axis.locator_params(nbins=5)
     for axis, position in zip(axes[:, 0], shown, strict=True):
         axis.set_ylabel(names[windows[position]].replace("_to_", "\nto "), fontsize=8)
 
