@@ -12,7 +12,7 @@ from snowmap.cli import main
 from snowmap.metrics import scores
 from snowmap.task import SnowRegression
 from tests.archives import write_foreign_archive
-from tests.commands import fail, succeed, train
+from tests.commands import command, fail, succeed
 
 pytestmark = pytest.mark.slow
 
@@ -54,7 +54,8 @@ def test_every_fold_has_its_folder_and_all_have_one_table(sweep):
 
 def test_a_run_of_a_sweep_is_that_of_a_run_by_itself(sweep, archive, tmp_path):
     """Nothing of the run before it is left in the process: neither seeds nor what Lightning and the logger keep."""
-    train(archive, tmp_path / "alone", *FAST, "split.fold=1", "evaluate=none")
+    words = (f"data.root={archive}", f"hydra.run.dir={tmp_path}/alone", *FAST, "split.fold=1", "evaluate=none")
+    assert command("train.py", *words).returncode == 0
     states = [
         SnowRegression.load_from_checkpoint(folder / "checkpoints" / "last.ckpt").state_dict()
         for folder in (sweep[0] / "1", tmp_path / "alone")
