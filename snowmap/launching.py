@@ -18,6 +18,7 @@ from typing import Any
 import hydra
 from hydra.core.hydra_config import HydraConfig
 from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.core.utils import env_override
 from hydra.errors import HydraException
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
@@ -93,7 +94,6 @@ class _Sweep:
         """Run or keep a job; what goes wrong with it is kept for the end."""
         self.folder = Path(HydraConfig.get().sweep.dir).absolute()
         self.folders.append(folder)
-        os.environ[SWEEP] = str(self.folder)
         try:
             config = check_config(composed, schema)
             self.launcher = config.get("launcher", self.launcher)
@@ -104,7 +104,8 @@ class _Sweep:
                     words = command_of(HydraConfig.get().overrides.task, folder)
                     self.waiting.append(Job(folder, words, self.folder))
             else:
-                self.main(config, folder)
+                with env_override({SWEEP: str(self.folder)}):
+                    self.main(config, folder)
         except Exception as error:
             told = f"error: {error}" if isinstance(error, SnowmapError) else traceback.format_exc()
             print(f"{folder.name}: {told}", file=sys.stderr)

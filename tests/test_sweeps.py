@@ -19,7 +19,7 @@ from snowmap.launching import job_name
 from snowmap.metrics import scores
 from snowmap.task import SnowRegression
 from tests.archives import write_foreign_archive
-from tests.commands import begin, command, fail, succeed, train
+from tests.commands import begin, command, fail, succeed
 
 pytestmark = pytest.mark.slow
 
@@ -62,7 +62,8 @@ def test_every_fold_has_its_folder_and_all_have_one_table(sweep):
 
 def test_a_run_of_a_sweep_is_that_of_a_run_by_itself(sweep, archive, tmp_path):
     """Nothing of the run before it is left in the process: neither seeds nor what Lightning and the logger keep."""
-    train(archive, tmp_path / "alone", *FAST, "split.fold=1", "evaluate=none")
+    words = (f"data.root={archive}", f"hydra.run.dir={tmp_path}/alone", *FAST, "split.fold=1", "evaluate=none")
+    assert command("train.py", *words).returncode == 0
     states = [
         SnowRegression.load_from_checkpoint(folder / "checkpoints" / "last.ckpt").state_dict()
         for folder in (sweep[0] / FOLDS[1], tmp_path / "alone")
@@ -103,9 +104,12 @@ def test_the_ablation_is_one_command(archive, tmp_path):
     assert (tmp_path / "sweep" / "ablation.png").stat().st_size > 10_000
 
 
-def test_a_sweep_whose_runs_take_several_processes_is_refused(archive, tmp_path):
+def test_a_sweep_in_one_process_whose_runs_take_several_is_refused(archive, tmp_path):
     words = ("split.fold=0,1", "trainer.devices=2", f"hydra.sweep.dir={tmp_path}/sweep", f"data.root={archive}")
-    assert "a multirun whose jobs take 2 processes" in fail("train.py", "-m", *FAST, *words)
+    done = command("train.py", "-m", *FAST, *words)
+    assert done.returncode == 1
+    assert "a multirun whose jobs take 2 processes" in done.stderr
+    assert "give launcher=joblib launcher.jobs=1" in done.stderr
 
 
 class TestLaunchers:
@@ -141,8 +145,9 @@ class TestLaunchers:
         first = self.starts(folder)
         assert first == dict.fromkeys(first, 1)
         assert len(first) == 8
-        said = succeed(*words)
-        assert said.count(": finished before") == 6
+        done = command(*words)
+        assert done.returncode == 0, done.stderr
+        assert done.stdout.count(": finished before") == 6
         again = {name for name, starts in self.starts(folder).items() if starts == 2}
         assert again == {victim.name, blocked.parent.name}
         records = [json.loads((folder / name / "run.json").read_text()) for name in first]
@@ -177,7 +182,7 @@ class TestLaunchers:
         assert said.count(": finished in") == 2
         assert self.starts(tmp_path / "sweep") == {"seed-0": 1, "seed-1": 1}
         assert "validation RMSE" in (tmp_path / "sweep" / "seed-1" / "run.log").read_text()
-        told = fail("train.py", "-m", *words[:-1], "seed=2,3", "launcher=slurm", PATH="/usr/bin:/bin")
+        told = fail("train.py", "-m", *words[:-1], "seed=2,3", "launcher=slurm")
         assert 'Could not detect "srun"' in told
 
 

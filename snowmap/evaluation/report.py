@@ -13,11 +13,12 @@ import numpy as np
 import xarray as xr
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
+from matplotlib.backends.backend_svg import FigureCanvasSVG
 from matplotlib.figure import Figure
 
 from snowmap.cube import TARGETS
 from snowmap.evaluation.charts import class_chart, density_chart, difference_chart, reliability_chart, series_chart
-from snowmap.evaluation.figures import maps_figure, spaced
+from snowmap.evaluation.figures import maps_figure, spaced, write_png
 from snowmap.evaluation.printing import label_of
 from snowmap.physics import MILLIMETRES
 from snowmap.units import METRES
@@ -164,14 +165,14 @@ def _svg(figure: Figure, words: str) -> Markup:
     """The figure as part of the page, with its text as text."""
     file = io.StringIO()
     with mpl.rc_context({"svg.fonttype": "none", "font.size": 9, "font.family": "sans-serif"}):
-        figure.savefig(file, format="svg", metadata={"Date": None, "Title": words})
+        FigureCanvasSVG(figure).print_svg(file, metadata={"Date": None, "Title": words})  # as `write_png`: drawn once
     drawn = file.getvalue()
     return Markup(drawn[drawn.index("<svg") :])
 
 
 def _png(figure: Figure) -> str:
     file = io.BytesIO()
-    figure.savefig(file, format="png", dpi=100)
+    write_png(figure, file, dpi=100)
     return "data:image/png;base64," + base64.b64encode(file.getvalue()).decode()
 
 
