@@ -35,9 +35,10 @@ LONGEST_VALUE = 40
 LONGEST_REASON = 200
 
 Main = Callable[[dict[str, Any], Path], None]
+AfterSweep = Callable[[Path, bool], None]
 
 
-def launch(main: Main, schema: type, file: Path, after_sweep: Callable[[Path], None] | None = None) -> None:
+def launch(main: Main, schema: type, file: Path, after_sweep: AfterSweep | None = None) -> None:
     """Compose the configuration, check it and run `main`; what the user can mend is told in one line, not a traceback.
 
     Not by a callback of Hydra, which turns errors into warnings.
@@ -46,7 +47,7 @@ def launch(main: Main, schema: type, file: Path, after_sweep: Callable[[Path], N
         main: Takes the checked configuration and the run folder.
         schema: `TrainConfig` or `EvaluateConfig`.
         file: The YAML file to compose.
-        after_sweep: Takes the folder of a multirun, once all its jobs are through.
+        after_sweep: Takes the folder of a multirun and whether all its jobs are finished, once none is under way.
     """
     sweep = _Sweep(main)
 
@@ -111,16 +112,17 @@ class _Sweep:
             print(f"{folder.name}: {told}", file=sys.stderr)
             record_failure(folder, error)
 
-    def finish(self, after_sweep: Callable[[Path], None] | None) -> bool:
+    def finish(self, after_sweep: AfterSweep | None) -> bool:
         """Run what waits, then say how the jobs ended: whether all are finished."""
         assert self.folder is not None
         if self.waiting:
             LAUNCHERS[self.launcher["name"]](self.waiting, self.launcher, self._say)
         records = {folder: read_record(folder) for folder in self.folders}
         ended = {folder: record["status"] if record else "not begun" for folder, record in records.items()}
-        if after_sweep and "finished" in ended.values():
-            after_sweep(self.folder)
-        if failed := {folder: status for folder, status in ended.items() if status != "finished"}:
+        failed = {folder: status for folder, status in ended.items() if status != "finished"}
+        if after_sweep and len(failed) < len(ended):
+            after_sweep(self.folder, not failed)
+        if failed:
             print(f"\n{len(failed)} of {len(ended)} jobs did not finish:", file=sys.stderr)
             for folder, status in failed.items():
                 reason = ((records[folder] or {}).get("error") or "").partition("\n")[0]

@@ -83,6 +83,8 @@ class MassBalance(Net):
             hidden: Channels of the layers that decide for each pixel and step.
         """
         super().__init__()
+        if other := frame.targets.keys() - {"swe", "hs"}:
+            raise ValueError(f"it maps swe and hs, not {', '.join(other)}")
         self.targets = dict(frame.targets)
         self.levels = len(channels)
         self.encoder = Encoder(frame.channels, channels)
