@@ -19,10 +19,11 @@ from snowmap.task import SnowRegression
 from tests.cubes import make_cube
 from tests.test_task import parts
 
+pytestmark = pytest.mark.slow
+
 FORMS = {
     "unet": ("model.channels=[4,4,8]", "target=both", "head=quantile"),
-    "unet-ensemble": ("ensemble=2", "head=gaussian", "data.derived=[slope,summed_phase_swe]"),
-    "unet-stack": ("model.time=stack", "model.steps=3"),
+    "unet-stack": ("model.time=stack", "model.steps=3", "ensemble=2", "head=gaussian", "data.derived=[slope]"),
     "convlstm": ("model=convlstm", "model.hidden=[4]"),
     "transformer": ("model=transformer", "model.heads=2", "model.layers=1"),
     "unet3d": ("model=unet3d", "data.time=4"),
