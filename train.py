@@ -55,11 +55,14 @@ def main(config: dict[str, Any], folder: Path, callbacks: Sequence[Any] = ()) ->
             conclude(config, cube, run, logger)
 
 
-def after_sweep(folder: Path) -> None:
-    """Compare the runs of a multirun, if they are folds or ablations."""
+def after_sweep(folder: Path, complete: bool) -> None:
+    """Compare the runs of a multirun; once all are there, over folds or ablations, too."""
     from snowmap.sweeps import summarize
+    from snowmap.sweeps.runs import compare_runs
 
-    summarize(folder, required=False)
+    compare_runs(folder)
+    if complete:
+        summarize(folder, required=False)
 
 
 if __name__ == "__main__":

@@ -9,10 +9,11 @@ from typing import Any
 import pytorch_lightning as pl
 import torch
 import xarray as xr
-from pytorch_lightning.callbacks import Callback, TQDMProgressBar
+from pytorch_lightning.callbacks import Callback, TQDMProgressBar, WeightAveraging
 from pytorch_lightning.callbacks.progress.tqdm_progress import Tqdm
 from pytorch_lightning.loggers import Logger
 from torch import Tensor
+from torch.optim.swa_utils import get_ema_multi_avg_fn
 
 from snowmap.batch import Batch
 from snowmap.cube import narrowed, window_names
@@ -32,6 +33,22 @@ class EpochBar(TQDMProgressBar):
     def init_validation_tqdm(self) -> Tqdm:
         """A bar that shows nothing."""
         return Tqdm(disable=True)
+
+
+class RunningMean(WeightAveraging):
+    """Validates and saves an exponential running mean of the weights.
+
+    Lightning's own rounds anew in each step, so that frozen weights and the statistics would drift; this one leaves
+    what stays the same as it is, to the last bit.
+    """
+
+    def __init__(self, decay: float) -> None:
+        super().__init__(multi_avg_fn=get_ema_multi_avg_fn(decay))
+
+    @property
+    def state_key(self) -> str:
+        """As in the checkpoints of version 0.1.0."""
+        return "EMAWeightAveraging"
 
 
 class FiniteLoss(Callback):

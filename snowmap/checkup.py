@@ -58,7 +58,7 @@ def check_archive(
 
     Args:
         root: The archive's folder.
-        bands: Bands that every window must have; all nine by default.
+        bands: Bands that every window must have; the nine of the public archive by default.
         targets: Targets that every window must have.
         swe_unit: ``auto``, ``cm`` or ``mm``.
 
@@ -211,7 +211,7 @@ def print_report(report: Report, console: Console | None = None) -> None:
     for title, heads, rows in (
         (
             "windows (coverage inside the study area)",
-            ("window", "days", "InSAR", "weather", "HS", "SWE"),
+            ("window", "days", "InSAR", "weather", *(name.upper() for name in TARGETS)),
             report.windows,
         ),
         ("bands and targets", ("name", "unit", "cover", "least", "median", "greatest", "verdict"), report.quantities),

@@ -36,7 +36,10 @@ def _parser() -> argparse.ArgumentParser:
 
     check = commands.add_parser("check", help="tell what an archive holds, and every fault in it")
     check.add_argument("archive", type=Path, help="the folder that holds INSAR/, ITSNOW/, S3/ and master_mask.tif")
-    check.add_argument("--bands", help="bands that every window must have, separated by commas; all nine by default")
+    check.add_argument(
+        "--bands",
+        help="bands that every window must have, separated by commas; default: the nine of the public archive",
+    )
     check.add_argument("--targets", default="hs,swe", help="targets that every window must have (default: %(default)s)")
     check.add_argument("--swe-unit", default="auto", choices=["auto", "cm", "mm"], help="default: found from SWE/HS")
     check.set_defaults(run=_check)
@@ -76,6 +79,12 @@ def _parser() -> argparse.ArgumentParser:
     predict.add_argument("--name", help="column with the basins' names (default: one called name)")
     add_basin_options(predict)
     predict.set_defaults(run=_predict)
+
+    export = commands.add_parser("export", help="write a net as one file that PyTorch alone can run")
+    export.add_argument("checkpoint", type=Path, help="a best.ckpt or last.ckpt of a net")
+    export.add_argument("out", type=Path, help="the file to write, e.g. net.pt2")
+    export.add_argument("--windows", type=int, help="in a season, for convlstm and massbalance (default: a whole year)")
+    export.set_defaults(run=_export)
 
     add_map_commands(commands)
     summarize = commands.add_parser("summarize", help="compare the runs of a sweep: over folds, or of an ablation")
@@ -146,6 +155,14 @@ def _predict(asked: argparse.Namespace) -> int:
         basin_options=basin_options(asked),
     )
     print(f"{len(written)} files lie in {asked.out}")
+    return 0
+
+
+def _export(asked: argparse.Namespace) -> int:
+    from snowmap.exporting import export_program
+
+    export_program(asked.checkpoint, asked.out, windows=asked.windows)
+    print(f"the program lies in {asked.out}; its snowmap.json says what goes in and comes out")
     return 0
 
 

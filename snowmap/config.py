@@ -62,6 +62,8 @@ def check_overrides(arguments: list[str], schema: type) -> None:
     Raises:
         SnowmapError: Naming the key and the nearest right one.
     """
+    if {"-sc", "--shell-completion"} & set(arguments):
+        return  # what follows are Hydra's own words and half a command
     known = {*known_keys(schema), *(GROUPS if schema is TrainConfig else ())}
     for argument in arguments:
         key, separator, _ = argument.partition("=")
@@ -116,6 +118,14 @@ def _check_values(config: dict[str, Any]) -> None:
     if config["ensemble"] < 1 or config["dropout_samples"] < 0:
         raise SnowmapError(
             f"ensemble={config['ensemble']}, dropout_samples={config['dropout_samples']}: expected at least 1 and 0"
+        )
+    if config["ckpt"] and config["init_from"]:
+        raise SnowmapError("ckpt=… goes on with a run, init_from=… begins a new one with its weights; give one of them")
+    if config["freeze"] != "none" and not (config["ckpt"] or config["init_from"]):
+        raise SnowmapError(f"freeze={config['freeze']} would hold random weights; give those of a run as init_from=…")
+    if not 0 < config["optimizer"]["layer_decay"] <= 1:
+        raise SnowmapError(
+            f"optimizer.layer_decay={config['optimizer']['layer_decay']}: expected a factor from above 0 to 1"
         )
     if not 0 <= config["head"].get("beta", 0) <= 1:
         raise SnowmapError(f"head.beta={config['head']['beta']}: expected a number from 0 to 1")

@@ -52,7 +52,13 @@ WEATHER_BANDS: dict[str, Quantity] = {
     "mean_temperature": Quantity("degC", -50.0, 45.0, "mean air temperature"),
     "pdd": Quantity("degC d", 0.0, 1000.0, "sum of positive degree days"),
 }
-BANDS: dict[str, Quantity] = INSAR_BANDS | WEATHER_BANDS
+STANDARD_BANDS: dict[str, Quantity] = INSAR_BANDS | WEATHER_BANDS
+"""Those of the public archive, which are read unless others are named."""
+
+FURTHER_BANDS: dict[str, Quantity] = {}
+"""Those that an archive may hold besides, which are read where they are named."""
+
+BANDS: dict[str, Quantity] = STANDARD_BANDS | FURTHER_BANDS
 """Every band, in the canonical order of the `band` dimension."""
 
 DERIVED_BANDS: dict[str, Quantity] = {

@@ -22,6 +22,9 @@ Maps = Float32[np.ndarray, "window y x"]
 REFERENCE_SHARE = 0.1
 """Share of the study area, from its lowest pixel up, that is the reference of the phase: least likely to hold snow."""
 
+FLAT = 1e-6
+"""Rise per m below which ground faces no direction: what rounding of float32 heights makes of a plain."""
+
 SPHERE = 6_371_000.0
 """Mean radius of the Earth in m."""
 
@@ -63,7 +66,7 @@ def aspect(cube: xr.Dataset, phase_sign: int) -> dict[str, Maps]:
     steepness = np.hypot(eastward, northward)
     with np.errstate(invalid="ignore"):
         unit = [
-            np.where(steepness > 0, -part / np.where(steepness > 0, steepness, 1), part)
+            np.where(steepness > FLAT, -part / np.where(steepness > FLAT, steepness, 1), 0 * part)
             for part in (eastward, northward)
         ]
     return {"aspect_east": unit[0].astype(np.float32), "aspect_north": unit[1].astype(np.float32)}

@@ -15,10 +15,9 @@ import snowmap
 from snowmap.cube import TARGETS
 from snowmap.errors import SnowmapError
 from snowmap.files import write_whole
+from snowmap.units import METRES
 
 STANDARD_NAMES = {"hs": "surface_snow_thickness", "swe": "lwe_thickness_of_surface_snow_amount"}
-UNITS = ("mm", "cm", "m")
-"""Of a target: lengths that CF converts to the canonical m."""
 
 EPOCH = "days since 1970-01-01"
 VALID = {"outside_study_area": 0, "map": 1, "no_map": 2}
@@ -44,7 +43,7 @@ def write_predictions(
         `path`.
 
     Raises:
-        SnowmapError: When a target is in a unit that is no length.
+        SnowmapError: When a target is in a unit that a file cannot hold.
         OSError: When the file cannot be written; nothing of it stays.
     """
     y, x = ("lat", "lon") if cube.rio.crs.is_geographic else ("y", "x")
@@ -80,14 +79,15 @@ def targets_of_maps(maps: xr.Dataset) -> list[str]:
     """The targets that are mapped, in canonical order.
 
     Raises:
-        SnowmapError: When one is in a unit that is no length.
+        SnowmapError: When one is in a unit that CF does not convert to its own.
     """
     found = [name for name in TARGETS if name in maps]
     for name in found:
-        unit = maps[name].attrs.get("units")
-        if unit not in UNITS:
+        unit, own = maps[name].attrs.get("units"), TARGETS[name].unit
+        possible = tuple(METRES) if own in METRES else (own,)
+        if unit not in possible:
             raise SnowmapError(
-                f"the map of '{name}' is in '{unit}'; a file can hold it in {', '.join(UNITS)}: set its 'units'"
+                f"the map of '{name}' is in '{unit}'; a file can hold it in {', '.join(possible)}: set its 'units'"
             )
     return found
 

@@ -18,6 +18,7 @@ from typing import Any
 import hydra
 from hydra.core.hydra_config import HydraConfig
 from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.core.utils import env_override
 from hydra.errors import HydraException
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
@@ -34,9 +35,10 @@ LONGEST_VALUE = 40
 LONGEST_REASON = 200
 
 Main = Callable[[dict[str, Any], Path], None]
+AfterSweep = Callable[[Path, bool], None]
 
 
-def launch(main: Main, schema: type, file: Path, after_sweep: Callable[[Path], None] | None = None) -> None:
+def launch(main: Main, schema: type, file: Path, after_sweep: AfterSweep | None = None) -> None:
     """Compose the configuration, check it and run `main`; what the user can mend is told in one line, not a traceback.
 
     Not by a callback of Hydra, which turns errors into warnings.
@@ -45,7 +47,7 @@ def launch(main: Main, schema: type, file: Path, after_sweep: Callable[[Path], N
         main: Takes the checked configuration and the run folder.
         schema: `TrainConfig` or `EvaluateConfig`.
         file: The YAML file to compose.
-        after_sweep: Takes the folder of a multirun, once all its jobs are through.
+        after_sweep: Takes the folder of a multirun and whether all its jobs are finished, once none is under way.
     """
     sweep = _Sweep(main)
 
@@ -64,7 +66,7 @@ def launch(main: Main, schema: type, file: Path, after_sweep: Callable[[Path], N
     os.environ["HYDRA_FULL_ERROR"] = "1"  # otherwise Hydra prints and exits before the error can be explained
     try:
         check_overrides(sys.argv[1:], schema)
-        hydra.main(version_base="1.3", config_path=str(file.parent), config_name=file.stem)(job)()
+        hydra.main(version_base="1.3", config_path=str(file.absolute().parent), config_name=file.stem)(job)()
         if sweep.folder and not sweep.finish(after_sweep):
             sys.exit(1)
     except Interrupted as interrupted:
@@ -93,7 +95,6 @@ class _Sweep:
         """Run or keep a job; what goes wrong with it is kept for the end."""
         self.folder = Path(HydraConfig.get().sweep.dir).absolute()
         self.folders.append(folder)
-        os.environ[SWEEP] = str(self.folder)
         try:
             config = check_config(composed, schema)
             self.launcher = config.get("launcher", self.launcher)
@@ -104,22 +105,24 @@ class _Sweep:
                     words = command_of(HydraConfig.get().overrides.task, folder)
                     self.waiting.append(Job(folder, words, self.folder))
             else:
-                self.main(config, folder)
+                with env_override({SWEEP: str(self.folder)}):
+                    self.main(config, folder)
         except Exception as error:
             told = f"error: {error}" if isinstance(error, SnowmapError) else traceback.format_exc()
             print(f"{folder.name}: {told}", file=sys.stderr)
             record_failure(folder, error)
 
-    def finish(self, after_sweep: Callable[[Path], None] | None) -> bool:
+    def finish(self, after_sweep: AfterSweep | None) -> bool:
         """Run what waits, then say how the jobs ended: whether all are finished."""
         assert self.folder is not None
         if self.waiting:
             LAUNCHERS[self.launcher["name"]](self.waiting, self.launcher, self._say)
         records = {folder: read_record(folder) for folder in self.folders}
         ended = {folder: record["status"] if record else "not begun" for folder, record in records.items()}
-        if after_sweep and "finished" in ended.values():
-            after_sweep(self.folder)
-        if failed := {folder: status for folder, status in ended.items() if status != "finished"}:
+        failed = {folder: status for folder, status in ended.items() if status != "finished"}
+        if after_sweep and len(failed) < len(ended):
+            after_sweep(self.folder, not failed)
+        if failed:
             print(f"\n{len(failed)} of {len(ended)} jobs did not finish:", file=sys.stderr)
             for folder, status in failed.items():
                 reason = ((records[folder] or {}).get("error") or "").partition("\n")[0]

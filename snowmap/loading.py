@@ -2,10 +2,8 @@
 
 from pathlib import Path
 
-import torch
-
 from snowmap.baselines import Baseline, restore_baseline
-from snowmap.provenance import reading
+from snowmap.provenance import read_checkpoint, reading
 from snowmap.task import SnowRegression
 
 
@@ -18,10 +16,10 @@ def load_model(path: str | Path) -> SnowRegression | Baseline:
         path: A ``best.ckpt`` or ``last.ckpt``.
 
     Raises:
-        SnowmapError: When the file is missing, cut short, or no checkpoint of snowmap.
+        SnowmapError: When the file is missing, cut short, no checkpoint of snowmap, or of a newer version.
     """
+    content = read_checkpoint(Path(path))
+    if "baseline" not in content:
+        return SnowRegression.load_from_checkpoint(path)
     with reading(Path(path)):
-        content = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
-        if "baseline" in content:
-            return restore_baseline(content)
-    return SnowRegression.load_from_checkpoint(path)
+        return restore_baseline(content)

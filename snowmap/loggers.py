@@ -46,7 +46,7 @@ def make_logger(config: Mapping[str, Any], folder: Path, wandb_id: str | None = 
     if name in EXTRAS and find_spec(name) is None:
         raise SnowmapError(f'logger={name} needs a package that is not installed: pip install "snowmap[{name}]"')
     if name == "csv":
-        logger: Logger = CSVLogger(folder, name="curves")
+        logger: Logger = CSVLogger(folder, name="curves", flush_logs_every_n_steps=1)
     elif name == "tensorboard":
         logger = TensorBoardLogger(folder, name="curves", default_hp_metric=False)
     else:

@@ -1,11 +1,7 @@
 """Scores of a map against another, over the pixels where both have a value; all in float64."""
 
-import warnings
-
 import numpy as np
-import torch
 from jaxtyping import Float
-from torchmetrics.functional import mean_absolute_error, mean_squared_error, pearson_corrcoef
 
 Maps = Float[np.ndarray, "*dims"]
 
@@ -25,6 +21,9 @@ SCORES = (
 
 PRESENCE = ("pod", "far", "precision", "f1", "csi", "accuracy")
 """Scores of the presence of snow."""
+
+LEAST_VARIANCE = 1e-200
+"""Squares of smaller differences lose their digits."""
 
 NORMAL_MAD = 1.4826
 """Standard deviation ÷ median absolute deviation, of a normal distribution."""
@@ -51,22 +50,21 @@ def scores(predicted: Maps, observed: Maps, observed_ranks: Maps | None = None) 
         a score is undefined: all of them without a pixel, ``r2`` and ``nse`` where the observed map is constant,
         ``pearson_r`` and ``spearman_r`` where either is.
     """
-    p, o = (torch.from_numpy(values) for values in _common(predicted, observed))
+    p, o = _common(predicted, observed)
     found: dict[str, float | int | None] = dict.fromkeys(SCORES)
     found["pixels"] = len(o)
     if len(o) == 0:
         return found
-    found["rmse"] = float(mean_squared_error(p, o, squared=False))
-    found["mae"] = float(mean_absolute_error(p, o))
-    error = (p - o).numpy()
+    error = p - o
+    found["rmse"] = float(np.sqrt(np.mean(error**2)))
+    found["mae"] = float(np.abs(error).mean())
     found["bias"] = float(error.mean())
     found["median_error"] = float(np.median(error))
     found["nmad"] = NORMAL_MAD * float(np.median(np.abs(error - found["median_error"])))
     found["r2"] = found["nse"] = _r2(p, o)
-    if o.min() < o.max() and p.min() < p.max():
-        found["pearson_r"] = _pearson_r(p, o)
-        known = observed_ranks if observed_ranks is not None and len(o) == observed.size else ranks(o.numpy())
-        found["spearman_r"] = _pearson_r(torch.from_numpy(ranks(p.numpy())), torch.from_numpy(known.ravel()))
+    found["pearson_r"] = _pearson_r(p, o)
+    known = observed_ranks if observed_ranks is not None and len(o) == observed.size else ranks(o)
+    found["spearman_r"] = _pearson_r(ranks(p), known.ravel())
     return found
 
 
@@ -134,22 +132,14 @@ def _common(predicted: Maps, observed: Maps) -> tuple[np.ndarray, np.ndarray]:
     return predicted[both].astype(np.float64), observed[both].astype(np.float64)
 
 
-def _r2(p: torch.Tensor, o: torch.Tensor) -> float | None:
-    """1 − Σ(p − o)² / Σ(o − ō)².
-
-    Not that of torchmetrics, which takes a sum below 1e-4 for 0 in whatever unit: with little snow it calls maps
-    perfect that are not.
-    """
-    if o.min() == o.max():
-        return None
-    return _finite(1 - (p - o).square().sum() / (o - o.mean()).square().sum())
+def _r2(p: np.ndarray, o: np.ndarray) -> float | None:
+    """1 − Σ(p − o)² / Σ(o − ō)²."""
+    return float(1 - np.mean((p - o) ** 2) / np.var(o)) if _varies(o) else None
 
 
-def _pearson_r(p: torch.Tensor, o: torch.Tensor) -> float | None:
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # of a variance too small to divide by, which None tells
-        return _finite(pearson_corrcoef(p, o))
+def _pearson_r(p: np.ndarray, o: np.ndarray) -> float | None:
+    return float(np.corrcoef(p, o)[0, 1]) if _varies(p) and _varies(o) else None
 
 
-def _finite(score: torch.Tensor) -> float | None:
-    return float(score) if score.isfinite() else None
+def _varies(values: np.ndarray) -> bool:
+    return bool(values.min() < values.max() and np.var(values) > LEAST_VARIANCE)

@@ -53,6 +53,13 @@ class Normalizer(nn.Module):
         """Channels that `encode` gives for each step."""
         return 2 * len(self.bands) + ("phase" in self.bands)
 
+    @property
+    def channel_names(self) -> list[str]:
+        """What each channel of `encode` is, in order: bands and ``… (known)``, their validity."""
+        names = ["phase (cos)" if name == "phase" else name for name in self.bands]
+        sine = ["phase (sin)"] if "phase" in self.bands else []
+        return [*names, *sine, *(f"{name} (known)" for name in self.bands)]
+
     def fit(self, cube: xr.Dataset, windows: Sequence[int]) -> None:
         """Take the statistics from the valid pixels of `windows` inside the study area.
 

@@ -11,11 +11,19 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 import xarray as xr
 
 from snowmap.cube import BANDS, window_names
 from snowmap.errors import SnowmapError
 from snowmap.splits import OF_THE_MAP, Area, Split, areas
+from snowmap.upgrading import with_added_keys
+
+FORMAT = 2
+"""Of the checkpoints that are written. It grows when earlier code could not read them; the code reads all up to it.
+
+1 (or none): as version 0.1.0 wrote them. 2: the hyper-parameter ``freeze``, and ``weights_from`` among the facts.
+"""
 
 UNREADABLE = (
     *(RuntimeError, pickle.UnpicklingError, zipfile.BadZipFile, EOFError, OSError),
@@ -33,6 +41,7 @@ def facts_of(cube: xr.Dataset, split: Split, config: Mapping[str, Any]) -> dict[
         config: The composed configuration.
     """
     return {
+        "format": FORMAT,
         "units": dict(zip(cube["band"].values.tolist(), cube["unit"].values.tolist(), strict=True)),
         "grid": grid_of(cube),
         "split": split.named(cube["start"].values, cube["end"].values),
@@ -95,6 +104,32 @@ def reading(checkpoint: Path) -> Iterator[None]:
         raise SnowmapError(
             f"{checkpoint} is cut short, no snowmap checkpoint, or one of another version: {reason}"
         ) from error
+
+
+def read_checkpoint(checkpoint: Path) -> dict[str, Any]:
+    """The content of a checkpoint of this or an earlier version, of a net or a baseline, on the CPU.
+
+    Keys that were added to the configuration since it was written have their defaults. The tensors are read from the
+    file when they are looked at.
+
+    Raises:
+        SnowmapError: When the file is missing, cut short, no checkpoint of snowmap, or of a newer version.
+    """
+    with reading(checkpoint):
+        content = torch.load(checkpoint, map_location="cpu", weights_only=True, mmap=True)
+        holder = content if "baseline" in content else content["hyper_parameters"]
+        facts = holder["facts"]
+        found = facts.get("format", 1)
+    if found > FORMAT:
+        raise SnowmapError(
+            f"{checkpoint} was written by a newer snowmap ({facts['versions']['snowmap']}, format {found}; this one, "
+            f"{version('snowmap')}, reads formats up to {FORMAT}); update snowmap"
+        )
+    with reading(checkpoint):
+        facts["config"] = with_added_keys(facts["config"])
+        if holder is not content:
+            holder["optimizer"] = facts["config"]["optimizer"]
+    return content
 
 
 def check_bands(bands: Sequence[str], cube: xr.Dataset) -> None:

@@ -18,7 +18,6 @@ from omegaconf import OmegaConf
 from pytorch_lightning.callbacks import (
     Callback,
     EarlyStopping,
-    EMAWeightAveraging,
     LearningRateMonitor,
     ModelCheckpoint,
 )
@@ -29,18 +28,20 @@ from rich.table import Table
 
 from snowmap.baselines import BASELINES
 from snowmap.calibration import calibrate_checkpoint
-from snowmap.callbacks import EpochBar, FiniteLoss, StopBetweenSteps, Throughput
+from snowmap.callbacks import EpochBar, FiniteLoss, RunningMean, StopBetweenSteps, Throughput
 from snowmap.checkpointing import WholeFiles
 from snowmap.cube import window_names
 from snowmap.datamodule import SnowDataModule
 from snowmap.errors import SnowmapError
 from snowmap.evaluation import print_table
+from snowmap.interruption import StopSignal
 from snowmap.loading import load_model
 from snowmap.loggers import end_run, log_results
 from snowmap.run_folder import RunFolder
 from snowmap.scoring import score_checkpoint, validation_of
 from snowmap.splits import Split
 from snowmap.task import SnowRegression
+from snowmap.upgrading import without_gone_keys
 
 MONITOR = "validation/relative_rmse"
 LOG_EVERY_BATCHES = 1000
@@ -57,6 +58,7 @@ def quiet() -> None:
         ".*LeafSpec.*",
         ".*exists and is not empty.*",  # a run that goes on
         ".*_trainer_ references.*",
+        ".*in eval mode at the start of training.*",  # what is frozen
     ):
         warnings.filterwarnings("ignore", message)
 
@@ -69,7 +71,7 @@ def continued(config: dict[str, Any]) -> dict[str, Any]:
 
     Raises:
         SnowmapError: When the checkpoint is missing or is none of snowmap, a baseline is asked for, or an override is
-            no single key.
+            no single key. Keys that were added since the checkpoint was written have their defaults.
     """
     if not config["ckpt"]:
         return config
@@ -79,7 +81,7 @@ def continued(config: dict[str, Any]) -> dict[str, Any]:
         raise SnowmapError(
             f"model={name} is a baseline, fitted at once: there is nothing to go on with; leave ckpt=… out"
         )
-    resumed = OmegaConf.create(model.facts["config"])
+    resumed = OmegaConf.create(without_gone_keys(model.facts["config"]))
     composed = OmegaConf.create(config)
     for override in HydraConfig.get().overrides.task:
         key = override.partition("=")[0].lstrip("+~").replace("/", ".")
@@ -90,23 +92,29 @@ def continued(config: dict[str, Any]) -> dict[str, Any]:
 
 
 def make_trainer(
-    config: Mapping[str, Any], run: RunFolder, logger: Logger | None, callbacks: Sequence[Callback] = ()
+    config: Mapping[str, Any],
+    folder: Path,
+    logger: Logger | None = None,
+    callbacks: Sequence[Callback] = (),
+    stop: StopSignal | None = None,
 ) -> pl.Trainer:
-    """The Trainer with its logger and callbacks.
+    """The Trainer with its callbacks.
 
     Args:
         config: The checked configuration.
-        run: The run folder.
+        folder: The run folder.
         logger: From `snowmap.loggers.make_logger`.
-        callbacks: More than those of every run.
+        callbacks: More of them.
+        stop: What ends the training between two steps.
 
     Raises:
         SnowmapError: When the machine lacks the device or the precision that is asked for.
     """
+    checkpoints = folder / "checkpoints"
     watching: list[Callback] = [
-        ModelCheckpoint(run.best.parent, run.best.stem, monitor=MONITOR, enable_version_counter=False),
+        ModelCheckpoint(checkpoints, "best", monitor=MONITOR, enable_version_counter=False),
         # of its own: with `save_last` it would be written only when the best one is
-        ModelCheckpoint(run.last.parent, run.last.stem, enable_version_counter=False),
+        ModelCheckpoint(checkpoints, "last", enable_version_counter=False),
         FiniteLoss(),
         *callbacks,
     ]
@@ -115,10 +123,11 @@ def make_trainer(
     if config["callbacks"]["patience"]:
         watching.append(EarlyStopping(MONITOR, patience=config["callbacks"]["patience"]))
     if config["callbacks"]["ema"]:
-        watching.append(EMAWeightAveraging(decay=config["callbacks"]["ema"]))
+        watching.append(RunningMean(config["callbacks"]["ema"]))
     if config["trainer"]["enable_progress_bar"]:
         watching.append(EpochBar(refresh_rate=1 if sys.stderr.isatty() else LOG_EVERY_BATCHES))
-    watching.append(StopBetweenSteps(run.stop, run.last))  # last: it saves what the others did in the step
+    if stop:
+        watching.append(StopBetweenSteps(stop, checkpoints / "last.ckpt"))  # it saves what the others did in the step
     options = dict(config["trainer"])
     if options["max_epochs"] > 0:  # a run that is shorter than the time between validations still needs one
         options["check_val_every_n_epoch"] = min(options["check_val_every_n_epoch"], options["max_epochs"])
@@ -128,7 +137,7 @@ def make_trainer(
             callbacks=watching,
             logger=logger or False,
             plugins=[WholeFiles()],
-            default_root_dir=run.path,
+            default_root_dir=folder,
             num_sanity_val_steps=0,  # the first epoch validates soon enough
             use_distributed_sampler=False,  # the data module brings its own
             enable_model_summary=False,
@@ -216,7 +225,7 @@ def fit(
         datamodule: The same.
         callbacks: More than those of every run.
     """
-    trainer = make_trainer(config, run, logger, callbacks)
+    trainer = make_trainer(config, run.path, logger, callbacks, run.stop)
     resumed = config["ckpt"] or (run.last if run.last.is_file() else None)
     if resumed and run.leads:
         print(f"going on from {resumed}")

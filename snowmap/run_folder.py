@@ -173,7 +173,7 @@ def working_in(folder: Path, config: Mapping[str, Any]) -> Iterator[RunFolder]:
                 return
             try:
                 _begin(run, config)
-                with _ending(run), logged(folder / "run.log"):
+                with _ending(run), logged(folder / "run.log", f"{_now()} {run.record['command']}"):
                     yield run
             except SnowmapError:
                 if fresh and not os.environ.get(SWEEP):

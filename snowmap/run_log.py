@@ -29,13 +29,15 @@ class _Twice:
 
 
 @contextlib.contextmanager
-def logged(file: Path) -> Iterator[None]:
+def logged(file: Path, title: str) -> Iterator[None]:
     """Add everything that is printed and logged to a file, and the traceback of what nobody expected.
 
     Args:
-        file: It is appended to. A launcher may have sent there what the process prints, in which case nothing is added.
+        file: It is appended to; nothing is added where a launcher sends there what the process prints.
+        title: A line to begin with.
     """
     with file.open("a", buffering=1) as log:
+        print(title, file=log)
         if _is_printed_to(log):
             yield
             return

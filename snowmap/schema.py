@@ -14,7 +14,7 @@ class Data:
     """Where the archive is and how it is read and fed."""
 
     root: str = MISSING
-    bands: list[str] | None = None  # None: all nine
+    bands: list[str] | None = None  # None: the nine of the public archive
     swe_unit: str = "auto"  # auto | cm | mm; a contradiction with what is found is an error
     strict: bool = False  # an incomplete window is an error instead of a named exclusion
     zero_is_missing: list[str] | None = None  # bands in which 0 means no data; None: all of INSAR/
@@ -274,6 +274,7 @@ class Optimizer:
     weight_decay: float = 1e-2
     warmup_steps: int = 50
     half_life_steps: int = 200  # in steps, not a share of the run: a resumed and longer run keeps the same curve
+    layer_decay: float = 1.0  # of the learning rate, stage by stage from the head down; 1: the same for all
 
 
 @dataclass
@@ -360,6 +361,8 @@ class TrainConfig:
     compile: bool = False  # the net, by torch.compile
     seed: int = 0
     ckpt: str | None = None  # a checkpoint to go on from
+    init_from: str | None = None  # a checkpoint whose weights a new run begins with, as far as they fit
+    freeze: str = "none"  # none | encoder | all_but_head: weights of init_from that stay as they are
     search: dict[str, Any] = field(default_factory=dict)  # of sweep=optuna: ranges or choices, by key
     evaluate: str = "test"  # none | validation | test: the part on which the best checkpoint is scored at the end
 
@@ -435,6 +438,7 @@ BANDS = (
 CHOICES = {
     "ablation": ("all", "no_sar", "shuffled_sar", "weather_only", *(f"without_{band}" for band in BANDS)),
     "evaluate": ("none", "validation", "test"),
+    "freeze": ("none", "encoder", "all_but_head"),
     "data.swe_unit": ("auto", "cm", "mm"),
     "data.augment": ("none", "flip"),
     "data.supervise": ("auto", "last", "every"),

@@ -13,7 +13,6 @@ import xarray as xr
 from snowmap.archive import open_archive
 from snowmap.baselines import Baseline
 from snowmap.cube import narrowed, with_targets_inside
-from snowmap.evaluation import evaluate_maps
 from snowmap.loading import load_model
 from snowmap.metrics import scores
 from snowmap.provenance import archive_of, areas_of, check_fit, windows_of
@@ -76,6 +75,8 @@ def score_checkpoint(
     Raises:
         SnowmapError: When the checkpoint cannot be read or does not fit the archive, or `out` cannot be written.
     """
+    from snowmap.evaluation import evaluate_maps  # with its figures half a second, which evaluate=none can spare
+
     task, cube = load_with_archive(checkpoint, root=root, device=device)
     windows = windows_of(task.facts, part, cube)
     train_area, held_area = areas_of(task.facts)

@@ -21,6 +21,7 @@ from snowmap.provenance import facts_of
 from snowmap.sequences import SEASON, check_time, longest_season
 from snowmap.splits import Split, check_reach
 from snowmap.task import SnowRegression
+from snowmap.transfer import say_transfer, starting_point, transfer
 
 logger = logging.getLogger(__name__)
 
@@ -33,6 +34,8 @@ def fit_baseline(config: Mapping[str, Any], cube: xr.Dataset, split: Split) -> B
     """
     if config["ablation"] != "all":
         raise SnowmapError(f"ablation={config['ablation']} is for nets; a baseline sees what its name says")
+    if config["init_from"]:
+        raise SnowmapError(f"init_from=… is for nets; model={config['model']['name']} is a baseline and has no weights")
     baseline = build_baseline(config["model"])
     baseline.facts = facts_of(cube, split, config)
     known = with_targets_inside(cube, split.train_area)
@@ -70,12 +73,14 @@ def make_parts(config: Mapping[str, Any], cube: xr.Dataset, split: Split) -> tup
     units = {name: cube[name].attrs["units"] for name in targets}
     time = choose_time(_facts_of_net(config["model"], whole, units), data["time"], cube["end"].values)
     check_reach(config["split"], time)
+    source = starting_point(config, facts)
     pl.seed_everything(config["seed"], workers=True, verbose=False)
     task = SnowRegression(
         model=config["model"],
         bands=whole["band"].values.tolist(),
         targets=units,
         optimizer=config["optimizer"],
+        freeze=config["freeze"],
         loss=config["loss"],
         head=config["head"],
         ensemble=config["ensemble"],
@@ -86,6 +91,8 @@ def make_parts(config: Mapping[str, Any], cube: xr.Dataset, split: Split) -> tup
         facts=facts,
     )
     task.normalizer.fit(narrowed(whole, split.train_area), split.train)
+    if source:
+        say_transfer(transfer(source, task), facts["weights_from"])
     if config["compile"]:
         compile_net(task.net)
     datamodule = SnowDataModule(

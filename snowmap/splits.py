@@ -122,7 +122,7 @@ def winters(start: Dates, end: Dates, *, fold: int = 1, test: int = 7) -> Split:
         known = ", ".join(f"{number} ({year}/{(year + 1) % 100:02d})" for number, year in enumerate(years))
         raise SnowmapError(f"split.fold={fold} is no snow year before the test windows; there are {known}")
     chosen = season == years[fold]
-    return _apart(start, end, np.flatnonzero(~chosen), np.flatnonzero(chosen), test, fold)
+    return _apart(start, end, np.flatnonzero(~chosen), np.flatnonzero(chosen), test, f"split.fold={fold}")
 
 
 def blocked(start: Dates, end: Dates, *, folds: int = 5, fold: int = 0, gap: int = 1, test: int = 7) -> Split:
@@ -148,7 +148,7 @@ def blocked(start: Dates, end: Dates, *, folds: int = 5, fold: int = 0, gap: int
     """
     blocks = _blocks("blocked", len(start), folds, folds, fold, gap, test)
     train = np.concatenate([block for number, block in enumerate(blocks) if number != fold])
-    return _apart(start, end, train, blocks[fold], test, fold, gap)
+    return _apart(start, end, train, blocks[fold], test, f"split.fold={fold}", gap)
 
 
 def expanding(start: Dates, end: Dates, *, folds: int = 4, fold: int = 0, gap: int = 1, test: int = 7) -> Split:
@@ -158,7 +158,7 @@ def expanding(start: Dates, end: Dates, *, folds: int = 4, fold: int = 0, gap: i
     has the shortest past. The gap and its reason, the other arguments and the errors are those of `blocked`.
     """
     blocks = _blocks("expanding", len(start), folds + 1, folds, fold, gap, test)
-    return _apart(start, end, np.concatenate(blocks[: fold + 1]), blocks[fold + 1], test, fold, gap)
+    return _apart(start, end, np.concatenate(blocks[: fold + 1]), blocks[fold + 1], test, f"split.fold={fold}", gap)
 
 
 def spatial(
@@ -293,14 +293,17 @@ def _check_fold(fold: int, folds: int) -> None:
         raise SnowmapError(f"split.fold={fold} is not possible; there are {', '.join(map(str, range(folds)))}")
 
 
-def _apart(start: Dates, end: Dates, train: Indices, validation: Indices, test: int, fold: int, gap: int = 0) -> Split:
-    """The split without the windows of training and validation that are too near to another part."""
+def _apart(start: Dates, end: Dates, train: Indices, validation: Indices, test: int, asked: str, gap: int = 0) -> Split:
+    """The split without the windows of training and validation that are too near to another part.
+
+    `asked` names in errors what was asked for.
+    """
     tested = np.arange(len(start) - test, len(start))
     validation = _far(start, end, validation, tested, gap)
     train = _far(start, end, train, np.concatenate([validation, tested]), gap)
     if not (len(train) and len(validation)):
         mend = "; give a smaller split.gap" if gap else ""
-        raise SnowmapError(f"split.fold={fold} leaves no window to {'validate' if len(train) else 'train'}{mend}")
+        raise SnowmapError(f"{asked} leaves no window to {'validate' if len(train) else 'train'}{mend}")
     return Split(train.tolist(), validation.tolist(), tested.tolist())
 
 

@@ -23,8 +23,9 @@ from snowmap.heads import LEVELS, build_head, masked_loss
 from snowmap.models import Frame, Inputs, build_net
 from snowmap.models.net import Maps
 from snowmap.normalize import Normalizer
-from snowmap.provenance import check_bands, reading
+from snowmap.provenance import check_bands, read_checkpoint, reading
 from snowmap.sequences import SEASON, samples
+from snowmap.upgrading import with_added_keys
 
 Parameters = Float[Tensor, "member batch step target size height width"]
 
@@ -62,6 +63,7 @@ class SnowRegression(pl.LightningModule):
         bands: Sequence[str],
         targets: Mapping[str, str],
         optimizer: Mapping[str, Any],
+        freeze: str = "none",
         loss: str = "mse",
         head: Mapping[str, Any] = MappingProxyType({"name": "point"}),
         ensemble: int = 1,
@@ -78,7 +80,8 @@ class SnowRegression(pl.LightningModule):
             model: ``name`` of the net and its arguments.
             bands: Names of the bands, derived inputs included, in the order of the Cube.
             targets: Unit of each target, by name.
-            optimizer: ``learning_rate``, ``weight_decay``, ``warmup_steps``, ``half_life_steps``.
+            optimizer: ``learning_rate``, ``weight_decay``, ``warmup_steps``, ``half_life_steps``, ``layer_decay``.
+            freeze: ``none``, ``encoder`` or ``all_but_head``: the stages of the net that do not learn.
             loss: A key of `snowmap.heads.LOSSES`, for the head ``point``.
             head: ``name`` of the head and its arguments.
             ensemble: Nets that are trained side by side and map as one.
@@ -101,6 +104,9 @@ class SnowRegression(pl.LightningModule):
         self.dropouts = [part for part in self.net.modules() if isinstance(part, torch.nn.Dropout2d) and part.p > 0]
         if dropout_samples and not self.dropouts:
             raise SnowmapError(f"dropout_samples={dropout_samples}, but the net has no dropout; give model.dropout=0.1")
+        self.frozen = [part for name in self.net.frozen_stages(freeze) for part in self.net.stages[name]]
+        for part in self.frozen:
+            part.requires_grad_(False).eval()
         self.needed = [self.bands.index(name) for name in self.net.needs]
         self.rmse: Mapping[str, Metric] = torch.nn.ModuleDict(
             {name: MeanSquaredError(squared=False) for name in self.targets}
@@ -112,11 +118,13 @@ class SnowRegression(pl.LightningModule):
         """The task as it was trained, from its checkpoint alone.
 
         Raises:
-            SnowmapError: When the file is missing, cut short, or no checkpoint of snowmap.
+            SnowmapError: When the file is missing, cut short, no checkpoint of a net, or of a newer version.
         """
         path = Path(checkpoint_path)
+        content = read_checkpoint(path)
         with reading(path):
-            return super().load_from_checkpoint(path, **{"map_location": "cpu", "weights_only": True, **options})
+            known = {"map_location": "cpu", "weights_only": True, **content["hyper_parameters"]}
+            return super().load_from_checkpoint(path, **{**known, **options})
 
     @property
     def archive_bands(self) -> list[str]:
@@ -138,8 +146,10 @@ class SnowRegression(pl.LightningModule):
                 "was, or train anew"
             )
         stored = checkpoint["hyper_parameters"]["facts"]
+        config = with_added_keys(stored["config"])
         same = {key: stored[key] == self.facts[key] for key in ("grid", "split", "units")}
-        same["options of the split"] = stored["config"]["split"] == self.facts["config"]["split"]
+        same["options of the split"] = config["split"] == self.facts["config"]["split"]
+        same["optimizer.layer_decay"] = config["optimizer"]["layer_decay"] == self.optimizer_options["layer_decay"]
         same["ablation"] = stored.get("ablation") == self.facts.get("ablation")
         same["content of the archive"] = stored["archive"]["fingerprint"] == self.facts["archive"]["fingerprint"]
         if other := [key for key, agrees in same.items() if not agrees]:
@@ -180,16 +190,33 @@ class SnowRegression(pl.LightningModule):
         self.log("validation/relative_rmse", torch.stack(relative).mean(), sync_dist=True)
 
     def configure_optimizers(self) -> Any:
-        """AdamW whose learning rate rises linearly, then halves every `half_life_steps`."""
+        """AdamW whose learning rate rises linearly, then halves every `half_life_steps`.
+
+        With ``layer_decay`` each stage before the head learns by this factor slower than the one behind it (Howard &
+        Ruder 2018, arXiv:1801.06146, section 3.2). AdamW passes over what is frozen; it is in its list, so that a run
+        can go on unfrozen.
+        """
         options = self.optimizer_options
-        optimizer = torch.optim.AdamW(
-            self.net.parameters(), lr=options["learning_rate"], weight_decay=options["weight_decay"]
-        )
+        rate, groups = options["learning_rate"], [{"params": self.net.parameters()}]
+        if options["layer_decay"] != 1:
+            groups = [
+                {"name": name, "params": [p for part in parts for p in part.parameters()]}
+                | {"lr": rate * options["layer_decay"] ** depth}
+                for depth, (name, parts) in enumerate(reversed(self.net.stages.items()))
+            ]
+        optimizer = torch.optim.AdamW(groups, lr=rate, weight_decay=options["weight_decay"])
 
         def factor(step: int) -> float:
             return min(1.0, (step + 1) / max(1, options["warmup_steps"])) * 0.5 ** (step / options["half_life_steps"])
 
         return [optimizer], [{"scheduler": LambdaLR(optimizer, factor), "interval": "step"}]
+
+    def train(self, mode: bool = True) -> "SnowRegression":
+        """As ever, but what is frozen stays as it maps: it draws no dropout."""
+        super().train(mode)
+        for part in self.frozen:
+            part.eval()
+        return self
 
     def maps(self, batch: Batch) -> Float[Tensor, "batch step target height width"]:
         """Targets of the last steps in physical units; there is no negative snow."""
@@ -298,15 +325,16 @@ class SnowRegression(pl.LightningModule):
         drawn = [self.net.with_fluxes(inputs) for _ in range(max(1, self.dropout_samples))]
         parameters = torch.cat([self._members(outputs) for outputs, _ in drawn])
         location = self._locations(parameters)
-        maps = location.mean(dim=0)[0, :, :, None]
+        maps = location.mean(dim=0)[0]
         if self.uncertain:
             scale = self.normalizer.target_std[:, None, None]
             sigma, offsets = self.head.spread(location, parameters, scale)
             factors = torch.tensor([[self._factor(name, level) for level in LEVELS] for name in self.targets])
+            maps = maps[:, :, None]
             quantiles = maps + factors.to(maps.device)[..., None, None] * offsets[0]
-            maps = torch.cat([maps, sigma[0, :, :, None], quantiles], dim=2)
+            maps = torch.cat([maps, sigma[0, :, :, None], quantiles], dim=2).flatten(1, 2)
         fluxes = torch.stack([of_draw for _, of_draw in drawn]).mean(dim=0)[0]
-        return torch.cat([maps.flatten(1, 2), fluxes], dim=1).float()
+        return torch.cat([maps, fluxes], dim=1).float()
 
     def _factor(self, target: str, level: float) -> float:
         """How far calibration moves a quantile away from the median."""

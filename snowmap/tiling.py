@@ -7,7 +7,6 @@ import numpy as np
 import torch
 import xarray as xr
 from jaxtyping import Float
-from monai.inferers.utils import sliding_window_inference
 from torch import Tensor
 
 from snowmap.cube import TARGETS
@@ -100,6 +99,8 @@ class Scene:
             maps = self.model.predict(part.load(), chosen)
             advance()
             return maps.drop_vars(FACTS, errors="ignore")
+        from monai.inferers.utils import sliding_window_inference  # seconds, and most scenes are mapped whole
+
         tiles = _Tiles(self.model, part, chosen, list(self.template), advance)
         aligned = [-(-size // ALIGNMENT) * ALIGNMENT for size in self.size]
         height, width = (min(self.tile, size) for size in aligned)

@@ -6,7 +6,7 @@ import numpy as np
 import xarray as xr
 from rasterio.transform import from_origin
 
-from snowmap.cube import BANDS, check
+from snowmap.cube import BANDS, STANDARD_BANDS, check
 
 PIXEL_DEGREES = 0.005
 
@@ -17,7 +17,7 @@ def make_cube(
     """A valid Cube of 12-day windows from 2021-01-09: smooth targets, 5 % of the values missing, a mask with a rim."""
     generator = np.random.default_rng(seed)
     height, width = shape
-    names = list(bands or BANDS)
+    names = list(bands or STANDARD_BANDS)
     features = np.stack([_band(name, windows, shape, generator) for name in BANDS], axis=1)
     features[generator.random(features.shape) < 0.05] = np.nan
     start = np.datetime64("2021-01-09", "ns") + np.arange(windows) * np.timedelta64(12, "D")

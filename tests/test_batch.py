@@ -3,12 +3,12 @@ import torch
 
 from snowmap.augment import crop, flip
 from snowmap.batch import Windows
-from snowmap.cube import BANDS
+from snowmap.cube import STANDARD_BANDS
 from snowmap.sequences import samples
 from tests.cubes import make_cube
 
 
-def single(cube, windows, bands=tuple(BANDS), targets=("swe",)):
+def single(cube, windows, bands=tuple(STANDARD_BANDS), targets=("swe",)):
     return Windows.of(cube, list(bands), list(targets)).gather(samples(cube["end"].values, list(windows), 1))
 
 
@@ -46,7 +46,7 @@ def with_gap():
 
 def test_a_sequence_carries_true_days_gaps_and_season_starts():
     cube = with_gap()
-    batch = Windows.of(cube, list(BANDS), ["swe"]).gather(samples(cube["end"].values, [4, 1], 4))
+    batch = Windows.of(cube, list(STANDARD_BANDS), ["swe"]).gather(samples(cube["end"].values, [4, 1], 4))
     assert batch.step_valid.tolist() == [[True] * 4, [False, False, True, True]]
     assert batch.days.tolist() == [[60, 48, 12, 0], [12, 12, 12, 0]]
     assert batch.gap_days.tolist() == [[0, 0, 24, 0], [0, 0, 0, 0]]
@@ -57,7 +57,7 @@ def test_a_sequence_carries_true_days_gaps_and_season_starts():
 
 def test_only_supervised_steps_show_their_target():
     cube = make_cube(windows=6)
-    windows = Windows.of(cube, list(BANDS), ["swe"])
+    windows = Windows.of(cube, list(STANDARD_BANDS), ["swe"])
     (sample,) = samples(cube["end"].values, [4], 4, every_step=True, allowed=[1, 3])
     batch = windows.gather([sample])
     assert batch.y_valid.any(dim=(0, 2, 3, 4)).tolist() == [True, False, True, True]
@@ -66,7 +66,7 @@ def test_only_supervised_steps_show_their_target():
 
 def test_a_crop_is_one_piece_of_every_map():
     cube = make_cube(windows=12)
-    batch = Windows.of(cube, list(BANDS), ["swe"]).gather(samples(cube["end"].values, range(12), 3))
+    batch = Windows.of(cube, list(STANDARD_BANDS), ["swe"]).gather(samples(cube["end"].values, range(12), 3))
     torch.manual_seed(0)
     cut = crop(batch, (5, 7))
     corners = set()
@@ -113,9 +113,9 @@ def test_flip_moves_bands_targets_and_validity_together_and_changes_no_value():
 def test_a_piece_of_a_cube_is_told_what_it_cannot_know():
     """Of windows before it: that it begins no season, and how long no window covered it."""
     cube = make_cube(windows=30).isel(window=[*range(18), *range(20, 30)])  # 1 September is in window 19
-    whole = Windows.of(cube, list(BANDS), ["swe"])
+    whole = Windows.of(cube, list(STANDARD_BANDS), ["swe"])
     facts = {"gap_days": ("window", whole.gap_days.numpy()), "season_start": ("window", whole.season_start.numpy())}
-    piece = Windows.of(cube.assign_coords(facts).isel(window=slice(18, 22)), list(BANDS), ["swe"])
+    piece = Windows.of(cube.assign_coords(facts).isel(window=slice(18, 22)), list(STANDARD_BANDS), ["swe"])
     assert piece.gap_days.tolist() == [24, 0, 0, 0]
     assert piece.season_start.tolist() == whole.season_start[18:22].tolist()
-    assert Windows.of(cube.isel(window=slice(18, 22)), list(BANDS), ["swe"]).gap_days[0] == 0
+    assert Windows.of(cube.isel(window=slice(18, 22)), list(STANDARD_BANDS), ["swe"]).gap_days[0] == 0

@@ -1,5 +1,6 @@
 """The configuration as users meet it: the real command line, and every file of conf/."""
 
+import re
 import subprocess
 import sys
 from dataclasses import asdict
@@ -112,7 +113,7 @@ def test_scoring_is_checked_and_the_same_wherever_maps_are_scored():
 
 
 def test_groups_are_those_of_conf():
-    assert {folder.name for folder in CONF.iterdir() if folder.is_dir()} == {*GROUPS, "evaluation"}
+    assert {folder.name for folder in CONF.iterdir() if folder.is_dir()} == {*GROUPS, "evaluation", "hydra"}
 
 
 def test_a_run_goes_on_where_it_lies(tmp_path):
@@ -148,3 +149,17 @@ def test_help_and_mistakes_answer_without_torch_and_leave_nothing(tmp_path, argu
     assert "Traceback" not in done.stderr
     assert (done.returncode == 0) == (arguments == ["--help"])
     assert not list(tmp_path.glob("*/*/*"))
+
+
+def test_help_is_one_page_that_names_every_choice():
+    done = subprocess.run(
+        [sys.executable, str(ROOT / "train.py"), "--help"], capture_output=True, text=True, check=True
+    )
+    assert len(done.stdout.splitlines()) < 50
+    assert max(len(line) for line in done.stdout.splitlines()) <= 120
+    for group in set(GROUPS) - {"data", "callbacks"}:
+        (line,) = re.findall(rf"^  {group}= .*(?:\n {{8}} .*)?", done.stdout, flags=re.MULTILINE)
+        for file in (CONF / group).glob("*.yaml"):
+            assert re.search(rf"\b{file.stem}\b", line), file
+    for key in re.findall(r"^  ([a-z_.]+)=", done.stdout, flags=re.MULTILINE):
+        assert key.startswith("hydra.") or key in {*GROUPS, *known_keys(TrainConfig)}, key

@@ -28,8 +28,16 @@ def test_slope_and_aspect_of_a_plane():
     np.testing.assert_allclose(band(made, "slope"), np.degrees(np.arctan(0.5)), rtol=5e-3)
     np.testing.assert_allclose(band(made, "aspect_east"), 0.6, rtol=5e-3)  # it falls towards the east …
     np.testing.assert_allclose(band(made, "aspect_north"), -0.8, rtol=5e-3)  # … and rises towards the north
-    flat = with_derived(plane(0, 0), ["aspect"])
-    np.testing.assert_array_equal(band(flat, "aspect_east"), 0)
+
+
+@pytest.mark.parametrize("height", [0, 399.9, 1234.567, 2911.03])  # of which some leave a rounding in the slope
+def test_flat_ground_faces_no_direction(height):
+    flat = plane(0, 0)
+    flat["features"].loc[{"band": "elevation"}] = np.float32(height)
+    made = with_derived(flat, ["aspect", "slope"])
+    for name in ("aspect_east", "aspect_north"):
+        np.testing.assert_array_equal(band(made, name), 0)
+    np.testing.assert_allclose(band(made, "slope"), 0, atol=1e-9)
 
 
 def test_day_of_year_is_a_circle():

@@ -2,6 +2,7 @@
 
 import os
 import re
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -13,67 +14,86 @@ from tests.commands import ROOT
 from tests.hub_server import Hub, serve_hub
 from tests.test_download import REPOSITORY, packed
 
-DOCUMENTS = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
+DOCUMENTS = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").rglob("*.md"))]
 SHORTER = {"train": "debug=fast", "test": "tests/test_splits.py"}
 """What `make` is given as ARGS, so that the full training and all tests do not run inside of a test."""
+MINE = "python train.py hydra.run.dir=outputs/mine trainer.max_epochs=3"
+"""The command of the README whose run other documents go on with."""
 
 
-def blocks(language: str) -> list[str]:
-    return [
-        block
-        for document in DOCUMENTS
-        for block in re.findall(rf"```{language}\n(.*?)```", document.read_text(), flags=re.DOTALL)
-    ]
+def blocks(document: Path, language: str) -> list[str]:
+    return re.findall(rf"```{language}\n(.*?)```", document.read_text(), flags=re.DOTALL)
+
+
+WITH_COMMANDS = [document for document in DOCUMENTS if blocks(document, "bash") or blocks(document, "python")]
+
+
+class Clone:
+    """The project's files and a finished `.venv`, by links; what is written there stays there."""
+
+    def __init__(self, folder: Path, **environment: str) -> None:
+        self.folder = folder
+        self.environment = {**os.environ, "PATH": f"{folder}/.venv/bin:{os.environ['PATH']}", **environment}
+        folder.mkdir()
+        for entry in ROOT.iterdir():
+            if entry.name not in (".git", ".venv", "data", "outputs", "site"):
+                (folder / entry.name).symlink_to(entry)
+        (folder / ".venv").mkdir()
+        for entry in Path(sys.prefix).iterdir():
+            if entry.name != ".ready":
+                (folder / ".venv" / entry.name).symlink_to(entry)
+        (folder / ".venv" / ".ready").touch()
+
+    def run(self, line: str) -> None:
+        words = line.split()
+        arguments = SHORTER.get(words[1], "") if words[0] == "make" else ""
+        done = subprocess.run(
+            ["bash", "-euo", "pipefail", "-c", line],
+            cwd=self.folder,
+            env={**self.environment, "ARGS": arguments},
+            capture_output=True,
+            text=True,
+            timeout=600,
+        )
+        assert done.returncode == 0, f"{line}\n{done.stdout}\n{done.stderr}"
 
 
 @pytest.fixture(scope="module")
-def clone(tmp_path_factory) -> Path:
-    """The project's files and a finished `.venv`, by links; what is written there stays there."""
-    folder = tmp_path_factory.mktemp("clone")
-    for name in (
-        "Makefile",
-        "pyproject.toml",
-        "constraints.txt",
-        "train.py",
-        "evaluate.py",
-        "conf",
-        "snowmap",
-        "tests",
-    ):
-        (folder / name).symlink_to(ROOT / name)
-    (folder / ".venv").mkdir()
-    for entry in Path(sys.prefix).iterdir():
-        if entry.name != ".ready":
-            (folder / ".venv" / entry.name).symlink_to(entry)
-    (folder / ".venv" / ".ready").touch()
-    return folder
+def archive(tmp_path_factory) -> Path:
+    root = tmp_path_factory.mktemp("archive") / "Dataset_icip2026"
+    write_foreign_archive(root, windows=40, shape=(24, 32))
+    return root
+
+
+@pytest.fixture(scope="module")
+def begun(archive, tmp_path_factory) -> Clone:
+    """A clone in which the README's archive and run lie already; one for all documents that a process tests."""
+    clone = Clone(tmp_path_factory.mktemp("begun") / "clone")
+    shutil.copytree(archive, clone.folder / "data" / archive.name)
+    clone.run(MINE)
+    return clone
 
 
 @pytest.mark.slow
-def test_every_command_runs(clone, tmp_path):
-    write_foreign_archive(tmp_path / "Dataset_icip2026", windows=40, shape=(24, 32))
-    with serve_hub(Hub(REPOSITORY, {"data.tar.gz": packed(tmp_path / "Dataset_icip2026")})) as hub:
-        environment = {
-            **os.environ,
-            "PATH": f"{clone}/.venv/bin:{os.environ['PATH']}",
-            "HF_ENDPOINT": hub.endpoint,
-            "HF_HOME": str(tmp_path / "hub"),
-            "HF_HUB_DISABLE_XET": "1",
-        }
-        for line in "".join(blocks("bash")).splitlines():
-            words = line.split()
-            arguments = SHORTER.get(words[1], "") if words[0] == "make" else ""
-            done = subprocess.run(
-                ["bash", "-euo", "pipefail", "-c", line],
-                cwd=clone,
-                env={**environment, "ARGS": arguments},
-                capture_output=True,
-                text=True,
-                timeout=600,
-            )
-            assert done.returncode == 0, f"{line}\n{done.stdout}\n{done.stderr}"
-    for block in blocks("python"):
-        subprocess.run([sys.executable, "-c", block], cwd=clone, check=True, timeout=600)
+@pytest.mark.parametrize("document", WITH_COMMANDS, ids=lambda path: path.relative_to(ROOT).as_posix())
+def test_every_command_runs(document, archive, tmp_path, request):
+    if document.name == "README.md":
+        with serve_hub(Hub(REPOSITORY, {"data.tar.gz": packed(archive)})) as hub:
+            fresh = {"HF_ENDPOINT": hub.endpoint, "HF_HOME": str(tmp_path / "hub"), "HF_HUB_DISABLE_XET": "1"}
+            run_all(document, Clone(tmp_path / "clone", **fresh))
+    else:
+        run_all(document, request.getfixturevalue("begun"))
+
+
+def run_all(document: Path, clone: Clone) -> None:
+    for line in "".join(blocks(document, "bash")).splitlines():
+        clone.run(line)
+    for block in blocks(document, "python"):
+        subprocess.run([sys.executable, "-c", block], cwd=clone.folder, check=True, timeout=600)
+
+
+def test_the_run_of_other_documents_is_that_of_the_readme():
+    assert MINE in "".join(blocks(ROOT / "README.md", "bash")).splitlines()
 
 
 def test_links_lead_somewhere():
@@ -84,5 +104,5 @@ def test_links_lead_somewhere():
 
 def test_make_help_lists_every_target():
     listed = subprocess.run(["make", "help"], cwd=ROOT, capture_output=True, text=True, check=True).stdout
-    for target in ("setup", "train", "evaluate", "test", "lint", "bench", "help"):
+    for target in ("setup", "train", "evaluate", "test", "lint", "docs", "bench", "help"):
         assert re.search(rf"^{target} ", listed, flags=re.MULTILINE), target

@@ -167,7 +167,7 @@ def test_a_unit_that_is_no_length_is_refused(tmp_path):
     cube = make_cube()
     maps = predictions(cube)
     maps["swe"].attrs["units"] = "inch"
-    with pytest.raises(SnowmapError, match=r"'swe' is in 'inch'; .*mm, cm, m"):
+    with pytest.raises(SnowmapError, match=r"'swe' is in 'inch'; .*m, cm, mm"):
         write_predictions(maps, cube, WINDOWS, tmp_path / "p.nc", {})
     assert not list(tmp_path.iterdir())
 

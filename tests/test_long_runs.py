@@ -1,11 +1,8 @@
 """What befalls runs that take long: signals, `kill -9` at the worst moment, a full disk. The same command goes on."""
 
 import json
-import os
-import resource
 import signal
 import subprocess
-import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -13,8 +10,9 @@ from pathlib import Path
 import pytest
 import torch
 
+from snowmap.cli import main
 from tests.archives import write_foreign_archive
-from tests.commands import ROOT, SMALL, succeed
+from tests.commands import ROOT, SMALL, begin, command, succeed
 
 pytestmark = pytest.mark.slow
 
@@ -26,6 +24,21 @@ WORDS = (
     "data.crop=[12,20]",
     "callbacks.patience=null",
 )
+KILLED = """
+import os, pathlib, runpy, signal, sys
+program, name, times = sys.argv[1], sys.argv[2], int(sys.argv[3])
+sys.argv = [program, *sys.argv[4:]]
+rename = pathlib.Path.replace
+def replace(self, target):
+    global times
+    times -= pathlib.Path(target).match(name)
+    if times == 0:
+        os.kill(os.getpid(), signal.SIGKILL)
+    return rename(self, target)
+pathlib.Path.replace = replace
+runpy.run_path(program, run_name="__main__")
+"""
+"""Runs a program, and kills it when it has written a file of that name so many times, but not yet renamed it."""
 EPOCHS = "trainer.max_epochs=12"
 
 
@@ -48,24 +61,6 @@ def words(archive: Path, run: Path) -> list[str]:
     return ["train.py", f"data.root={archive}", f"hydra.run.dir={run}", *WORDS, EPOCHS]
 
 
-def begin(*command: str | Path, limit_bytes: int | None = None, **environment: str) -> subprocess.Popen[str]:
-    """Start `python <command>`; files may not grow beyond the limit, as on a full disk."""
-
-    def limited() -> None:
-        if limit_bytes:
-            resource.setrlimit(resource.RLIMIT_FSIZE, (limit_bytes, limit_bytes))
-
-    return subprocess.Popen(
-        [sys.executable, *map(str, command)],
-        cwd=ROOT,
-        env={**os.environ, **environment},
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        preexec_fn=limited,
-    )
-
-
 def wait(process: subprocess.Popen[str], reached: Callable[[], bool]) -> None:
     deadline = time.monotonic() + 240
     while not reached():
@@ -74,9 +69,10 @@ def wait(process: subprocess.Popen[str], reached: Callable[[], bool]) -> None:
         time.sleep(0.001)
 
 
-def epoch(run: Path) -> int:
-    """Epochs that the curves tell of, over all starts."""
-    return sum(len(file.read_text().splitlines()) for file in run.glob("curves/*/metrics.csv"))
+def saved(run: Path) -> int:
+    """When the last checkpoint was written; 0 without one."""
+    file = run / "checkpoints" / "last.ckpt"
+    return file.stat().st_mtime_ns if file.exists() else 0
 
 
 def result(run: Path) -> tuple[dict, dict]:
@@ -99,8 +95,8 @@ def test_signals_save_in_the_midst_of_an_epoch_and_the_run_ends_as_if_there_had_
     steps = []
     for number in (signal.SIGTERM, signal.SIGINT):
         process = begin(*words(archive, run))
-        before = epoch(run)
-        wait(process, lambda before=before: epoch(run) > before + 1)
+        before = saved(run)
+        wait(process, lambda before=before: saved(run) > before)
         process.send_signal(number)
         said = process.communicate(timeout=120)[0]
         assert process.returncode == 128 + number
@@ -116,39 +112,34 @@ def test_signals_save_in_the_midst_of_an_epoch_and_the_run_ends_as_if_there_had_
     assert json.loads((run / "run.json").read_text())["starts"] == 3
 
 
+def killed(script: str | Path, name: str, times: int, *words: str | Path, **environment: str) -> None:
+    process = begin("-c", KILLED, script, name, str(times), *words, **environment)
+    said = process.communicate(timeout=240)[0]
+    assert process.returncode == -signal.SIGKILL, said
+
+
 def test_kill_9_at_the_worst_moments_costs_no_more_than_an_epoch(archive, straight, tmp_path):
-    """While the archive is read into the cache, while a checkpoint is written, in training and while it is scored."""
-    run, cache = tmp_path / "run", tmp_path / "cache"
-    moments = {
-        "cache": lambda: any(cache.rglob("*.partial")),
-        "checkpoint": lambda: any(run.glob("checkpoints/.*.part")),
-        "training": lambda: epoch(run) > 3,
-        "scoring": lambda: any((run / "evaluation").glob("*/*")),
-    }
-    for moment, reached in moments.items():
-        process = begin(*words(archive, run), SNOWMAP_CACHE=str(cache))
-        wait(process, reached)
-        process.kill()
-        process.wait()
-        assert (run / "run.log").is_file(), moment
+    """While the archive is read into the cache, while a checkpoint is written, and while it is scored."""
+    run, cache = tmp_path / "run", {"SNOWMAP_CACHE": str(tmp_path / "cache")}
+    script, *rest = words(archive, run)
+    for name, times in [("*.cube", 1), ("best.ckpt", 2), ("last.ckpt", 3), ("run.json", 3), ("metrics.json", 1)]:
+        killed(script, name, times, *rest, **cache)
+        assert (run / "run.log").read_text()
         for checkpoint in run.glob("checkpoints/*.ckpt"):
-            assert torch.load(checkpoint, weights_only=True)["state_dict"], moment
-    succeed(*words(archive, run), SNOWMAP_CACHE=str(cache))
+            assert torch.load(checkpoint, weights_only=True)["state_dict"], name
+    done = command(*words(archive, run), **cache)
+    assert done.returncode == 0, done.stderr
     assert same_weights(run, straight)
     assert result(run) == result(straight)
-    assert not [*run.rglob("*.part"), *cache.rglob("*.partial")]
+    assert not list(run.rglob("*.part"))
 
 
 def test_kill_9_of_an_export_leaves_whole_files_and_the_same_command_makes_the_others(archive, straight, tmp_path):
-    out = tmp_path / "maps"
-    command = ("-m", "snowmap.cli", "predict", straight / "checkpoints" / "best.ckpt", archive, out)
-    process = begin(*command, PYTHONPATH=str(ROOT))
-    wait(process, lambda: any(out.rglob("*.part")))
-    process.kill()
-    process.wait()
-    process = begin(*command, PYTHONPATH=str(ROOT))
-    said = process.communicate(timeout=240)[0]
-    assert process.returncode == 0, said
+    out, program = tmp_path / "maps", ROOT / "snowmap" / "cli.py"
+    words = ("predict", straight / "checkpoints" / "best.ckpt", archive, out)
+    killed(program, "*.tif", 3, *words, PYTHONPATH=str(ROOT))
+    assert len(list(out.rglob("*.tif"))) == 2
+    assert main(list(map(str, words))) == 0
     assert len(list(out.rglob("*.nc"))) == len(list(out.rglob("*.tif"))) == 20
 
 

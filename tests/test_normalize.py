@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 import torch
 
-from snowmap.cube import BANDS
+from snowmap.cube import STANDARD_BANDS
 from snowmap.errors import SnowmapError
 from snowmap.normalize import Normalizer
 from tests.cubes import make_cube
@@ -20,7 +20,7 @@ def test_statistics_are_those_of_valid_training_pixels_inside_the_study_area():
     cube = make_cube()
     normalizer = fitted(cube, ("hs", "swe"))
     inside = cube["mask"].values
-    for index, name in enumerate(BANDS):
+    for index, name in enumerate(STANDARD_BANDS):
         values = cube["features"].sel(band=name).values[TRAIN][:, inside].astype(np.float64)
         mean, std = (0, 1) if name == "phase" else (np.nanmean(values), np.nanstd(values))
         assert normalizer.band_mean[index].item() == pytest.approx(mean, rel=1e-5, abs=1e-6)
@@ -52,13 +52,13 @@ def test_encoding_scales_keeps_wrapped_phase_continuous_and_marks_what_is_missin
     assert torch.isfinite(encoded).all()
     bands, validity = encoded[:, :, :10], encoded[:, :, 10:]
     assert torch.equal(validity.bool(), valid)
-    phase = list(BANDS).index("phase")
+    phase = list(STANDARD_BANDS).index("phase")
     cos, sin = bands[:, :, phase], bands[:, :, 9]
     shown = valid[:, :, phase]
     torch.testing.assert_close(torch.atan2(sin, cos)[shown], x[:, :, phase][shown])
     assert (cos[~shown] == 0).all()
     assert (sin[~shown] == 0).all()
-    elevation = list(BANDS).index("elevation")
+    elevation = list(STANDARD_BANDS).index("elevation")
     known = (x[:, :, elevation] - normalizer.band_mean[elevation]) / normalizer.band_std[elevation]
     torch.testing.assert_close(bands[:, :, elevation][valid[:, :, elevation]], known[valid[:, :, elevation]])
 

@@ -1,18 +1,25 @@
 """What happens when a user types `python train.py -m …`: runs one after the other in one process, then a table."""
 
 import json
+import os
+import signal
+import sys
+import time
 from pathlib import Path
 
 import pandas as pd
 import pytest
 import torch
 import xarray as xr
+from hydra.core.hydra_config import HydraConfig
+from omegaconf import OmegaConf
 
 from snowmap.cli import main
+from snowmap.launching import job_name
 from snowmap.metrics import scores
 from snowmap.task import SnowRegression
 from tests.archives import write_foreign_archive
-from tests.commands import fail, succeed, train
+from tests.commands import begin, command, fail, succeed
 
 pytestmark = pytest.mark.slow
 
@@ -55,7 +62,8 @@ def test_every_fold_has_its_folder_and_all_have_one_table(sweep):
 
 def test_a_run_of_a_sweep_is_that_of_a_run_by_itself(sweep, archive, tmp_path):
     """Nothing of the run before it is left in the process: neither seeds nor what Lightning and the logger keep."""
-    train(archive, tmp_path / "alone", *FAST, "split.fold=1", "evaluate=none")
+    words = (f"data.root={archive}", f"hydra.run.dir={tmp_path}/alone", *FAST, "split.fold=1", "evaluate=none")
+    assert command("train.py", *words).returncode == 0
     states = [
         SnowRegression.load_from_checkpoint(folder / "checkpoints" / "last.ckpt").state_dict()
         for folder in (sweep[0] / FOLDS[1], tmp_path / "alone")
@@ -96,6 +104,108 @@ def test_the_ablation_is_one_command(archive, tmp_path):
     assert (tmp_path / "sweep" / "ablation.png").stat().st_size > 10_000
 
 
-def test_a_sweep_whose_runs_take_several_processes_is_refused(archive, tmp_path):
+def test_a_sweep_in_one_process_whose_runs_take_several_is_refused(archive, tmp_path):
     words = ("split.fold=0,1", "trainer.devices=2", f"hydra.sweep.dir={tmp_path}/sweep", f"data.root={archive}")
-    assert "a multirun whose jobs take 2 processes" in fail("train.py", "-m", *FAST, *words)
+    done = command("train.py", "-m", *FAST, *words)
+    assert done.returncode == 1
+    assert "a multirun whose jobs take 2 processes" in done.stderr
+    assert "give launcher=joblib launcher.jobs=1" in done.stderr
+
+
+class TestLaunchers:
+    """Jobs as commands of their own: what befalls one of them does not end the others."""
+
+    WORDS = (*FAST, "split.fold=0", "evaluate=none")
+
+    def starts(self, folder: Path) -> dict[str, int]:
+        return {name: json.loads((folder / name / "run.json").read_text())["starts"] for name in self.names(folder)}
+
+    def names(self, folder: Path) -> list[str]:
+        return sorted(path.parent.name for path in folder.glob("*/run.json"))
+
+    def test_a_failed_and_a_killed_job_are_named_and_alone_run_again(self, archive, tmp_path):
+        folder = tmp_path / "sweep"
+        words = (*self.WORDS, f"data.root={archive}", f"hydra.sweep.dir={folder}", "launcher=joblib")
+        words = ("train.py", "-m", *words, "model=unet,convlstm", "target=swe,hs", "seed=0,1")
+        blocked = folder / "model-unet_target-hs_seed-0" / "checkpoints"
+        blocked.parent.mkdir(parents=True)
+        blocked.write_text("in the way")
+        victim = folder / "model-convlstm_target-swe_seed-0"
+        sweep = begin(*words)
+        while not (victim / "run.json").exists():
+            assert sweep.poll() is None, sweep.communicate()[0]
+            time.sleep(0.005)
+        os.kill(json.loads((victim / "run.json").read_text())["pid"], signal.SIGKILL)
+        said = sweep.communicate(timeout=400)[0]
+        assert sweep.returncode == 1, said
+        assert "2 of 8 jobs did not finish" in said
+        assert f"{victim.name}: failed, the process was killed by SIGKILL" in said
+        assert f"{blocked.parent.name}: failed, " in said
+        blocked.unlink()
+        first = self.starts(folder)
+        assert first == dict.fromkeys(first, 1)
+        assert len(first) == 8
+        done = command(*words)
+        assert done.returncode == 0, done.stderr
+        assert done.stdout.count(": finished before") == 6
+        again = {name for name, starts in self.starts(folder).items() if starts == 2}
+        assert again == {victim.name, blocked.parent.name}
+        records = [json.loads((folder / name / "run.json").read_text()) for name in first]
+        assert [record["status"] for record in records] == ["finished"] * 8
+        table = pd.read_csv(folder / "runs.csv")
+        assert len(table) == 4
+        for name, record in zip(first, records, strict=True):
+            model, target = (part.partition("-")[2] for part in name.split("_")[:2])
+            assert record["validation"][target]["pixels"] > 0
+            assert model in {"unet", "convlstm"}
+
+    def test_a_signal_ends_the_jobs_and_the_same_command_goes_on(self, archive, tmp_path):
+        folder = tmp_path / "sweep"
+        words = (*self.WORDS, f"data.root={archive}", f"hydra.sweep.dir={folder}", "launcher=joblib", "launcher.jobs=1")
+        words = ("train.py", "-m", *words, "trainer.max_epochs=4000", "trainer.limit_train_batches=null", "seed=0,1")
+        sweep = begin(*words)
+        while not (folder / "seed-0" / "checkpoints" / "last.ckpt").exists():
+            assert sweep.poll() is None, sweep.communicate()[0]
+            time.sleep(0.02)
+        sweep.send_signal(signal.SIGTERM)
+        said = sweep.communicate(timeout=200)[0]
+        assert sweep.returncode == 128 + signal.SIGTERM, said
+        assert f"the same command with hydra.sweep.dir={folder} goes on" in said
+        assert json.loads((folder / "seed-0" / "run.json").read_text())["status"] == "interrupted"
+        assert not (folder / "seed-1").exists()
+
+    def test_submitit_runs_the_jobs_of_a_sweep(self, archive, tmp_path):
+        words = (*self.WORDS, f"data.root={archive}", f"hydra.sweep.dir={tmp_path}/sweep", "seed=0,1")
+        said = succeed(
+            "train.py", "-m", *words, "launcher=slurm", "launcher.cluster=local", "launcher.gpus_per_node=null"
+        )
+        assert said.count(": finished in") == 2
+        assert self.starts(tmp_path / "sweep") == {"seed-0": 1, "seed-1": 1}
+        assert "validation RMSE" in (tmp_path / "sweep" / "seed-1" / "run.log").read_text()
+        told = fail("train.py", "-m", *words[:-1], "seed=2,3", "launcher=slurm")
+        assert 'Could not detect "srun"' in told
+
+
+def test_a_failing_job_in_one_process_does_not_end_the_others(archive, tmp_path):
+    words = (*FAST, f"data.root={archive}", f"hydra.sweep.dir={tmp_path}/sweep", "evaluate=none", "split.fold=0")
+    done = command("train.py", "-m", *words, "data.phase_sign=7,1")
+    assert done.returncode == 1
+    assert "1 of 2 jobs did not finish" in done.stderr
+    assert "data.phase_sign-7: failed, data.phase_sign=7: expected 1, -1" in done.stderr
+    assert json.loads((tmp_path / "sweep" / "data.phase_sign-1" / "run.json").read_text())["status"] == "finished"
+
+
+@pytest.mark.parametrize(
+    ("typed", "task", "name"),
+    [
+        ("model=unet,convlstm seed=0,1 loss=mae", "model=unet seed=1 loss=mae", "model-unet_seed-1"),
+        ("data.root=/a/one,/b/one loss=mae", "data.root=/b/one loss=mae", "data.root-one.c712d7"),
+        ("model.channels=[8,16],[4,8]", "model.channels=[4,8]", "model.channels-4-8"),
+        ("loss=mae", "loss=mae", "7"),
+    ],
+)
+def test_a_job_is_named_after_what_is_swept(monkeypatch, typed, task, name):
+    settings = OmegaConf.create({"sweeper": {"params": None}, "overrides": {"task": task.split()}})
+    monkeypatch.setattr(HydraConfig, "get", staticmethod(lambda: settings))
+    monkeypatch.setattr(sys, "argv", ["train.py", "-m", *typed.split()])
+    assert job_name(7) == name

@@ -8,7 +8,7 @@ import rasterio
 import xarray as xr
 from rasterio.transform import from_origin
 
-from snowmap.cube import BANDS, INSAR_BANDS, check
+from snowmap.cube import INSAR_BANDS, STANDARD_BANDS, check
 from snowmap.errors import SnowmapError
 from snowmap.physics import WAVELENGTH, density_guyennon, wrap
 from snowmap.synthetic import synthesize
@@ -48,7 +48,7 @@ def test_the_default_has_the_layout_of_the_trentino_archive(cube: xr.Dataset) ->
 
 
 def test_values_are_plausible_and_never_zero_where_zero_means_missing(cube: xr.Dataset) -> None:
-    for name, quantity in BANDS.items():
+    for name, quantity in STANDARD_BANDS.items():
         values = band(cube, name)
         assert np.nanmin(values) >= quantity.low, name
         assert np.nanmax(values) <= quantity.high, name

@@ -6,19 +6,26 @@ import sys
 import tempfile
 from pathlib import Path
 
+import pytorch_lightning as pl
+
 from snowmap.run import make_trainer
 from tests.cubes import make_cube
 from tests.test_task import parts
 
 
-def main(model: str, processes: str, out: str) -> None:
+def validated(model: str, processes: int, folder: Path) -> tuple[dict[str, float], pl.Trainer]:
     cube = make_cube(windows=40)  # 11 validation windows of 2 seasons
-    several = (f"trainer.devices={processes}", "trainer.strategy=ddp") if int(processes) > 1 else ()
+    several = (f"trainer.devices={processes}", "trainer.strategy=ddp") if processes > 1 else ()
     words = (f"model={model}", "model.channels=[8,16]", "data.batch_size=2", "split.validation=2")
     config, task, datamodule = parts(cube, *words, *several)
+    trainer = make_trainer(config, folder)
+    (scores,) = trainer.validate(task, datamodule, verbose=False)
+    return scores, trainer
+
+
+def main(model: str, processes: str, out: str) -> None:
     with tempfile.TemporaryDirectory() as folder:
-        trainer = make_trainer(config, Path(folder))
-        (scores,) = trainer.validate(task, datamodule, verbose=False)
+        scores, trainer = validated(model, int(processes), Path(folder))
         trainer.strategy.barrier()
     if trainer.is_global_zero:
         Path(out).write_text(json.dumps(scores))

@@ -11,7 +11,7 @@ from rasterio.errors import RasterioError
 
 from snowmap.archive.layout import list_rasters, match, split_complete
 from snowmap.archive.raster import Grid, grid_of, mask_of, read_cleaned, unreadable
-from snowmap.cube import INSAR_BANDS, TARGETS, WEATHER_BANDS
+from snowmap.cube import INSAR_BANDS, WEATHER_BANDS
 from snowmap.errors import SnowmapError
 
 logger = logging.getLogger("snowmap.archive")
@@ -46,7 +46,7 @@ def match_insar_to_targets(insar_dir: str | Path, itsnow_dir: str | Path, s3_dir
     windows, faults = match(found for folder, names in folders.items() for found in list_rasters(folder, names))
     if faults:
         raise SnowmapError("\n".join(faults))
-    complete, excluded = split_complete(windows, [*INSAR_BANDS, *WEATHER_BANDS, *TARGETS])
+    complete, excluded = split_complete(windows, [*INSAR_BANDS, *WEATHER_BANDS, "hs", "swe"])
     if not complete:
         raise SnowmapError(
             "\n  - ".join([f"no complete window in {insar_dir}, {itsnow_dir}, {s3_dir}:", *excluded[:5]])

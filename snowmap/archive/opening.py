@@ -17,7 +17,7 @@ from snowmap.archive import cache as cached
 from snowmap.archive import layout, reading
 from snowmap.archive.lazy import lazy_features
 from snowmap.archive.swe_unit import decide, swe_per_hs
-from snowmap.cube import BANDS, INSAR_BANDS, TARGETS
+from snowmap.cube import BANDS, INSAR_BANDS, STANDARD_BANDS, TARGETS
 from snowmap.errors import SnowmapError
 
 MOST_FAULTS_SHOWN = 20
@@ -42,7 +42,7 @@ def open_archive(
 
     Args:
         root: The folder that holds `INSAR/`, `ITSNOW/`, `S3/` and `master_mask.tif`.
-        bands: Bands that every window must have; all nine by default.
+        bands: Bands that every window must have; the nine of the public archive by default.
         targets: Targets that every window must have; another one on disk is read too, NaN where a window lacks it.
             Empty for prediction.
         swe_unit: "cm", "mm", or "auto": found from the ratio of SWE to HS. A contradiction is an error.
@@ -178,7 +178,7 @@ def _request(
     bands: Iterable[str] | None, targets: Iterable[str], zero_is_missing: Iterable[str], threads: int | None
 ) -> reading.Plan:
     """The request in canonical order; unknown names are an error."""
-    chosen = list(BANDS) if bands is None else list(bands)
+    chosen = list(STANDARD_BANDS) if bands is None else list(bands)
     if not chosen:
         raise SnowmapError(f"data.bands: found no band; expected at least one of {list(BANDS)}")
     if threads is not None and threads < 1:

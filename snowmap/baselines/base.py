@@ -142,10 +142,16 @@ class Baseline(ABC):
         """The target in `windows`, in its unit."""
 
     def in_unit(self, water: Maps, end: np.ndarray, target: str) -> Maps:
-        """Water in mm as SWE in the unit of the target, or as HS in cm by Guyennon's density of the date."""
+        """Water in mm as SWE in the unit of the target, or as HS in cm by Guyennon's density of the date.
+
+        Raises:
+            SnowmapError: For any other target.
+        """
         if target == "hs":
             return water / density_guyennon(end)[:, None, None] * 100  # mm = kg m⁻² -> m -> cm
-        return water * MILLIMETRES[self.targets[target]]
+        if target == "swe":
+            return water * MILLIMETRES[self.targets[target]]
+        raise SnowmapError(f"model={self.name} tells water; it cannot tell '{target}'")
 
     def _inputs(self, cube: xr.Dataset) -> xr.Dataset:
         read = [index for index, band in enumerate(cube["band"].values) if band in self.archive_bands]

@@ -8,9 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import skops.io
 import torch
-from sklearn.base import BaseEstimator
 
 from snowmap.baselines.base import Baseline
 from snowmap.checkpointing import save_whole
@@ -59,14 +57,20 @@ def restore(baseline: Baseline, content: Mapping[str, Any]) -> Baseline:
 def _packed(value: Any) -> Any:
     if isinstance(value, Mapping):
         return {key: _packed(inner) for key, inner in value.items()}
-    if isinstance(value, BaseEstimator):
+    if isinstance(value, np.ndarray):
+        return torch.from_numpy(value)
+    if hasattr(value, "predict"):
+        import skops.io  # half a second, and most runs have no estimator
+
         return {"skops": torch.frombuffer(bytearray(skops.io.dumps(value)), dtype=torch.uint8)}
-    return torch.from_numpy(value) if isinstance(value, np.ndarray) else value
+    return value
 
 
 def _unpacked(value: Any) -> Any:
     if isinstance(value, Mapping):
         if "skops" in value:
+            import skops.io  # as above
+
             return skops.io.loads(value["skops"].numpy().tobytes(), trusted=TRUSTED)
         return {key: _unpacked(inner) for key, inner in value.items()}
     return value.numpy() if isinstance(value, torch.Tensor) else value

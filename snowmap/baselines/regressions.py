@@ -1,4 +1,7 @@
-"""Baselines that regress the target on what a pixel shows, one pixel at a time, by scikit-learn; for any grid."""
+"""Baselines that regress the target on what a pixel shows, one pixel at a time, by scikit-learn; for any grid.
+
+Scikit-learn is imported where an estimator is made: it takes half a second, which most runs can spare.
+"""
 
 from abc import abstractmethod
 from collections.abc import Sequence
@@ -7,11 +10,6 @@ from typing import Any, ClassVar
 import numpy as np
 import xarray as xr
 from jaxtyping import Float
-from sklearn.base import RegressorMixin
-from sklearn.ensemble import HistGradientBoostingRegressor
-from sklearn.linear_model import LinearRegression
-from sklearn.pipeline import make_pipeline
-from sklearn.preprocessing import PolynomialFeatures, StandardScaler
 
 from snowmap.baselines.base import Baseline, Maps
 from snowmap.cube import DERIVED_BANDS
@@ -46,9 +44,8 @@ class _PixelRegression(Baseline):
         columns = self._columns(inputs, windows)
         usable = self._usable(columns) & inputs["mask"].values
         maps = np.full(usable.shape, np.nan, dtype=np.float32)
-        estimator: RegressorMixin = self.learned[target]["estimator"]
         if usable.any():
-            maps[usable] = np.maximum(estimator.predict(columns[usable]), 0)  # type: ignore[attr-defined]
+            maps[usable] = np.maximum(self.learned[target]["estimator"].predict(columns[usable]), 0)
         return maps
 
     def _columns(self, inputs: xr.Dataset, windows: list[int]) -> Float[np.ndarray, "window y x input"]:
@@ -82,6 +79,10 @@ class Elevation(_PixelRegression):
 
     def estimator(self) -> Any:
         """Scaled inputs, their powers and products, least squares."""
+        from sklearn.linear_model import LinearRegression
+        from sklearn.pipeline import make_pipeline
+        from sklearn.preprocessing import PolynomialFeatures, StandardScaler
+
         return make_pipeline(StandardScaler(), PolynomialFeatures(self.options["degree"]), LinearRegression())
 
 
@@ -106,4 +107,6 @@ class BoostedTrees(_PixelRegression):
 
     def estimator(self) -> Any:
         """Scikit-learn's histogram gradient boosting, as it comes."""
+        from sklearn.ensemble import HistGradientBoostingRegressor
+
         return HistGradientBoostingRegressor(random_state=0)

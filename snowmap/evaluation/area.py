@@ -6,8 +6,7 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float
 
-METRES = {"mm": 1e-3, "cm": 1e-2}
-"""What a unit of a target is in m."""
+from snowmap.units import METRES
 
 Maps = Float[np.ndarray, "window y x"]
 Series = Float[np.ndarray, " window"]
@@ -23,8 +22,9 @@ def area_series(
     """Means and volumes of the study area, and how far they are off.
 
     A map is summed over the pixels where it and the observed map have a value, each with its true area, so mean × area
-    is the volume: of water for SWE, of snow for HS. The observed sums stand beside the model's and are over the
-    model's pixels; each map's error is against the observed sum over that map's own pixels.
+    is the volume: of water for SWE, of snow for HS; a target that is no length has none. The observed sums stand beside
+    the model's and are over the model's pixels; each map's error is against the observed sum over that map's own
+    pixels.
 
     Args:
         columns: Maps of the ``model`` and of every baseline; NaN = no value.
@@ -39,7 +39,7 @@ def area_series(
         without a pixel. And for the ``model`` and the ``baselines`` the mean error over the windows of the ``mean`` and
         of the ``volume_m3``, and ``nse_of_mean``, the efficiency of Nash & Sutcliffe (1970) of the series of means.
     """
-    own = {name: _sums(maps, observed, areas, METRES[unit]) for name, maps in columns.items()}
+    own = {name: _sums(maps, observed, areas, METRES.get(unit, np.nan)) for name, maps in columns.items()}
     model, rest = own["model"], {name: sums for name, sums in own.items() if name != "model"}
     series = []
     for index, (window, end) in enumerate(names):
@@ -69,7 +69,7 @@ def _bias(sums: Mapping[str, Series]) -> dict[str, float | None]:
     seen = sums["pixels"] > 0
     error = {key: (sums[key] - sums[f"observed_{key}"])[seen] for key in ("mean", "volume_m3")}
     observed = sums["observed_mean"][seen]
-    found = {key: float(values.mean()) if seen.any() else None for key, values in error.items()}
+    found = {key: _value(values.mean()) if seen.any() else None for key, values in error.items()}
     spread = float(np.sum((observed - observed.mean()) ** 2)) if seen.any() else 0.0
     return {**found, "nse_of_mean": 1 - float(np.sum(error["mean"] ** 2)) / spread if spread > 0 else None}
 

@@ -43,8 +43,10 @@ def density_chart(predicted: Float[np.ndarray, "*dims"], observed: Float[np.ndar
         p, o = p[chosen], o[chosen]
     top = max(float(np.percentile(np.concatenate([p, o]), 99.9)), 1e-3) if len(p) else 1.0
     figure, axis = _blank()
-    drawn = axis.hist2d(o, p, bins=70, range=[[0, top], [0, top]], norm=LogNorm(), cmap="viridis")
-    figure.colorbar(drawn[3], label="pixels")
+    count, _, _ = np.histogram2d(o, p, bins=70, range=[[0, top], [0, top]])
+    place = {"origin": "lower", "extent": (0, top, 0, top), "interpolation": "none"}
+    drawn = axis.imshow(count.T, norm=LogNorm(), cmap="viridis", **place)  # one image, where a mesh is 4900 shapes
+    figure.colorbar(drawn, label="pixels")
     axis.plot([0, top], [0, top], color="0.3", linewidth=1, linestyle="--")
     axis.set(xlabel=f"observed {label}", ylabel=f"predicted {label}", aspect="equal")
     axis.grid(visible=False)

@@ -23,8 +23,11 @@ UNKNOWN = "unknown"
 
 SLOPE_EDGES_DEGREE = (5.0, 15.0, 25.0, 35.0)
 COHERENCE_EDGES = (0.2, 0.35, 0.5, 0.7)  # retrievals from phase usually begin at 0.35
-DEPTH_EDGES_CM = (50.0, 100.0, 150.0, 200.0, 300.0)
-SWE_EDGES_MM = (50.0, 100.0, 200.0, 300.0, 500.0)  # 300 mm is where the requirement of CoReH2O becomes relative
+DEPTH_EDGES: dict[str, tuple[float, ...]] = {
+    "hs": (50.0, 100.0, 150.0, 200.0, 300.0),
+    "swe": (5.0, 10.0, 20.0, 30.0, 50.0),  # 30 cm is where the requirement of CoReH2O becomes relative
+}
+"""Of each target, in its unit in `snowmap.cube.TARGETS`."""
 
 FLAT_DEGREE = 2.0
 """Ground less steep than this faces no direction."""
@@ -90,7 +93,8 @@ def pixel_classes(
     if "coherence" in there:
         found["coherence"] = _binned(_band(chosen, "coherence")[valid], COHERENCE_EDGES)
     unit = cube[target].attrs["units"]
-    edges = DEPTH_EDGES_CM if target == "hs" else [edge * MILLIMETRES[unit] for edge in SWE_EDGES_MM]
+    scale = 10 if unit == "mm" else 1
+    edges = [edge * scale for edge in DEPTH_EDGES[target]]
     threshold = snow_threshold(target, unit, options)
     edges = [threshold, *(edge for edge in edges if edge > threshold)]
     found["depth"] = _binned(chosen[target].values[valid], edges, f" {unit}", below="snow-free")
@@ -98,10 +102,10 @@ def pixel_classes(
 
 
 def snow_threshold(target: str, unit: str, options: Mapping[str, Any]) -> float:
-    """From which value on there is snow, in the unit of the target."""
-    if target == "hs":
-        return options["snow_threshold_hs_cm"]
-    return options["snow_threshold_swe_mm"] * MILLIMETRES[unit]
+    """From which value on there is snow, in the unit of the target; 0 where a value alone says that there is."""
+    if target == "swe":
+        return options["snow_threshold_swe_mm"] * MILLIMETRES[unit]
+    return options["snow_threshold_hs_cm"] if target == "hs" else 0.0
 
 
 def _elevation(height: Float[np.ndarray, " pixel"], step: float) -> Classes:

@@ -1,9 +1,12 @@
 """Figures of maps."""
 
 from collections.abc import Sequence
+from io import BytesIO
+from pathlib import Path
 
 import numpy as np
 import xarray as xr
+from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
 from snowmap.cube import TARGETS, window_names
@@ -38,7 +41,11 @@ def maps_figure(
     figure = Figure(figsize=(12, 0.9 + rows * max(3.0 * aspect + 0.25, 1.0)), layout="constrained")
     figure.suptitle(_title(cube, [windows[position] for position in shown], len(windows)))
     columns = 4 if any(f"{target}_sigma" in maps for target in targets) else 3
-    axes = figure.subplots(rows, columns, squeeze=False, sharex=True, sharey=True)
+    axes = figure.subplots(rows, columns, squeeze=False)
+    for axis in axes[:-1].flat:
+        axis.set_xticks([])  # axes that share their ticks would lay out all of them, and take twice the time
+    for axis in axes[:, 1:].flat:
+        axis.set_yticks([])
     for index, target in enumerate(targets):
         block = axes[index * len(shown) : (index + 1) * len(shown)]
         _draw_target(figure, block, maps, cube, windows, shown, target)
@@ -47,6 +54,12 @@ def maps_figure(
     figure.supxlabel(x, fontsize=9)
     figure.supylabel(y, fontsize=9)
     return figure
+
+
+def write_png(figure: Figure, file: Path | BytesIO, dpi: int) -> None:
+    """Draw a figure once; `Figure.savefig` draws it twice, the first time to lay it out, which drawing does anyway."""
+    figure.set_dpi(dpi)
+    FigureCanvasAgg(figure).print_png(file)
 
 
 def spaced(count: int, most: int = MOST_ROWS) -> list[int]:
@@ -90,6 +103,7 @@ def _draw_target(
     for axis in axes.flat:
         axis.set_facecolor(OUTSIDE)
         axis.tick_params(labelsize=7)
+        axis.locator_params(nbins=5)
     for axis, position in zip(axes[:, 0], shown, strict=True):
         axis.set_ylabel(names[windows[position]].replace("_to_", "\nto "), fontsize=8)
 

@@ -12,7 +12,7 @@ import xarray as xr
 
 from snowmap.baselines import baseline_maps
 from snowmap.errors import SnowmapError
-from snowmap.evaluation.figures import maps_figure
+from snowmap.evaluation.figures import maps_figure, write_png
 from snowmap.evaluation.printing import as_frame
 from snowmap.evaluation.report import write_report
 from snowmap.evaluation.tables import score_maps
@@ -61,7 +61,7 @@ def evaluate_maps(
             (unfinished / "metrics.json").write_text(json.dumps(result, indent=2))
             as_frame(result).to_csv(unfinished / "metrics.csv", index=False)
             write_predictions(maps, cube, list(windows), unfinished / "predictions.nc", provenance)
-            maps_figure(maps, cube, windows, targets).savefig(unfinished / "maps.png", dpi=110)
+            write_png(maps_figure(maps, cube, windows, targets), unfinished / "maps.png", dpi=110)
             write_report(result, maps, cube, windows, unfinished / "report.html")
             for file in unfinished.iterdir():
                 file.replace(out / file.name)

@@ -13,13 +13,15 @@ import numpy as np
 import xarray as xr
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
+from matplotlib.backends.backend_svg import FigureCanvasSVG
 from matplotlib.figure import Figure
 
 from snowmap.cube import TARGETS
 from snowmap.evaluation.charts import class_chart, density_chart, difference_chart, reliability_chart, series_chart
-from snowmap.evaluation.figures import maps_figure, spaced
+from snowmap.evaluation.figures import maps_figure, spaced, write_png
 from snowmap.evaluation.printing import label_of
 from snowmap.physics import MILLIMETRES
+from snowmap.units import METRES
 
 ROWS_TOGETHER = 3
 """Windows in one figure of maps: a figure that is taller than a sheet of paper would be cut."""
@@ -88,9 +90,12 @@ def _section(name: str, entry: Mapping[str, Any], maps: xr.Dataset, cube: xr.Dat
         ("RMSE of the model minus that of each baseline, with its interval: left of 0 the model is better",
          difference_chart(entry["intervals"]["differences"], f"difference of RMSE in {unit}")),
         ("Mean over the study area", series_chart(entry["area"], "mean", f"mean {label}", shown)),
-        (f"Volume of {'water' if name == 'swe' else 'snow'} in the study area",
-         series_chart(entry["area"], "volume_m3", "million m³", shown)),
     ]  # fmt: skip
+    if unit in METRES:
+        charts.append(
+            (f"Volume of {'water' if name == 'swe' else 'snow'} in the study area",
+             series_chart(entry["area"], "volume_m3", "million m³", shown))
+        )  # fmt: skip
     for grouping, words in GROUPINGS.items():
         classes = entry["classes"].get(grouping) or []
         if len(classes) > 1:
@@ -160,14 +165,14 @@ def _svg(figure: Figure, words: str) -> Markup:
     """The figure as part of the page, with its text as text."""
     file = io.StringIO()
     with mpl.rc_context({"svg.fonttype": "none", "font.size": 9, "font.family": "sans-serif"}):
-        figure.savefig(file, format="svg", metadata={"Date": None, "Title": words})
+        FigureCanvasSVG(figure).print_svg(file, metadata={"Date": None, "Title": words})  # as `write_png`: drawn once
     drawn = file.getvalue()
     return Markup(drawn[drawn.index("<svg") :])
 
 
 def _png(figure: Figure) -> str:
     file = io.BytesIO()
-    figure.savefig(file, format="png", dpi=100)
+    write_png(figure, file, dpi=100)
     return "data:image/png;base64," + base64.b64encode(file.getvalue()).decode()
 
 

@@ -53,6 +53,13 @@ class Encoder(nn.Module):
         levels[-1] = self.dropout(levels[-1])
         return levels
 
+    @property
+    def stages(self) -> dict[str, list[nn.Module]]:
+        """For `Net.stages`: a part for each resolution."""
+        found: dict[str, list[nn.Module]] = {f"encoder {i + 1}": [layers] for i, layers in enumerate(self.blocks)}
+        found[f"encoder {len(self.blocks)}"].append(self.dropout)
+        return found
+
 
 class Decoder(nn.Module):
     """From the coarsest features back to the finest, with a skip at each resolution."""
@@ -68,6 +75,11 @@ class Decoder(nn.Module):
             # nearest, not bilinear: its backward pass is deterministic on CUDA too
             y = layers(torch.cat([functional.interpolate(y, scale_factor=2.0, mode="nearest"), skips.pop()], dim=1))
         return y
+
+    @property
+    def stages(self) -> dict[str, list[nn.Module]]:
+        """For `Net.stages`: a part for each resolution."""
+        return {f"decoder {i + 1}": [layers] for i, layers in enumerate(self.blocks)}
 
 
 def pad_to_multiple(images: Tensor, levels: int) -> Tensor:

@@ -16,6 +16,7 @@ class ConvLSTM(Net):
     """Every window is encoded alone; the memory runs over the coarsest features, where a cell sees far."""
 
     time = "season"
+    unrolled = True
 
     def __init__(
         self,
@@ -49,6 +50,16 @@ class ConvLSTM(Net):
         self.merge = nn.Conv2d(sizes[-1], channels[-1], kernel_size=1)
         self.decoder = Decoder(channels)
         self.head = nn.Conv2d(channels[0], frame.outputs, kernel_size=1)
+
+    @property
+    def stages(self) -> dict[str, list[nn.Module]]:
+        """Encoder, memory, decoder, head."""
+        memory = {"memory": [self.layers, self.merge]}
+        return {**self.encoder.stages, **memory, **self.decoder.stages, "head": [self.head]}
+
+    def reads(self, channels: Sequence[str]) -> dict[str, list[str]]:
+        """The channels, and what is known of the step's date."""
+        return {"encoder.blocks.0.0": [*channels, "days without a window", "whether a season begins"]}
 
     def forward(self, inputs: Inputs) -> Maps:
         """Maps of every step, or of the target window if the net reads backwards too."""

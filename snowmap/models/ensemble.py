@@ -21,6 +21,13 @@ class Ensemble(Net):
         self.time, self.fixed_time, self.minimum_time = first.time, first.fixed_time, first.minimum_time
         self.every_step, self.physical = first.every_step, first.physical
         self.derived, self.needs, self.ignores, self.fluxes = first.derived, first.needs, first.ignores, first.fluxes
+        self.output_layers, self.levels, self.unrolled = first.output_layers, first.levels, first.unrolled
+
+    @property
+    def stages(self) -> dict[str, list[nn.Module]]:
+        """Each stage of all members."""
+        of_members = [net.stages for net in self.members]
+        return {name: [part for stages in of_members for part in stages[name]] for name in of_members[0]}
 
     def forward(self, inputs: Inputs) -> Maps:
         """Outputs of all members, one member behind the other."""

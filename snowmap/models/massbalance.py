@@ -71,6 +71,8 @@ class MassBalance(Net):
     needs = ("phase_swe", "coherence", "mean_temperature", "pdd")
     ignores = ("displacement", "phase", "unwrapped_phase")
     fluxes = ("accumulation", "melt")
+    output_layers = ("spread.2",)
+    unrolled = True
 
     def __init__(self, frame: Frame, *, channels: Sequence[int] = (8, 16, 24), hidden: int = 8) -> None:
         """Build the net.
@@ -81,6 +83,8 @@ class MassBalance(Net):
             hidden: Channels of the layers that decide for each pixel and step.
         """
         super().__init__()
+        if other := frame.targets.keys() - {"swe", "hs"}:
+            raise ValueError(f"it maps swe and hs, not {', '.join(other)}")
         self.targets = dict(frame.targets)
         self.levels = len(channels)
         self.encoder = Encoder(frame.channels, channels)
@@ -97,6 +101,19 @@ class MassBalance(Net):
         for layer in (self.correct, *ends):
             nn.init.zeros_(layer.weight)  # type: ignore[arg-type]
             nn.init.zeros_(layer.bias)  # type: ignore[arg-type]
+
+    @property
+    def stages(self) -> dict[str, list[nn.Module]]:
+        """Encoder, decoder, what it tells of the surroundings, and what decides for each pixel."""
+        decide: list[nn.Module] = [
+            part for part in (self.begin, self.decide, self.dense, self.spread) if part is not None
+        ]
+        look: dict[str, list[nn.Module]] = {"surroundings": [self.look, self.correct]}
+        return {**self.encoder.stages, **self.decoder.stages, **look, "head": decide}
+
+    def reads(self, channels: Sequence[str]) -> dict[str, list[str]]:
+        """The channels, twice: with their surroundings, and pixel by pixel for the snow at the beginning."""
+        return {**super().reads(channels), "begin.0": list(channels)}
 
     def forward(self, inputs: Inputs) -> Maps:
         """Each target at every step, in its unit; beside it what a head reads further, in network units."""

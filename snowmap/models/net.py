@@ -4,7 +4,7 @@
 window. Networks know no files, no Hydra, no Lightning.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 from jaxtyping import Bool, Float
@@ -76,6 +76,9 @@ class Net(nn.Module):
         ignores: Bands that it does not want to see: an arbitrary constant in each window tells one window from another,
             which a net can learn by heart.
         fluxes: Further maps that it can give, in mm of water.
+        output_layers: Names of its layers that give `Frame.outputs`, or a share of them for each target, side by side.
+        levels: Resolutions at which it looks.
+        unrolled: Whether it goes through the steps one after the other in Python.
     """
 
     time: int | str = 1
@@ -87,6 +90,36 @@ class Net(nn.Module):
     needs: tuple[str, ...] = ()
     ignores: tuple[str, ...] = ()
     fluxes: tuple[str, ...] = ()
+    output_layers: tuple[str, ...] = ("head",)
+    levels: int = 1
+    unrolled: bool = False
+
+    @property
+    def stages(self) -> dict[str, list[nn.Module]]:
+        """All its parts from the input to the ``head``, each once; what belongs to the encoder is called so."""
+        raise NotImplementedError
+
+    def reads(self, channels: Sequence[str]) -> dict[str, list[str]]:
+        """What each input channel of its first layers is.
+
+        Args:
+            channels: Names of the channels of one step.
+
+        Returns:
+            For the name of each layer that reads them, a name for each of its input channels.
+        """
+        return {"encoder.blocks.0.0": list(channels)}
+
+    def frozen_stages(self, freeze: str) -> list[str]:
+        """Names of the `stages` that do not learn.
+
+        Args:
+            freeze: ``none``, ``encoder`` or ``all_but_head``.
+        """
+        *before, _ = self.stages
+        return {"none": [], "encoder": [name for name in before if name.startswith("encoder")], "all_but_head": before}[
+            freeze
+        ]
 
     def with_fluxes(self, inputs: Inputs) -> tuple[Maps, Fluxes]:
         """The outputs and the maps of `fluxes`."""

@@ -54,6 +54,12 @@ class Transformer(Net):
         self.decoder = Decoder(channels)
         self.head = nn.Conv2d(channels[0], frame.outputs, kernel_size=1)
 
+    @property
+    def stages(self) -> dict[str, list[nn.Module]]:
+        """Encoder, attention, decoder, head."""
+        attention = {"attention": [self.layers, self.weigh]}
+        return {**self.encoder.stages, **attention, **self.decoder.stages, "head": [self.head]}
+
     def forward(self, inputs: Inputs) -> Maps:
         """Maps of every step, each from the steps up to it."""
         batch, time, _, height, width = inputs.x.shape

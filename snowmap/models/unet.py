@@ -43,6 +43,19 @@ class UNet(Net):
         self.decoder = Decoder(channels)
         self.head = nn.Conv2d(channels[0], frame.outputs, kernel_size=1)
 
+    @property
+    def stages(self) -> dict[str, list[nn.Module]]:
+        """Encoder, decoder, head."""
+        return {**self.encoder.stages, **self.decoder.stages, "head": [self.head]}
+
+    def reads(self, channels: Sequence[str]) -> dict[str, list[str]]:
+        """The channels of the target window, and of those before it in a stack."""
+        if not self.stacked:
+            return super().reads(channels)
+        of_step = [*channels, "days before the target window", "whether there is a window"]
+        back = [f", {steps} before" if steps else "" for steps in reversed(range(self.steps))]
+        return {"encoder.blocks.0.0": [f"{name}{before}" for before in back for name in of_step]}
+
     def forward(self, inputs: Inputs) -> Maps:
         """Maps of the target window."""
         images = self._stack(inputs) if self.stacked else inputs.x[:, -1]

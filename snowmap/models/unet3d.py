@@ -36,6 +36,18 @@ class UNet3D(Net):
         self.decoder = Decoder([2 * size for size in channels])
         self.head = nn.Conv2d(2 * channels[0], frame.outputs, kernel_size=1)
 
+    @property
+    def stages(self) -> dict[str, list[nn.Module]]:
+        """Encoder with what weighs its steps, decoder, head."""
+        parts = zip(self.blocks, self.weights, strict=True)
+        encoder: dict[str, list[nn.Module]] = {f"encoder {i + 1}": list(both) for i, both in enumerate(parts)}
+        encoder[f"encoder {self.levels}"].append(self.dropout)
+        return {**encoder, **self.decoder.stages, "head": [self.head]}
+
+    def reads(self, channels: Sequence[str]) -> dict[str, list[str]]:
+        """The channels, and the days to the target window."""
+        return {"blocks.0.0.convolve": [*channels, "days before the target window"]}
+
     def forward(self, inputs: Inputs) -> Maps:
         """Maps of the target window."""
         batch, _, _, height, width = inputs.x.shape

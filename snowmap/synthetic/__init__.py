@@ -10,7 +10,7 @@ import numpy as np
 import xarray as xr
 from numpy.typing import NDArray
 
-from snowmap.cube import BANDS, TARGETS, check
+from snowmap.cube import STANDARD_BANDS, TARGETS, check
 from snowmap.errors import SnowmapError
 from snowmap.physics import density_guyennon
 from snowmap.synthetic.insar import interferograms
@@ -54,8 +54,8 @@ def synthesize(
     terrain = make_terrain(shape, dem, ground)
     weather = make_weather(BARE_GROUND, end[-1], air)
     states = run_snow_model(weather, terrain, np.unique([start, end]), snow)
-    features = np.full((windows, len(BANDS), *terrain.elevation.shape), np.nan, dtype=np.float32)
-    row = {name: index for index, name in enumerate(BANDS)}
+    features = np.full((windows, len(STANDARD_BANDS), *terrain.elevation.shape), np.nan, dtype=np.float32)
+    row = {name: index for index, name in enumerate(STANDARD_BANDS)}
     for window, bands in enumerate(interferograms(start, end, states, terrain, radar)):
         temperature, degree_days = window_weather(weather, start[window], end[window], terrain.elevation)
         for name, values in (bands | {"mean_temperature": temperature, "pdd": degree_days}).items():
@@ -93,8 +93,8 @@ def _cube(features: NDArray[np.float32], swe: NDArray[np.float64], start: np.nda
         coords={
             "start": ("window", start.astype("datetime64[ns]")),
             "end": ("window", (start + REPEAT).astype("datetime64[ns]")),
-            "band": list(BANDS),
-            "unit": ("band", np.array([quantity.unit for quantity in BANDS.values()], dtype=object)),
+            "band": list(STANDARD_BANDS),
+            "unit": ("band", np.array([quantity.unit for quantity in STANDARD_BANDS.values()], dtype=object)),
             "x": terrain.transform.c + terrain.transform.a * (np.arange(width) + 0.5),
             "y": terrain.transform.f + terrain.transform.e * (np.arange(height) + 0.5),
         },

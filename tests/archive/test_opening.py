@@ -15,7 +15,7 @@ from rasterio.transform import from_origin
 
 from snowmap import SnowmapError, open_archive
 from snowmap.archive import survey
-from snowmap.cube import BANDS, check, window_names
+from snowmap.cube import STANDARD_BANDS, check, window_names
 from tests.archives import (
     INSAR_NAMES,
     MEXICO_BANDS,
@@ -64,8 +64,8 @@ def test_every_value_and_sentinel_of_an_archive_by_other_hands(tmp_path, windows
     for threads in (1, 3):
         cube = open_afresh(tmp_path / "a", threads=threads)
         check(cube)
-        assert list(cube["band"].values) == list(BANDS)
-        for b, band in enumerate(BANDS):
+        assert list(cube["band"].values) == list(STANDARD_BANDS)
+        for b, band in enumerate(STANDARD_BANDS):
             np.testing.assert_array_equal(cube["features"].values[:, b], truth[band], err_msg=band)
         for name in ("hs", "swe", "mask"):
             np.testing.assert_array_equal(cube[name].values, truth[name])
@@ -301,4 +301,4 @@ def test_the_archive_names_of_this_helper_are_the_cards() -> None:
     assert raster_path(Path("D"), "coherence", date(2021, 1, 9), date(2021, 1, 21)) == Path(
         "D/INSAR/2021-01-09_2021-01-21_coh_IW1_VV_09Jan2021_21Jan2021.tif"
     )
-    assert set(INSAR_NAMES) < set(BANDS)
+    assert set(INSAR_NAMES) < set(STANDARD_BANDS)

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 
 from snowmap import SnowmapError, open_archive, write_archive
-from snowmap.cube import BANDS
+from snowmap.cube import STANDARD_BANDS
 from tests.cubes import make_cube
 
 
@@ -30,7 +30,7 @@ def assert_same_bits(found: xr.Dataset, expected: xr.Dataset) -> None:
 
 def test_round_trip(tmp_path: Path) -> None:
     cube = make_cube()
-    cube["features"].values[0, list(BANDS).index("phase"), 5, 3:6] = 0, -0.0, 1e-45
+    cube["features"].values[0, list(STANDARD_BANDS).index("phase"), 5, 3:6] = 0, -0.0, 1e-45
     cube.attrs["origin"] = "synthetic: snowmap 0.1.0, seed 0"
     assert write_archive(cube, tmp_path / "deep" / "archive") == tmp_path / "deep" / "archive"
     found = open_archive(tmp_path / "deep" / "archive", cache=False)

@@ -12,6 +12,7 @@ from snowmap.errors import SnowmapError
 from snowmap.loading import load_model
 from snowmap.provenance import facts_of
 from snowmap.splits import make_split
+from snowmap.upgrading import with_added_keys
 from tests.cubes import make_cube
 
 LATER = [13, 14, 15]
@@ -22,7 +23,7 @@ def fitted(name: str, **options):
     cube = make_cube()
     split = make_split("rolling", cube["start"].values, cube["end"].values)
     baseline = BASELINES[name](**options)
-    baseline.facts = facts_of(cube, split, {"model": {"name": name, **options}})
+    baseline.facts = facts_of(cube, split, with_added_keys({"model": {"name": name, **options}}))
     return cube, baseline.fit(cube, split.train, ["hs", "swe"], phase_sign=-1)
 
 

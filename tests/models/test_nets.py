@@ -16,7 +16,7 @@ EVERY_STEP = [form for form in FORMS if make_net(form).every_step]
 
 def test_every_net_is_tested():
     assert {form.partition("-")[0] for form in FORMS} == set(NETS)
-    assert set(EVERY_STEP) == {"convlstm", "transformer", "massbalance"}
+    assert set(EVERY_STEP) >= {"convlstm", "transformer", "massbalance"}
 
 
 @pytest.mark.parametrize("form", FORMS)

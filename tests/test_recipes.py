@@ -1,0 +1,70 @@
+"""The diffs of docs/recipes.md: each applies to the project as it is, and the commands under it run."""
+
+import os
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.archives import raster_path, window_dates, write_foreign_archive
+from tests.commands import ROOT
+
+PAGE = (ROOT / "docs" / "recipes.md").read_text()
+COMMANDS = {
+    re.findall(r"docs/recipes/(\w+)\.diff", block)[0]: block.splitlines()
+    for block in re.findall(r"```sh\n(.*?)```", PAGE, flags=re.DOTALL)
+}
+WINDOWS = 20
+
+
+@pytest.fixture
+def checkout(tmp_path) -> Path:
+    """A copy of what git would commit, so that a diff can be tried before it is committed."""
+    listed = subprocess.run(
+        ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"], cwd=ROOT, capture_output=True
+    )
+    if listed.returncode:
+        pytest.skip("not a checkout of git")
+    for name in listed.stdout.decode().split("\0"):
+        if name and (ROOT / name).is_file():
+            (tmp_path / "copy" / name).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy(ROOT / name, tmp_path / "copy" / name)
+    return tmp_path / "copy"
+
+
+def write_archive_with_more(root: Path) -> None:
+    """The usual archive, and the files that the recipes for a band and a target ask for."""
+    write_foreign_archive(root, windows=WINDOWS, shape=(24, 32))
+    (root / "ITSNOW" / "DENSITY").mkdir()
+    for start, end in window_dates(WINDOWS):
+        shutil.copy(raster_path(root, "coherence", start, end), root / f"S3/{start}_{end}_snowCover.tif")
+        hs = raster_path(root, "hs", start, end)
+        shutil.copy(hs, root / f"ITSNOW/DENSITY/{start}_to_{end}_density.tif")
+
+
+def test_every_diff_stands_on_the_page():
+    assert {path.stem for path in (ROOT / "docs" / "recipes").glob("*.diff")} == set(COMMANDS)
+    for name in COMMANDS:
+        assert f'--8<-- "docs/recipes/{name}.diff"' in PAGE
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("recipe", COMMANDS)
+def test_a_recipe_applies_and_its_commands_run(recipe, checkout):
+    write_archive_with_more(checkout / "data" / "Dataset_icip2026")
+    environment = {
+        **os.environ,
+        "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
+        "PYTHONPATH": str(checkout),
+        "GIT_CEILING_DIRECTORIES": str(checkout.parent),  # else `git apply` passes over files of an outer repository
+    }
+    for line in COMMANDS[recipe]:
+        done = subprocess.run(
+            ["bash", "-c", line], cwd=checkout, env=environment, capture_output=True, text=True, timeout=600
+        )
+        assert done.returncode == 0, f"{line}\n{done.stdout}\n{done.stderr}"
+        if "pytest" in line:
+            assert re.search(r"\d+ passed", done.stdout), done.stdout
