@@ -19,6 +19,7 @@ LABELS = {
     "spearman_r": "Spearman r",
     "nse": "NSE",
 }
+UNKNOWN = "–"
 LONGEST = 18
 """Characters of a value of the configuration; what is longer is cut."""
 
@@ -64,7 +65,8 @@ def columns(found: Comparison) -> list[Column]:
         _facts(found, "weights", lambda row: _range(row.of_record("parameters"), thousands)),
         _facts(found, "time", lambda row: duration(row.of_record("wall_s"))),
     ]
-    return keys + seeds + scores[PART] + facts + scores["test"]
+    known = [column for column in facts if set(column.cells) != {UNKNOWN}]
+    return keys + seeds + scores[PART] + known + scores["test"]
 
 
 def columns_apart(found: Comparison, folder: Path) -> list[Column]:
@@ -106,7 +108,7 @@ def short_key(key: str, keys: Sequence[str]) -> str:
 def short(value: Any) -> str:
     """A value of the configuration in few characters."""
     if value is None:
-        return "–"
+        return UNKNOWN
     if isinstance(value, float):
         return f"{value:.3g}"
     said = ",".join(map(str, value)) if isinstance(value, list) else str(value)
@@ -124,7 +126,7 @@ def thousands(number: int) -> str:
 def duration(seconds: Sequence[float]) -> str:
     """The mean of durations: 42 s, 3:20 min, 2:05 h."""
     if not seconds:
-        return "–"
+        return UNKNOWN
     mean = round(sum(seconds) / len(seconds))
     if mean < 60:
         return f"{mean} s"
@@ -135,7 +137,7 @@ def with_spread(mean: float | None, spread: float | None, score: str) -> str:
     """``4.21 ± 0.13``; two digits behind the point of what has a unit, three of what has none."""
     digits = 2 if score in IN_UNITS else 3
     if mean is None:
-        return "–"
+        return UNKNOWN
     return f"{mean:.{digits}f}" + ("" if spread is None else f" ± {spread:.{digits}f}")
 
 
@@ -163,6 +165,6 @@ def _lines(key: str) -> list[str]:
 def _range(values: Sequence[float], told: Callable[[int], str] = str) -> str:
     """The whole number, or the least and the largest."""
     if not values:
-        return "–"
+        return UNKNOWN
     least, largest = int(min(values)), int(max(values))
     return told(least) if least == largest else f"{told(least)}–{told(largest)}"
