@@ -80,10 +80,11 @@ def test_the_table_can_be_made_again_from_the_folder(sweep, capsys):
     assert "2 folds" in capsys.readouterr().out
 
 
-def test_other_sweeps_end_without_a_table(archive, tmp_path):
+def test_other_sweeps_end_with_the_table_of_runs_alone(archive, tmp_path):
     words = (*FAST, f"data.root={archive}", f"hydra.sweep.dir={tmp_path}/seeds", "seed=0,1", "evaluate=none")
     succeed("train.py", "-m", *words)
-    assert {path.name for path in (tmp_path / "seeds").iterdir()} == {"seed-0", "seed-1", "multirun.yaml"}
+    tables = {"runs.csv", "runs.md", "runs.png"}
+    assert {path.name for path in (tmp_path / "seeds").iterdir()} == {"seed-0", "seed-1", "multirun.yaml", *tables}
 
 
 def test_the_ablation_is_one_command(archive, tmp_path):
@@ -153,7 +154,9 @@ class TestLaunchers:
         records = [json.loads((folder / name / "run.json").read_text()) for name in first]
         assert [record["status"] for record in records] == ["finished"] * 8
         table = pd.read_csv(folder / "runs.csv")
-        assert len(table) == 4
+        assert sorted(zip(table["target"], table["model.name"], table["runs"], strict=True)) == [
+            (target, model, 2) for target in ("hs", "swe") for model in ("convlstm", "unet")
+        ]
         for name, record in zip(first, records, strict=True):
             model, target = (part.partition("-")[2] for part in name.split("_")[:2])
             assert record["validation"][target]["pixels"] > 0

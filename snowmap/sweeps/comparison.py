@@ -49,6 +49,11 @@ class Run(NamedTuple):
         """How it ended, as ``run.json`` says; ``unknown`` for a folder without one."""
         return self.job.record["status"] if self.job.record else "unknown"
 
+    @property
+    def targets(self) -> list[str]:
+        """What it maps."""
+        return list(self.scores[PART]) or (self.job.config.get("target") or {}).get("names", [])
+
     def value(self, part: str, target: str, score: str, unit: str | None = None) -> float | None:
         """A score of one target in a part of the split, converted to `unit` if it has one; None if it is not known."""
         entry = self.scores[part].get(target, {})
@@ -107,19 +112,32 @@ class Comparison(NamedTuple):
     synthetic: bool
 
 
-def compare(folder: Path, by: str = "rmse", each: bool = False) -> Comparison:
+def compare(folder: Path, by: str = "rmse", each: bool = False) -> list[Comparison]:
     """Put the runs below a folder in order.
 
     Args:
         folder: Runs may lie in it at any depth.
-        by: A validation score, as ``rmse`` (of the first target) or ``swe.mae``.
+        by: A validation score, as ``rmse`` (of each target that is a run's first) or ``swe.mae``.
         each: Whether runs that differ in their seed alone stay apart.
+
+    Returns:
+        One comparison for each target; a run of several targets stands in that of each. One alone where `by` names a
+        target, or all runs have the same first one.
 
     Raises:
         SnowmapError: When there is no run, a file cannot be read, or `by` is no validation score.
     """
     runs = [_read(job) for job in find_runs(folder)]
-    target, score = _chosen(by, runs)
+    targets, score = _chosen(by, runs)
+    if len(targets) == 1:
+        return [_comparison(runs, targets[0], score, each)]
+    return [
+        _comparison([run for run in runs if target in (run.targets or targets[:1])], target, score, each)
+        for target in targets
+    ]
+
+
+def _comparison(runs: Sequence[Run], target: str, score: str, each: bool) -> Comparison:
     ranked = [run for run in runs if run.state in ("finished", "unknown") and _known(run, target, score)]
     units = _units(ranked)
     keys = differing_keys([run.job for run in ranked])
@@ -172,8 +190,8 @@ def _read(job: Job) -> Run:
     return Run(job, scores, (job.record or {}).get("archive") or evaluated)
 
 
-def _chosen(by: str, runs: Sequence[Run]) -> tuple[str, str]:
-    """Target and score that `by` names.
+def _chosen(by: str, runs: Sequence[Run]) -> tuple[list[str], str]:
+    """Targets and score that `by` names; without a target, those that are the first of a run.
 
     Raises:
         SnowmapError: When it is a test score, or none.
@@ -184,16 +202,15 @@ def _chosen(by: str, runs: Sequence[Run]) -> tuple[str, str]:
             f"tested by them; choose a validation score, as --by rmse"
         )
     words = by.removeprefix(f"{PART}.").split(".")
-    targets = Counter(target for run in runs for target in list(run.scores[PART])[:1])
-    first = min(targets, key=lambda name: (-targets[name], name), default="swe")
-    target, score = words if len(words) == 2 else (first, words[0])
-    known = sorted({name for run in runs for name in run.scores[PART]} or {first})
-    if len(words) > 2 or score not in BEST or target not in known:
+    known = sorted({name for run in runs for name in run.targets} or {"swe"})
+    first = sorted({run.targets[0] for run in runs if run.targets} or {"swe"})
+    targets, score = (words[:1], words[1]) if len(words) == 2 else (first, words[0])
+    if len(words) > 2 or score not in BEST or not {*targets} <= {*known}:
         raise SnowmapError(
-            f"--by {by} is no validation score; choose {' | '.join(BEST)}, of another target than {first} with its "
-            f"name before it, as {known[-1]}.{score if score in BEST else 'rmse'} (targets here: {', '.join(known)})"
+            f"--by {by} is no validation score; choose {' | '.join(BEST)}, of one target alone with its name before "
+            f"it, as {known[-1]}.{score if score in BEST else 'rmse'} (targets here: {', '.join(known)})"
         )
-    return target, score
+    return targets, score
 
 
 def _known(run: Run, target: str, score: str) -> bool:

@@ -1,10 +1,11 @@
 """Figures of sweeps."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from textwrap import wrap
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from snowmap.sweeps.comparison import BEST, Comparison, Row
@@ -61,17 +62,24 @@ def ablation_figure(result: Mapping[str, Any]) -> Figure:
     return figure
 
 
-def runs_figure(found: Comparison) -> Figure:
+def runs_figure(found: Sequence[Comparison]) -> Figure:
     """The validation score of each configuration, the best on top: every run a point, their mean a bar.
 
     The test score lies below it in a paler tone.
 
     Args:
-        found: What `snowmap.sweeps.comparison.compare` makes.
+        found: What `snowmap.sweeps.comparison.compare` makes; below each other.
     """
+    heights = [1.7 + 0.42 * max(1, min(MOST_ROWS, len(each.rows))) for each in found]
+    figure = Figure(figsize=(8.5, sum(heights)), layout="constrained")
+    axes = figure.subplots(len(found), 1, squeeze=False, height_ratios=heights)[:, 0]
+    for each, axis in zip(found, axes, strict=True):
+        _draw_runs(each, axis)
+    return figure
+
+
+def _draw_runs(found: Comparison, axis: Axes) -> None:
     rows = found.rows[:MOST_ROWS]
-    figure = Figure(figsize=(8.5, 1.7 + 0.42 * max(1, len(rows))), layout="constrained")
-    axis = figure.subplots()
     unit = found.units.get(found.target, "")
     parts = {PART: (VALIDATION, -0.12, 30, 3), "test": (TEST, 0.2, 18, 2)}
     for part, (colour, shift, size, order) in parts.items():
@@ -101,7 +109,6 @@ def runs_figure(found: Comparison) -> Figure:
     title = [f"the best {MOST_ROWS} of {len(found.rows)} configurations"] if len(found.rows) > MOST_ROWS else []
     title += ["SYNTHETIC data: proves the pipeline, not skill"] if found.synthetic else []
     axis.set_title(" · ".join(title), fontsize=9, loc="left")
-    return figure
 
 
 def _name(found: Comparison, row: Row) -> str:

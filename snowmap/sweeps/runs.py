@@ -29,18 +29,18 @@ SYNTHETIC = "SYNTHETIC data, no measure of skill"
 
 def compare_runs(
     folder: Path, by: str = "rmse", each: bool = False, out: Path | None = None, console: Console | None = None
-) -> Comparison:
+) -> list[Comparison]:
     """Print the table of all runs below a folder and write ``runs.csv``, ``runs.md`` and ``runs.png``.
 
     Args:
         folder: Runs may lie in it at any depth.
-        by: The validation score that sorts, as ``rmse`` (of the first target) or ``swe.mae``.
+        by: The validation score that sorts, as ``rmse`` (of each target) or ``swe.mae``.
         each: Whether runs that differ in their seed alone stay apart.
         out: Where the files go; by default into `folder`.
         console: Where the table is printed.
 
     Returns:
-        What is compared.
+        What is compared, target by target.
 
     Raises:
         SnowmapError: When there is no run, a file cannot be read or written, or `by` is no validation score.
@@ -50,14 +50,23 @@ def compare_runs(
     write_text(out / "runs.csv", as_frame(found).to_csv(index=False))
     write_text(out / "runs.md", as_markdown(found, folder))
     save_figure(runs_figure(found), out / "runs.png")
-    print_runs(found, folder, console or Console(width=None if sys.stdout.isatty() else WIDTH))
+    console = console or Console(width=None if sys.stdout.isatty() else WIDTH)
+    for number, comparison in enumerate(found):
+        if number:
+            console.print()
+        print_runs(comparison, folder, console)
     print(f"runs.csv, runs.md and runs.png lie in {out}")
     return found
 
 
-def as_frame(found: Comparison) -> pd.DataFrame:
+def as_frame(found: Sequence[Comparison]) -> pd.DataFrame:
     """One row for each configuration, the best first, then one for each run that enters no mean; every score."""
-    return pd.DataFrame([_of_row(found, row) for row in found.rows] + [_of_run(found, run) for run in found.apart])
+    rows = [
+        {"target": each.target, **row}
+        for each in found
+        for row in [_of_row(each, row) for row in each.rows] + [_of_run(each, run) for run in each.apart]
+    ]
+    return pd.DataFrame(rows)
 
 
 def _of_row(found: Comparison, row: Row) -> dict[str, Any]:
@@ -84,9 +93,13 @@ def _of_run(found: Comparison, run: Run) -> dict[str, Any]:
     }
 
 
-def as_markdown(found: Comparison, folder: Path) -> str:
-    """The table in Markdown, with what has to be said of it."""
-    lines = [f"# Runs in {folder.absolute().name}", "", _order(found), ""]
+def as_markdown(found: Sequence[Comparison], folder: Path) -> str:
+    """The tables in Markdown, with what has to be said of them."""
+    return "\n".join([f"# Runs in {folder.absolute().name}", "", *(_section(each, folder) for each in found)])
+
+
+def _section(found: Comparison, folder: Path) -> str:
+    lines = [_order(found), ""]
     lines += [f"**{SYNTHETIC}**", ""] if found.synthetic else []
     lines += _markdown(columns(found))
     if found.apart:

@@ -50,7 +50,7 @@ def report(study: "optuna.Study", search: Mapping[str, Any], folder: Path, typed
             f"no trial of the study in {folder} came to its end"
             + (f"; the last failed: {errors[-1]}" if errors else "")
         )
-    found = compare_runs(folder)
+    (found,) = compare_runs(folder)
     importances = importances_of(study)
     save_figure(study_figure(study, importances, found.synthetic), folder / "study.png")
     if importances:

@@ -17,14 +17,22 @@ from snowmap.cli import main
 from snowmap.errors import SnowmapError
 from snowmap.metrics import SCORES
 from snowmap.run_folder import record_failure
-from snowmap.sweeps.comparison import BEST, Comparison, compare
+from snowmap.sweeps import comparison
+from snowmap.sweeps.comparison import BEST, Comparison
 from snowmap.sweeps.runs import compare_runs
 from tests.sweeps.runs import config, score, write_run
 
 
 def printed(folder: Path, width: int = 100, **options) -> tuple[Comparison, str]:
     console = Console(file=io.StringIO(), width=width)
-    return compare_runs(folder, console=console, **options), console.file.getvalue()
+    (found,) = compare_runs(folder, console=console, **options)
+    return found, console.file.getvalue()
+
+
+def compare(folder: Path, *by: str, **options) -> Comparison:
+    """What there is to compare of one target."""
+    (found,) = comparison.compare(folder, *by, **options)
+    return found
 
 
 def losses(found: Comparison) -> list:
@@ -210,7 +218,7 @@ class TestRunsApart:
         assert row.mean("validation", "swe", "rmse", "cm") == (2, None)
 
     def test_a_job_whose_configuration_was_refused_is_listed(self, seeds):
-        record_failure(seeds / "loss-mes", SnowmapError("loss=mes is not possible"))
+        record_failure(seeds / "loss-mes", "loss=mes is not possible")
         (apart,) = compare(seeds).apart
         assert (apart.job.folder.name, apart.state) == ("loss-mes", "failed")
         assert "loss=mes is not possible" in printed(seeds)[1]
@@ -227,6 +235,30 @@ class TestRunsApart:
         assert [run.job.folder.name for run in compare(tmp_path, "hs.rmse").apart] == ["swe"]
         assert "no validation rmse of hs" in printed(tmp_path, by="hs.rmse")[1]
         assert losses(compare(tmp_path, "swe.rmse")) == ["mae", "mse"]
+
+    def test_each_target_has_a_table_where_the_runs_map_different_ones(self, tmp_path):
+        for seed in (0, 1):
+            for target, rmse in (("swe", 3.0), ("hs", 30.0)):
+                settings = {**config(seed=seed), "target": {"names": [target]}}
+                write_run(tmp_path / f"{target}_{seed}", settings, {target: score(rmse + seed)})
+        write_run(
+            tmp_path / "both",
+            {**config(loss="mae"), "target": {"names": ["hs", "swe"]}},
+            {"hs": score(20.0), "swe": score(9.0)},
+        )
+        failed = {**config(seed=2), "target": {"names": ["hs"]}}
+        write_run(tmp_path / "failed", failed, None, status="failed", error="no memory")
+        console = Console(file=io.StringIO(), width=100)
+        hs, swe = compare_runs(tmp_path, console=console)
+        assert (hs.target, swe.target) == ("hs", "swe")
+        assert [hs.rows[0].mean("validation", "hs", "rmse", "cm")[0], len(hs.rows), len(hs.apart)] == [20.0, 2, 1]
+        assert [swe.rows[0].mean("validation", "swe", "rmse", "cm")[0], len(swe.rows), len(swe.apart)] == [3.5, 2, 0]
+        said = console.file.getvalue()
+        assert said.index("validation HS RMSE cm, smallest first") < said.index("validation SWE RMSE cm, smallest")
+        assert pd.read_csv(tmp_path / "runs.csv")["target"].tolist() == ["hs", "hs", "hs", "swe", "swe"]
+        assert (tmp_path / "runs.md").read_text().count("Sorted by") == 2
+        (alone,) = compare_runs(tmp_path, by="swe.mae", console=console)
+        assert alone.target == "swe"
 
 
 class TestFiles:
