@@ -57,6 +57,8 @@ bench: $(READY)  ## the ratios of benchmarks/ (about half an hour)
 	$(BIN)/python -m benchmarks.scaling
 	$(BIN)/python -m benchmarks.evaluating
 	$(BIN)/python -m benchmarks.predicting
+	$(BIN)/python -m benchmarks.sweeping
+	$(BIN)/python -m benchmarks.kills
 
 results: $(READY)  ## docs/results-synthetic.md: all models, three seeds each (hours; ARGS="--height 62 --width 140" is shorter)
 	$(BIN)/python -m benchmarks.results $(ARGS)
