@@ -90,6 +90,7 @@ class _Sweep:
         self.launcher: dict[str, Any] = {"name": "local"}
         self.folders: list[Path] = []
         self.waiting: list[Job] = []
+        self.failed: dict[Path, str] = {}
 
     def take(self, composed: DictConfig, schema: type, folder: Path) -> None:
         """Run or keep a job; what goes wrong with it is kept for the end."""
@@ -108,30 +109,39 @@ class _Sweep:
                 with env_override({SWEEP: str(self.folder)}):
                     self.main(config, folder)
         except Exception as error:
-            told = f"error: {error}" if isinstance(error, SnowmapError) else traceback.format_exc()
-            print(f"{folder.name}: {told}", file=sys.stderr)
-            record_failure(folder, error)
+            if not isinstance(error, SnowmapError):
+                traceback.print_exc()
+            self._failed(folder, str(error) if isinstance(error, SnowmapError) else f"{type(error).__name__}: {error}")
+            print(f"{folder.name}: error: {error}", file=sys.stderr)
 
     def finish(self, after_sweep: AfterSweep | None) -> bool:
         """Run what waits, then say how the jobs ended: whether all are finished."""
         assert self.folder is not None
         if self.waiting:
             LAUNCHERS[self.launcher["name"]](self.waiting, self.launcher, self._say)
-        records = {folder: read_record(folder) for folder in self.folders}
-        ended = {folder: record["status"] if record else "not begun" for folder, record in records.items()}
-        failed = {folder: status for folder, status in ended.items() if status != "finished"}
-        if after_sweep and len(failed) < len(ended):
-            after_sweep(self.folder, not failed)
-        if failed:
-            print(f"\n{len(failed)} of {len(ended)} jobs did not finish:", file=sys.stderr)
-            for folder, status in failed.items():
-                reason = ((records[folder] or {}).get("error") or "").partition("\n")[0]
-                print(
-                    f"  {folder.name}: {status}, {reason[:LONGEST_REASON]}\n    see {folder / 'run.log'}",
-                    file=sys.stderr,
-                )
+        unfinished = {folder: told for folder in self.folders if (told := self._unfinished(folder))}
+        if after_sweep and len(unfinished) < len(self.folders):
+            after_sweep(self.folder, not unfinished)
+        if unfinished:
+            print(f"\n{len(unfinished)} of {len(self.folders)} jobs did not finish:", file=sys.stderr)
+            for folder, told in unfinished.items():
+                print(f"  {folder.name}: {told}\n    see {folder / 'run.log'}", file=sys.stderr)
             print(f"the same command with hydra.sweep.dir={self.folder} runs these again", file=sys.stderr)
-        return not failed
+        return not unfinished
+
+    def _failed(self, folder: Path, told: str) -> None:
+        self.failed[folder] = told
+        record_failure(folder, told)
+
+    def _unfinished(self, folder: Path) -> str:
+        """How a job ended that did not finish, in one line."""
+        record = read_record(folder) or {"status": "not begun", "error": ""}
+        status, told = record["status"], record["error"]
+        if folder in self.failed:
+            status, told = "failed", self.failed[folder]
+        elif status == "finished":
+            return ""
+        return f"{status}, {(told or '').splitlines()[0][:LONGEST_REASON] if told else 'see its log'}"
 
     def _say(self, job: Job, status: int | None) -> None:
         number = f"{self.folders.index(job.folder) + 1}/{len(self.folders)}"
@@ -140,11 +150,10 @@ class _Sweep:
             return
         if status:
             by = f"was killed by {signal.Signals(-status).name}" if status < 0 else f"ended with status {status}"
-            record_failure(job.folder, SnowmapError(f"the process {by}"))
-        record = read_record(job.folder) or {}
-        ended = record.get("status")
-        took = f" in {record['wall_s']:.0f} s" if ended == "finished" else f": {record.get('error')}"
-        print(f"{number} {job.folder.name}: {ended}{took}", flush=True)
+            record_failure(job.folder, f"the process {by}")
+        record = read_record(job.folder)
+        told = self._unfinished(job.folder) or f"finished in {record['wall_s'] if record else 0:.0f} s"
+        print(f"{number} {job.folder.name}: {told}", flush=True)
 
 
 def job_name(number: int) -> str:

@@ -134,15 +134,14 @@ def is_finished(folder: Path, config: Mapping[str, Any]) -> bool:
     return True
 
 
-def record_failure(folder: Path, error: Exception) -> None:
-    """Write down that a run failed, unless it did so itself."""
+def record_failure(folder: Path, told: str) -> None:
+    """Write down that a run failed which could not do so itself; what it wrote down stays."""
     record = read_record(folder) or NEW_RECORD
-    if record["status"] == "failed" and record["error"]:
+    if record["started"] and record["status"] != "killed":
         return
-    told = str(error) if isinstance(error, SnowmapError) else f"{type(error).__name__}: {error}"
-    changed = NEW_RECORD | record | {"status": "failed", "error": told, "ended": _now()}
     with contextlib.suppress(OSError):
         folder.mkdir(parents=True, exist_ok=True)
+        changed = {**record, "status": "failed", "error": told, "ended": _now()}
         write_whole(folder / "run.json", json.dumps(changed, indent=2).encode())
 
 

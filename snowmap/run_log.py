@@ -15,7 +15,7 @@ from snowmap.errors import SnowmapError
 class _Twice:
     """A stream that also writes to the log; what overwrites a line, as a progress bar does, stays on the screen."""
 
-    def __init__(self, screen: TextIO, log: TextIO) -> None:
+    def __init__(self, screen: Any, log: TextIO) -> None:
         self._screen, self._log = screen, log
 
     def write(self, text: str) -> int:

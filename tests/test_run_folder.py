@@ -118,11 +118,14 @@ def test_a_mistake_leaves_nothing_unless_something_came_about_or_a_sweep_has_to_
     assert record(tmp_path / "job")["status"] == "failed"
 
 
-def test_a_failure_before_the_run_began_is_written_down_once(tmp_path):
-    record_failure(tmp_path / "job", ValueError("first"))
-    record_failure(tmp_path / "job", ValueError("second"))
-    assert record(tmp_path / "job")["error"] == "ValueError: first"
+def test_a_failure_is_written_down_for_a_run_that_could_not_do_so_itself(tmp_path):
+    record_failure(tmp_path / "job", "no such band")
+    assert record(tmp_path / "job")["error"] == "no such band"
     assert record(tmp_path / "job").keys() == NEW_RECORD.keys()
+    work(tmp_path / "run")
+    before = record(tmp_path / "run")
+    record_failure(tmp_path / "run", "another configuration")
+    assert record(tmp_path / "run") == before
 
 
 def test_only_one_process_works_in_a_folder(tmp_path, worker):

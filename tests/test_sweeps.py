@@ -127,7 +127,7 @@ class TestLaunchers:
         folder = tmp_path / "sweep"
         words = (*self.WORDS, f"data.root={archive}", f"hydra.sweep.dir={folder}", "launcher=joblib")
         words = ("train.py", "-m", *words, "model=unet,convlstm", "target=swe,hs", "seed=0,1")
-        blocked = folder / "model-unet_target-hs_seed-0" / "checkpoints"
+        blocked = folder / "model-unet_target-hs_seed-0" / "curves"
         blocked.parent.mkdir(parents=True)
         blocked.write_text("in the way")
         victim = folder / "model-convlstm_target-swe_seed-0"
