@@ -80,10 +80,12 @@ def test_the_table_can_be_made_again_from_the_folder(sweep, capsys):
     assert "2 folds" in capsys.readouterr().out
 
 
-def test_other_sweeps_end_without_a_table(archive, tmp_path):
+def test_other_sweeps_end_with_the_table_of_runs_alone(archive, tmp_path):
     words = (*FAST, f"data.root={archive}", f"hydra.sweep.dir={tmp_path}/seeds", "seed=0,1", "evaluate=none")
     succeed("train.py", "-m", *words)
-    assert {path.name for path in (tmp_path / "seeds").iterdir()} == {"seed-0", "seed-1", "multirun.yaml"}
+    assert {path.name for path in (tmp_path / "seeds").iterdir()} == {
+        *("seed-0", "seed-1", "multirun.yaml", "runs.csv", "runs.md", "runs.png")
+    }
 
 
 def test_the_ablation_is_one_command(archive, tmp_path):

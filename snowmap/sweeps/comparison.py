@@ -65,10 +65,12 @@ class Row(NamedTuple):
     Attributes:
         settings: Its values of the keys that differ between the rows.
         runs: The finished runs whose score is known.
+        target: Whose score puts the row in its place.
     """
 
     settings: Mapping[str, Any]
     runs: Sequence[Run]
+    target: str
 
     def mean(self, part: str, target: str, score: str, unit: str) -> tuple[float | None, float | None]:
         """Mean and spread (standard deviation, n − 1) over the runs; None where a run lacks it, or is the only one."""
@@ -85,7 +87,7 @@ class Comparison(NamedTuple):
     """What is compared, and how.
 
     Attributes:
-        target: Whose score it is.
+        target: Whose score sorts; unless it was asked for, runs without it follow in the order of their own target.
         score: A key of `BEST`.
         units: Of each target that any run knows.
         keys: Keys of the configuration that differ, those that tell the rows apart first.
@@ -119,26 +121,20 @@ def compare(folder: Path, by: str = "rmse", each: bool = False) -> Comparison:
         SnowmapError: When there is no run, a file cannot be read, or `by` is no validation score.
     """
     runs = [_read(job) for job in find_runs(folder)]
+    by = by.removeprefix(f"{PART}.")
     target, score = _chosen(by, runs)
-    ranked = [run for run in runs if run.state in ("finished", "unknown") and _known(run, target, score)]
-    units = _units(ranked)
-    keys = differing_keys([run.job for run in ranked])
-    if (
-        len({run.archive.get("fingerprint") for run in ranked} - {None})
-        == 1
-        == len({bool(run.archive) for run in ranked})
-    ):
-        keys -= {"data.root"}  # one archive at several places
-    if each:
-        keys |= {"seed"} if len({run.job.config.get("seed") for run in ranked}) > 1 else set()
-    else:
-        keys -= {"seed"}
+    judged: dict[str, list[Run]] = {}
+    for run in runs:
+        own = target if "." in by else _target_of(run, target, score)
+        if run.state in ("finished", "unknown") and run.value(PART, own, score) is not None:
+            judged.setdefault(own, []).append(run)
+    ranked = [run for own in judged.values() for run in own]
+    keys = _keys(ranked, each)
     told = telling_keys([run.job for run in ranked], keys)
-    ordered = told + sorted(keys - {*told})
-    of_job = {run.job.folder: run for run in ranked}
-    groups = [[run.job] for run in ranked] if each else grouped([run.job for run in ranked], keys)
-    rows = [Row(_settings(own[0], ordered), sorted((of_job[job.folder] for job in own), key=_seed)) for own in groups]
-    rows.sort(key=lambda row: (_rank(row, target, score, units), [str(value) for value in row.settings.values()]))
+    ordered, units = told + sorted(keys - {*told}), _units(ranked)
+    rows = [row for own, of_target in judged.items() for row in _rows(of_target, own, ordered, each)]
+    rows.sort(key=lambda row: (row.target != target, row.target, _rank(row, score, units), str(row.settings)))
+    known = {run.job.folder for run in ranked}
     return Comparison(
         target,
         score,
@@ -146,7 +142,7 @@ def compare(folder: Path, by: str = "rmse", each: bool = False) -> Comparison:
         ordered,
         len(told),
         rows,
-        [run for run in runs if run.job.folder not in of_job],
+        [run for run in runs if run.job.folder not in known],
         _notes(ranked, rows, each),
         any(run.archive.get("origin", "").startswith("synthetic") for run in runs),
     )
@@ -183,7 +179,7 @@ def _chosen(by: str, runs: Sequence[Run]) -> tuple[str, str]:
             f"--by {by}: runs are never put in order by a test score. What was chosen on the test windows is no longer "
             f"tested by them; choose a validation score, as --by rmse"
         )
-    words = by.removeprefix(f"{PART}.").split(".")
+    words = by.split(".")
     targets = Counter(target for run in runs for target in list(run.scores[PART])[:1])
     first = min(targets, key=lambda name: (-targets[name], name), default="swe")
     target, score = words if len(words) == 2 else (first, words[0])
@@ -196,8 +192,9 @@ def _chosen(by: str, runs: Sequence[Run]) -> tuple[str, str]:
     return target, score
 
 
-def _known(run: Run, target: str, score: str) -> bool:
-    return run.value(PART, target, score) is not None
+def _target_of(run: Run, target: str, score: str) -> str:
+    """`target` if the run has its score, else the first of which it has."""
+    return next((name for name in [target, *run.scores[PART]] if run.value(PART, name, score) is not None), target)
 
 
 def _units(runs: Sequence[Run]) -> dict[str, str]:
@@ -218,8 +215,25 @@ def _settings(job: Job, keys: Sequence[str]) -> dict[str, Any]:
     return {key: config.get(key) for key in keys}
 
 
-def _rank(row: Row, target: str, score: str, units: Mapping[str, str]) -> float:
-    mean, _ = row.mean(PART, target, score, units[target])
+def _keys(runs: Sequence[Run], each: bool) -> set[str]:
+    """Keys of the configuration that tell rows apart."""
+    keys = differing_keys([run.job for run in runs])
+    if all(run.archive for run in runs) and not _differ([run.archive.get("fingerprint") for run in runs]):
+        keys -= {"data.root"}  # one archive at several places
+    seeds = {"seed"} if _differ([run.job.config.get("seed") for run in runs]) else set()
+    return keys | seeds if each else keys - {"seed"}
+
+
+def _rows(runs: Sequence[Run], target: str, keys: Sequence[str], each: bool) -> list[Row]:
+    of_job = {run.job.folder: run for run in runs}
+    groups = [[run.job] for run in runs] if each else grouped([run.job for run in runs], keys)
+    return [
+        Row(_settings(own[0], keys), sorted((of_job[job.folder] for job in own), key=_seed), target) for own in groups
+    ]
+
+
+def _rank(row: Row, score: str, units: Mapping[str, str]) -> float:
+    mean, _ = row.mean(PART, row.target, score, units[row.target])
     assert mean is not None  # the runs of a row are those that know it
     return {"smallest": mean, "nearest to 0": abs(mean), "largest": -mean}[BEST[score]]
 
@@ -239,4 +253,4 @@ def _notes(runs: Sequence[Run], rows: Sequence[Row], each: bool) -> list[str]:
 
 def _differ(found: Sequence[Any]) -> bool:
     """Whether what is known is not the same everywhere."""
-    return len({str(value) for value in found if value}) > 1
+    return len({str(value) for value in found if value is not None}) > 1

@@ -1,10 +1,11 @@
 """Figures of sweeps."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from textwrap import wrap
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from snowmap.sweeps.comparison import BEST, Comparison, Row
@@ -64,44 +65,49 @@ def ablation_figure(result: Mapping[str, Any]) -> Figure:
 def runs_figure(found: Comparison) -> Figure:
     """The validation score of each configuration, the best on top: every run a point, their mean a bar.
 
-    The test score lies below it in a paler tone.
+    The test score lies below it in a paler tone. Configurations that are judged by another target have their own axis.
 
     Args:
         found: What `snowmap.sweeps.comparison.compare` makes.
     """
     rows = found.rows[:MOST_ROWS]
-    figure = Figure(figsize=(8.5, 1.7 + 0.42 * max(1, len(rows))), layout="constrained")
-    axis = figure.subplots()
-    unit = found.units.get(found.target, "")
+    targets = list(dict.fromkeys(row.target for row in rows)) or [found.target]
+    of_target = [[row for row in rows if row.target == target] for target in targets]
+    counts = [max(1, len(own)) for own in of_target]
+    figure = Figure(figsize=(8.5, len(targets) * 1.4 + 0.42 * sum(counts)), layout="constrained")
+    axes = figure.subplots(len(targets), squeeze=False, height_ratios=counts)[:, 0]
+    for axis, target, own in zip(axes, targets, of_target, strict=True):
+        _draw_rows(axis, found, target, own)
+    title = [f"the best {MOST_ROWS} of {len(found.rows)} configurations"] if len(found.rows) > MOST_ROWS else []
+    title += ["SYNTHETIC data: proves the pipeline, not skill"] if found.synthetic else []
+    axes[0].set_title(" · ".join(title), fontsize=9, loc="left")
+    if axes[0].get_legend_handles_labels()[0]:
+        axes[0].legend(fontsize=8, frameon=False, loc="lower right", bbox_to_anchor=(1, 1), ncols=2)
+    return figure
+
+
+def _draw_rows(axis: Axes, found: Comparison, target: str, rows: Sequence[Row]) -> None:
+    unit = found.units.get(target, "")
     parts = {PART: (VALIDATION, -0.12, 30, 3), "test": (TEST, 0.2, 18, 2)}
     for part, (colour, shift, size, order) in parts.items():
         said = f"{part}, each run" if part == PART else f"{part}, for information"
         for place, row in enumerate(rows):
-            values = [run.value(part, found.target, found.score, unit) for run in row.runs]
+            values = [run.value(part, target, found.score, unit) for run in row.runs]
             known = [value for value in values if value is not None]
             if not known:
                 continue
-            axis.scatter(known, [place + shift] * len(known), size, color=colour, zorder=order, label=said, linewidth=0)
-            mean = sum(known) / len(known)
-            axis.plot(
-                [mean, mean], [place + shift - 0.16, place + shift + 0.16], color=colour, linewidth=2, zorder=order
-            )
+            height = place + shift
+            axis.scatter(known, [height] * len(known), size, color=colour, zorder=order, label=said, linewidth=0)
+            mean, reach = sum(known) / len(known), [height - 0.16, height + 0.16]
+            axis.plot([mean, mean], reach, color=colour, linewidth=2, zorder=order)
             said = "_"  # one entry of the legend is enough
     axis.set_yticks(range(len(rows)), [_name(found, row) for row in rows], fontsize=8)
     axis.set_ylim(max(1, len(rows)) - 0.5, -0.5)
-    axis.set_xlabel(
-        f"{label(found.target, found.score, unit).strip()} ({BEST[found.score]} is best; the bar is the mean)"
-    )
+    axis.set_xlabel(f"{label(target, found.score, unit).strip()} ({BEST[found.score]} is best; the bar is the mean)")
     axis.grid(axis="x", color="0.9")
     axis.set_axisbelow(True)
     axis.spines[["top", "right", "left"]].set_visible(False)
     axis.tick_params(axis="y", length=0)
-    if axis.get_legend_handles_labels()[0]:
-        axis.legend(fontsize=8, frameon=False, loc="lower right", bbox_to_anchor=(1, 1), ncols=2)
-    title = [f"the best {MOST_ROWS} of {len(found.rows)} configurations"] if len(found.rows) > MOST_ROWS else []
-    title += ["SYNTHETIC data: proves the pipeline, not skill"] if found.synthetic else []
-    axis.set_title(" · ".join(title), fontsize=9, loc="left")
-    return figure
 
 
 def _name(found: Comparison, row: Row) -> str:

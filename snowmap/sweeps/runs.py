@@ -142,6 +142,7 @@ def _on_screen(table: Sequence[Column], title: str | None = None) -> Table:
 
 
 def _order(found: Comparison) -> str:
-    said = label(found.target, found.score, found.units.get(found.target, "")).strip()
+    targets = list(dict.fromkeys(row.target for row in found.rows)) or [found.target]
+    said = ", then ".join(label(target, found.score, found.units.get(target, "")).strip() for target in targets)
     several = "; ± is the spread over seeds" if any(len(row.runs) > 1 for row in found.rows) else ""
     return f"Sorted by {PART} {said}, {BEST[found.score]} first{several}"

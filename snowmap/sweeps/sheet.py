@@ -75,8 +75,8 @@ def columns_apart(found: Comparison, folder: Path) -> list[Column]:
         (
             str(run.job.folder.relative_to(folder)),
             run.state,
-            _range(Row({}, [run]).of_record("epochs")),
-            duration(Row({}, [run]).of_record("wall_s")),
+            _range(Row({}, [run], found.target).of_record("epochs")),
+            duration(Row({}, [run], found.target).of_record("wall_s")),
             reason(run, found.target, found.score),
         )
         for run in found.apart

@@ -79,6 +79,18 @@ class TestRows:
             write_run(tmp_path / name, config(loss=name), {"swe": swe, "hs": score(20.0, mae=mae)})
         assert losses(compare(tmp_path, by))[0] == best
 
+    def test_runs_of_another_target_follow_in_an_order_of_their_own(self, tmp_path):
+        for name, rmse in (("hs", 30.0), ("hs", 20.0), ("swe", 4.0), ("swe", 3.0), ("swe", 5.0), ("swe", 6.0)):
+            write_run(tmp_path / f"{name}{rmse}", config(target__names=[name], loss=str(rmse)), {name: score(rmse)})
+        write_run(tmp_path / "both", config(target__names=["hs", "swe"]), {"hs": score(25.0), "swe": score(2.0)})
+        found, said = printed(tmp_path)
+        order = [(row.target, row.runs[0].value("validation", row.target, "rmse")) for row in found.rows]
+        assert order == [*(("swe", rmse) for rmse in (2, 3, 4, 5, 6)), *(("hs", 20), ("hs", 30))]
+        assert not found.apart
+        assert "Sorted by validation SWE RMSE cm, then HS RMSE cm, smallest first" in said
+        assert [row.target for row in compare(tmp_path, "hs.rmse").rows] == ["hs"] * 3
+        assert len(compare(tmp_path, "hs.rmse").apart) == 4
+
     def test_millimetres_and_centimetres_are_put_in_one_order(self, tmp_path):
         for name, rmse, unit in (("a", 3.0, "cm"), ("b", 2.0, "cm"), ("c", 25.0, "mm")):
             write_run(tmp_path / name, config(loss=name), {"swe": score(rmse, unit, r2=0.5)})
@@ -210,7 +222,7 @@ class TestRunsApart:
         assert row.mean("validation", "swe", "rmse", "cm") == (2, None)
 
     def test_a_job_whose_configuration_was_refused_is_listed(self, seeds):
-        record_failure(seeds / "loss-mes", SnowmapError("loss=mes is not possible"))
+        record_failure(seeds / "loss-mes", "loss=mes is not possible")
         (apart,) = compare(seeds).apart
         assert (apart.job.folder.name, apart.state) == ("loss-mes", "failed")
         assert "loss=mes is not possible" in printed(seeds)[1]
