@@ -182,8 +182,8 @@ def working_in(folder: Path, config: Mapping[str, Any]) -> Iterator[RunFolder]:
 
 def _begin(run: RunFolder, config: Mapping[str, Any]) -> None:
     """Write down what begins here, after removing what a killed process had half written."""
-    for part in run.path.rglob(".*.part"):
-        part.unlink(missing_ok=True)
+    for part in list(run.path.rglob(".*.part")):
+        shutil.rmtree(part) if part.is_dir() else part.unlink()
     stage = "training" if run.finished else run.record["stage"]
     try:
         write_whole(run.path / "config.yaml", OmegaConf.to_yaml(OmegaConf.create(dict(config))).encode())

@@ -56,7 +56,7 @@ def evaluate_maps(
     result = {**scored, "provenance": {**provenance, "scoring": dict(options)}}
     try:
         out.mkdir(parents=True, exist_ok=True)
-        unfinished = Path(tempfile.mkdtemp(prefix=".unfinished-", dir=out))
+        unfinished = Path(tempfile.mkdtemp(prefix=".", suffix=".part", dir=out))
         try:
             (unfinished / "metrics.json").write_text(json.dumps(result, indent=2))
             as_frame(result).to_csv(unfinished / "metrics.csv", index=False)
