@@ -45,6 +45,7 @@ def main(config: dict[str, Any], folder: Path, callbacks: Sequence[Any] = ()) ->
         parts = None
         if config["model"]["name"] in BASELINES:
             save_baseline(fit_baseline(config, cube, split), run.best)
+            run.update(parameters=0)
         elif run.record["stage"] == "training":
             parts = make_parts(config, cube, split)
         logger = make_logger(config, run.path, run.record["wandb_id"])
