@@ -1,6 +1,9 @@
 """Completion in the shell, as bash asks for it when the Tab key is pressed."""
 
+import os
 import subprocess
+import sys
+from pathlib import Path
 
 import pytest
 
@@ -23,5 +26,6 @@ echo "${COMPREPLY[*]}"
     ],
 )
 def test_the_tab_key_completes(typed, offered):
-    done = subprocess.run(["bash", "-c", ASK, "bash", typed], cwd=ROOT, capture_output=True, text=True)
+    found = {**os.environ, "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"}
+    done = subprocess.run(["bash", "-c", ASK, "bash", typed], cwd=ROOT, env=found, capture_output=True, text=True)
     assert done.stdout.strip() == offered, done.stderr

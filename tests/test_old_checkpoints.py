@@ -58,10 +58,11 @@ def test_it_is_scored_as_it_was(name, workplace, tmp_path):
 
 @pytest.mark.slow
 @pytest.mark.parametrize(("name", "epochs"), [("0.1.0-unet.ckpt", 3), ("0.1.0-massbalance.ckpt", 4)])
-def test_it_goes_on(name, epochs, workplace):
+def test_it_goes_on(name, epochs, workplace, monkeypatch):
     old, run = load_model(FOLDER / name), workplace / name
     words = (f"hydra.run.dir={run}", f"trainer.max_epochs={epochs + 2}", "evaluate=none")
-    succeed("train.py", f"ckpt={FOLDER / name}", *words, cwd=workplace)
+    monkeypatch.chdir(workplace)
+    succeed("train.py", f"ckpt={FOLDER / name}", *words)
     new = load_model(run / "checkpoints" / "last.ckpt")
     stored = torch.load(run / "checkpoints" / "last.ckpt", weights_only=True)
     assert stored["epoch"] == epochs + 1

@@ -96,8 +96,11 @@ class Net(nn.Module):
 
     @property
     def stages(self) -> dict[str, list[nn.Module]]:
-        """All its parts from the input to the ``head``, each once; what belongs to the encoder is called so."""
-        raise NotImplementedError
+        """All its parts from the input to the ``head``, each once; what belongs to the encoder is called so.
+
+        Unless a net says otherwise, its submodules in the order in which they were made.
+        """
+        return {name: [part] for name, part in self.named_children()}
 
     def reads(self, channels: Sequence[str]) -> dict[str, list[str]]:
         """What each input channel of its first layers is.
@@ -108,7 +111,7 @@ class Net(nn.Module):
         Returns:
             For the name of each layer that reads them, a name for each of its input channels.
         """
-        return {"encoder.blocks.0.0": list(channels)}
+        return {"encoder.blocks.0.0": list(channels)} if hasattr(self, "encoder") else {}
 
     def frozen_stages(self, freeze: str) -> list[str]:
         """Names of the `stages` that do not learn.
