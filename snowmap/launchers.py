@@ -134,7 +134,7 @@ def run_with_submitit(jobs: Sequence[Job], options: Mapping[str, Any], say: Say)
 def command_of(overrides: Sequence[str], folder: Path) -> list[str]:
     """The words that run one job of this multirun by itself."""
     own = [word for word in overrides if not word.lstrip("+~").startswith("launcher")]
-    quoted = str(folder).replace("\\", "\\\\").replace("'", "\\'")
+    quoted = str(folder).replace("'", "\\'")
     return [sys.executable, sys.argv[0], *own, "hydra.mode=RUN", f"hydra.run.dir='{quoted}'"]
 
 
