@@ -29,7 +29,7 @@ from snowmap.run_log import logged
 SWEEP = "SNOWMAP_SWEEP"
 """Environment variable: the folder of the sweep that a process works for, which also keeps what it prints."""
 
-OF_NO_ACCOUNT = ("ckpt", "launcher", "data.threads", "data.cache", "trainer.enable_progress_bar", "sweep")
+OF_NO_ACCOUNT = ("ckpt", "launcher", "logger", "data.threads", "data.cache", "trainer.enable_progress_bar", "sweep")
 """Keys, or groups of keys, that may differ when a run goes on: they change nothing that is computed."""
 
 NEW_RECORD: dict[str, Any] = {

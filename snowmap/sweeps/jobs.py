@@ -20,7 +20,7 @@ from snowmap.errors import SnowmapError
 from snowmap.run_folder import OF_NO_ACCOUNT, flat, read_record, within
 
 PART = "validation"
-WITHOUT_EFFECT = (*OF_NO_ACCOUNT, "evaluate", "logger", "scoring")
+WITHOUT_EFFECT = (*OF_NO_ACCOUNT, "evaluate", "scoring")
 """Keys, or groups of keys, in which runs may differ and be the same."""
 
 OPTIMISTIC = "the validation windows also chose each checkpoint, so these scores are optimistic"

@@ -15,7 +15,7 @@ from snowmap.schema import TrainConfig
 if TYPE_CHECKING:
     from optuna.distributions import BaseDistribution
 
-THE_SAME = (*OF_NO_ACCOUNT, "data.root", "evaluate", "logger", "model.name", "scoring", "seed", "split", "target")
+THE_SAME = (*OF_NO_ACCOUNT, "data.root", "evaluate", "model.name", "scoring", "seed", "split", "target")
 """Keys, or groups of keys, that are the same in all trials: otherwise their scores could not be compared."""
 
 
