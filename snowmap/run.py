@@ -32,7 +32,7 @@ from snowmap.callbacks import EpochBar, FiniteLoss, RunningMean, StopBetweenStep
 from snowmap.checkpointing import WholeFiles
 from snowmap.cube import window_names
 from snowmap.datamodule import SnowDataModule
-from snowmap.errors import SnowmapError
+from snowmap.errors import Interrupted, SnowmapError, Stopped
 from snowmap.evaluation import print_table
 from snowmap.interruption import StopSignal
 from snowmap.loading import load_model
@@ -196,11 +196,14 @@ def pick_device(name: str) -> torch.device:
 
 @contextmanager
 def finishing(logger: Logger | None) -> Iterator[None]:
-    """End the logger's run whatever happens, as failed when something does, and leave the other processes."""
+    """End the logger's run whatever happens, as failed when something went wrong, and leave the other processes."""
     failed = True
     try:
         yield
         failed = False
+    except Stopped as stopped:
+        failed = isinstance(stopped, Interrupted)  # a trial that was pruned did all that was asked of it
+        raise
     finally:
         end_run(logger, failed)
         if torch.distributed.is_available() and torch.distributed.is_initialized():

@@ -1,12 +1,14 @@
 """The programs of benchmarks/ run, at a size where their figures mean nothing."""
 
 import importlib
+import subprocess
 import sys
 from argparse import Namespace
 
 import pytest
 
 from benchmarks.results import Run, report
+from tests.commands import ROOT
 
 pytestmark = pytest.mark.slow
 
@@ -30,6 +32,22 @@ def test_runs_and_prints_its_table(words, told, monkeypatch, capsys):
     monkeypatch.setattr(sys, "argv", [program, *options])
     importlib.import_module(f"benchmarks.{program}").main()
     assert told in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        ("sweeping --jobs 2 --epochs 1 --rounds 1 --windows 20 --height 16 --width 24", "rasters read: 1 time\n"),
+        ("kills --kills 1", "1 × SIGKILL in exporting: 40 of 40 GeoTIFFs as if nothing had been"),
+    ],
+    ids=lambda words: words.split()[0],
+)
+def test_those_that_change_their_process_or_kill_others(words, told):
+    program, *options = words.split()
+    done = subprocess.run(
+        [sys.executable, "-m", f"benchmarks.{program}", *options], cwd=ROOT, capture_output=True, text=True
+    )
+    assert told in done.stdout, done.stderr
 
 
 def test_the_table_of_results_names_the_model_that_validation_chose():
