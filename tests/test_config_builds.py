@@ -9,7 +9,7 @@ from snowmap.baselines import BASELINES
 from snowmap.errors import SnowmapError
 from snowmap.launchers import LAUNCHERS
 from snowmap.loggers import make_logger
-from snowmap.run import make_trainer
+from snowmap.run import finishing, make_trainer
 from snowmap.setup import fit_baseline, make_parts
 from snowmap.splits import make_split
 from tests.cubes import make_cube
@@ -30,13 +30,14 @@ def build(config: dict, cube, folder: Path):
     if config["model"]["name"] in BASELINES:
         return fit_baseline(config, cube, split), None
     task, datamodule = make_parts(config, cube, split)
-    make_trainer(config, folder, make_logger(config, folder))
+    logger = make_logger(config, folder)
+    with finishing(logger):
+        make_trainer(config, folder, logger)
     return task, datamodule
 
 
 @pytest.mark.parametrize("file", FILES, ids=lambda file: f"{file.parent.name}={file.stem}")
-def test_every_file_can_be_built(file, cube, tmp_path, monkeypatch):
-    monkeypatch.setenv("WANDB_MODE", "disabled")
+def test_every_file_can_be_built(file, cube, tmp_path):
     group, choice = file.parent.name, file.stem
     config = checked(*FAST, f"{group}={choice}")
     if group == "trainer" and choice != "cpu" and not torch.cuda.is_available():
