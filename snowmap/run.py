@@ -58,6 +58,7 @@ def quiet() -> None:
         ".*LeafSpec.*",
         ".*exists and is not empty.*",  # a run that goes on
         ".*_trainer_ references.*",
+        ".*your dataloader is not resumable.*",  # its order leaves out what was seen
         ".*in eval mode at the start of training.*",  # what is frozen
     ):
         warnings.filterwarnings("ignore", message)
