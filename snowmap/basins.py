@@ -16,6 +16,7 @@ from rich.table import Table
 from snowmap.correlation import pixel_spacing_m, sigma_of_sum
 from snowmap.cube import targets_of, window_names
 from snowmap.errors import SnowmapError
+from snowmap.files import write_whole
 from snowmap.grid import cell_areas
 from snowmap.map_uncertainty import interval_of, sigma_of
 from snowmap.outlines import shares_of_pixels
@@ -202,15 +203,9 @@ def write_basins(table: pd.DataFrame, path: Path) -> None:
     """Write the table as CSV, whole or not at all.
 
     Raises:
-        SnowmapError: When `path` cannot be written.
+        WriteError: When `path` cannot be written.
     """
-    temporary = path.with_name(f".{path.name}.part")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        table.to_csv(temporary, index=False)
-        temporary.replace(path)
-    except OSError as error:
-        raise SnowmapError(f"{path} cannot be written ({error}); choose another --out") from error
+    write_whole(path, table.to_csv(index=False))
 
 
 def print_basins(table: pd.DataFrame, maps: xr.Dataset, console: Console | None = None) -> None:

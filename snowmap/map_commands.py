@@ -72,9 +72,11 @@ def basin_options(asked: argparse.Namespace) -> dict[str, Any]:
 
 def _basins(asked: argparse.Namespace) -> int:
     from snowmap.basins import basin_table, print_basins, write_basins
+    from snowmap.files import refuse_inputs
     from snowmap.outlines import read_outlines
     from snowmap.reading_maps import read_maps
 
+    refuse_inputs(asked.out, asked.predictions, asked.outlines)
     maps = read_maps(asked.predictions)
     table = basin_table(maps, read_outlines(asked.outlines, asked.name), **basin_options(asked))
     write_basins(table, asked.out)

@@ -102,7 +102,8 @@ def reading(checkpoint: Path) -> Iterator[None]:
     except UNREADABLE as error:
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise SnowmapError(
-            f"{checkpoint} is cut short, no snowmap checkpoint, or one of another version: {reason}"
+            f"{checkpoint} is cut short, no snowmap checkpoint, or one of another version ({reason}); use the other of "
+            "best.ckpt and last.ckpt, or move it away and train anew"
         ) from error
 
 

@@ -37,6 +37,7 @@ from snowmap.evaluation import print_table
 from snowmap.interruption import StopSignal
 from snowmap.loading import load_model
 from snowmap.loggers import end_run, log_results
+from snowmap.provenance import read_checkpoint
 from snowmap.run_folder import RunFolder
 from snowmap.scoring import score_checkpoint, validation_of
 from snowmap.splits import Split
@@ -231,6 +232,8 @@ def fit(
     """
     trainer = make_trainer(config, run.path, logger, callbacks, run.stop)
     resumed = config["ckpt"] or (run.last if run.last.is_file() else None)
+    if resumed:
+        read_checkpoint(Path(resumed))  # Lightning would not explain what is wrong with it
     if resumed and run.leads:
         print(f"going on from {resumed}")
     with run.stop.deferred():

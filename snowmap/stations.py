@@ -5,8 +5,7 @@
 # pandas has no stubs here: every selection is a Series, a DataFrame or an array to the type checker
 
 import logging
-import shutil
-import tempfile
+from io import BytesIO
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -20,6 +19,7 @@ from rich.table import Table
 
 from snowmap.cube import targets_of, window_names
 from snowmap.errors import SnowmapError
+from snowmap.files import refuse_inputs, whole_folder, write_whole
 from snowmap.map_uncertainty import INTERVALS, interval_of, sigma_of
 from snowmap.metrics import scores
 from snowmap.station_figure import stations_figure
@@ -60,21 +60,16 @@ def compare_stations(
     Raises:
         SnowmapError: When the table cannot be used, nothing matches, or `out` cannot be written.
     """
+    refuse_inputs(out / "matches.csv", stations)
+    refuse_inputs(out / "scores.csv", stations)
     matches = match_stations(maps, read_stations(stations, unit), days)
     compared = Comparison(matches, score_matches(matches))
-    try:
-        out.mkdir(parents=True, exist_ok=True)
-        unfinished = Path(tempfile.mkdtemp(prefix=".unfinished-", dir=out))
-        try:
-            matches.drop(columns=["row", "column"]).to_csv(unfinished / "matches.csv", index=False)
-            compared.scores.to_csv(unfinished / "scores.csv", index=False)
-            stations_figure(maps, matches).savefig(unfinished / "stations.png", dpi=110, bbox_inches="tight")
-            for file in unfinished.iterdir():
-                file.replace(out / file.name)
-        finally:
-            shutil.rmtree(unfinished)
-    except OSError as error:
-        raise SnowmapError(f"the comparison cannot be written to {out} ({error}); choose another --out") from error
+    drawn = BytesIO()
+    stations_figure(maps, matches).savefig(drawn, dpi=110, bbox_inches="tight")
+    with whole_folder(out) as unfinished:
+        write_whole(unfinished / "matches.csv", matches.drop(columns=["row", "column"]).to_csv(index=False))
+        write_whole(unfinished / "scores.csv", compared.scores.to_csv(index=False))
+        write_whole(unfinished / "stations.png", drawn.getbuffer())
     return compared
 
 

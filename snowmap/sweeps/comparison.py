@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from snowmap.errors import SnowmapError
-from snowmap.run_folder import flat
+from snowmap.run_config import flat
 from snowmap.sweeps.jobs import (
     PART,
     Job,
