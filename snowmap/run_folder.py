@@ -107,8 +107,8 @@ def read_record(folder: Path) -> dict[str, Any] | None:
         return None
     except (OSError, ValueError) as error:
         raise SnowmapError(
-            f"{file} cannot be read ({error}); give another folder, or, if the run is yours, move the file away and go "
-            f"on with ckpt={folder / 'checkpoints' / 'last.ckpt'}"
+            f"{file} cannot be read ({error}); give another folder, or, if the run is yours, move the file away: the "
+            "same command then goes on"
         ) from error
     record = NEW_RECORD | found
     if record["status"] == "running" and record["host"] == platform.node() and not is_held(folder):

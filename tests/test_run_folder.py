@@ -64,7 +64,7 @@ def test_a_run_tells_what_it_is_and_how_it_ended(tmp_path):
     assert (ended["status"], ended["stage"], ended["epochs"], ended["starts"]) == ("finished", "done", 3, 1)
     assert 0.05 <= ended["wall_s"] < 5
     assert ended["started"] <= ended["ended"]
-    assert not [path for path in (tmp_path / "run").iterdir() if path.suffix == ".part"]
+    assert not [path for path in (tmp_path / "run").iterdir() if path.suffix == ".snowmap-part"]
 
 
 def test_the_same_command_has_nothing_left_to_do(tmp_path):
@@ -195,7 +195,7 @@ def test_slurm_is_asked_to_queue_the_job_again_after_its_warning_only(tmp_path, 
 def test_a_full_disk_is_told_with_what_is_left(tmp_path):
     with (
         pytest.raises(
-            SnowmapError, match=r"no room on the disk at .*No space left.*no checkpoint had been written yet; "
+            SnowmapError, match=r"no room on the disk at .*No space left.*no checkpoint had been written yet"
         ),
         working_in(tmp_path / "run", CONFIG),
         Path("/dev/full").open("w") as full,
@@ -220,7 +220,7 @@ def test_the_log_holds_what_was_said(tmp_path):
 @pytest.mark.parametrize("content", ["{", "[]", '{"name": "of another program"}'])
 def test_a_damaged_or_foreign_record_is_named(tmp_path, content):
     (tmp_path / "run.json").write_text(content)
-    with pytest.raises(SnowmapError, match=r"run\.json cannot be read .*; give another folder, or .* ckpt=.*last.ckpt"):
+    with pytest.raises(SnowmapError, match=r"run\.json cannot be read .*; give another folder, or, .* move the file"):
         work(tmp_path)
     assert (tmp_path / "run.json").read_text() == content
 
@@ -241,9 +241,7 @@ def test_a_damaged_configuration_is_named_with_what_goes_on(tmp_path, content):
     work(tmp_path / "run", stage="scoring")
     (tmp_path / "run" / "checkpoints" / "last.ckpt").touch()
     (tmp_path / "run" / "config.yaml").write_text(content)
-    with pytest.raises(
-        SnowmapError, match=r"config.yaml (is damaged|cannot be read).*; go on with it by ckpt=.*last.ckpt"
-    ):
+    with pytest.raises(SnowmapError, match=r"config.yaml (is damaged|cannot be read).*; go on .* ckpt=.*last.ckpt"):
         work(tmp_path / "run")
 
 
