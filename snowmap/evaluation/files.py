@@ -18,6 +18,7 @@ from snowmap.evaluation.report import write_report
 from snowmap.evaluation.tables import score_maps
 from snowmap.export import write_predictions
 from snowmap.schema import Scoring
+from snowmap.tables import as_csv
 
 
 def evaluate_maps(
@@ -59,7 +60,7 @@ def evaluate_maps(
         unfinished = Path(tempfile.mkdtemp(prefix=".", suffix=".part", dir=out))
         try:
             (unfinished / "metrics.json").write_text(json.dumps(result, indent=2))
-            as_frame(result).to_csv(unfinished / "metrics.csv", index=False)
+            (unfinished / "metrics.csv").write_text(as_csv(as_frame(result)), encoding="utf-8")
             write_predictions(maps, cube, list(windows), unfinished / "predictions.nc", provenance)
             write_png(maps_figure(maps, cube, windows, targets), unfinished / "maps.png", dpi=110)
             write_report(result, maps, cube, windows, unfinished / "report.html")

@@ -23,6 +23,7 @@ from snowmap.sweeps.jobs import (
     validation_scores,
 )
 from snowmap.sweeps.writing import write_text
+from snowmap.tables import as_csv, plain_console
 
 POOLED = (
     "pooled: the validation maps of all folds, scored once; a pixel of a window that several runs validate counts once "
@@ -62,8 +63,8 @@ def cross_validate(folder: Path, jobs: Sequence[Job], console: Console | None = 
         ],
     }
     write_text(folder / "cross_validation.json", json.dumps(result, indent=2))
-    write_text(folder / "cross_validation.csv", as_frame(result).to_csv(index=False))
-    print_cross_validation(result, console or Console())
+    write_text(folder / "cross_validation.csv", as_csv(as_frame(result)))
+    print_cross_validation(result, console or plain_console())
     print(f"cross_validation.json and cross_validation.csv lie in {folder}")
     return result
 

@@ -1,6 +1,5 @@
 """The table of runs on the screen, as ``runs.csv``, ``runs.md`` and ``runs.png``."""
 
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -16,10 +15,8 @@ from snowmap.sweeps.figures import runs_figure
 from snowmap.sweeps.jobs import PART, mean_of
 from snowmap.sweeps.sheet import Column, columns, columns_apart, label
 from snowmap.sweeps.writing import save_figure, write_text
+from snowmap.tables import as_csv, plain_console
 from snowmap.units import IN_UNITS
-
-WIDTH = 100
-"""Columns of the printed table where there is no terminal to ask."""
 
 RULE = "│\n│"
 """Heading of the column that parts the test scores from the others."""
@@ -47,10 +44,10 @@ def compare_runs(
     """
     folder, out = Path(folder), Path(out or folder)
     found = compare(folder, by, each)
-    write_text(out / "runs.csv", as_frame(found).to_csv(index=False))
+    write_text(out / "runs.csv", as_csv(as_frame(found)))
     write_text(out / "runs.md", as_markdown(found, folder))
     save_figure(runs_figure(found), out / "runs.png")
-    console = console or Console(width=None if sys.stdout.isatty() else WIDTH)
+    console = console or plain_console()
     for number, comparison in enumerate(found):
         if number:
             console.print()

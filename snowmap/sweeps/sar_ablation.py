@@ -27,6 +27,7 @@ from snowmap.sweeps.jobs import (
     validation_scores,
 )
 from snowmap.sweeps.writing import save_figure, write_text
+from snowmap.tables import as_csv, plain_console
 
 OPTIONS = asdict(Scoring())
 UNTOUCHED = "everything is on validation windows; the test windows were not touched"
@@ -71,9 +72,9 @@ def compare_ablations(folder: Path, jobs: Sequence[Job], console: Console | None
         },
     }
     write_text(folder / "ablation.json", json.dumps(result, indent=2))
-    write_text(folder / "ablation.csv", as_frame(result).to_csv(index=False))
+    write_text(folder / "ablation.csv", as_csv(as_frame(result)))
     save_figure(ablation_figure(result), folder / "ablation.png")
-    print_ablation(result, console or Console())
+    print_ablation(result, console or plain_console())
     print(f"ablation.json, ablation.csv and ablation.png lie in {folder}")
     return result
 

@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Any
 
 from omegaconf import OmegaConf
 from rich import box
-from rich.console import Console
 from rich.table import Table
 
 from snowmap.errors import SnowmapError
@@ -17,6 +16,7 @@ from snowmap.sweeps.figures import study_figure
 from snowmap.sweeps.runs import SYNTHETIC, compare_runs
 from snowmap.sweeps.search import value_of
 from snowmap.sweeps.writing import save_figure, write_text
+from snowmap.tables import plain_console
 
 if TYPE_CHECKING:
     import optuna
@@ -103,4 +103,4 @@ def _print_importances(importances: Mapping[str, float]) -> None:
     table.add_column("share of the score's variance", justify="right")
     for key, share in importances.items():
         table.add_row(key, f"{share:.0%}")
-    Console().print(table)
+    plain_console().print(table)
