@@ -10,7 +10,7 @@ import xarray as xr
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from snowmap.map_uncertainty import interval_of
+from snowmap.maps import interval_of
 
 MOST_STATIONS = 12
 COLUMNS = 3
@@ -29,7 +29,7 @@ def stations_figure(maps: xr.Dataset, matches: pd.DataFrame) -> Figure:
     shown = {q: matches["station"][matches["quantity"] == q].value_counts().index[:MOST_STATIONS] for q in quantities}
     rows = {quantity: 1 + -(-len(stations) // COLUMNS) for quantity, stations in shown.items()}
     figure = Figure(figsize=(13, 0.5 + 2.6 * sum(rows.values())), layout="constrained")
-    figure.suptitle(_title(maps))
+    figure.suptitle(_title(maps), parse_math=False)
     axes = figure.subplots(sum(rows.values()), COLUMNS, squeeze=False)
     first = 0
     for quantity, stations in shown.items():
@@ -79,7 +79,7 @@ def _draw_series(axis: Axes, maps: xr.Dataset, own: pd.DataFrame) -> None:
     if interval is not None:
         axis.fill_between(end, interval[0].values, interval[1].values, alpha=0.25, label="90 %")
     axis.plot(own["date"], own["observed"], "x", color="black", label="observed")
-    axis.set_title(str(first["station"]), fontsize=9)
+    axis.set_title(str(first["station"]), fontsize=9, parse_math=False)
     axis.set_ylabel(f"{first['quantity'].upper()} {first['unit']}", fontsize=8)
     axis.tick_params(axis="x", rotation=30, labelsize=7)
     axis.legend(fontsize=7)

@@ -4,7 +4,7 @@ import xarray as xr
 from rasterio.transform import from_origin
 
 from snowmap.errors import SnowmapError
-from snowmap.reading_maps import read_maps
+from snowmap.maps import read_maps
 from tests.cubes import make_cube
 from tests.maps import make_maps, write_maps
 from tests.test_export import WINDOWS, predictions
