@@ -1,5 +1,9 @@
 """Mean, volume and snow-covered area of basins, window by window, with their uncertainty."""
 
+# pyright: reportArgumentType=false, reportAttributeAccessIssue=false, reportCallIssue=false
+# pyright: reportGeneralTypeIssues=false, reportOperatorIssue=false, reportOptionalSubscript=false
+# pandas has no stubs here: every selection is a Series, a DataFrame or an array to the type checker
+
 import logging
 from collections.abc import Mapping
 from pathlib import Path

@@ -1,7 +1,7 @@
 """Maps read back from the NetCDF files that `snowmap.export` wrote, and the uncertainty that they carry."""
 
 import re
-from functools import partial
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -63,7 +63,8 @@ def read_maps(path: str | Path) -> xr.Dataset:
 
 def _read(path: Path) -> xr.Dataset:
     try:
-        file = xr.open_dataset(path, engine="h5netcdf", decode_coords="all", chunks={})
+        with warnings.catch_warnings(action="ignore", category=UserWarning):  # of a missing time_bnds, reported below
+            file = xr.open_dataset(path, engine="h5netcdf", decode_coords="all", chunks={})
     except (OSError, ValueError) as error:
         raise SnowmapError(
             f"{path} cannot be read as NetCDF ({error}); expected a file of maps that snowmap wrote"
@@ -109,14 +110,16 @@ def _check_target(maps: xr.Dataset, target: str, path: Path) -> None:
     for name in (str(name) for name in maps.data_vars if name == target or str(name).startswith(f"{target}_")):
         if (other := maps[name].attrs.get("units", "")) != unit:
             raise SnowmapError(f"{path}: {name} is in '{other}', but {target} is in '{unit}'; expected one unit")
-        said = f"{path}: {name} holds {{:.3g}} {unit}; expected snow maps, with no value beyond {most:g} {unit}"
-        maps[name].data = maps[name].data.map_blocks(partial(_possible, most=most, said=said), dtype=maps[name].dtype)
+        layer = maps[name].data
+        maps[name].data = layer.map_blocks(_possible, most, f"{path}: {name}", unit, dtype=layer.dtype)
 
 
-def _possible(values: np.ndarray, most: float, said: str) -> np.ndarray:
-    finite = values[np.isfinite(values)]
-    if finite.size and (greatest := np.abs(finite).max()) > most:
-        raise SnowmapError(said.format(greatest))
+def _possible(values: np.ndarray, most: float, name: str, unit: str) -> np.ndarray:
+    finite = np.abs(values[np.isfinite(values)])
+    if finite.size and finite.max() > most:
+        raise SnowmapError(
+            f"{name} holds {finite.max():.3g} {unit}; expected snow maps, with no value beyond {most:g} {unit}"
+        )
     return values
 
 

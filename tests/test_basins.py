@@ -8,7 +8,7 @@ from pyproj import Geod
 from rasterio.transform import from_origin
 from shapely import LineString, MultiPolygon, Point, Polygon, box
 
-from snowmap.basins import basin_table, pixels_of_basins, read_outlines
+from snowmap.basins import basin_table, pixels_of_basins, print_basins, read_outlines
 from snowmap.cli import main
 from snowmap.errors import SnowmapError
 from snowmap.grid import cell_areas
@@ -202,10 +202,12 @@ def test_a_polygon_that_crosses_itself_is_mended(tmp_path):
 
 def test_what_is_no_polygon_is_named(tmp_path, caplog):
     line = LineString([(WEST, NORTH), (WEST + 1, NORTH)])
-    path = write_outlines(tmp_path / "b.gpkg", [pixels(1, 1, 3, 3), line, None], name=["a", "brook", "nothing"])
+    far = Polygon([(0, 0), (1e300, 0), (1e300, 1e300)])
+    names = ["a", "brook", "nothing", "far"]
+    path = write_outlines(tmp_path / "b.gpkg", [pixels(1, 1, 3, 3), line, None, far], name=names)
     with caplog.at_level(logging.WARNING):
         assert read_outlines(path).index.tolist() == ["a"]
-    assert "brook, nothing" in caplog.text
+    assert "brook, nothing, far" in caplog.text
 
 
 def test_files_that_are_no_outlines(tmp_path):
@@ -227,10 +229,17 @@ def test_files_that_are_no_outlines(tmp_path):
 # --- the command
 
 
-def test_the_command_on_a_written_file(tmp_path, capsys):
-    maps = make_maps(RAMP, sigma=np.ones_like(RAMP))
-    path = write_maps(maps, tmp_path / "predictions.nc")
-    basins = write_outlines(tmp_path / "b.gpkg", [pixels(1, 1, 3, 3), pixels(4, 4, 9, 9)], name=["Noce", "Avisio"])
+@pytest.fixture(scope="module")
+def written(tmp_path_factory):
+    """Maps as a file, and two basins."""
+    folder = tmp_path_factory.mktemp("basins")
+    path = write_maps(make_maps(RAMP, sigma=np.ones_like(RAMP)), folder / "predictions.nc")
+    names = ["Noce", "Avisio"]
+    return path, write_outlines(folder / "b.gpkg", [pixels(1, 1, 3, 3), pixels(4, 4, 9, 9)], name=names)
+
+
+def test_the_command_on_a_written_file(written, tmp_path, capsys):
+    path, basins = written
     out = tmp_path / "tables" / "basins.csv"
     words = ["basins", str(path), str(basins), "--out", str(out), "--correlation-length-km", "2"]
     assert main([*words, "--snow-threshold", "swe=12cm"]) == 0
@@ -238,12 +247,21 @@ def test_the_command_on_a_written_file(tmp_path, capsys):
     assert "SYNTHETIC" in said
     assert "Avisio" in said
     assert str(out) in said
-    written = pd.read_csv(out, parse_dates=["start", "end"])
+    table = pd.read_csv(out, parse_dates=["start", "end"])
     expected = basin_table(
         read_maps(path), read_outlines(basins), snow_threshold_m={"swe": 0.12, "hs": 1.0}, correlation_length_m=2000.0
     )
-    pd.testing.assert_frame_equal(written, expected, check_dtype=False)
+    pd.testing.assert_frame_equal(table, expected, check_dtype=False)
     assert [file.name for file in out.parent.iterdir()] == ["basins.csv"]
+
+
+def test_names_with_markup_formulas_or_control_characters(written, tmp_path, capsys):
+    names = ["[red]x[/bold]", "=1+1", "a\x1b[2Jb"]
+    basins = write_outlines(tmp_path / "b.gpkg", [pixels(1, 1, 3, 3)] * 3, name=names)
+    assert main(["basins", str(written[0]), str(basins), "--out", str(tmp_path / "b.csv")]) == 0
+    said = capsys.readouterr().out
+    assert all(name in said for name in ("[red]x[/bold]", " =1+1 ", "a [2Jb"))
+    assert pd.read_csv(tmp_path / "b.csv")["basin"].tolist()[:3] == ["[red]x[/bold]", "'=1+1", "a [2Jb"]
 
 
 @pytest.mark.parametrize(
@@ -251,33 +269,31 @@ def test_the_command_on_a_written_file(tmp_path, capsys):
     [
         (["--snow-threshold", "swe=10"], "swe=10 cannot be understood"),
         (["--snow-threshold", "swe=10furlong"], "'furlong' of swe is unknown"),
+        (["--snow-threshold", "swe=1.2.3mm"], "swe=1.2.3mm cannot be understood"),
+        (["--snow-threshold", "swe=0mm"], "swe=0mm cannot be understood"),
         (["--correlation-length-km", "-1"], "is no length"),
         (["--name", "river"], "no column 'river'"),
     ],
 )
-def test_words_that_cannot_be_understood(tmp_path, capsys, words, says):
-    path = write_maps(make_maps(RAMP), tmp_path / "predictions.nc")
-    basins = write_outlines(tmp_path / "b.gpkg", [pixels(1, 1, 3, 3)], name=["Noce"])
-    assert main(["basins", str(path), str(basins), "--out", str(tmp_path / "b.csv"), *words]) == 1
+def test_words_that_cannot_be_understood(written, tmp_path, capsys, words, says):
+    path, basins = map(str, written)
+    assert main(["basins", path, basins, "--out", str(tmp_path / "b.csv"), *words]) == 1
     assert says in capsys.readouterr().err
     assert not (tmp_path / "b.csv").exists()
 
 
-def test_a_table_that_cannot_be_written(tmp_path, capsys):
-    path = write_maps(make_maps(RAMP), tmp_path / "predictions.nc")
-    basins = write_outlines(tmp_path / "b.gpkg", [pixels(1, 1, 3, 3)])
-    assert main(["basins", str(path), str(basins), "--out", str(path / "b.csv")]) == 1
+def test_a_table_that_cannot_be_written(written, capsys):
+    path, basins = map(str, written)
+    assert main(["basins", path, basins, "--out", f"{path}/b.csv"]) == 1
     assert "choose another --out" in capsys.readouterr().err
 
 
-def test_many_windows_print_the_last(tmp_path, capsys):
+def test_many_windows_print_the_last(capsys):
     maps = make_maps(np.ones((50, 20, 30)))
-    basins = write_outlines(tmp_path / "b.gpkg", [pixels(1, 1, 3, 3)], name=["Noce"])
-    assert (
-        main(["basins", str(write_maps(maps, tmp_path / "p.nc")), str(basins), "--out", str(tmp_path / "b.csv")]) == 0
-    )
-    assert "of 50 windows" in capsys.readouterr().out
-    assert len(pd.read_csv(tmp_path / "b.csv")) == 50
+    print_basins(basin_table(maps, outlines(Noce=pixels(1, 1, 3, 3))), maps)
+    said = capsys.readouterr().out
+    assert "the last of 50 windows" in said
+    assert said.count("Noce") == 1
 
 
 def test_real_glaciers_of_the_oetztal(shared_data):

@@ -280,6 +280,17 @@ def test_the_command_on_a_written_file(tmp_path, capsys):
     assert sorted(file.name for file in out.iterdir()) == ["matches.csv", "scores.csv", "stations.png"]
 
 
+def test_names_with_markup_formulas_or_control_characters(tmp_path, capsys):
+    path, names = write_maps(make_maps(VALUES), tmp_path / "p.nc"), ("[red]x[/bold]", "@SUM(A1)", "a\0b", "$^{$ [/x]")
+    rows = [station(name, 2, 3, "2021-01-21", 20) for name in names]
+    table = write_csv(tmp_path / "s.csv", ("name", "lon", "lat", "date", "swe_cm"), *rows)
+    assert main(["compare", str(path), str(table), "--out", str(tmp_path / "out")]) == 0
+    said = capsys.readouterr().out
+    assert all(name in said for name in ("[red]x[/bold]", "@SUM(A1)", "a b", "$^{$ [/x]"))
+    written = pd.read_csv(tmp_path / "out" / "scores.csv")["station"].tolist()
+    assert written == ["all", "[red]x[/bold]", "'@SUM(A1)", "a b", "$^{$ [/x]"]
+
+
 def test_a_folder_that_cannot_be_written(tmp_path, capsys):
     path = write_maps(make_maps(VALUES), tmp_path / "predictions.nc")
     assert main(["compare", str(path), str(three(tmp_path / "s.csv")), "--out", str(path / "out")]) == 1

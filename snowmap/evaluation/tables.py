@@ -91,10 +91,8 @@ def _of_pixels(
     found["intervals"] = score_intervals(columns, truth, valid, options)
     found["snow_free"], found["snow_covered"] = (_side_by_side(columns, truth, chosen) for chosen in (~snow, snow))
     found["presence"] = {"threshold": threshold, **_each(columns, lambda p: presence(p, truth, threshold))}
-    required = (
-        _each(columns, lambda p: requirement_share(p, truth, unit_factor("mm", unit))) if target == "swe" else None
-    )
-    found["requirement"] = required
+    millimetre = unit_factor("mm", unit) if target == "swe" else None
+    found["requirement"] = millimetre and _each(columns, lambda p: requirement_share(p, truth, millimetre))
     found["classes"] = {
         name: [{"class": label, **_side_by_side(columns, truth, own)} for label, own in classes.members().items()]
         for name, classes in pixel_classes(cube, windows, valid, target, options).items()
