@@ -13,6 +13,7 @@ from snowmap.archive import Survey, survey
 from snowmap.cube import BANDS, INSAR_BANDS, TARGETS, WEATHER_BANDS, Quantity, targets_of, window_names
 from snowmap.errors import SnowmapError
 from snowmap.splits import rolling
+from snowmap.tables import plain_console
 
 IMPLAUSIBLE_SHARE = 0.01
 """More implausible pixels than this are a fault of the band (a wrong unit, a missed sentinel), fewer are bad data."""
@@ -207,7 +208,7 @@ def _note_swe_unit(report: Report, cube: xr.Dataset, found: Survey) -> None:
 
 def print_report(report: Report, console: Console | None = None) -> None:
     """Print the tables, then notes, warnings, every fault and the verdict."""
-    console = console or Console(highlight=False, soft_wrap=False)
+    console = console or plain_console()
     for title, heads, rows in (
         (
             "windows (coverage inside the study area)",
@@ -233,6 +234,6 @@ def print_report(report: Report, console: Console | None = None) -> None:
         ("FAULT", "bold red", report.faults),
     ):
         for line in lines:
-            console.print(f"{label}: {line}", style=style, markup=False, soft_wrap=True)
+            console.print(f"{label}: {line}", style=style, soft_wrap=True)
     verdict = f"NOT fit to train on: {len(report.faults)} faults" if report.faults else "fit to train on"
-    console.print(f"{report.root}: {verdict}", style="bold", markup=False, soft_wrap=True)
+    console.print(f"{report.root}: {verdict}", style="bold", soft_wrap=True)

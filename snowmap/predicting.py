@@ -13,14 +13,13 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from snowmap.archive import open_lazily
 from snowmap.baselines import Baseline
-from snowmap.basins import basin_table, write_basins
+from snowmap.basins import basin_table, read_outlines, write_basins
 from snowmap.cube import INSAR_BANDS, window_name, window_names
 from snowmap.errors import SnowmapError
 from snowmap.export import write_predictions
 from snowmap.files import WriteError, refuse_inputs, remove_unfinished
 from snowmap.geotiff import write_geotiff
 from snowmap.loading import load_model
-from snowmap.outlines import read_outlines
 from snowmap.task import SnowRegression
 from snowmap.tiling import ALIGNMENT, OVERLAP, TILE, Scene
 
@@ -59,7 +58,7 @@ def predict_archive(
         device: Torch device that predicts.
         form: A key of `FORMATS`.
         basins: Outlines, in any vector file; ``basins.csv`` is then written beside the maps.
-        name: Column with the basins' names, as `snowmap.outlines.read_outlines` takes it.
+        name: Column with the basins' names, as `snowmap.basins.read_outlines` takes it.
         basin_options: Keyword arguments of `snowmap.basins.basin_table`.
 
     Returns:

@@ -23,7 +23,6 @@ from pytorch_lightning.callbacks import (
 )
 from pytorch_lightning.loggers import Logger
 from pytorch_lightning.utilities import rank_zero_only
-from rich.console import Console
 from rich.table import Table
 
 from snowmap.baselines import BASELINES
@@ -41,6 +40,7 @@ from snowmap.provenance import read_checkpoint
 from snowmap.run_folder import RunFolder
 from snowmap.scoring import score_checkpoint, validation_of
 from snowmap.splits import Split
+from snowmap.tables import plain_console
 from snowmap.task import SnowRegression
 from snowmap.upgrading import without_gone_keys
 
@@ -269,7 +269,7 @@ def say_split(split: Split, cube: xr.Dataset) -> None:
             else ", ".join(names[i] for i in windows)
         )
         table.add_row(part, str(len(windows)), dates)
-    console = Console()
+    console = plain_console()
     console.print(table)
     if split.train_area is not None and split.held_area is not None:
         inside = cube["mask"].values

@@ -8,6 +8,8 @@ from typing import Any
 
 from omegaconf import MISSING
 
+from snowmap.units import SNOW_DEPTH_M
+
 
 @dataclass
 class Data:
@@ -328,8 +330,8 @@ class Callbacks:
 class Scoring:
     """How maps are turned into numbers; see `snowmap.evaluation`."""
 
-    snow_threshold_swe_mm: float = 10.0  # from which SWE on a pixel counts as snow-covered
-    snow_threshold_hs_cm: float = 5.0  # from which depth on a pixel counts as snow-covered
+    snow_threshold_swe_mm: float = 1000 * SNOW_DEPTH_M["swe"]  # from which SWE on a pixel counts as snow-covered
+    snow_threshold_hs_cm: float = 100 * SNOW_DEPTH_M["hs"]  # from which depth on a pixel counts as snow-covered
     elevation_step_m: float = 500.0  # height of an elevation band
     aspect_directions: int = 8  # 4 | 8
     block_pixels: int = 16  # edge of the spatial blocks that are resampled: beyond the reach of a local error

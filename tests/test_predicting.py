@@ -17,14 +17,13 @@ from shapely import box
 
 from snowmap.archive import open_archive, write_archive
 from snowmap.baselines import build_baseline, save_baseline
-from snowmap.basins import basin_table
+from snowmap.basins import basin_table, read_outlines
 from snowmap.cli import main
 from snowmap.cube import window_names
 from snowmap.errors import SnowmapError
-from snowmap.outlines import read_outlines
+from snowmap.maps import read_maps
 from snowmap.predicting import choose_windows
 from snowmap.provenance import facts_of
-from snowmap.reading_maps import read_maps
 from snowmap.splits import rolling
 from snowmap.task import SnowRegression
 from tests.commands import ROOT

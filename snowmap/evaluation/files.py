@@ -16,6 +16,7 @@ from snowmap.evaluation.tables import score_maps
 from snowmap.export import write_predictions
 from snowmap.files import as_png, whole_folder, write_whole
 from snowmap.schema import Scoring
+from snowmap.tables import as_csv
 
 
 def evaluate_maps(
@@ -54,7 +55,7 @@ def evaluate_maps(
     result = {**scored, "provenance": {**provenance, "scoring": dict(options)}}
     with whole_folder(out) as unfinished:
         write_whole(unfinished / "metrics.json", json.dumps(result, indent=2))
-        write_whole(unfinished / "metrics.csv", as_frame(result).to_csv(index=False))
+        write_whole(unfinished / "metrics.csv", as_csv(as_frame(result)))
         write_predictions(maps, cube, list(windows), unfinished / "predictions.nc", provenance)
         write_whole(unfinished / "maps.png", as_png(maps_figure(maps, cube, windows, targets)))
         write_report(result, maps, cube, windows, unfinished / "report.html")

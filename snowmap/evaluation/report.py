@@ -20,8 +20,7 @@ from snowmap.evaluation.charts import class_chart, density_chart, difference_cha
 from snowmap.evaluation.figures import maps_figure, spaced
 from snowmap.evaluation.printing import label_of
 from snowmap.files import as_png, write_whole
-from snowmap.physics import MILLIMETRES
-from snowmap.units import METRES
+from snowmap.units import METRES, unit_factor
 
 ROWS_TOGETHER = 3
 """Windows in one figure of maps: a figure that is taller than a sheet of paper would be cut."""
@@ -110,7 +109,7 @@ def _section(name: str, entry: Mapping[str, Any], maps: xr.Dataset, cube: xr.Dat
         "words": TARGETS[name].long_name,
         "entry": entry,
         "unit": unit,
-        "requirement": f"{30 * 10 * MILLIMETRES[unit]:g} {unit}" if name == "swe" else "",
+        "requirement": f"{30 * 10 * unit_factor('mm', unit):g} {unit}" if name == "swe" else "",
         "served": _served(entry),
         "best": next(iter(_best(entry, 1)), None),
         "charts": [(caption, _svg(figure, caption)) for caption, figure in charts],
