@@ -21,6 +21,7 @@ import xarray as xr
 from jaxtyping import Bool
 
 from snowmap.errors import SnowmapError
+from snowmap.grid import fault_of_grid
 
 
 class Quantity(NamedTuple):
@@ -154,6 +155,9 @@ def _broken_structure(cube: xr.Dataset) -> list[str]:
         broken.append(f"'mask' is {cube['mask'].dtype}; expected bool")
     if cube.rio.crs is None:
         broken.append("no CRS; write one with cube.rio.write_crs(...)")
+    elif {"y", "x"} <= cube.sizes.keys():
+        fault = fault_of_grid((cube.sizes["y"], cube.sizes["x"]), cube.rio.transform(), cube.rio.crs)
+        broken += [fault] if fault else []
     return broken
 
 

@@ -10,8 +10,6 @@ from typing import NamedTuple
 
 import numpy as np
 import rasterio
-from rasterio.errors import RasterioError
-from rasterio.io import DatasetReader
 
 from snowmap.archive.layout import Scan, Window, kind
 from snowmap.archive.raster import (
@@ -21,10 +19,12 @@ from snowmap.archive.raster import (
     any_value,
     grid_of,
     mask_of,
+    opened,
     read_cleaned,
-    unreadable,
 )
 from snowmap.cube import TARGETS
+from snowmap.errors import SnowmapError
+from snowmap.grid import fault_of_grid
 
 
 @dataclass
@@ -99,14 +99,16 @@ def read(scan: Scan, plan: Plan) -> Reading:
         Values and, beside those of the scan, every fault and exclusion that only the content of the files shows.
     """
     reading = Reading(faults=list(scan.faults), excluded=list(scan.excluded))
+    if not scan.windows:
+        return reading
     mask = _read_mask(scan, reading)
     if reading.grid is None:
         reading.grid = _first_grid(scan)
-    if reading.grid is None or not scan.windows:
+    if reading.grid is None:
         reading.faults += _unreadable(path for window in scan.windows for path in window.files.values())
         return reading
-    if reading.grid.crs is None:
-        reading.faults.append(f"{scan.mask}: no CRS; expected one, e.g. EPSG:4326, in every raster")
+    if fault := fault_of_grid(*reading.grid):
+        reading.faults.append(f"{scan.mask}: {fault}")
         return reading
     arrays, tasks = _allocate(scan, plan, reading.grid.shape)
     outcomes = _run(tasks, mask, reading.grid, plan)
@@ -128,12 +130,12 @@ def _read_mask(scan: Scan, reading: Reading) -> np.ndarray | None:
     if not scan.mask.is_file():
         return None
     try:
-        with rasterio.Env(**GDAL_OPTIONS), rasterio.open(scan.mask) as raster:
+        with opened(scan.mask) as raster:
             mask = mask_of(raster)
             reading.grid = grid_of(raster)
             reading.origin = raster.tags().get(ORIGIN_TAG, "")
-    except RasterioError as error:
-        reading.faults.append(unreadable(scan.mask, error))
+    except SnowmapError as error:
+        reading.faults.append(str(error))
         return None
     if not mask.any():
         reading.faults.append(
@@ -148,9 +150,9 @@ def _first_grid(scan: Scan) -> Grid | None:
     for window in scan.windows:
         for path in window.files.values():
             try:
-                with rasterio.open(path) as raster:
+                with opened(path) as raster:
                     return grid_of(raster)
-            except RasterioError:
+            except SnowmapError:
                 continue
     return None
 
@@ -159,9 +161,10 @@ def _unreadable(paths: Iterable[Path]) -> list[str]:
     faults = []
     for path in paths:
         try:
-            rasterio.open(path).close()
-        except RasterioError as error:
-            faults.append(unreadable(path, error))
+            with opened(path):
+                pass
+        except SnowmapError as error:
+            faults.append(str(error))
     return faults
 
 
@@ -202,8 +205,7 @@ def _run(tasks: list[_Task], mask: np.ndarray | None, grid: Grid, plan: Plan) ->
 
 def _read_one(task: _Task, mask: np.ndarray | None, grid: Grid, zero_is_missing: tuple[str, ...]) -> _Outcome:
     try:
-        # rasterio.open ends here too, after as much time again in looking at its arguments
-        with DatasetReader(str(task.path), driver="GTiff") as raster:
+        with opened(task.path) as raster:
             own_grid = grid_of(raster)
             if not own_grid.same(grid):
                 _blank(task)
@@ -212,9 +214,9 @@ def _read_one(task: _Task, mask: np.ndarray | None, grid: Grid, zero_is_missing:
                 return _Outcome(empty=mask is not None and not any_value(raster, mask, task.name in zero_is_missing))
             valid = read_cleaned(raster, task.out, task.name in zero_is_missing)
             unit = (raster.units[0] or "") if task.name == "swe" else ""
-    except RasterioError as error:
+    except SnowmapError as error:
         _blank(task)
-        return _Outcome(fault=unreadable(task.path, error))
+        return _Outcome(fault=str(error))
     empty = mask is not None and not (valid & mask).any()
     return _Outcome(empty=empty, unit=unit)
 
