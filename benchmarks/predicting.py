@@ -28,7 +28,7 @@ from snowmap.archive import open_lazily
 from snowmap.archive.layout import MASK_NAME, raster_path
 from snowmap.batch import Windows
 from snowmap.cube import window_names
-from snowmap.derived import with_derived
+from snowmap.derived import derive
 from snowmap.models.net import Inputs, Maps
 from snowmap.models.unet import UNet
 from snowmap.predicting import predict_archive
@@ -89,8 +89,8 @@ def bare_seconds(task: SnowRegression, cube: xr.Dataset, window: int, tile: int,
 def ready_tiles(task: SnowRegression, cube: xr.Dataset, tile: int, overlap: int) -> Iterator[object]:
     size = cube.sizes["y"], cube.sizes["x"]
     for rows, columns in dense_patch_slices(size, (tile, tile), (tile - overlap,) * 2):
-        piece = with_derived(cube.isel(y=rows, x=columns).load(), task.derived, task.phase_sign)
-        held = Windows.of(piece, task.bands, list(task.targets))
+        piece = cube.isel(y=rows, x=columns).load()
+        held = Windows.of(piece, task.bands, list(task.targets), derive(piece, task.derived, task.phase_sign))
         yield task._inputs(held.gather(samples(piece["end"].values, [0], task.time)))
 
 
