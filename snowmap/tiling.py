@@ -178,6 +178,19 @@ class _Pieces:
         return self.held.isel(x=slice(columns.start - first, columns.stop - first))
 
 
+def map_windows(model: Model, cube: xr.Dataset, windows: Sequence[int]) -> xr.Dataset:
+    """The maps of ``model.predict(cube, windows)``, by tiles where the scene is larger than one.
+
+    Shuffled bands are those of the whole archive, so that such a model always maps whole scenes.
+    """
+    scene = Scene(model, cube, windows)
+    if scene.whole or (isinstance(model, SnowRegression) and (model.facts.get("ablation") or {}).get("shuffled")):
+        return model.predict(cube, windows)
+    return xr.concat([scene.predict(some) for some in scene.passes], "window", data_vars="minimal").transpose(
+        "window", "y", "x"
+    )
+
+
 def ramp(shape: tuple[int, int], overlap: int) -> Float[Tensor, "height width"]:
     """Weight of each pixel of a tile: nearly 0 in the outer quarter of the overlap, 1 from its inner quarter on.
 
