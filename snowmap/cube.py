@@ -13,6 +13,7 @@ attributes ``origin`` (where the data came from; begins with "synthetic" for a s
 (of the content).
 """
 
+from collections.abc import Collection
 from typing import NamedTuple
 
 import numpy as np
@@ -93,6 +94,11 @@ def window_name(start: np.datetime64 | np.ndarray, end: np.datetime64 | np.ndarr
 def window_names(cube: xr.Dataset) -> list[str]:
     """The name of each window of the Cube, in order."""
     return [window_name(start, end) for start, end in zip(cube["start"].values, cube["end"].values, strict=True)]
+
+
+def canonical(bands: Collection[str]) -> list[str]:
+    """Bands and derived bands in canonical order."""
+    return [band for band in (BANDS | DERIVED_BANDS) if band in bands]
 
 
 def targets_of(cube: xr.Dataset) -> list[str]:

@@ -2,7 +2,7 @@
 
 import hashlib
 import zlib
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -37,8 +37,9 @@ class Reading:
         windows: Those that are kept, sorted.
         grid: Of every raster.
         arrays: `features` (window, band, y, x), each target (window, y, x), float32; `mask` (y, x) bool; empty
-            where there is nothing fit to be returned. `mask` alone where the plan is only to look.
-        digest: Of values, dates and bands; empty where the plan is only to look.
+            where there is nothing fit to be returned. `mask` alone where the plan is only to look, or the windows were
+            visited.
+        digest: Of values, dates and bands; empty where `arrays` holds the mask alone.
         origin: From the mask's tag, or empty.
         swe_unit_tag: The unit that the first SWE raster claims, or empty.
     """
@@ -88,12 +89,17 @@ class Plan(NamedTuple):
     look: bool = False
 
 
-def read(scan: Scan, plan: Plan) -> Reading:
+Visit = Callable[[Reading, Window, dict[str, np.ndarray]], None]
+
+
+def read(scan: Scan, plan: Plan, visit: Visit | None = None) -> Reading:
     """Read every raster of a scan.
 
     Args:
         scan: The files.
         plan: What to read of them.
+        visit: Is given what is known so far and a window with its arrays and the mask, one window after the other
+            (those that are left out are passed over); the arrays of all windows are then never in memory at once.
 
     Returns:
         Values and, beside those of the scan, every fault and exclusion that only the content of the files shows.
@@ -110,8 +116,13 @@ def read(scan: Scan, plan: Plan) -> Reading:
     if fault := fault_of_grid(*reading.grid):
         reading.faults.append(f"{scan.mask}: {fault}")
         return reading
-    arrays, tasks = _allocate(scan, plan, reading.grid.shape)
-    outcomes = _run(tasks, mask, reading.grid, plan)
+    arrays, tasks, outcomes = {}, [], []
+    for first, windows in enumerate([[window] for window in scan.windows]) if visit else [(0, scan.windows)]:
+        arrays, own = _allocate(scan, windows, first, plan, reading.grid.shape)
+        found = _run(own, mask, reading.grid, plan)
+        tasks, outcomes = tasks + own, outcomes + found
+        if visit and mask is not None and not _empty(own, found, plan):
+            visit(reading, windows[0], arrays | {"mask": mask})
     if other := [task.path for task, outcome in zip(tasks, outcomes, strict=True) if outcome.other_grid]:
         reading.faults += _grid_faults(tasks, outcomes, other, reading.grid, scan.mask)
     reading.faults += [outcome.fault for outcome in outcomes if outcome.fault]
@@ -120,8 +131,8 @@ def read(scan: Scan, plan: Plan) -> Reading:
         reading.faults.append(f"{scan.root}: no window left: " + "; ".join(reading.excluded))
     if not any(kept) or mask is None or len(other) == len(tasks):
         return reading
-    _keep(reading, scan, kept, arrays, mask)
-    reading.digest = "" if plan.look else _digest(reading, plan)
+    _keep(reading, scan, kept, {} if visit else arrays, mask)
+    reading.digest = "" if plan.look or visit else _digest(reading, plan)
     reading.swe_unit_tag = next((outcome.unit for outcome in outcomes if outcome.unit), "")
     return reading
 
@@ -168,21 +179,27 @@ def _unreadable(paths: Iterable[Path]) -> list[str]:
     return faults
 
 
-def _allocate(scan: Scan, plan: Plan, shape: tuple[int, int]) -> tuple[dict[str, np.ndarray], list[_Task]]:
-    """Arrays for all values, and one task for each file: where its values go."""
+def _allocate(
+    scan: Scan, windows: Sequence[Window], first: int, plan: Plan, shape: tuple[int, int]
+) -> tuple[dict[str, np.ndarray], list[_Task]]:
+    """Arrays for all values of windows of the scan, from its `first` on, and one task for each file."""
     if plan.look:
-        windows = enumerate(scan.windows)
-        return {}, [_Task(window.files[name], None, number, name) for number, window in windows for name in plan.bands]
-    count = len(scan.windows)
+        return {}, [
+            _Task(window.files[name], None, number, name)
+            for number, window in enumerate(windows, first)
+            for name in plan.bands
+        ]
+    count = len(windows)
     # filled, and so touched, before the threads start: threads that touch fresh pages wait for each other
     features = np.full((count, len(plan.bands), *shape), np.nan, np.float32)
     present = [name for name in TARGETS if name in plan.targets or any(name in window.files for window in scan.windows)]
     targets = {name: np.full((count, *shape), np.nan, np.float32) for name in present}
     tasks = []
-    for number, window in enumerate(scan.windows):
-        tasks += [_Task(window.files[name], features[number, b], number, name) for b, name in enumerate(plan.bands)]
+    for index, window in enumerate(windows):
+        number = first + index
+        tasks += [_Task(window.files[name], features[index, b], number, name) for b, name in enumerate(plan.bands)]
         tasks += [
-            _Task(window.files[name], targets[name][number], number, name) for name in present if name in window.files
+            _Task(window.files[name], targets[name][index], number, name) for name in present if name in window.files
         ]
     return {"features": features} | targets, tasks
 
@@ -246,9 +263,8 @@ def _without_empty(
 ) -> list[bool]:
     """Which windows have values inside the study area in every band and required target; the others are named."""
     empty: dict[int, list[str]] = {}
-    for task, outcome in zip(tasks, outcomes, strict=True):
-        if outcome.empty and (task.name in plan.bands or task.name in plan.targets):
-            empty.setdefault(task.window, []).append(kind(task.name))
+    for task in _empty(tasks, outcomes, plan):
+        empty.setdefault(task.window, []).append(kind(task.name))
     reading.excluded += [
         f"{scan.windows[number].name}: no value inside the study area in {', '.join(names)}"
         for number, names in empty.items()
@@ -257,9 +273,18 @@ def _without_empty(
     return [number not in empty for number in range(len(scan.windows))]
 
 
+def _empty(tasks: list[_Task], outcomes: list[_Outcome], plan: Plan) -> list[_Task]:
+    required = (*plan.bands, *plan.targets)
+    return [task for task, outcome in zip(tasks, outcomes, strict=True) if outcome.empty and task.name in required]
+
+
 def _keep(reading: Reading, scan: Scan, kept: list[bool], arrays: dict[str, np.ndarray], mask: np.ndarray) -> None:
     reading.windows = [window for window, keep in zip(scan.windows, kept, strict=True) if keep]
-    reading.arrays = arrays if all(kept) else {name: values[kept] for name, values in arrays.items()}
+    if not all(kept):
+        for values in arrays.values():  # in place: a copy may not fit beside them
+            for index, number in enumerate(np.flatnonzero(kept)):
+                values[index] = values[number]
+    reading.arrays = {name: values[: sum(kept)] for name, values in arrays.items()}
     reading.arrays["mask"] = mask
 
 
