@@ -1,6 +1,6 @@
 """Whether an archive is fit to train on: what it holds, against what is plausible, and every fault in one go."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -13,7 +13,7 @@ from snowmap.archive import Survey, survey
 from snowmap.cube import INSAR_BANDS, TARGETS, WEATHER_BANDS, targets_of, window_names
 from snowmap.errors import SnowmapError
 from snowmap.plausibility import Tally, quantities, values_inside
-from snowmap.splits import rolling
+from snowmap.splits import Split, rolling
 
 IMPLAUSIBLE_SHARE = 0.01
 """More implausible pixels than this are a fault of the band (a wrong unit, a missed sentinel), fewer are bad data."""
@@ -69,7 +69,7 @@ def check_archive(
     Raises:
         SnowmapError: When a band or target is unknown.
     """
-    seen = _Seen()
+    seen, targets = _Seen(), list(targets)
     found = survey(root, seen.look, bands=bands, targets=targets, swe_unit=swe_unit)
     report = Report(Path(root), faults=list(found.faults), warnings=[f"left out: {line}" for line in found.excluded])
     if not found.windows:
@@ -78,7 +78,8 @@ def check_archive(
     for tally in seen.tallies.values():
         _check_quantity(report, tally, found.swe_unit)
     start, end = (np.array(dates) for dates in zip(*seen.dates, strict=True))
-    _check_split(report, start, end)
+    if split := _check_split(report, start, end):
+        _check_variation(report, seen, targets, split.train)
     _check_time(report, start, end)
     _check_static_elevation(report, seen)
     _check_positive_degree_days(report, seen)
@@ -96,6 +97,7 @@ class _Seen:
         dates: Start and end of each window.
         rows: Of the table of windows.
         tallies: Of each band and target.
+        ranges: Least and greatest value of each band and target, for each window; NaN where it has none.
         lowest, highest: Elevation of each pixel of the study area over the windows.
         pdd_pixels, pdd_below: With both PDD and temperature; of these, those whose PDD is too low.
     """
@@ -105,6 +107,7 @@ class _Seen:
         self.dates: list[tuple[np.datetime64, np.datetime64]] = []
         self.rows: list[tuple[str, ...]] = []
         self.tallies: dict[str, Tally] = {}
+        self.ranges: list[dict[str, tuple[float, float]]] = []
         self.lowest = self.highest = np.empty(0, np.float32)
         self.pdd_pixels = self.pdd_below = 0
 
@@ -114,6 +117,7 @@ class _Seen:
         values = {name: values_inside(window, name) for name in (*bands, *targets_of(window))}
         for name, of_name in values.items():
             self.tallies.setdefault(name, Tally(name)).add(of_name)
+        self.ranges.append({name: (np.fmin.reduce(maps), np.fmax.reduce(maps)) for name, maps in values.items()})
         self.inside = window["mask"].values
         self.dates.append((window["start"].values[0], window["end"].values[0]))
         days = (self.dates[-1][1] - self.dates[-1][0]) // np.timedelta64(1, "D")
@@ -155,14 +159,25 @@ def _check_quantity(report: Report, tally: Tally, swe_unit: str) -> None:
     report.quantities.append((name, shown, f"{tally.valid / tally.pixels:.0%}", *numbers, verdict))
 
 
-def _check_split(report: Report, start: np.ndarray, end: np.ndarray) -> None:
+def _check_split(report: Report, start: np.ndarray, end: np.ndarray) -> Split | None:
     try:
         split = rolling(start, end)
     except SnowmapError as error:
         report.faults.append(str(error))
-        return
+        return None
     counts = ", ".join(f"{len(windows)} {part}" for part, windows in split.parts.items())
     report.notes.append(f"split=rolling: {counts}")
+    return split
+
+
+def _check_variation(report: Report, seen: _Seen, targets: Sequence[str], train: Sequence[int]) -> None:
+    for name in targets:
+        ranges = np.array([seen.ranges[window][name] for window in train])
+        if (value := np.nanmin(ranges, initial=np.inf)) == np.nanmax(ranges, initial=-np.inf):
+            report.faults.append(
+                f"target '{name}' is {value:g} everywhere in the training windows of split=rolling; "
+                "expected one that varies: mend the rasters, there is nothing to learn"
+            )
 
 
 def _check_time(report: Report, start: np.ndarray, end: np.ndarray) -> None:

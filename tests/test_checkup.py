@@ -63,6 +63,10 @@ def test_a_sound_archive_is_fit_and_its_gaps_are_told(tmp_path):
         ({"pdd": lambda v: -v - 1}, "'pdd'"),
         ({"hs": lambda v: v * 100, "swe": lambda v: v * 100}, "'hs'"),
         ({"windows": 12}, "needs at least 13 windows"),
+        (
+            {"hs": lambda v: np.full_like(v, 31), "swe": lambda v: np.full_like(v, 9.3)},
+            "target 'swe' is 9.3 everywhere",
+        ),
     ],
 )
 def test_values_that_cannot_be_are_faults(tmp_path, change, told):
