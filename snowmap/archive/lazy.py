@@ -5,11 +5,10 @@ from typing import Any
 
 import dask.array as da
 import numpy as np
-import rasterio
 from rasterio.windows import Window as Piece
 
 from snowmap.archive.layout import Window
-from snowmap.archive.raster import GDAL_OPTIONS, PIECE_ROWS, opened, read_cleaned
+from snowmap.archive.raster import PIECE_ROWS, opened, read_cleaned
 from snowmap.archive.reading import Plan
 
 
@@ -49,7 +48,7 @@ class LazyBands:
 
     def _read(self, window: int, band: str, out: np.ndarray, piece: Piece) -> None:
         path = self.windows[window].files[band]
-        with rasterio.Env(**GDAL_OPTIONS), opened(path) as raster:
+        with opened(path) as raster:
             read_cleaned(raster, out, band in self.plan.zero_is_missing, piece)
 
 

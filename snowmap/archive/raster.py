@@ -10,6 +10,7 @@ import numpy as np
 import rasterio
 from rasterio.crs import CRS
 from rasterio.enums import MaskFlags
+from rasterio.env import hasenv
 from rasterio.errors import RasterioError
 from rasterio.io import DatasetReader
 from rasterio.transform import Affine
@@ -66,10 +67,11 @@ def opened(path: str | Path) -> Iterator[DatasetReader]:
         SnowmapError: When the file cannot be opened or, within the context, read; when its values are complex.
     """
     beside = any(os.path.exists(f"{path}{ending}") for ending in SIDECARS)  # noqa: PTH110  Path takes three times as long
+    options = {"GDAL_DISABLE_READDIR_ON_OPEN": "FALSE"} if beside else GDAL_OPTIONS
     try:
         # rasterio.open ends in DatasetReader too, after as much time again in looking at its arguments
         with (
-            rasterio.Env(GDAL_DISABLE_READDIR_ON_OPEN="FALSE") if beside else nullcontext(),
+            rasterio.Env(**options) if beside or not hasenv() else nullcontext(),  # GDAL knows no driver without one
             DatasetReader(str(path), driver="GTiff") as raster,
         ):
             if raster.dtypes[0].startswith("complex"):
