@@ -67,7 +67,7 @@ def opened(path: str | Path) -> Iterator[DatasetReader]:
         SnowmapError: When the file cannot be opened or, within the context, read; when its values are complex.
     """
     beside = any(os.path.exists(f"{path}{ending}") for ending in SIDECARS)  # noqa: PTH110  Path takes three times as long
-    options = {"GDAL_DISABLE_READDIR_ON_OPEN": "FALSE"} if beside else GDAL_OPTIONS
+    options: dict[str, Any] = {"GDAL_DISABLE_READDIR_ON_OPEN": "FALSE"} if beside else GDAL_OPTIONS
     try:
         # rasterio.open ends in DatasetReader too, after as much time again in looking at its arguments
         with (
