@@ -1,5 +1,8 @@
 """What several benchmarks share: the configuration as a user would type it, and an epoch by the framework and bare."""
 
+import contextlib
+import subprocess
+import sys
 import tempfile
 import time
 from collections.abc import Sequence
@@ -111,6 +114,24 @@ def bare_epochs(
 
 def _ready(task: SnowRegression, batch: Batch) -> tuple[Any, torch.Tensor, torch.Tensor]:
     return task._inputs(batch), task.normalizer.scale_targets(batch.y), batch.y_valid
+
+
+def peak_gibibytes(*words: str) -> float:
+    """Of ``python <words>`` in a process of its own, interpreter and imports included; Linux only.
+
+    Raises:
+        subprocess.CalledProcessError: When it does not end with status 0.
+    """
+    process = subprocess.Popen([sys.executable, *words], cwd=CONF.parent)
+    peak, status = 0, Path(f"/proc/{process.pid}/status")
+    while process.poll() is None:  # not getrusage: that begins with the parent's peak
+        with contextlib.suppress(OSError):
+            lines = [line for line in status.read_text().splitlines() if line.startswith("VmHWM")]
+            peak = max([peak, *(int(line.split()[1]) for line in lines)])
+        time.sleep(0.02)
+    if process.returncode:
+        raise subprocess.CalledProcessError(process.returncode, words)
+    return peak / 2**20
 
 
 def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:

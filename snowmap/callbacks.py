@@ -22,6 +22,7 @@ from snowmap.evaluation.figures import maps_figure, spaced
 from snowmap.interruption import StopSignal
 from snowmap.loggers import draws, log_figure
 from snowmap.splits import Split
+from snowmap.tiling import map_windows
 
 OUTLYING = 100.0
 """Standard deviations beyond which a value is taken for the cause of a loss that is no number."""
@@ -199,7 +200,7 @@ class ValidationMaps(Callback):
         self.step = trainer.global_step
         if not trainer.is_global_zero or trainer.logger is None:
             return
-        maps = task.predict(self.cube, self.windows).where(self.shown["mask"])
+        maps = map_windows(task, self.cube, self.windows).where(self.shown["mask"])
         names = window_names(self.cube)
         for position, window in enumerate(self.windows):
             figure = maps_figure(maps, self.shown, self.windows, list(task.targets), [position])

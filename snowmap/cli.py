@@ -1,6 +1,7 @@
 """The console command `snowmap`: archives, their maps, what can be done with maps, and the runs of a sweep."""
 
 import argparse
+import io
 import logging
 import re
 import sys
@@ -21,6 +22,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     Returns:
         The exit status: 0, or 1 where the user has something to mend.
     """
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")  # file names that are no text in its encoding
     logging.basicConfig(level=logging.WARNING, format="%(message)s", stream=sys.stdout)
     asked = _parser().parse_args(arguments)
     try:

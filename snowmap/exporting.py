@@ -18,7 +18,7 @@ from torch import Tensor, nn
 
 from snowmap.batch import Batch, Windows
 from snowmap.cube import BANDS, DERIVED_BANDS
-from snowmap.derived import DERIVED, with_derived
+from snowmap.derived import DERIVED, derive
 from snowmap.errors import SnowmapError
 from snowmap.files import refuse_inputs, write_whole
 from snowmap.loading import load_model
@@ -147,7 +147,7 @@ def program_inputs(task: SnowRegression, cube: xr.Dataset, window: int, windows:
             f"the sequence of the window has {len(steps)} windows, the program takes {number}; export it with "
             f"--windows {len(steps)}"
         )
-    held = Windows.of(with_derived(cube, task.derived, task.phase_sign), task.bands, [])
+    held = Windows.of(cube, task.bands, [], derive(cube, task.derived, task.phase_sign))
     batch = held.gather([Sample(steps, (True,))])
     found = {"bands": torch.where(batch.x_valid, batch.x, torch.nan)} | {
         name: getattr(batch, name) for name in INPUTS if name != "bands"

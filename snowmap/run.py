@@ -36,6 +36,7 @@ from snowmap.evaluation import print_table
 from snowmap.interruption import StopSignal
 from snowmap.loading import load_model
 from snowmap.loggers import end_run, log_results
+from snowmap.plausibility import implausible
 from snowmap.provenance import read_checkpoint
 from snowmap.run_folder import RunFolder
 from snowmap.scoring import score_checkpoint, validation_of
@@ -43,6 +44,8 @@ from snowmap.splits import Split
 from snowmap.tables import plain_console
 from snowmap.task import SnowRegression
 from snowmap.upgrading import without_gone_keys
+
+logger = logging.getLogger(__name__)
 
 MONITOR = "validation/relative_rmse"
 LOG_EVERY_BATCHES = 1000
@@ -277,6 +280,13 @@ def say_split(split: Split, cube: xr.Dataset) -> None:
         console.print(f"{train} pixels train, {held} are held out for validation and test, the rest lies between them")
     if split.note:
         console.print(f"note: {split.note}")
+
+
+@rank_zero_only
+def warn_of_values(cube: xr.Dataset, split: Split, targets: Sequence[str]) -> None:
+    """Warn of training pixels outside the plausible range of their band or target."""
+    for sentence in implausible(cube, split, targets):
+        logger.warning("training windows: %s; mend the rasters or leave the windows out", sentence)
 
 
 def say_validation(run: RunFolder) -> None:

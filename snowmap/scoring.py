@@ -17,6 +17,7 @@ from snowmap.loading import load_model
 from snowmap.metrics import scores
 from snowmap.provenance import archive_of, areas_of, check_fit, windows_of
 from snowmap.task import SnowRegression
+from snowmap.tiling import map_windows
 
 logger = logging.getLogger(__name__)
 
@@ -82,7 +83,7 @@ def score_checkpoint(
     train_area, held_area = areas_of(task.facts)
     scored = narrowed(cube, train_area if part == "train" else held_area)
     return evaluate_maps(
-        task.predict(cube, windows).where(scored["mask"]),
+        map_windows(task, cube, windows).where(scored["mask"]),
         scored,
         windows,
         windows_of(task.facts, "train", cube),
@@ -106,7 +107,7 @@ def validation_of(checkpoint: Path, cube: xr.Dataset) -> dict[str, dict[str, Any
     """
     model = load_model(checkpoint)
     windows, (_, held_area) = windows_of(model.facts, "validation", cube), areas_of(model.facts)
-    maps, inside = model.predict(cube, windows), narrowed(cube, held_area)["mask"].values
+    maps, inside = map_windows(model, cube, windows), narrowed(cube, held_area)["mask"].values
     return {
         name: {"unit": unit, **scores(maps[name].values, np.where(inside, cube[name].values[windows], np.nan))}
         for name, unit in model.targets.items()
