@@ -9,7 +9,7 @@ import re
 from collections.abc import Iterator
 from dataclasses import fields, is_dataclass
 from pathlib import Path
-from types import NoneType
+from types import NoneType, UnionType
 from typing import Any, get_args, get_origin
 
 from hydra.core.override_parser.overrides_parser import OverridesParser
@@ -43,7 +43,7 @@ def check_config(composed: DictConfig, schema: type) -> dict[str, Any]:
     config = _typed(schema, {key: value for key, value in given.items() if key not in named})
     for group, schemas in named.items():
         name = given[group].get("name") if isinstance(given.get(group), dict) else given.get(group)
-        if name not in schemas:
+        if not isinstance(name, str) or name not in schemas:
             expected = " | ".join(schemas) + nearest(str(name), schemas)
             raise SnowmapError(f"{group}.name={shown(name)}: expected {expected}")
         config[group] = _typed(schemas[name], given[group], f"{group}.")
@@ -148,9 +148,9 @@ def _holds(entry: Any, value: Any) -> bool:
 
 def _unexpected(prefix: str, entry: Any, value: Any) -> SnowmapError:
     """An error that names key, value and what is possible."""
-    kinds = [kind for kind in get_args(entry.type) if kind is not NoneType] or [entry.type]
+    kinds = get_args(entry.type) if isinstance(entry.type, UnionType) else (entry.type,)
     expected = entry.metadata.get("expected") or Expected(KINDS[get_origin(kinds[0]) or kinds[0]], bool)
-    words = expected.words + (", or null" if NoneType in get_args(entry.type) else "")
+    words = expected.words + (", or null" if NoneType in kinds else "")
     hint = nearest(str(value), [*map(str, expected.choices)])
     return SnowmapError(f"{prefix}{entry.name}={shown(value)}: expected {words}{hint}")
 
