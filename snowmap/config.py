@@ -86,9 +86,10 @@ def _check_choice(argument: str, group: str, choices: list[str], elsewhere: bool
         values = list(override.sweep_iterator()) if override.is_sweep_override() else [override.value()]
     except HydraException:
         return  # glob(…) names files that are there
-    for value in [name for each in values for name in (each if isinstance(each, list) else [each])]:
-        unchosen = value is None or override.is_delete()
-        if group not in OPTIONAL if unchosen else str(value) not in choices and not elsewhere:
+    for value in [name for each in values for name in (each if isinstance(each, list) else [each])] or [None]:
+        required, deleted = group not in OPTIONAL, override.is_delete()
+        unknown = str(value) not in choices and not elsewhere
+        if required if value is None else deleted or unknown:
             raise SnowmapError(f"{group}={shown(value)}: expected {' | '.join(choices)}{nearest(str(value), choices)}")
 
 
