@@ -173,9 +173,7 @@ def possible() -> Iterator[tuple[str, Any]]:
         group, _, rest = key.partition(".")
         part = TrainConfig.__dataclass_fields__[group].type
         kinds = NAMED[group].values() if group in NAMED else [part if rest else TrainConfig]
-        found = [
-            kind.__dataclass_fields__[rest or group] for kind in kinds if (rest or group) in kind.__dataclass_fields__
-        ]
+        found = [entry for kind in kinds for entry in fields(kind) if entry.name == (rest or group)]
         for entry in found[:1] if not key.startswith(LONG) else []:
             expected = entry.metadata.get("expected")
             values = [*expected.choices, *LISTS, *NUMBERS, "season"] if expected else []
