@@ -49,11 +49,10 @@ def synchronize(device: torch.device) -> None:
 
 
 def configuration(*overrides: str) -> dict[str, Any]:
-    """What `train.py` would run with, without files and validation."""
+    """What `train.py` would run with, without files."""
     fixed = (
         "logger=none",
         "callbacks.patience=null",
-        "trainer.limit_val_batches=0",
         "trainer.enable_progress_bar=false",
     )
     with initialize_config_dir(str(CONF), version_base="1.3"):
@@ -68,7 +67,7 @@ def parts(config: dict[str, Any], cube: xr.Dataset) -> tuple[SnowRegression, Sno
 def framework_epochs(config: dict[str, Any], cube: xr.Dataset, epochs: int) -> list[float]:
     """Seconds of each epoch, as train.py runs it."""
     task, datamodule, _ = parts(config, cube)
-    config = {**config, "trainer": {**config["trainer"], "max_epochs": epochs}}
+    config = {**config, "trainer": {**config["trainer"], "max_epochs": epochs, "limit_val_batches": 0}}
     with tempfile.TemporaryDirectory() as folder:
         trainer = make_trainer(config, Path(folder))
         timer = EpochTimer()

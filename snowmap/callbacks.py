@@ -127,6 +127,17 @@ class StopBetweenSteps(Callback):
         return trainer.strategy.reduce_boolean_decision(asked, all=False) if trainer.world_size > 1 else asked
 
 
+class ValidationAtLastStep(Callback):
+    """Validates after ``trainer.max_steps``, also in the midst of an epoch: without it no checkpoint is chosen."""
+
+    def on_train_batch_end(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, batch: Batch, batch_idx: int
+    ) -> None:
+        """Lightning validates before it stops early."""
+        if 0 < trainer.max_steps <= trainer.global_step:
+            trainer.should_stop, trainer.check_val_every_n_epoch = True, 1
+
+
 class Throughput(Callback):
     """Logs how long the training part of an epoch took, and how many target windows it saw in a second.
 

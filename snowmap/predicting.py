@@ -7,7 +7,6 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-import torch
 import xarray as xr
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
@@ -19,7 +18,7 @@ from snowmap.errors import SnowmapError
 from snowmap.export import write_predictions
 from snowmap.files import WriteError, refuse_inputs, remove_unfinished
 from snowmap.geotiff import write_geotiff
-from snowmap.loading import load_model
+from snowmap.loading import load_model, pick_device
 from snowmap.task import SnowRegression
 from snowmap.tiling import ALIGNMENT, OVERLAP, TILE, Scene
 
@@ -74,7 +73,8 @@ def predict_archive(
         )
     refuse_inputs(Path(out) / "basins.csv", basins)
     outlines = None if basins is None else read_outlines(basins, name)
-    model = _on(load_model(checkpoint), device)
+    picked = pick_device(device)
+    model = load_model(checkpoint).to(picked)
     zero_is_missing = model.facts["config"]["data"]["zero_is_missing"]
     cube = open_lazily(
         archive,
@@ -142,13 +142,6 @@ def _between(cube: xr.Dataset, first: str, last: str, words: str) -> list[int]:
     except ValueError as error:
         raise SnowmapError(f"--windows {words}: {error}") from error
     return np.flatnonzero((cube["start"].values >= low) & (cube["end"].values <= high)).tolist()
-
-
-def _on(model: SnowRegression | Baseline, device: str) -> SnowRegression | Baseline:
-    try:
-        return model.to(torch.device(device))
-    except (RuntimeError, AssertionError) as error:  # PyTorch built without CUDA asserts
-        raise SnowmapError(f"--device {device}: {str(error).splitlines()[0]}; use --device cpu") from error
 
 
 def _write(

@@ -27,7 +27,7 @@ from rich.table import Table
 
 from snowmap.baselines import BASELINES
 from snowmap.calibration import calibrate_checkpoint
-from snowmap.callbacks import EpochBar, FiniteLoss, RunningMean, StopBetweenSteps, Throughput
+from snowmap.callbacks import EpochBar, FiniteLoss, RunningMean, StopBetweenSteps, Throughput, ValidationAtLastStep
 from snowmap.checkpointing import WholeFiles
 from snowmap.cube import window_names
 from snowmap.datamodule import SnowDataModule
@@ -121,6 +121,7 @@ def make_trainer(
         # of its own: with `save_last` it would be written only when the best one is
         ModelCheckpoint(checkpoints, "last", enable_version_counter=False),
         FiniteLoss(),
+        ValidationAtLastStep(),
         *callbacks,
     ]
     if logger:
@@ -183,22 +184,6 @@ def check_precision(precision: str, device: torch.device) -> None:
         raise SnowmapError(f"trainer.precision={precision}, but {name} has no bf16; choose 16-mixed or 32-true")
 
 
-def pick_device(name: str) -> torch.device:
-    """The torch device called `name`.
-
-    Raises:
-        SnowmapError: When this machine has no such device.
-    """
-    try:
-        device = torch.device(name)
-        torch.empty(1, device=device)
-    except (RuntimeError, AssertionError, NotImplementedError) as error:
-        raise SnowmapError(
-            f"device={name} is not on this machine ({str(error).splitlines()[0]}); try device=cpu"
-        ) from error
-    return device
-
-
 @contextmanager
 def finishing(logger: Logger | None) -> Iterator[None]:
     """End the logger's run whatever happens, as failed when something went wrong, and leave the other processes."""
@@ -240,7 +225,15 @@ def fit(
     if resumed and run.leads:
         print(f"going on from {resumed}")
     with run.stop.deferred():
-        trainer.fit(task, datamodule, ckpt_path=resumed, weights_only=True)
+        try:
+            trainer.fit(task, datamodule, ckpt_path=resumed, weights_only=True)
+        except MisconfigurationException as error:
+            raise SnowmapError(f"the trainer cannot do as asked: {error}") from error
+        if run.leads and not run.best.is_file():
+            raise SnowmapError(
+                f"the training ended in epoch {trainer.current_epoch + 1}, before a validation could choose a "
+                "checkpoint; give trainer.max_time, max_steps or max_epochs more, or check_val_every_n_epoch less"
+            )
         trained = sum(weight.numel() for weight in task.net.parameters() if weight.requires_grad)
         run.update(stage="scoring", epochs=trainer.current_epoch, parameters=trained)
 

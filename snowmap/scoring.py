@@ -13,7 +13,7 @@ import xarray as xr
 from snowmap.archive import open_archive
 from snowmap.baselines import Baseline
 from snowmap.cube import narrowed, with_targets_inside
-from snowmap.loading import load_model
+from snowmap.loading import load_model, pick_device
 from snowmap.metrics import scores
 from snowmap.provenance import archive_of, areas_of, check_fit, windows_of
 from snowmap.task import SnowRegression
@@ -39,9 +39,10 @@ def load_with_archive(
     """The model of a checkpoint and the Cube that it can be scored on; the arguments are those of `score_checkpoint`.
 
     Raises:
-        SnowmapError: When the checkpoint cannot be read or does not fit the archive.
+        SnowmapError: When there is no such device, or the checkpoint cannot be read or does not fit the archive.
     """
-    model = load_model(checkpoint).to(device)
+    picked = pick_device(device)
+    model = load_model(checkpoint).to(picked)
     # the bands of the run, though the model may read fewer: the baselines beside it need them
     data = {**model.facts["config"]["data"], "root": root or model.facts["archive"]["archive"]}
     cube = open_for(data, list(model.targets))

@@ -148,8 +148,8 @@ def test_windows_by_name_and_by_date():
     [
         (["--tile", "32"], "--tile 32 --overlap 64; expected"),
         (["--overlap", "400"], "--tile 512 --overlap 400; expected"),
-        (["--device", "cuda:99"], "--device cuda:99: "),
-        (["--device", "abacus"], "--device abacus: "),
+        (["--device", "cuda:99"], "device cuda:99 "),
+        (["--device", "abacus"], "device abacus "),
         (["--windows", "2031-01-01"], "no such window"),
     ],
 )
