@@ -100,11 +100,14 @@ def read_record(folder: Path) -> dict[str, Any] | None:
     The status is ``killed`` where the record says ``running``, but no process works there.
     """
     try:
-        record = NEW_RECORD | json.loads((folder / "run.json").read_text())
+        content = json.loads((folder / "run.json").read_text())
+        if not isinstance(content, dict):
+            raise ValueError(f"expected an object, found a {type(content).__name__}")
     except FileNotFoundError:
         return None
     except (OSError, ValueError) as error:
         raise SnowmapError(f"{folder / 'run.json'} cannot be read ({error}); remove it to start anew") from error
+    record = NEW_RECORD | content
     if record["status"] == "running" and record["host"] == platform.node() and not is_held(folder):
         record["status"] = "killed"
     return record
@@ -117,7 +120,7 @@ def is_held(folder: Path) -> bool:
     try:
         with FileLock(folder / ".lock", blocking=False):
             return False
-    except Timeout:
+    except (Timeout, PermissionError):  # another user's lock cannot be tried: what run.json says stands
         return True
 
 

@@ -443,6 +443,7 @@ CHOICES = {
     "data.augment": ("none", "flip"),
     "data.supervise": ("auto", "last", "every"),
     "logger.name": ("csv", "tensorboard", "wandb", "none"),
+    "logger.mode": ("online", "offline"),
     "loss": ("mse", "mae", "huber"),
     "split": ("train", "validation", "test"),
     "sweep.pruner": ("none", "median", "hyperband"),
