@@ -174,7 +174,7 @@ def _summarize(asked: argparse.Namespace) -> int:
 
 
 def _runs(asked: argparse.Namespace) -> int:
-    from snowmap.sweeps.runs import compare_runs
+    from snowmap.sweeps.runs_table import compare_runs
 
     compare_runs(asked.folder, asked.by, asked.each, asked.out)
     return 0

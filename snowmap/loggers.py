@@ -77,8 +77,8 @@ def _started_wandb_logger(options: Mapping[str, Any], folder: Path, wandb_id: st
                 log.warning("W&B cannot be used online (%s); this run is kept offline", fault)
             return logger
     raise SnowmapError(
-        f"logger=wandb logger.project={options['project']} cannot start ({faults[-1]}); mend logger.project or the WANDB_… "
-        "environment variables, or train with logger=csv"
+        f"logger=wandb logger.project={options['project']} cannot start ({faults[-1]}); mend logger.project or "
+        "the WANDB_… environment variables, or train with logger=csv"
     )
 
 

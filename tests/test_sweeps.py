@@ -49,15 +49,15 @@ def test_every_fold_has_its_folder_and_all_have_one_table(sweep):
         assert not (folder / fold / "evaluation" / "test").exists()
     assert "2 folds" in said
     assert "optimistic" in said
-    (found,) = json.loads((folder / "cross_validation.json").read_text())["configurations"]
-    assert [entry["fold"] for entry in found["folds"]] == [0, 1]
+    table = pd.read_csv(folder / "cross_validation.csv").query("map == 'model'").set_index("over")
+    assert [*table.index] == ["fold 0", "fold 1", "mean", "std", "pooled"]
     maps = []
     for fold in FOLDS:
         with xr.open_dataset(folder / fold / "evaluation" / "validation" / "predictions.nc") as file:
             maps.append(file[["swe", "swe_observed"]].load())
     together = xr.concat(maps, "time")
     known = scores(together["swe"].values, together["swe_observed"].values)
-    assert found["target"]["swe"]["pooled"] == pytest.approx(known)
+    assert table.loc["pooled", [*known]].astype(float).to_dict() == pytest.approx(known)
 
 
 def test_a_run_of_a_sweep_is_that_of_a_run_by_itself(sweep, archive, tmp_path):
@@ -92,16 +92,15 @@ def test_the_ablation_is_one_command(archive, tmp_path):
     said = succeed("train.py", f"data.root={archive}", *words, *FAST, "split.fold=0")
     assert "the test windows were not touched" in said
     assert not list((tmp_path / "sweep").glob("*/evaluation/test"))
-    (entry,) = json.loads((tmp_path / "sweep" / "ablation.json").read_text())["target"].values()
-    assert list(entry["cases"]) == ["all", "no_sar", "shuffled_sar"]
-    for name in entry["cases"]:
+    table = pd.read_csv(tmp_path / "sweep" / "ablation.csv").set_index("name")
+    cases = table[table["kind"] == "ablation"]
+    assert [*cases.index] == ["all", "no_sar", "shuffled_sar"]
+    for name in cases.index:
         metrics = tmp_path / "sweep" / f"ablation-{name}" / "evaluation" / "validation" / "metrics.json"
-        assert entry["cases"][name]["rmse"] == pytest.approx(
-            json.loads(metrics.read_text())["target"]["swe"]["model"]["rmse"], rel=1e-5
-        )
-    assert entry["cases"]["no_sar"]["low"] <= entry["cases"]["no_sar"]["high"]
-    assert len(entry["importance"]) == 9
-    assert len(pd.read_csv(tmp_path / "sweep" / "ablation.csv")) == 3 + 9
+        rmse = json.loads(metrics.read_text())["target"]["swe"]["model"]["rmse"]
+        assert cases.loc[name, "rmse"] == pytest.approx(rmse, rel=1e-5)
+    assert cases.loc["no_sar", "low"] <= cases.loc["no_sar", "high"]
+    assert (table["kind"] == "permutation").sum() == 9
     assert (tmp_path / "sweep" / "ablation.png").stat().st_size > 10_000
 
 

@@ -1,0 +1,127 @@
+"""How every result of a sweep is written and shown: tables on the screen and in files, and one kind of figure."""
+
+import json
+import sys
+from collections.abc import Collection, Mapping, Sequence
+from io import BytesIO
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from rich import box
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from snowmap.errors import SnowmapError
+from snowmap.files import write_whole
+
+UNKNOWN = "–"
+WIDTH = 100
+"""Columns of a printed table where there is no terminal to ask."""
+
+
+def write_file(path: Path, content: str | bytes | Figure) -> None:
+    """Write a text or a figure, or nothing.
+
+    Raises:
+        SnowmapError: When it cannot be written.
+    """
+    if isinstance(content, Figure):
+        drawn = BytesIO()
+        content.savefig(drawn, format="png", dpi=110)
+        content = drawn.getvalue()
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write_whole(path, content.encode() if isinstance(content, str) else content)
+    except OSError as error:
+        raise SnowmapError(f"{path} cannot be written ({error})") from error
+
+
+def write_result(folder: Path, name: str, about: Mapping[str, Any], table: pd.DataFrame) -> None:
+    """Write a table as ``<name>.csv``, and as ``rows`` beside what has to be said of it as ``<name>.json``."""
+    rows = table.astype(object).where(table.notna(), None).to_dict("records")
+    write_file(folder / f"{name}.json", json.dumps({**about, "rows": rows}, indent=2))
+    write_file(folder / f"{name}.csv", table.to_csv(index=False))
+
+
+def make_console() -> Console:
+    """The screen; 100 columns where there is no terminal."""
+    return Console(width=None if sys.stdout.isatty() else WIDTH)
+
+
+def print_frame(frame: pd.DataFrame, console: Console, title: str | None = None, text: Collection[str] = ()) -> None:
+    """Print a table of words; the columns `text` are aligned to the left and folded where there is no room."""
+    table = Table(title=title, title_justify="left", box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0), show_edge=False)
+    for column in frame:
+        left = column in text
+        table.add_column(Text(str(column)), justify="left" if left else "right", no_wrap=not left, overflow="fold")
+    for cells in frame.itertuples(index=False):
+        table.add_row(*(Text(str(cell)) for cell in cells))
+    console.print(table)
+
+
+def as_markdown(frame: pd.DataFrame, text: Collection[str] = ()) -> list[str]:
+    """The lines of a table of words in Markdown."""
+    rule = ["---" if column in text else "---:" for column in frame]
+    rows = frame.astype(str).replace(r"\|", r"\\|", regex=True).values.tolist()
+    heads = [str(column).replace("\n", " ") for column in frame]
+    return ["| " + " | ".join(cells) + " |" for cells in [heads, rule, *rows]]
+
+
+def number(value: float | None, std: float | None = None, digits: int = 2) -> str:
+    """``4.21``, or ``4.21 ± 0.13`` with a standard deviation; a dash for what is unknown."""
+    if pd.isna(value):
+        return UNKNOWN
+    return f"{value:.{digits}f}" + ("" if pd.isna(std) else f" ± {std:.{digits}f}")
+
+
+class Panel(NamedTuple):
+    """One panel of a figure.
+
+    Attributes:
+        title: Above it.
+        label: Of the values' axis.
+        bars: By name, from top to bottom: the values whose mean is the bar.
+        intervals: Low and high end by name, where they are not mean ± standard deviation.
+        pale: A second bar below the first, for information.
+    """
+
+    title: str
+    label: str
+    bars: Mapping[str, Sequence[float]]
+    intervals: Mapping[str, tuple[float, float]] = {}
+    pale: Mapping[str, Sequence[float]] = {}
+
+
+def bar_figure(rows: Sequence[Sequence[Panel]], title: str = "") -> Figure:
+    """Panels in rows: horizontal bars of means, their intervals, and each value as a point."""
+    heights = [1.2 + 0.4 * max(1, *(len(panel.bars) for panel in row)) for row in rows]
+    figure = Figure(figsize=(6 * max(map(len, rows)) + 2, sum(heights) + 0.4), layout="constrained")
+    figure.suptitle(title, fontsize=10)
+    axes = figure.subplots(len(rows), max(map(len, rows)), squeeze=False, height_ratios=heights)
+    for axis, panel in zip(axes.flat, (panel for row in rows for panel in row), strict=True):
+        _draw(axis, panel)
+    return figure
+
+
+def _draw(axis: Axes, panel: Panel) -> None:
+    for bars, shift, colour in ((panel.bars, 0.0, "#0072B2"), (panel.pale, 0.3, "#A9C9E0")):
+        for place, name in enumerate(panel.bars):
+            values = np.array(bars.get(name, ()), dtype=float)
+            values = values[np.isfinite(values)]
+            if not values.size:
+                continue
+            mean, std = values.mean(), values.std(ddof=1) if values.size > 1 else 0.0
+            low, high = panel.intervals.get(name, (mean - std, mean + std))
+            axis.barh(place + shift, mean, height=0.28, color=colour)
+            axis.errorbar(mean, place + shift, xerr=[[mean - low], [high - mean]], color="0.2", capsize=3)
+            axis.plot(values, np.full(values.size, place + shift), ".", color="0.2", markersize=4)
+    axis.set_yticks(range(len(panel.bars)), list(panel.bars), fontsize=8)
+    axis.set_ylim(max(1, len(panel.bars)) - 0.4, -0.6)
+    axis.axvline(0, color="0.2", linewidth=0.8)
+    axis.set_title(panel.title, fontsize=9)
+    axis.set_xlabel(panel.label, fontsize=9)
