@@ -14,14 +14,23 @@ from snowmap.errors import SnowmapError
 from snowmap.evaluation.bootstrap import score_intervals
 from snowmap.schema import Scoring
 from snowmap.sweeps.importance import permutation_importance
-from snowmap.sweeps.output import Panel, bar_figure, make_console, number, print_frame, write_file, write_result
+from snowmap.sweeps.output import (
+    Panel,
+    bar_figure,
+    error_bars,
+    make_console,
+    number,
+    print_frame,
+    write_file,
+    write_result,
+)
 from snowmap.sweeps.runs import (
     OPTIMISTIC,
     PART,
     SYNTHETIC,
     Maps,
     Run,
-    differing_keys,
+    differing_settings,
     validation_maps,
     validation_metrics,
 )
@@ -80,7 +89,7 @@ def pair_cases(runs: Sequence[Run]) -> dict[str, list[Run]]:
     Raises:
         SnowmapError: As `compare_ablations`.
     """
-    if other := differing_keys(runs) - {"ablation", "split.fold", "seed"}:
+    if other := {*differing_settings(runs)} - {"ablation", "split.fold", "seed"}:
         raise SnowmapError(
             f"the runs differ in {', '.join(sorted(other))}, too; an ablation compares runs that differ in ablation, "
             "split.fold and seed alone"
@@ -145,14 +154,10 @@ def _panels(target: str, unit: str, rows: pd.DataFrame) -> list[Panel]:
     panels = []
     for kind, title in (("ablation", "seen by the net"), ("permutation", "all bands, one permuted between windows")):
         bars = rows[(rows["kind"] == kind) & (rows["name"] != "all")].set_index("name")
-        ends = (
-            bars[["low", "high"]]
-            if kind == "ablation"
-            else pd.DataFrame({"low": bars["difference"] - bars["std"], "high": bars["difference"] + bars["std"]})
-        )
-        intervals = {str(name): (low, high) for name, low, high in ends.dropna().itertuples()}
-        values = {str(name): [value] for name, value in bars["difference"].items()}
-        panels.append(Panel(f"{target.upper()}: {title}", f"RMSE less that of all bands, {unit}", values, intervals))
+        bars = bars.rename(columns={"difference": "value"})
+        if kind == "permutation":
+            bars = error_bars(list(bars.index), bars["value"], bars["std"])
+        panels.append(Panel(f"{target.upper()}: {title}", f"RMSE less that of all bands, {unit}", bars))
     return panels
 
 

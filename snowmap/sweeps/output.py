@@ -2,14 +2,13 @@
 
 import json
 import sys
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from io import BytesIO
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
-from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from rich import box
 from rich.console import Console
@@ -18,8 +17,8 @@ from rich.text import Text
 
 from snowmap.errors import SnowmapError
 from snowmap.files import write_whole
+from snowmap.sweeps.runs import UNKNOWN
 
-UNKNOWN = "–"
 WIDTH = 100
 """Columns of a printed table where there is no terminal to ask."""
 
@@ -79,49 +78,54 @@ def number(value: float | None, std: float | None = None, digits: int = 2) -> st
     return f"{value:.{digits}f}" + ("" if pd.isna(std) else f" ± {std:.{digits}f}")
 
 
+def error_bars(names: Sequence[str], values: Iterable[float], stds: Iterable[float]) -> pd.DataFrame:
+    """Bars of a `Panel` that reach from mean − to mean + standard deviation; NaN where there is none."""
+    value, std = (np.array(list(numbers), dtype=float) for numbers in (values, stds))
+    return pd.DataFrame({"value": value, "low": value - std, "high": value + std}, index=names)
+
+
+NO_BARS = error_bars([], [], [])
+
+
+def shortened(text: str, length: int) -> str:
+    """A text, cut where it is too long."""
+    return text if len(text) <= length else f"{text[: length - 1]}…"
+
+
 class Panel(NamedTuple):
     """One panel of a figure.
 
     Attributes:
         title: Above it.
         label: Of the values' axis.
-        bars: By name, from top to bottom: the values whose mean is the bar.
-        intervals: Low and high end by name, where they are not mean ± standard deviation.
-        pale: A second bar below the first, for information.
+        bars: From top to bottom, by name: ``value``, and the ends ``low`` and ``high`` of its interval.
+        pale: A second bar below each, for information.
     """
 
     title: str
     label: str
-    bars: Mapping[str, Sequence[float]]
-    intervals: Mapping[str, tuple[float, float]] = {}
-    pale: Mapping[str, Sequence[float]] = {}
+    bars: pd.DataFrame
+    pale: pd.DataFrame = NO_BARS
 
 
 def bar_figure(rows: Sequence[Sequence[Panel]], title: str = "") -> Figure:
-    """Panels in rows: horizontal bars of means, their intervals, and each value as a point."""
+    """Panels in rows: horizontal bars with their intervals."""
     heights = [1.2 + 0.4 * max(1, *(len(panel.bars) for panel in row)) for row in rows]
-    figure = Figure(figsize=(6 * max(map(len, rows)) + 2, sum(heights) + 0.4), layout="constrained")
+    columns = max(map(len, rows))
+    figure = Figure(figsize=(6 * columns + 2, sum(heights) + 0.4), layout="constrained")
     figure.suptitle(title, fontsize=10)
-    axes = figure.subplots(len(rows), max(map(len, rows)), squeeze=False, height_ratios=heights)
+    axes = figure.subplots(len(rows), columns, squeeze=False, height_ratios=heights)
     for axis, panel in zip(axes.flat, (panel for row in rows for panel in row), strict=True):
-        _draw(axis, panel)
+        places = np.arange(len(panel.bars))
+        for bars, shift, colour in (
+            (panel.bars, 0.0, "#0072B2"),
+            (panel.pale.reindex(panel.bars.index), 0.3, "#A9C9E0"),
+        ):
+            reach = [(bars["value"] - bars["low"]).fillna(0), (bars["high"] - bars["value"]).fillna(0)]
+            axis.barh(places + shift, bars["value"], xerr=reach, height=0.28, color=colour, ecolor="0.2", capsize=3)
+        axis.set_yticks(places, list(panel.bars.index), fontsize=8)
+        axis.set_ylim(max(1, len(places)) - 0.4, -0.6)
+        axis.axvline(0, color="0.2", linewidth=0.8)
+        axis.set_title(panel.title, fontsize=9)
+        axis.set_xlabel(panel.label, fontsize=9)
     return figure
-
-
-def _draw(axis: Axes, panel: Panel) -> None:
-    for bars, shift, colour in ((panel.bars, 0.0, "#0072B2"), (panel.pale, 0.3, "#A9C9E0")):
-        for place, name in enumerate(panel.bars):
-            values = np.array(bars.get(name, ()), dtype=float)
-            values = values[np.isfinite(values)]
-            if not values.size:
-                continue
-            mean, std = values.mean(), values.std(ddof=1) if values.size > 1 else 0.0
-            low, high = panel.intervals.get(name, (mean - std, mean + std))
-            axis.barh(place + shift, mean, height=0.28, color=colour)
-            axis.errorbar(mean, place + shift, xerr=[[mean - low], [high - mean]], color="0.2", capsize=3)
-            axis.plot(values, np.full(values.size, place + shift), ".", color="0.2", markersize=4)
-    axis.set_yticks(range(len(panel.bars)), list(panel.bars), fontsize=8)
-    axis.set_ylim(max(1, len(panel.bars)) - 0.4, -0.6)
-    axis.axvline(0, color="0.2", linewidth=0.8)
-    axis.set_title(panel.title, fontsize=9)
-    axis.set_xlabel(panel.label, fontsize=9)

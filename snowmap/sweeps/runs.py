@@ -6,12 +6,13 @@ Imports torch only where a checkpoint has to be scored: a table of runs is there
 import json
 import os
 import re
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any, NamedTuple
 
 import numpy as np
+import pandas as pd
 from jaxtyping import Float, Shaped
 from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
@@ -33,6 +34,7 @@ WITHOUT_EFFECT = (*OF_NO_ACCOUNT, "evaluate", "scoring")
 
 OPTIMISTIC = "the validation windows also chose each checkpoint, so these scores are optimistic"
 SYNTHETIC = "SYNTHETIC data, no measure of skill"
+UNKNOWN = "–"
 UNREADABLE = (SnowmapError, OSError, ValueError, TypeError, LookupError, AttributeError)
 
 
@@ -131,45 +133,34 @@ def find_finished_runs(folder: Path) -> list[Run]:
     return runs
 
 
+def differing_settings(runs: Sequence[Run]) -> pd.DataFrame:
+    """What may change the result and is not the same in all runs: a row for each run, a column for each key in dots."""
+    configs = [{key: str(value) for key, value in flat(run.config).items() if value is not None} for run in runs]
+    frame = pd.DataFrame(configs, index=range(len(runs)), dtype=object).fillna(UNKNOWN).sort_index(axis=1)
+    return frame[[key for key in frame if frame[key].nunique() > 1 and not within(key, WITHOUT_EFFECT)]]
+
+
+def distinguishing_keys(settings: pd.DataFrame) -> list[str]:
+    """Of the keys, names (of models, splits, …) first, then those that do not follow from the names.
+
+    Each model brings a dozen settings of its own, which follow from its name.
+    """
+    names = [key for key in settings if key.endswith((".name", ".names"))]
+    varied = (settings.groupby(names) if names else settings.groupby(lambda _: 0)).nunique().max() > 1
+    return names + [key for key in settings if key not in names and varied[key]]
+
+
 def configurations(runs: Sequence[Run]) -> dict[str, list[Run]]:
     """The runs that differ in nothing but ``split.fold``, under a name that distinguishes them from the others.
 
     The name holds the `distinguishing_keys`, e.g. ``model.name=unet``; it is empty where all runs are of one
     configuration.
     """
-    keys = differing_keys(runs) - {"split.fold"}
-    named = distinguishing_keys(runs, keys)
-    groups = group_runs(runs, keys)
-    return {", ".join(f"{key}={flat(group[0].config).get(key)}" for key in named): group for group in groups}
-
-
-def group_runs(runs: Sequence[Run], keys: Collection[str]) -> list[list[Run]]:
-    """The runs that agree in all `keys`, together."""
-    groups: dict[tuple[str, ...], list[Run]] = {}
-    for run in runs:
-        config = flat(run.config)
-        groups.setdefault(tuple(str(config.get(key)) for key in sorted(keys)), []).append(run)
-    return list(groups.values())
-
-
-def differing_keys(runs: Sequence[Run]) -> set[str]:
-    """Keys of the configuration, in dots, that have not the same value in all runs and may change the result."""
-    configs = [flat(run.config) for run in runs]
-    return {
-        key
-        for key in set().union(*configs)
-        if len({str(config.get(key)) for config in configs}) > 1 and not within(key, WITHOUT_EFFECT)
-    }
-
-
-def distinguishing_keys(runs: Sequence[Run], keys: Collection[str]) -> list[str]:
-    """Of `keys`, names (of models, splits, …) first, then those that do not follow from the names.
-
-    Each model brings a dozen settings of its own, which follow from its name.
-    """
-    names = sorted(key for key in keys if key.endswith((".name", ".names")))
-    groups = group_runs(runs, names)
-    return names + sorted(key for key in keys if key not in names and any(key in differing_keys(g) for g in groups))
+    settings = differing_settings(runs).drop(columns="split.fold", errors="ignore")
+    keys, groups = distinguishing_keys(settings), {}
+    for run, (_, row) in zip(runs, settings.iterrows(), strict=True):
+        groups.setdefault(", ".join(f"{key}={row[key]}" for key in keys), []).append(run)
+    return groups
 
 
 def validation_metrics(run: Run) -> dict[str, Any]:
@@ -205,20 +196,18 @@ def _read_run(folder: Path) -> Run:
         }
         record = record or NEW_RECORD | {"status": "unknown"}
         run = Run(folder, config, record, scores, record["archive"] or scored)
-        _ = run.targets, run.archive.get("origin"), run.config.get("split")
+        numbers = [config.get("seed"), *(record[key] for key in ("epochs", "parameters", "wall_s"))]
+        _ = run.targets, run.archive.get("origin"), [float(number) for number in numbers if number is not None]
         return run
     except UNREADABLE as error:
         return Run(folder, config, NEW_RECORD | {"status": "unreadable", "error": str(error)})
 
 
-def _in_one_unit(target: str, entry: Mapping[str, Any]) -> dict[str, float | None]:
-    """Scores of one target with lengths in `UNIT`."""
+def _in_one_unit(target: str, entry: Mapping[str, Any]) -> dict[str, float]:
+    """Known scores of one target with lengths in `UNIT`."""
     factor = metres_per(entry["unit"], target, "its scores") / METRES[UNIT]
-    return {
-        name: value * factor if name in IN_UNITS and value is not None else value
-        for name, value in entry.items()
-        if name != "unit"
-    }
+    known = {name: value for name, value in entry.items() if name != "unit" and value is not None}
+    return {name: float(value) * (factor if name in IN_UNITS else 1) for name, value in known.items()}
 
 
 def _read_config(file: Path) -> dict[str, Any]:

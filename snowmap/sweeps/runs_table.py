@@ -3,7 +3,6 @@
 from collections.abc import Callable, Sequence
 from datetime import timedelta
 from pathlib import Path
-from textwrap import shorten
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -12,9 +11,29 @@ from rich.console import Console
 from rich.text import Text
 
 from snowmap.errors import SnowmapError
-from snowmap.run_folder import flat
-from snowmap.sweeps.output import UNKNOWN, Panel, as_markdown, bar_figure, make_console, number, print_frame, write_file
-from snowmap.sweeps.runs import FINISHED, PART, SYNTHETIC, UNIT, Run, differing_keys, distinguishing_keys, find_runs
+from snowmap.sweeps.output import (
+    NO_BARS,
+    Panel,
+    as_markdown,
+    bar_figure,
+    error_bars,
+    make_console,
+    number,
+    print_frame,
+    shortened,
+    write_file,
+)
+from snowmap.sweeps.runs import (
+    FINISHED,
+    PART,
+    SYNTHETIC,
+    UNIT,
+    UNKNOWN,
+    Run,
+    differing_settings,
+    distinguishing_keys,
+    find_runs,
+)
 from snowmap.units import IN_UNITS
 
 SCORES = {
@@ -38,6 +57,9 @@ FACTS: dict[str, tuple[str, Callable[[float], str]]] = {
 }
 """Entries of ``run.json`` beside the scores: what they are called, and how they are shown."""
 
+LONGEST_VALUE, LONGEST_NAME = 18, 44
+"""Characters of a setting in the table, and of all of them in the figure."""
+
 MOST_ROWS = 40
 """Configurations in the figure; of more, the best."""
 
@@ -51,7 +73,6 @@ class Comparison(NamedTuple):
         score: A key of `SCORES`.
         keys: Keys of the configuration that distinguish the rows.
         rows: Each configuration, the best first: its settings, and mean and standard deviation of every score.
-        values: What `rows` summarises: settings and scores of each run; ``row`` is that of `rows`.
         excluded: Runs that enter no mean: unfinished, unreadable, or without a validation score.
         notes: What has to be known to read the table.
         synthetic: Whether an archive is synthetic.
@@ -62,14 +83,13 @@ class Comparison(NamedTuple):
     score: str
     keys: Sequence[str]
     rows: pd.DataFrame
-    values: pd.DataFrame
     excluded: pd.DataFrame
     notes: Sequence[str]
     synthetic: bool
 
     def column(self, part: str, target: str | None = None) -> str:
         """Name of a column of `rows` and `values` with the score, e.g. ``validation/swe_rmse_cm``."""
-        return _column(part, target or self.target, self.score)
+        return column_name(part, target or self.target, self.score)
 
     def label(self, target: str | None = None) -> str:
         """The score in words, with its unit: ``SWE RMSE cm``."""
@@ -79,7 +99,7 @@ class Comparison(NamedTuple):
     @property
     def order(self) -> str:
         """By what the rows are sorted, in words."""
-        several = "; ± is the standard deviation over seeds" if len(self.values) > len(self.rows) else ""
+        several = "; ± is the standard deviation over seeds" if len(self.rows) and (self.rows["runs"] > 1).any() else ""
         return f"Sorted by {PART} {self.label()}, {SCORES[self.score][1]} first{several}"
 
 
@@ -143,50 +163,44 @@ def parse_score(by: str, runs: Sequence[Run]) -> tuple[list[str], str]:
 
 
 def compare_scores(runs: Sequence[Run], target: str, score: str, each: bool, folder: Path) -> Comparison:
+    """Compare runs by one score of one target; see `compare_runs`."""
     ranked = [run for run in runs if run.state in FINISHED and run.score(PART, target, score) is not None]
     ranked.sort(key=lambda run: run.config.get("seed") or 0)
-    keys = differing_keys(ranked) - (set() if each else {"seed"})
+    settings = differing_settings(ranked)
     fingerprints = {run.archive.get("fingerprint") for run in ranked}
-    if len(fingerprints) == 1 and None not in fingerprints:
-        keys -= {"data.root"}  # one archive at several places
-    named = distinguishing_keys(ranked, keys)
+    one_archive = len(fingerprints) == 1 and None not in fingerprints  # be it at several places
+    dropped = ["seed"] * (not each) + ["data.root"] * one_archive
+    settings = settings.drop(columns=dropped, errors="ignore")
+    named = distinguishing_keys(settings)
+    settings = settings[[*named, *settings.columns.difference(named)]]
     targets = sorted({name for run in ranked for name in run.scores[PART]})
-    settings = [*named, *sorted(keys.difference(named))]
-    comparison = Comparison(
+    values = settings.join(pd.DataFrame([_record(run, targets) for run in ranked], dtype=object))
+    notes, rows = _notes(ranked), pd.DataFrame()
+    if ranked:
+        values["row"] = settings.agg(", ".join, axis=1) if len(settings.columns) else ""
+        if each:
+            values["row"] += values["folders"]
+        twice = values[values.duplicated(["row", "seeds"], keep=False)]
+        if len(twice):
+            notes.append(f"runs of one configuration and seed count each: {', '.join(twice['folders'])}")
+        rows = pd.DataFrame([_summary(group, list(settings)) for _, group in values.groupby("row")], dtype=object)
+        rank = SORT_KEYS[SCORES[score][1]](rows[column_name(PART, target, score)].astype(float))
+        rows = rows.loc[rank.sort_values(kind="stable").index]
+    return Comparison(
         target=target,
         targets=targets,
         score=score,
         keys=named,
-        rows=pd.DataFrame(),
-        values=pd.DataFrame([_record(run, settings, targets) for run in ranked], dtype=object),
+        rows=rows,
         excluded=pd.DataFrame([_excluded(run, target, score, folder) for run in runs if run not in ranked]),
-        notes=_notes(ranked),
+        notes=notes,
         synthetic=any(run.archive.get("origin", "").startswith("synthetic") for run in runs),
     )
-    if not ranked:
-        return comparison
-    values = comparison.values
-    values["row"] = values[settings].agg(lambda row: ", ".join(map(str, row)), axis=1) if settings else ""
-    if each:
-        values["row"] += values["folders"]
-    elif values.duplicated(["row", "seeds"]).any():
-        twice = values[values.duplicated(["row", "seeds"], keep=False)]
-        comparison.notes.append(f"runs of one configuration and seed count each: {', '.join(twice['folders'])}")
-    rows = pd.DataFrame({row: _summary(group, settings) for row, group in values.groupby("row")}).T
-    by = rows[comparison.column(PART)].astype(float)
-    order = SORT_KEYS[SCORES[score][1]](by).sort_values(kind="stable").index
-    return comparison._replace(rows=rows.loc[order])
 
 
-def _record(run: Run, settings: Sequence[str], targets: Sequence[str]) -> dict[str, Any]:
-    """A run as a row of `Comparison.values`."""
-    config = flat(run.config)
-    plain = {key: config.get(key) for key in settings}
-    record = {key: " ".join(map(str, value)) if isinstance(value, list) else value for key, value in plain.items()}
-    for part in (PART, "test"):
-        for target in targets:
-            record |= {_column(part, target, score): run.score(part, target, score) for score in SCORES}
-    return record | _facts(run)
+def _record(run: Run, targets: Sequence[str]) -> dict[str, Any]:
+    places = [(part, target, score) for part in (PART, "test") for target in targets for score in SCORES]
+    return {column_name(*place): run.score(*place) for place in places} | _facts(run)
 
 
 def _facts(run: Run, reason: str = "") -> dict[str, Any]:
@@ -217,7 +231,8 @@ def _excluded(run: Run, target: str, score: str, folder: Path) -> dict[str, Any]
     return {"run": str(run.folder.relative_to(folder)), **_facts(run, reason)}
 
 
-def _column(part: str, target: str, score: str) -> str:
+def column_name(part: str, target: str, score: str) -> str:
+    """Name of a score's column, e.g. ``validation/swe_rmse_cm``."""
     return f"{part}/{target}_{score}" + (f"_{UNIT}" if score in IN_UNITS else "")
 
 
@@ -237,13 +252,13 @@ def _shown(comparison: Comparison) -> pd.DataFrame:
     columns = {}
     for key, name in zip(comparison.keys, names, strict=True):
         head = key.removesuffix(f".{name}") if name in ("name", "names") else name if names.count(name) == 1 else key
-        columns[head] = [_short(value) for value in rows[key]]
-    if len(comparison.values) > len(rows):
+        columns[head] = [shortened(value, LONGEST_VALUE) for value in rows[key]]
+    if (rows["runs"] > 1).any():
         columns["seeds"] = rows["runs"].astype(str).tolist()
     for part in (PART, "test"):
         for target in sorted(comparison.targets, key=lambda target: target != comparison.target):
             column = comparison.column(part, target)
-            if comparison.values[column].notna().any():
+            if rows[column].notna().any():
                 scores = zip(rows[column], rows[f"{column}_std"], strict=True)
                 columns[f"{part}\n{comparison.label(target)}"] = [number(*score, digits) for score in scores]
         if part == PART:
@@ -308,19 +323,16 @@ def _width(column: pd.Series) -> int:
 
 
 def _panel(comparison: Comparison) -> Panel:
-    rows, values = comparison.rows[:MOST_ROWS], comparison.values
-    names = {row: f"{place}. {shorten(row, 44)}" for place, row in enumerate(rows.index, 1)}
-    bars = [
-        {name: values.loc[values["row"] == row, comparison.column(part)].tolist() for row, name in names.items()}
-        for part in (PART, "test")
+    rows = comparison.rows[:MOST_ROWS]
+    names = [
+        f"{place + 1}. {shortened(', '.join(rows[key].iloc[place] for key in comparison.keys), LONGEST_NAME)}"
+        for place in range(len(rows))
     ]
+    bars = {}
+    for part in (PART, "test") if len(rows) else ():
+        column = comparison.column(part)
+        bars[part] = error_bars(names, rows[column], rows[f"{column}_std"])
     title = [f"the best {MOST_ROWS} of {len(comparison.rows)} configurations"] * (len(comparison.rows) > MOST_ROWS)
     title += [SYNTHETIC] * comparison.synthetic
-    return Panel(" · ".join(title), f"{PART} {comparison.label()}; pale: test, for information", bars[0], pale=bars[1])
-
-
-def _short(value: Any) -> str:
-    """A value of the configuration in few characters."""
-    if isinstance(value, float):
-        return number(value, digits=0) if value == int(value) else f"{value:.3g}"
-    return UNKNOWN if value is None else shorten(str(value), 18, placeholder="…")
+    label = f"{PART} {comparison.label()}; pale: test, for information"
+    return Panel(" · ".join(title), label, bars.get(PART, NO_BARS), bars.get("test", NO_BARS))
