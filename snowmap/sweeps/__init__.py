@@ -1,6 +1,7 @@
 """Many runs: their table (`runs_table`), cross-validation (`folds_table`), ablations (`ablation_table`) and studies.
 
-`runs` finds and reads the runs, `output` writes and draws every table. The test windows decide nothing here.
+`runs` finds and reads the runs, `comparison` puts them in order, `output` writes and draws every table. The test
+windows decide nothing here.
 """
 
 from pathlib import Path

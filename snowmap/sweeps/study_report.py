@@ -49,6 +49,7 @@ def report(study: "optuna.Study", search: Mapping[str, Any], folder: Path, typed
         last = f"; the last failed: {errors[-1]}" if errors else ""
         raise SnowmapError(f"no trial of the study in {folder} finished{last}")
     (comparison,) = compare_runs(folder)
+    synthetic = SYNTHETIC in comparison.notes
     evaluator = FanovaImportanceEvaluator(seed=0)
     explains = len(finished) >= LEAST_TRIALS and len({trial.value for trial in finished}) > 1
     if explains:
@@ -56,7 +57,7 @@ def report(study: "optuna.Study", search: Mapping[str, Any], folder: Path, typed
         rows = [(key, f"{share:.0%}") for key, share in shares]
         frame = pd.DataFrame(rows, columns=["searched key", "share of the score's variance"])
         print_frame(frame, make_console(), "\nwhat mattered", ["searched key"])
-    _draw(study, folder, evaluator if explains else None, comparison.synthetic)
+    _draw(study, folder, evaluator if explains else None, synthetic)
     best = {key: value_of(entry, study.best_params[key]) for key, entry in search.items()}
     run, command = folder_name(study.best_trial), command_of(best, typed, folder)
     content = {
@@ -65,7 +66,7 @@ def report(study: "optuna.Study", search: Mapping[str, Any], folder: Path, typed
         "trials": len(finished),
         "overrides": best,
         "command": command,
-        **({"data": SYNTHETIC} if comparison.synthetic else {}),
+        **({"data": SYNTHETIC} if synthetic else {}),
     }
     write_file(folder / "best.yaml", OmegaConf.to_yaml(OmegaConf.create(content)))
     print(f"\nbest     {run}: RMSE {study.best_value:.3g} standard deviations of the targets on validation windows")

@@ -17,9 +17,10 @@ from rich.console import Console
 from snowmap.cli import main
 from snowmap.metrics import SCORES
 from snowmap.run_folder import record_failure
+from snowmap.sweeps.comparison import SCORES as SORTING
+from snowmap.sweeps.comparison import Comparison, compare_scores, parse_score
 from snowmap.sweeps.runs import find_runs
-from snowmap.sweeps.runs_table import SCORES as SORTING
-from snowmap.sweeps.runs_table import Comparison, compare_runs, compare_scores, parse_score
+from snowmap.sweeps.runs_table import compare_runs
 from tests.sweeps.runs import config, score, write_run
 
 
