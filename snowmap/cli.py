@@ -21,9 +21,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         The exit status: 0, or 1 where the user has something to mend.
     """
     logging.basicConfig(level=logging.WARNING, format="%(message)s", stream=sys.stdout)
-    asked = _parser().parse_args(arguments)
+    options = _parser().parse_args(arguments)
     try:
-        return asked.run(asked)
+        return options.run(options)
     except SnowmapError as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
@@ -102,21 +102,21 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
-def _check(asked: argparse.Namespace) -> int:
+def _check(options: argparse.Namespace) -> int:
     from snowmap.checkup import check_archive, print_report
 
-    bands = asked.bands.split(",") if asked.bands else None
-    targets = [name for name in asked.targets.split(",") if name]
-    report = check_archive(asked.archive, bands=bands, targets=targets, swe_unit=asked.swe_unit)
+    bands = options.bands.split(",") if options.bands else None
+    targets = [name for name in options.targets.split(",") if name]
+    report = check_archive(options.archive, bands=bands, targets=targets, swe_unit=options.swe_unit)
     print_report(report)
     return 1 if report.faults else 0
 
 
-def _download(asked: argparse.Namespace) -> int:
+def _download(options: argparse.Namespace) -> int:
     from snowmap.checkup import check_archive, print_report
     from snowmap.download import download
 
-    root = download(asked.out, repository=asked.repo, revision=asked.revision)
+    root = download(options.out, repository=options.repo, revision=options.revision)
     report = check_archive(root)
     print_report(report)
     if report.faults:
@@ -125,58 +125,58 @@ def _download(asked: argparse.Namespace) -> int:
     return 0
 
 
-def _synthesize(asked: argparse.Namespace) -> int:
+def _synthesize(options: argparse.Namespace) -> int:
     from snowmap.archive import write_archive
     from snowmap.synthetic import synthesize
 
-    shape = tuple(asked.shape) if asked.shape else None if asked.dem else (93, 211)
-    cube = synthesize(seed=asked.seed, windows=asked.windows, shape=shape, dem=asked.dem)
-    root = write_archive(cube, asked.out)
+    shape = tuple(options.shape) if options.shape else None if options.dem else (93, 211)
+    cube = synthesize(seed=options.seed, windows=options.windows, shape=shape, dem=options.dem)
+    root = write_archive(cube, options.out)
     size = f"{cube.sizes['window']} windows of {cube.sizes['y']} × {cube.sizes['x']} px"
     print(f"a SYNTHETIC archive, {size}, lies in {root}")
     print(f"next: python train.py data.root={root}")
     return 0
 
 
-def _predict(asked: argparse.Namespace) -> int:
+def _predict(options: argparse.Namespace) -> int:
     from snowmap.predicting import predict_archive
 
     written = predict_archive(
-        asked.checkpoint,
-        asked.archive,
-        asked.out,
-        windows=asked.windows,
-        tile=asked.tile,
-        overlap=asked.overlap,
-        device=asked.device,
-        form=asked.format,
-        basins=asked.basin,
-        name=asked.name,
-        basin_options=basin_options(asked),
+        options.checkpoint,
+        options.archive,
+        options.out,
+        windows=options.windows,
+        tile=options.tile,
+        overlap=options.overlap,
+        device=options.device,
+        form=options.format,
+        basins=options.basin,
+        name=options.name,
+        basin_options=basin_options(options),
     )
-    print(f"{len(written)} files lie in {asked.out}")
+    print(f"{len(written)} files lie in {options.out}")
     return 0
 
 
-def _export(asked: argparse.Namespace) -> int:
+def _export(options: argparse.Namespace) -> int:
     from snowmap.exporting import export_program
 
-    export_program(asked.checkpoint, asked.out, windows=asked.windows)
-    print(f"the program lies in {asked.out}; its snowmap.json says what goes in and comes out")
+    export_program(options.checkpoint, options.out, windows=options.windows)
+    print(f"the program lies in {options.out}; its snowmap.json says what goes in and comes out")
     return 0
 
 
-def _summarize(asked: argparse.Namespace) -> int:
+def _summarize(options: argparse.Namespace) -> int:
     from snowmap.sweeps import summarize
 
-    summarize(asked.sweep)
+    summarize(options.sweep)
     return 0
 
 
-def _runs(asked: argparse.Namespace) -> int:
+def _runs(options: argparse.Namespace) -> int:
     from snowmap.sweeps.runs_table import compare_runs
 
-    compare_runs(asked.folder, asked.by, asked.each, asked.out)
+    compare_runs(options.folder, options.by, options.each, options.out)
     return 0
 
 
