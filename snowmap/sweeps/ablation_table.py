@@ -130,10 +130,11 @@ def write_ablation(folder: Path, table: pd.DataFrame, about: Mapping[str, Any], 
     synthetic = f" · {SYNTHETIC}" * about["origin"].startswith("synthetic")
     write_result(folder, "ablation", about, table)
     panels = []
-    for (target, unit), rows in table.groupby(["target", "unit"], sort=False):
-        panels.append(_panels(str(target), str(unit), rows))
+    for _, rows in table.groupby(["target", "unit"], sort=False):
+        target, unit = rows.iloc[0][["target", "unit"]]
+        panels.append(_panels(target, unit, rows))
         heads = ["the net sees", f"RMSE {unit}", f"less that of all {unit}", f"{about['level']:.0%} interval or std"]
-        title = f"{str(target).upper()}, what the bands add, {about['part']} windows{synthetic}"
+        title = f"{target.upper()}, what the bands add, {about['part']} windows{synthetic}"
         print_frame(pd.DataFrame(map(_cells, rows.itertuples()), columns=heads), console, title, heads[:1])
     for note in about["notes"]:
         console.print(f"note: {note}")

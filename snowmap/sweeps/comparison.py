@@ -60,9 +60,14 @@ class Comparison(NamedTuple):
         return f"{(target or self.target).upper()} {SCORES[self.score][0]}{unit}"
 
     @property
+    def has_seeds(self) -> bool:
+        """Whether a row is the mean of several runs."""
+        return len(self.rows) > 0 and max(self.rows["runs"]) > 1
+
+    @property
     def order(self) -> str:
         """By what the rows are sorted, in words."""
-        several = "; ± is the standard deviation over seeds" if len(self.rows) and (self.rows["runs"] > 1).any() else ""
+        several = "; ± is the standard deviation over seeds" if self.has_seeds else ""
         return f"Sorted by {PART} {self.label()}, {SCORES[self.score][1]} first{several}"
 
 
@@ -137,12 +142,12 @@ def _facts(run: Run, reason: str = "") -> dict[str, Any]:
 def _summary(group: pd.DataFrame, settings: Sequence[str]) -> dict[str, Any]:
     """The runs of one configuration as a row of `Comparison.rows`: no mean of a score that one of them lacks."""
     scores = group[[column for column in group if "/" in column]].astype(float)
-    mean, std = scores.mean(skipna=False), scores.std(skipna=False)
+    mean, std = pd.Series(scores.mean(skipna=False)), pd.Series(scores.std(skipna=False))
     row = {key: group[key].iloc[0] for key in settings}
     row |= {"runs": len(group), "seeds": " ".join(group["seeds"]), "state": " ".join(group["state"].unique())}
     row |= {"reason": "", **group[[*FACTS]].astype(float).mean()}
     for column in scores:
-        row |= {column: mean[column], f"{column}_std": std[column]}
+        row |= {column: mean.loc[column], f"{column}_std": std.loc[column]}
     return row | {"folders": " ".join(group["folders"])}
 
 

@@ -84,18 +84,19 @@ def _over_folds(configuration: str, runs: Sequence[Run], metrics: Sequence[dict[
         parts = [folds, mean, std, pd.DataFrame([{"map": "model", "over": "pooled", **pooled}])]
         place = {"configuration": configuration, "target": target, "unit": entry["unit"]}
         tables.append(pd.concat(parts).assign(**place))
-    return pd.concat(tables)[[*PLACE, "over", *SCORES]]
+    return pd.concat(tables).reindex(columns=[*PLACE, "over", *SCORES])
 
 
 def _print(table: pd.DataFrame, about: dict[str, Any], console: Console) -> None:
     """Print the table of each configuration and target, and what has to be said of it."""
-    for (configuration, target, unit), group in table.groupby(PLACE[:3], sort=False):
+    for _, group in table.groupby(PLACE[:3], sort=False):
+        configuration, target, unit = group.iloc[0][PLACE[:3]]
         model = group[(group["map"] == "model") & ~group["over"].isin(["mean", "std"])]
-        lines = [(f"model, {row['over']}", *(number(row[key]) for key in SHOWN)) for _, row in model.iterrows()]
-        std = group[group["over"] == "std"].set_index("map")
-        for name, mean in group[group["over"] == "mean"].set_index("map").iterrows():
-            cells = [number(mean[key], std.loc[name, key]) for key in SHOWN]
-            lines.append((f"{label_of(str(name))}, mean ± std", *cells))
+        lines = [[f"model, {row['over']}", *(number(row[key]) for key in SHOWN)] for row in model.to_dict("records")]
+        stds = group[group["over"] == "std"].to_dict("records")
+        for mean, std in zip(group[group["over"] == "mean"].to_dict("records"), stds, strict=True):
+            cells = [number(mean[key], std[key]) for key in SHOWN]
+            lines.append([f"{label_of(mean['map'])}, mean ± std", *cells])
         title = f"{target.upper()} {unit}, {len(model) - 1} folds, {about['part']} windows"
         title += f" · {configuration}" * bool(configuration)
         title += f" · {SYNTHETIC}" * about["origin"].startswith("synthetic")

@@ -73,15 +73,15 @@ def as_markdown(frame: pd.DataFrame, text: Collection[str] = ()) -> list[str]:
 
 def number(value: float | None, std: float | None = None, digits: int = 2) -> str:
     """``4.21``, or ``4.21 ± 0.13`` with a standard deviation; a dash for what is unknown."""
-    if pd.isna(value):
+    if value is None or np.isnan(value):
         return UNKNOWN
-    return f"{value:.{digits}f}" + ("" if pd.isna(std) else f" ± {std:.{digits}f}")
+    return f"{value:.{digits}f}" + ("" if std is None or np.isnan(std) else f" ± {std:.{digits}f}")
 
 
 def error_bars(names: Sequence[str], values: Iterable[float], stds: Iterable[float]) -> pd.DataFrame:
     """Bars of a `Panel` that reach from mean − to mean + standard deviation; NaN where there is none."""
     value, std = (np.array(list(numbers), dtype=float) for numbers in (values, stds))
-    return pd.DataFrame({"value": value, "low": value - std, "high": value + std}, index=names)
+    return pd.DataFrame({"value": value, "low": value - std, "high": value + std}, index=list(names))
 
 
 NO_BARS = error_bars([], [], [])

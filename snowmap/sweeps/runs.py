@@ -136,8 +136,10 @@ def find_finished_runs(folder: Path) -> list[Run]:
 def differing_settings(runs: Sequence[Run]) -> pd.DataFrame:
     """What may change the result and is not the same in all runs: a row for each run, a column for each key in dots."""
     configs = [{key: str(value) for key, value in flat(run.config).items() if value is not None} for run in runs]
-    frame = pd.DataFrame(configs, index=range(len(runs)), dtype=object).fillna(UNKNOWN).sort_index(axis=1)
-    return frame[[key for key in frame if frame[key].nunique() > 1 and not within(key, WITHOUT_EFFECT)]]
+    frame = pd.DataFrame(configs, index=range(len(runs)), dtype=object).fillna(UNKNOWN)
+    counts = frame.nunique().to_dict()
+    keys = [key for key in sorted(counts) if counts[key] > 1 and not within(key, WITHOUT_EFFECT)]
+    return frame.reindex(columns=keys)
 
 
 def distinguishing_keys(settings: pd.DataFrame) -> list[str]:
@@ -146,8 +148,8 @@ def distinguishing_keys(settings: pd.DataFrame) -> list[str]:
     Each model brings a dozen settings of its own, which follow from its name.
     """
     names = [key for key in settings if key.endswith((".name", ".names"))]
-    varied = (settings.groupby(names) if names else settings.groupby(lambda _: 0)).nunique().max() > 1
-    return names + [key for key in settings if key not in names and varied[key]]
+    counts = settings.groupby(names or (lambda _: 0)).nunique().max().to_dict()
+    return names + [key for key in settings if key not in names and counts[key] > 1]
 
 
 def configurations(runs: Sequence[Run]) -> dict[str, list[Run]]:

@@ -1,8 +1,9 @@
 """The table of all runs below a folder: on the screen, as ``runs.csv``, ``runs.md`` and ``runs.png``."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from datetime import timedelta
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 from rich.console import Console
@@ -65,7 +66,7 @@ def compare_runs(
         mapping = runs if len(targets) == 1 else [run for run in runs if target in (run.targets or targets[:1])]
         comparisons.append(compare_scores(mapping, target, score, each, folder))
     table = pd.concat([part.assign(target=one.target) for one in comparisons for part in (one.rows, one.excluded)])
-    write_file(out / "runs.csv", table.set_index("target").to_csv())
+    write_file(out / "runs.csv", table.drop(columns="run", errors="ignore").set_index("target").to_csv())
     write_file(out / "runs.md", "\n".join([f"# Runs in {folder.absolute().name}", "", *map(_markdown, comparisons)]))
     write_file(out / "runs.png", bar_figure([[_panel(comparison)] for comparison in comparisons]))
     for comparison in comparisons:
@@ -82,12 +83,12 @@ def _shown(comparison: Comparison) -> pd.DataFrame:
     for key, name in zip(comparison.keys, names, strict=True):
         head = key.removesuffix(f".{name}") if name in ("name", "names") else name if names.count(name) == 1 else key
         columns[head] = [shortened(value, LONGEST_VALUE) for value in rows[key]]
-    if (rows["runs"] > 1).any():
+    if comparison.has_seeds:
         columns["seeds"] = rows["runs"].astype(str).tolist()
     for part in (PART, "test"):
         for target in sorted(comparison.targets, key=lambda target: target != comparison.target):
             column = comparison.column(part, target)
-            if rows[column].notna().any():
+            if rows[column].count():
                 scores = zip(rows[column], rows[f"{column}_std"], strict=True)
                 columns[f"{part}\n{comparison.label(target)}"] = [number(*score, digits) for score in scores]
         if part == PART:
@@ -139,7 +140,7 @@ def _print_rows(frame: pd.DataFrame, keys: int, console: Console) -> None:
         frame = frame.rename(columns={column: "│ " + column.replace("\n", "\n│ ")})
     text = [*frame.columns[:keys], *(column for column in frame if column.startswith("│"))]
     optional, left_out = [column for column in frame if "\n" not in column][1:], []
-    while optional and sum(_width(frame[column]) + 2 for column in frame) > console.width:
+    while optional and sum(_width(column, cells) + 2 for column, cells in frame.items()) > console.width:
         left_out.insert(0, optional.pop())
         frame = frame.drop(columns=left_out[0])
     print_frame(frame, console, text=text)
@@ -147,15 +148,15 @@ def _print_rows(frame: pd.DataFrame, keys: int, console: Console) -> None:
         console.print(f"more in runs.csv: {', '.join(left_out)}")
 
 
-def _width(column: pd.Series) -> int:
-    return max(map(len, [*str(column.name).split("\n"), *column]))
+def _width(column: Any, cells: Iterable[str]) -> int:
+    return max(map(len, [*str(column).split("\n"), *cells]))
 
 
 def _panel(comparison: Comparison) -> Panel:
     rows = comparison.rows[:MOST_ROWS]
     names = [
-        f"{place + 1}. {shortened(', '.join(rows[key].iloc[place] for key in comparison.keys), LONGEST_NAME)}"
-        for place in range(len(rows))
+        f"{place}. {shortened(', '.join(row[key] for key in comparison.keys), LONGEST_NAME)}"
+        for place, row in enumerate(rows.to_dict("records"), 1)
     ]
     bars = {}
     for part in (PART, "test") if len(rows) else ():

@@ -104,9 +104,7 @@ def optimize(main: Main, config: dict[str, Any], folder: Path) -> "optuna.Study"
     return study
 
 
-def _run_trials(
-    study: "optuna.Study", space: Mapping[str, Any], main: Main, config: dict[str, Any], folder: Path
-) -> None:
+def _run_trials(study: "optuna.Study", space: dict[str, Any], main: Main, config: dict[str, Any], folder: Path) -> None:
     from optuna.samplers import TPESampler
 
     sweep, began = config["sweep"], time.monotonic()

@@ -5,10 +5,11 @@ import shlex
 import warnings
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import matplotlib as mpl
 import pandas as pd
+from matplotlib.figure import Figure
 from omegaconf import OmegaConf
 
 from snowmap.errors import SnowmapError
@@ -103,7 +104,7 @@ def _draw(study: "optuna.Study", folder: Path, evaluator: Any, synthetic: bool) 
         if evaluator:
             drawn["importances.png"] = visualization.plot_param_importances(study, evaluator, target_name=name)
     for file, axes in drawn.items():
-        figure = axes.figure
+        figure = cast(Figure, axes.figure)
         figure.suptitle(SYNTHETIC if synthetic else "", fontsize=9)
         write_file(folder / file, figure)
         pyplot.close(figure)
