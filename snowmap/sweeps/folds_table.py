@@ -91,10 +91,11 @@ def _print(table: pd.DataFrame, about: dict[str, Any], console: Console) -> None
     """Print the table of each configuration and target, and what has to be said of it."""
     for _, group in table.groupby(PLACE[:3], sort=False):
         configuration, target, unit = group.iloc[0][PLACE[:3]]
-        model = group[(group["map"] == "model") & ~group["over"].isin(["mean", "std"])]
-        lines = [[f"model, {row['over']}", *(number(row[key]) for key in SHOWN)] for row in model.to_dict("records")]
-        stds = group[group["over"] == "std"].to_dict("records")
-        for mean, std in zip(group[group["over"] == "mean"].to_dict("records"), stds, strict=True):
+        rows = group.to_dict("records")
+        summaries = [[row for row in rows if row["over"] == over] for over in ("mean", "std")]
+        model = [row for row in rows if row["map"] == "model" and row["over"] not in ("mean", "std")]
+        lines = [[f"model, {row['over']}", *(number(row[key]) for key in SHOWN)] for row in model]
+        for mean, std in zip(*summaries, strict=True):
             cells = [number(mean[key], std[key]) for key in SHOWN]
             lines.append([f"{label_of(mean['map'])}, mean ± std", *cells])
         title = f"{target.upper()} {unit}, {len(model) - 1} folds, {about['part']} windows"

@@ -88,7 +88,7 @@ def _shown(comparison: Comparison) -> pd.DataFrame:
     for part in (PART, "test"):
         for target in sorted(comparison.targets, key=lambda target: target != comparison.target):
             column = comparison.column(part, target)
-            if rows[column].count():
+            if pd.Series(rows[column]).count():
                 scores = zip(rows[column], rows[f"{column}_std"], strict=True)
                 columns[f"{part}\n{comparison.label(target)}"] = [number(*score, digits) for score in scores]
         if part == PART:
@@ -153,7 +153,7 @@ def _width(column: Any, cells: Iterable[str]) -> int:
 
 
 def _panel(comparison: Comparison) -> Panel:
-    rows = comparison.rows[:MOST_ROWS]
+    rows = comparison.rows.head(MOST_ROWS)
     names = [
         f"{place}. {shortened(', '.join(row[key] for key in comparison.keys), LONGEST_NAME)}"
         for place, row in enumerate(rows.to_dict("records"), 1)
