@@ -60,7 +60,7 @@ def main(config: dict[str, Any], folder: Path, callbacks: Sequence[Any] = ()) ->
 def after_sweep(folder: Path, complete: bool) -> None:
     """Compare the runs of a multirun; once all are there, over folds or ablations, too."""
     from snowmap.sweeps import summarize
-    from snowmap.sweeps.runs import compare_runs
+    from snowmap.sweeps.runs_table import compare_runs
 
     compare_runs(folder)
     if complete:

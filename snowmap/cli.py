@@ -25,9 +25,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="backslashreplace")  # file names that are no text in its encoding
     logging.basicConfig(level=logging.WARNING, format="%(message)s", stream=sys.stdout)
-    asked = _parser().parse_args(arguments)
+    options = _parser().parse_args(arguments)
     try:
-        return asked.run(asked)
+        return options.run(options)
     except SnowmapError as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
@@ -136,37 +136,37 @@ def _add_basin_options(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def _basin_options(asked: argparse.Namespace) -> dict[str, Any]:
+def _basin_options(options: argparse.Namespace) -> dict[str, Any]:
     """Keyword arguments of `snowmap.basins.basin_table`."""
     from snowmap.units import SNOW_DEPTH_M, metres_per
 
     thresholds = dict(SNOW_DEPTH_M)
-    for word in asked.snow_threshold:
+    for word in options.snow_threshold:
         match = re.fullmatch(r"(swe|hs)=(\d+\.?\d*|\.\d+)\s*([^\d.].*)", word.lower())
         if match is None or not float(match[2]):
             raise SnowmapError(f"--snow-threshold {word} cannot be understood; expected e.g. swe=10mm or hs=5cm")
         thresholds[match[1]] = float(match[2]) * metres_per(match[3], match[1], "--snow-threshold")
-    length = asked.correlation_length_km
+    length = options.correlation_length_km
     if length is not None and not 0 < length < float("inf"):
         raise SnowmapError(f"--correlation-length-km {length:g} is no length; expected a number above 0")
     return {"snow_threshold_m": thresholds, "correlation_length_m": None if length is None else 1000 * length}
 
 
-def _check(asked: argparse.Namespace) -> int:
+def _check(options: argparse.Namespace) -> int:
     from snowmap.checkup import check_archive, print_report
 
-    bands = asked.bands.split(",") if asked.bands else None
-    targets = [name for name in asked.targets.split(",") if name]
-    report = check_archive(asked.archive, bands=bands, targets=targets, swe_unit=asked.swe_unit)
+    bands = options.bands.split(",") if options.bands else None
+    targets = [name for name in options.targets.split(",") if name]
+    report = check_archive(options.archive, bands=bands, targets=targets, swe_unit=options.swe_unit)
     print_report(report)
     return 1 if report.faults else 0
 
 
-def _download(asked: argparse.Namespace) -> int:
+def _download(options: argparse.Namespace) -> int:
     from snowmap.checkup import check_archive, print_report
     from snowmap.download import download
 
-    root = download(asked.out, repository=asked.repo, revision=asked.revision)
+    root = download(options.out, repository=options.repo, revision=options.revision)
     report = check_archive(root)
     print_report(report)
     if report.faults:
@@ -175,83 +175,83 @@ def _download(asked: argparse.Namespace) -> int:
     return 0
 
 
-def _synthesize(asked: argparse.Namespace) -> int:
+def _synthesize(options: argparse.Namespace) -> int:
     from snowmap.archive import write_archive
     from snowmap.synthetic import synthesize
 
-    shape = tuple(asked.shape) if asked.shape else None if asked.dem else (93, 211)
-    cube = synthesize(seed=asked.seed, windows=asked.windows, shape=shape, dem=asked.dem)
-    root = write_archive(cube, asked.out)
+    shape = tuple(options.shape) if options.shape else None if options.dem else (93, 211)
+    cube = synthesize(seed=options.seed, windows=options.windows, shape=shape, dem=options.dem)
+    root = write_archive(cube, options.out)
     size = f"{cube.sizes['window']} windows of {cube.sizes['y']} × {cube.sizes['x']} px"
     print(f"a SYNTHETIC archive, {size}, lies in {root}")
     print(f"next: python train.py data.root={root}")
     return 0
 
 
-def _predict(asked: argparse.Namespace) -> int:
+def _predict(options: argparse.Namespace) -> int:
     from snowmap.predicting import predict_archive
 
     written = predict_archive(
-        asked.checkpoint,
-        asked.archive,
-        asked.out,
-        windows=asked.windows,
-        tile=asked.tile,
-        overlap=asked.overlap,
-        device=asked.device,
-        form=asked.format,
-        basins=asked.basin,
-        name=asked.name,
-        basin_options=_basin_options(asked),
+        options.checkpoint,
+        options.archive,
+        options.out,
+        windows=options.windows,
+        tile=options.tile,
+        overlap=options.overlap,
+        device=options.device,
+        form=options.format,
+        basins=options.basin,
+        name=options.name,
+        basin_options=_basin_options(options),
     )
-    print(f"{len(written)} files lie in {asked.out}")
+    print(f"{len(written)} files lie in {options.out}")
     return 0
 
 
-def _export(asked: argparse.Namespace) -> int:
+def _export(options: argparse.Namespace) -> int:
     from snowmap.exporting import export_program
 
-    export_program(asked.checkpoint, asked.out, windows=asked.windows)
-    print(f"the program lies in {asked.out}; its snowmap.json says what goes in and comes out")
+    export_program(options.checkpoint, options.out, windows=options.windows)
+    print(f"the program lies in {options.out}; its snowmap.json says what goes in and comes out")
     return 0
 
 
-def _basins(asked: argparse.Namespace) -> int:
+def _basins(options: argparse.Namespace) -> int:
     from snowmap.basins import basin_table, print_basins, read_outlines, write_basins
     from snowmap.files import refuse_inputs
     from snowmap.maps import read_maps
 
-    refuse_inputs(asked.out, asked.predictions, asked.outlines)
-    maps = read_maps(asked.predictions)
-    table = basin_table(maps, read_outlines(asked.outlines, asked.name), **_basin_options(asked))
-    write_basins(table, asked.out)
+    refuse_inputs(options.out, options.predictions, options.outlines)
+    maps = read_maps(options.predictions)
+    table = basin_table(maps, read_outlines(options.outlines, options.name), **_basin_options(options))
+    write_basins(table, options.out)
     print_basins(table, maps)
-    print(f"the table lies in {asked.out}")
+    print(f"the table lies in {options.out}")
     return 0
 
 
-def _compare(asked: argparse.Namespace) -> int:
+def _compare(options: argparse.Namespace) -> int:
     from snowmap.maps import read_maps
     from snowmap.stations import compare_stations, print_scores
 
-    maps = read_maps(asked.predictions)
-    scored = compare_stations(maps, asked.stations, asked.out, days=asked.days, unit=asked.unit)
+    maps = read_maps(options.predictions)
+    scored = compare_stations(maps, options.stations, options.out, days=options.days, unit=options.unit)
     print_scores(scored, maps)
-    print(f"matches.csv, scores.csv and stations.png lie in {asked.out}")
+    print(f"matches.csv, scores.csv and stations.png lie in {options.out}")
     return 0
 
 
-def _summarize(asked: argparse.Namespace) -> int:
+def _summarize(options: argparse.Namespace) -> int:
     from snowmap.sweeps import summarize
 
-    summarize(asked.sweep)
+    summarize(options.sweep)
     return 0
 
 
-def _runs(asked: argparse.Namespace) -> int:
-    from snowmap.sweeps.runs import compare_runs
+def _runs(options: argparse.Namespace) -> int:
+    from snowmap.sweeps.runs_table import compare_runs
 
-    compare_runs(asked.folder, asked.by, asked.each, asked.out)
+    compare_runs(options.folder, options.by, options.each, options.out)
     return 0
 
 

@@ -65,7 +65,7 @@ class Job:
 
 
 Say = Callable[[Job, int | None], None]
-"""Is told of a job that starts (None) and of its exit status."""
+"""Called with a job that starts (None) and with its exit status."""
 
 
 def run_with_joblib(jobs: Sequence[Job], options: Mapping[str, Any], say: Say) -> None:
@@ -80,11 +80,11 @@ def run_with_joblib(jobs: Sequence[Job], options: Mapping[str, Any], say: Say) -
         if stop.received is not None:
             return
         say(job, None)
-        process, told = job.start(), False
+        process, terminated = job.start(), False
         while process.poll() is None:
-            if stop.received is not None and not told:
+            if stop.received is not None and not terminated:
                 process.terminate()
-                told = True
+                terminated = True
             time.sleep(POLL_S)
         say(job, process.returncode)
 
@@ -107,13 +107,13 @@ def run_with_submitit(jobs: Sequence[Job], options: Mapping[str, Any], say: Say)
     except ImportError as error:
         raise SnowmapError('launcher=slurm needs submitit; pip install "snowmap[slurm]"') from error
     limits = {key: options[key] for key in ("timeout_min", "cpus_per_task", "gpus_per_node", "mem_gb", "nodes")}
-    own = {key: options[key] for key in ("partition", "account", "setup")} | {"array_parallelism": options["jobs"]}
-    own |= {"additional_parameters": dict(options["sbatch"]), "signal_delay_s": options["signal_delay_s"]}
+    slurm = {key: options[key] for key in ("partition", "account", "setup")} | {"array_parallelism": options["jobs"]}
+    slurm |= {"additional_parameters": dict(options["sbatch"]), "signal_delay_s": options["signal_delay_s"]}
     try:
         executor = submitit.AutoExecutor(jobs[0].sweep / ".submitit", cluster=options["cluster"])
         executor.update_parameters(
             **{key: value for key, value in limits.items() if value is not None},
-            **{f"slurm_{key}": value for key, value in own.items() if value},
+            **{f"slurm_{key}": value for key, value in slurm.items() if value},
             name="snowmap",
         )
         with executor.batch():
@@ -133,9 +133,9 @@ def run_with_submitit(jobs: Sequence[Job], options: Mapping[str, Any], say: Say)
 
 def command_of(overrides: Sequence[str], folder: Path) -> list[str]:
     """The words that run one job of this multirun by itself."""
-    own = [word for word in overrides if not word.lstrip("+~").startswith("launcher")]
+    kept = [word for word in overrides if not word.lstrip("+~").startswith("launcher")]
     quoted = str(folder).replace("'", "\\'")
-    return [sys.executable, sys.argv[0], *own, "hydra.mode=RUN", f"hydra.run.dir='{quoted}'"]
+    return [sys.executable, sys.argv[0], *kept, "hydra.mode=RUN", f"hydra.run.dir='{quoted}'"]
 
 
 LAUNCHERS = {"joblib": run_with_joblib, "slurm": run_with_submitit}

@@ -40,7 +40,7 @@ AfterSweep = Callable[[Path, bool], None]
 
 
 def launch(main: Main, schema: type, file: Path, after_sweep: AfterSweep | None = None) -> None:
-    """Compose the configuration, check it and run `main`; what the user can mend is told in one line, not a traceback.
+    """Compose the configuration, check it and run `main`; what the user can mend is one line, not a traceback.
 
     Not by a callback of Hydra, which turns errors into warnings.
 
@@ -143,30 +143,30 @@ class _Sweep:
         assert self.folder is not None
         if self.waiting:
             LAUNCHERS[self.launcher["name"]](self.waiting, self.launcher, self._say)
-        unfinished = {folder: told for folder in self.folders if (told := self._unfinished(folder))}
+        unfinished = {folder: state for folder in self.folders if (state := self._unfinished(folder))}
         if after_sweep and len(unfinished) < len(self.folders):
             after_sweep(self.folder, not unfinished)
         if unfinished:
             print(f"\n{len(unfinished)} of {len(self.folders)} jobs did not finish:", file=sys.stderr)
-            for folder, told in unfinished.items():
-                print(f"  {folder.name}: {told}\n    see {folder / 'run.log'}", file=sys.stderr)
+            for folder, state in unfinished.items():
+                print(f"  {folder.name}: {state}\n    see {folder / 'run.log'}", file=sys.stderr)
             print(f"the same command with hydra.sweep.dir={self.folder} runs these again", file=sys.stderr)
         return not unfinished
 
-    def _failed(self, folder: Path, told: str) -> None:
-        self.failed[folder] = told
-        record_failure(folder, told)
+    def _failed(self, folder: Path, error: str) -> None:
+        self.failed[folder] = error
+        record_failure(folder, error)
 
     def _unfinished(self, folder: Path) -> str:
         """How a job ended that did not finish, in one line."""
         if folder in self.failed:
-            status, told = "failed", self.failed[folder]
+            status, error = "failed", self.failed[folder]
         else:
             record = read_record(folder) or {"status": "not begun", "error": ""}
-            status, told = record["status"], record["error"]
+            status, error = record["status"], record["error"]
         if status == "finished":
             return ""
-        return f"{status}, {(told or '').splitlines()[0][:LONGEST_REASON] if told else 'see its log'}"
+        return f"{status}, {error.splitlines()[0][:LONGEST_REASON] if error else 'see its log'}"
 
     def _say(self, job: Job, status: int | None) -> None:
         number = f"{self.folders.index(job.folder) + 1}/{len(self.folders)}"
@@ -177,8 +177,8 @@ class _Sweep:
             by = f"was killed by {signal.Signals(-status).name}" if status < 0 else f"ended with status {status}"
             record_failure(job.folder, f"the process {by}")
         record = read_record(job.folder)
-        told = self._unfinished(job.folder) or f"finished in {record['wall_s'] if record else 0:.0f} s"
-        print(f"{number} {job.folder.name}: {told}", flush=True)
+        state = self._unfinished(job.folder) or f"finished in {record['wall_s'] if record else 0:.0f} s"
+        print(f"{number} {job.folder.name}: {state}", flush=True)
 
 
 def job_name(number: int) -> str:

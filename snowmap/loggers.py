@@ -1,6 +1,7 @@
 """Where curves, maps, scores and checkpoints go: CSV files, TensorBoard or Weights & Biases (W&B)."""
 
 import json
+import logging
 import netrc
 import os
 from collections.abc import Mapping
@@ -22,6 +23,8 @@ from snowmap.provenance import environment
 from snowmap.run_folder import SWEEP
 from snowmap.units import IN_UNITS
 
+log = logging.getLogger(__name__)
+
 EXTRAS = ("tensorboard", "wandb")
 """Loggers that need a package of their own; the extra that brings it has the same name."""
 
@@ -38,7 +41,7 @@ def make_logger(config: Mapping[str, Any], folder: Path, wandb_id: str | None = 
         wandb_id: Of the W&B run to go on with; a new one by default. See `wandb_id_of`.
 
     Raises:
-        SnowmapError: When the package of the logger is not installed.
+        SnowmapError: When the package of the logger is not installed, or W&B refuses its settings.
     """
     name = config["logger"]["name"]
     if name == "none":
@@ -50,12 +53,36 @@ def make_logger(config: Mapping[str, Any], folder: Path, wandb_id: str | None = 
     elif name == "tensorboard":
         logger = TensorBoardLogger(folder, name="curves", default_hp_metric=False)
     else:
-        logger = _wandb_logger(config["logger"], folder, wandb_id)
+        logger = _started_wandb_logger(config["logger"], folder, wandb_id)
     logger.log_hyperparams({**config, "environment": environment()})
     return logger
 
 
-def _wandb_logger(options: Mapping[str, Any], folder: Path, wandb_id: str | None) -> WandbLogger:
+def _started_wandb_logger(options: Mapping[str, Any], folder: Path, wandb_id: str | None) -> WandbLogger:
+    """The logger of a W&B run; it is kept offline where the server cannot be reached or refuses the key.
+
+    Raises:
+        SnowmapError: When W&B refuses the settings, too.
+    """
+    mode = options["mode"] or os.environ.get("WANDB_MODE") or ("online" if _has_wandb_key() else "offline")
+    faults = []
+    for tried in dict.fromkeys((mode, "offline")):
+        try:
+            logger = _wandb_logger(options, folder, wandb_id, tried)
+            _ = logger.experiment  # starts the run
+        except Exception as error:  # of W&B's own, of pydantic or of the network
+            faults.append(" ".join(str(error).split()) or type(error).__name__)
+        else:
+            for fault in faults:
+                log.warning("W&B cannot be used online (%s); this run is kept offline", fault)
+            return logger
+    raise SnowmapError(
+        f"logger=wandb logger.project={options['project']} cannot start ({faults[-1]}); mend logger.project or "
+        "the WANDB_… environment variables, or train with logger=csv"
+    )
+
+
+def _wandb_logger(options: Mapping[str, Any], folder: Path, wandb_id: str | None, mode: str) -> WandbLogger:
     import wandb
     from wandb.sdk.lib.runid import generate_id
 
@@ -67,7 +94,7 @@ def _wandb_logger(options: Mapping[str, Any], folder: Path, wandb_id: str | None
         name=folder.name if sweep else None,
         group=options["group"] or (Path(sweep).name if sweep else None),
         tags=options["tags"] or (["sweep"] if sweep else None),
-        mode=options["mode"] or os.environ.get("WANDB_MODE") or ("online" if _has_wandb_key() else "offline"),
+        mode=mode,
         # W&B would look for the repository where the run folder lies, which may be anywhere
         settings=wandb.Settings(git_root=str(Path(__file__).parent)),
     )

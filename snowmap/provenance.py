@@ -121,9 +121,12 @@ def read_checkpoint(checkpoint: Path) -> dict[str, Any]:
         holder = content if "baseline" in content else content["hyper_parameters"]
         facts = holder["facts"]
         found = facts.get("format", 1)
+        if type(found) is not int:
+            raise ValueError(f"its format is {found!r}, expected a whole number up to {FORMAT}")
+        writer = facts["versions"]["snowmap"]
     if found > FORMAT:
         raise SnowmapError(
-            f"{checkpoint} was written by a newer snowmap ({facts['versions']['snowmap']}, format {found}; this one, "
+            f"{checkpoint} was written by a newer snowmap ({writer}, format {found}; this one, "
             f"{version('snowmap')}, reads formats up to {FORMAT}); update snowmap"
         )
     with reading(checkpoint):

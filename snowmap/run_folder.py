@@ -123,7 +123,7 @@ def is_held(folder: Path) -> bool:
     try:
         with FileLock(folder / ".lock", blocking=False):
             return False
-    except Timeout:
+    except (Timeout, PermissionError):  # another user's lock cannot be tried: what run.json says stands
         return True
 
 

@@ -379,7 +379,7 @@ class Logger:
 
     name: str = choice("csv", "tensorboard", "wandb", "none")
     project: str = "snowmap"
-    mode: str | None = choice(None, "online", "offline", "disabled")  # of wandb; None: online where there is a key
+    mode: str | None = choice(None, "online", "offline")  # of wandb; None: online where there is a key
     group: str | None = None  # of wandb; None: the folder's name in a multirun
     tags: list[str] = distinct([])  # of wandb; none: sweep in a multirun
     maps: int = integer(3, at_least=0)  # validation windows that are drawn, the same ones each time

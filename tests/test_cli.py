@@ -3,6 +3,7 @@ import sys
 
 import numpy as np
 import pytest
+import torch
 
 from snowmap.archive import open_archive
 from snowmap.cli import main
@@ -26,6 +27,21 @@ def test_synthesize_touches_no_folder_that_holds_something(tmp_path, capsys):
     assert main(["synthesize", str(tmp_path / "mine"), "--windows", "2", "--shape", "8", "8"]) == 1
     assert str(tmp_path / "mine") in capsys.readouterr().err
     assert (tmp_path / "mine" / "thesis.txt").read_text() == "years of work"
+
+
+def test_a_negative_seed_is_refused(tmp_path, capsys):
+    assert main(["synthesize", str(tmp_path / "a"), "--seed", "-1"]) == 1
+    assert capsys.readouterr().err == "error: seed is -1; expected a whole number from 0 on\n"
+    assert not (tmp_path / "a").exists()
+
+
+def test_a_checkpoint_whose_format_is_no_number_is_refused(tmp_path, capsys):
+    torch.save({"baseline": {}, "facts": {"format": "two"}}, tmp_path / "best.ckpt")
+    assert main(["export", str(tmp_path / "best.ckpt"), str(tmp_path / "net.pt2")]) == 1
+    error = capsys.readouterr().err
+    assert "best.ckpt" in error
+    assert "its format is 'two', expected a whole number" in error
+    assert "Traceback" not in error
 
 
 @pytest.mark.slow

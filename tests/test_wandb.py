@@ -19,7 +19,7 @@ from snowmap.loggers import end_run, make_logger, wandb_id_of
 from snowmap.run_folder import SWEEP
 from snowmap.schema import TrainConfig
 from tests.archives import write_foreign_archive
-from tests.commands import ROOT
+from tests.commands import ROOT, fail, succeed
 from tests.test_config import CONF, checked
 from train import main
 
@@ -208,6 +208,28 @@ def test_typed_group_and_tags_win(tmp_path, monkeypatch):
     assert logger.experiment.offline
     assert wandb_id_of(logger) == "abcd1234"
     end_run(logger, failed=False)
+
+
+UNREACHABLE = {"WANDB_BASE_URL": "http://127.0.0.1:9", "WANDB_API_KEY": "a" * 40, "WANDB_INIT_TIMEOUT": "1"}
+
+
+@pytest.mark.parametrize("environment", [{"WANDB_API_KEY": "short"}, UNREACHABLE])
+def test_a_bad_key_or_an_unreachable_server_keeps_the_run_offline(archive, tmp_path, monkeypatch, environment):
+    for name, value in environment.items():
+        monkeypatch.setenv(name, value)
+    words = ("logger=wandb", "model=climatology", "evaluate=none", f"hydra.run.dir={tmp_path}/run")
+    succeed("train.py", f"data.root={archive}", *words)
+    (found,) = recorded(tmp_path / "run")
+    assert found["exit"] == 0
+    assert "W&B cannot be used online" in (tmp_path / "run" / "run.log").read_text()
+
+
+def test_a_bad_mode_or_project_is_refused_in_one_line(archive, tmp_path):
+    words = (f"data.root={archive}", "logger=wandb", "model=climatology", f"hydra.run.dir={tmp_path}/run")
+    assert "logger.mode=bad is not possible; choose online | offline" in fail("train.py", *words, "logger.mode=bad")
+    error = fail("train.py", *words, "logger.project=a/b")
+    assert "logger.project=a/b cannot start (Invalid project name 'a/b'" in error
+    assert "\n" not in error
 
 
 class TestSweepDefinition:

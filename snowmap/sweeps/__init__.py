@@ -1,6 +1,7 @@
-"""What many runs tell together: `cross_validation` over folds, and `sar_ablation`: what InSAR adds.
+"""Many runs: their table (`runs_table`), cross-validation (`folds_table`), ablations (`ablation_table`) and studies.
 
-Both look at validation windows alone; the test windows are not touched.
+`runs` finds and reads the runs, `comparison` puts them in order, `output` writes and draws every table. The test
+windows decide nothing here.
 """
 
 from pathlib import Path
@@ -19,16 +20,16 @@ def summarize(folder: Path, required: bool = True) -> None:
         SnowmapError: When the runs differ neither in ``ablation`` nor in ``split.fold``, or cannot be compared.
     """
     # what scores maps is imported where it is needed: a table of runs is there at once
-    from snowmap.sweeps.cross_validation import cross_validate
-    from snowmap.sweeps.jobs import configurations, find_jobs
-    from snowmap.sweeps.sar_ablation import compare_ablations
+    from snowmap.sweeps.ablation_table import compare_ablations
+    from snowmap.sweeps.folds_table import cross_validate
+    from snowmap.sweeps.runs import configurations, find_finished_runs
 
-    jobs = find_jobs(folder)
-    if len({job.config.get("ablation") for job in jobs}) > 1:
-        compare_ablations(folder, jobs)
-    elif any(len(group) > 1 for group in configurations(jobs).values()):
-        cross_validate(folder, jobs)
+    runs = find_finished_runs(folder)
+    if len({run.config.get("ablation") for run in runs}) > 1:
+        compare_ablations(folder, runs)
+    elif any(len(group) > 1 for group in configurations(runs).values()):
+        cross_validate(folder, runs)
     elif required:
         raise SnowmapError(
-            f"the {len(jobs)} runs in {folder} differ neither in split.fold nor in ablation: there is no table to make"
+            f"the {len(runs)} runs in {folder} differ neither in split.fold nor in ablation: there is no table to make"
         )

@@ -12,13 +12,13 @@ from snowmap.cube import narrowed
 from snowmap.metrics import scores
 from snowmap.provenance import areas_of, windows_of
 from snowmap.scoring import load_with_archive
-from snowmap.sweeps.jobs import PART, Job
+from snowmap.sweeps.runs import PART, Run
 from snowmap.task import SnowRegression
 
 REPEATS = 3
 
 
-def permutation_importance(job: Job) -> dict[str, dict[str, list[float]]]:
+def permutation_importance(run: Run) -> dict[str, dict[str, list[float]]]:
     """RMSE in the validation windows with one band permuted between windows, less the RMSE with the band as it is.
 
     Whole maps are permuted, so that each map stays as it is; windows keep to their part of the split, and none keeps
@@ -27,25 +27,25 @@ def permutation_importance(job: Job) -> dict[str, dict[str, list[float]]]:
     Source: Breiman (2001), Random forests, section 10; with an error of the model instead of votes.
 
     Args:
-        job: The run, whose best checkpoint is asked.
+        run: The run, of which the best checkpoint predicts.
 
     Returns:
         ``{target: {band: [increase, …]}}`` in the target's unit: one for each of `REPEATS` orders.
     """
-    task, cube = load_with_archive(job.checkpoint)
+    task, cube = load_with_archive(run.checkpoint)
     windows = windows_of(task.facts, PART, cube)
-    _, held_area = areas_of(task.facts)
-    inside = narrowed(cube, held_area)["mask"].values
+    _, validation_area = areas_of(task.facts)
+    inside = narrowed(cube, validation_area)["mask"].values
     observed = {target: np.where(inside, cube[target].values[windows], np.nan) for target in task.targets}
     usual = _rmse(task, cube, windows, observed)
-    found: dict[str, dict[str, list[float]]] = {target: {} for target in task.targets}
+    increases: dict[str, dict[str, list[float]]] = {target: {} for target in task.targets}
     for band in task.archive_bands:
         for repeat in range(REPEATS):
             plan = {"held": {}, "shuffled": [band], "seed": repeat}
             rmse = _rmse(task, altered(cube, plan, task.facts["split"]), windows, observed)
             for target in task.targets:
-                found[target].setdefault(band, []).append(rmse[target] - usual[target])
-    return found
+                increases[target].setdefault(band, []).append(rmse[target] - usual[target])
+    return increases
 
 
 def _rmse(

@@ -1,160 +1,231 @@
-"""The table of runs on the screen, as ``runs.csv``, ``runs.md`` and ``runs.png``."""
+"""The runs below a folder: in what they differ, how they ended, and their scores.
 
-import sys
-from collections.abc import Sequence
+Imports torch only where a checkpoint has to be scored: a table of runs is there at once.
+"""
+
+import json
+import os
+import re
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from types import MappingProxyType
+from typing import Any, NamedTuple
 
+import numpy as np
 import pandas as pd
-from rich import box
-from rich.console import Console
-from rich.table import Table
-from rich.text import Text
+from jaxtyping import Float, Shaped
+from omegaconf import OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+from yaml import YAMLError
 
-from snowmap.files import as_png, write_whole
-from snowmap.sweeps.comparison import BEST, Comparison, Row, Run, compare, reason
-from snowmap.sweeps.figures import runs_figure
-from snowmap.sweeps.jobs import PART, mean_of
-from snowmap.sweeps.sheet import Column, columns, columns_apart, label
-from snowmap.units import IN_UNITS
+from snowmap.errors import SnowmapError
+from snowmap.run_config import OF_NO_ACCOUNT, flat, within
+from snowmap.run_folder import NEW_RECORD, read_record
+from snowmap.units import IN_UNITS, METRES, metres_per
 
-WIDTH = 100
-"""Columns of the printed table where there is no terminal to ask."""
+PART = "validation"
+UNIT = "cm"
+"""In which runs of archives in cm and mm are compared."""
 
-RULE = "│\n│"
-"""Heading of the column that parts the test scores from the others."""
+FINISHED = ("finished", "unknown")
+"""States of runs that can be compared; ``unknown`` is a run folder without ``run.json``."""
 
+WITHOUT_EFFECT = (*OF_NO_ACCOUNT, "evaluate", "scoring")
+"""Keys, or groups of keys, in which runs may differ and be the same."""
+
+OPTIMISTIC = "the validation windows also chose each checkpoint, so these scores are optimistic"
 SYNTHETIC = "SYNTHETIC data, no measure of skill"
+UNKNOWN = "–"
+UNREADABLE = (SnowmapError, OSError, ValueError, TypeError, LookupError, AttributeError)
 
 
-def compare_runs(
-    folder: Path, by: str = "rmse", each: bool = False, out: Path | None = None, console: Console | None = None
-) -> list[Comparison]:
-    """Print the table of all runs below a folder and write ``runs.csv``, ``runs.md`` and ``runs.png``.
+class Run(NamedTuple):
+    """One run.
 
-    Args:
-        folder: Runs may lie in it at any depth.
-        by: The validation score that sorts, as ``rmse`` (of each target) or ``swe.mae``.
-        each: Whether runs that differ in their seed alone stay apart.
-        out: Where the files go; by default into `folder`.
-        console: Where the table is printed.
+    Attributes:
+        folder: Its run folder.
+        config: What its ``config.yaml`` holds; empty for a job whose configuration was refused.
+        record: What its ``run.json`` holds; ``status`` is ``unknown`` without one, ``unreadable`` where a file is
+            damaged, which ``error`` names.
+        scores: By part of the split (``validation``, ``test``) and target, as far as known; lengths in `UNIT`.
+        archive: Path, origin and fingerprint of its archive; empty where nothing says so.
+    """
 
-    Returns:
-        What is compared, target by target.
+    folder: Path
+    config: Mapping[str, Any] = MappingProxyType({})
+    record: Mapping[str, Any] = NEW_RECORD
+    scores: Mapping[str, Mapping[str, Mapping[str, Any]]] = MappingProxyType({})
+    archive: Mapping[str, str] = MappingProxyType({})
+
+    @property
+    def checkpoint(self) -> Path:
+        """Its best checkpoint."""
+        return self.folder / "checkpoints" / "best.ckpt"
+
+    @property
+    def state(self) -> str:
+        """How it ended."""
+        return self.record["status"]
+
+    @property
+    def fold(self) -> int | None:
+        """The fold that it validates; None where its split has no folds."""
+        return self.config["split"].get("fold")
+
+    def score(self, part: str, target: str, name: str) -> float | None:
+        """A score of one target in a part of the split; None if it is not known."""
+        return self.scores.get(part, {}).get(target, {}).get(name)
+
+    @property
+    def targets(self) -> list[str]:
+        """What it maps."""
+        return list(self.scores.get(PART, {})) or (self.config.get("target") or {}).get("names", [])
+
+
+class Maps(NamedTuple):
+    """Predicted and observed maps of one target in the validation windows of a run.
+
+    Attributes:
+        predicted: In the target's unit, NaN where there is none.
+        observed: In the same unit, NaN where there is none.
+        window: When each window ended.
+    """
+
+    predicted: Float[np.ndarray, "window y x"]
+    observed: Float[np.ndarray, "window y x"]
+    window: Shaped[np.ndarray, " window"]
+
+
+def find_runs(folder: Path) -> list[Run]:
+    """The runs in `folder` and below it, in whatever state, in the order of their folders' names (2 before 10).
 
     Raises:
-        SnowmapError: When there is no run, a file cannot be read or written, or `by` is no validation score.
+        SnowmapError: When there is none.
     """
-    folder, out = Path(folder), Path(out or folder)
-    found = compare(folder, by, each)
-    write_whole(out / "runs.csv", as_frame(found).to_csv(index=False))
-    write_whole(out / "runs.md", as_markdown(found, folder))
-    write_whole(out / "runs.png", as_png(runs_figure(found)))
-    console = console or Console(width=None if sys.stdout.isatty() else WIDTH)
-    for number, comparison in enumerate(found):
-        if number:
-            console.print()
-        print_runs(comparison, folder, console)
-    print(f"runs.csv, runs.md and runs.png lie in {out}")
-    return found
+    folders: list[Path] = []
+    for place, inner, files in os.walk(folder):
+        if {"config.yaml", "run.json"} & {*files}:
+            folders.append(Path(place))
+            inner.clear()  # what lies in a run folder is no run, though loggers write a config.yaml there
+        inner[:] = [name for name in inner if not name.startswith(".")]
+    folders.sort(key=lambda path: [int(word) if word.isdecimal() else word for word in re.split(r"(\d+)", str(path))])
+    runs = [_read_run(path) for path in folders]
+    # a config.yaml may also be another program's
+    runs = [run for run in runs if run.state != "unknown" or "split" in run.config]
+    if not runs:
+        raise SnowmapError(
+            f"{folder} holds no run; expected folders with config.yaml, as `python train.py` writes them below outputs/"
+        )
+    return runs
 
 
-def as_frame(found: Sequence[Comparison]) -> pd.DataFrame:
-    """One row for each configuration, the best first, then one for each run that enters no mean; every score."""
-    rows = [
-        {"target": each.target, **row}
-        for each in found
-        for row in [_of_row(each, row) for row in each.rows] + [_of_run(each, run) for run in each.apart]
-    ]
-    return pd.DataFrame(rows)
+def find_finished_runs(folder: Path) -> list[Run]:
+    """Of `find_runs`, those that are finished, as far as can be known, and have a checkpoint.
+
+    Raises:
+        SnowmapError: When there is none.
+    """
+    runs = [run for run in find_runs(folder) if run.checkpoint.is_file() and run.state in FINISHED]
+    if not runs:
+        raise SnowmapError(
+            f"{folder} holds no finished run of a sweep; expected folders with config.yaml and checkpoints/best.ckpt, "
+            "as `python train.py -m split=winters split.fold=0,1` writes them"
+        )
+    return runs
 
 
-def _of_row(found: Comparison, row: Row) -> dict[str, Any]:
-    record: dict[str, Any] = {
-        **{key: " ".join(map(str, value)) if isinstance(value, list) else value for key, value in row.settings.items()},
-        **{"runs": len(row.runs), "seeds": " ".join(str(run.job.config.get("seed")) for run in row.runs)},
-        **{"state": " ".join(sorted({run.state for run in row.runs})), "reason": ""},
-        **{key: mean_of(row.of_record(key)) for key in ("epochs", "parameters", "wall_s")},
-    }
-    for part in (PART, "test"):
-        for target, unit in found.units.items():
-            for score in BEST:
-                name = f"{part}/{target}_{score}" + (f"_{unit}" if score in IN_UNITS else "")
-                record[name], record[f"{name}_spread"] = row.mean(part, target, score, unit)
-    return record | {"folders": " ".join(str(run.job.folder) for run in row.runs)}
+def differing_settings(runs: Sequence[Run]) -> pd.DataFrame:
+    """What may change the result and is not the same in all runs: a row for each run, a column for each key in dots."""
+    configs = [{key: str(value) for key, value in flat(run.config).items() if value is not None} for run in runs]
+    frame = pd.DataFrame(configs, index=range(len(runs)), dtype=object).fillna(UNKNOWN)
+    counts = frame.nunique().to_dict()
+    keys = [key for key in sorted(counts) if counts[key] > 1 and not within(key, WITHOUT_EFFECT)]
+    return frame.reindex(columns=keys)
 
 
-def _of_run(found: Comparison, run: Run) -> dict[str, Any]:
-    return {
-        **{"runs": 1, "seeds": str(run.job.config.get("seed")), "state": run.state},
-        "reason": reason(run, found.target, found.score),
-        **{key: (run.job.record or {}).get(key) for key in ("epochs", "parameters", "wall_s")},
-        "folders": str(run.job.folder),
-    }
+def distinguishing_keys(settings: pd.DataFrame) -> list[str]:
+    """Of the keys, names (of models, splits, …) first, then those that do not follow from the names.
+
+    Each model brings a dozen settings of its own, which follow from its name.
+    """
+    names = [key for key in settings if key.endswith((".name", ".names"))]
+    counts = settings.groupby(names or (lambda _: 0)).nunique().max().to_dict()
+    return names + [key for key in settings if key not in names and counts[key] > 1]
 
 
-def as_markdown(found: Sequence[Comparison], folder: Path) -> str:
-    """The tables in Markdown, with what has to be said of them."""
-    return "\n".join([f"# Runs in {folder.absolute().name}", "", *(_section(each, folder) for each in found)])
+def configurations(runs: Sequence[Run]) -> dict[str, list[Run]]:
+    """The runs that differ in nothing but ``split.fold``, under a name that distinguishes them from the others.
+
+    The name holds the `distinguishing_keys`, e.g. ``model.name=unet``; it is empty where all runs are of one
+    configuration.
+    """
+    settings = differing_settings(runs).drop(columns="split.fold", errors="ignore")
+    keys, groups = distinguishing_keys(settings), {}
+    for run, (_, row) in zip(runs, settings.iterrows(), strict=True):
+        groups.setdefault(", ".join(f"{key}={row[key]}" for key in keys), []).append(run)
+    return groups
 
 
-def _section(found: Comparison, folder: Path) -> str:
-    lines = [_order(found), ""]
-    lines += [f"**{SYNTHETIC}**", ""] if found.synthetic else []
-    lines += _markdown(columns(found))
-    if found.apart:
-        lines += ["", f"Not in the means: {len(found.apart)}.", "", *_markdown(columns_apart(found, folder))]
-    return "\n".join([*lines, "", *(f"- {note}" for note in found.notes), ""])
+def validation_metrics(run: Run) -> dict[str, Any]:
+    """What ``metrics.json`` says of the validation windows; they are scored now if the run did not."""
+    from snowmap.scoring import score_checkpoint
+
+    return _metrics(run.folder, PART) or score_checkpoint(run.checkpoint, part=PART)
 
 
-def _markdown(table: Sequence[Column]) -> list[str]:
-    heads = [("" if column.kind == "key" else " ").join(column.heads) for column in table]
-    rule = ["---" if column.kind == "key" else "---:" for column in table]
-    rows = zip(*([cell.replace("|", "\\|") for cell in column.cells] for column in table), strict=True)
-    return ["| " + " | ".join(line) + " |" for line in [heads, rule, *rows]]
+def validation_maps(run: Run, target: str) -> Maps:
+    """The maps that `validation_metrics` scored."""
+    import xarray as xr
+
+    with xr.open_dataset(run.folder / "evaluation" / PART / "predictions.nc") as file:
+        return Maps(file[target].values, file[f"{target}_observed"].values, file["time"].values)
 
 
-def print_runs(found: Comparison, folder: Path, console: Console) -> None:
-    """Print the table, the runs that enter no mean, and what has to be said of both."""
-    table = columns(found)
-    # where there is no room for all of them, facts go first, then the last keys
-    spare = [column for kind in ("key", "fact") for column in table if column.kind == kind][1:]
-    left_out: list[Column] = []
-    while spare and sum(column.width + 2 for column in table) + len(RULE) > console.width:
-        left_out.insert(0, spare.pop())
-        table = [column for column in table if column is not left_out[0]]
-    console.print(Text(_order(found), style="bold"))
-    if found.synthetic:
-        console.print(SYNTHETIC)
-    if found.rows:
-        console.print(_on_screen(table))
-    if left_out:
-        console.print(f"more in runs.csv: {', '.join(''.join(column.heads) for column in left_out)}")
-    if found.apart:
-        console.print()
-        console.print(_on_screen(columns_apart(found, folder), f"not in the means: {len(found.apart)}"))
-    for note in found.notes:
-        console.print(f"note: {note}")
+def _read_run(folder: Path) -> Run:
+    """A run as far as it can be read: a damaged or foreign file costs its own row of a table, not the table."""
+    config: Mapping[str, Any] = MappingProxyType({})
+    try:
+        config = _read_config(folder / "config.yaml")
+        record = read_record(folder)
+        metrics = {part: _metrics(folder, part) or {} for part in (PART, "test")}
+        scores = {
+            part: {name: {**entry["model"], "unit": entry["unit"]} for name, entry in content.get("target", {}).items()}
+            for part, content in metrics.items()
+        }
+        scores[PART] = (record and record["validation"]) or scores[PART]
+        scored = next((content["provenance"]["scored_archive"] for content in metrics.values() if content), {})
+        scores = {
+            part: {name: _in_one_unit(name, entry) for name, entry in known.items()} for part, known in scores.items()
+        }
+        record = record or NEW_RECORD | {"status": "unknown"}
+        run = Run(folder, config, record, scores, record["archive"] or scored)
+        numbers = [config.get("seed"), *(record[key] for key in ("epochs", "parameters", "wall_s"))]
+        _ = run.targets, run.archive.get("origin"), [float(number) for number in numbers if number is not None]
+        return run
+    except UNREADABLE as error:
+        return Run(folder, config, NEW_RECORD | {"status": "unreadable", "error": str(error)})
 
 
-def _on_screen(table: Sequence[Column], title: str | None = None) -> Table:
-    """The columns, the test scores behind a rule."""
-    shown = Table(title=title, title_justify="left", box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0), show_edge=False)
-    cells: list[Sequence[str]] = []
-    for column in table:
-        if column.kind == "test" and RULE not in [known.header for known in shown.columns]:
-            shown.add_column(RULE, style="dim")
-            cells.append(["│"] * len(column.cells))
-        style, numeric = "dim" if column.kind == "test" else "", column.kind != "key"
-        justify = "right" if numeric else "left"
-        shown.add_column("\n".join(column.heads), justify=justify, no_wrap=numeric, overflow="fold", style=style)
-        cells.append(column.cells)
-    for row in zip(*cells, strict=True):
-        shown.add_row(*map(Text, row))
-    return shown
+def _in_one_unit(target: str, entry: Mapping[str, Any]) -> dict[str, float]:
+    """Known scores of one target with lengths in `UNIT`."""
+    factor = metres_per(entry["unit"], target, "its scores") / METRES[UNIT]
+    known = {name: value for name, value in entry.items() if name != "unit" and value is not None}
+    return {name: float(value) * (factor if name in IN_UNITS else 1) for name, value in known.items()}
 
 
-def _order(found: Comparison) -> str:
-    said = label(found.target, found.score, found.units.get(found.target, "")).strip()
-    several = "; ± is the spread over seeds" if any(len(row.runs) > 1 for row in found.rows) else ""
-    return f"Sorted by {PART} {said}, {BEST[found.score]} first{several}"
+def _read_config(file: Path) -> dict[str, Any]:
+    if not file.is_file():
+        return {}  # a job of a multirun whose configuration was refused
+    try:
+        config = OmegaConf.to_container(OmegaConf.load(file))
+    except (OSError, ValueError, YAMLError, OmegaConfBaseException) as error:
+        raise SnowmapError(f"{file} cannot be read ({error}); move the folder away") from error
+    return config if isinstance(config, dict) else {}  # type: ignore[return-value]
+
+
+def _metrics(folder: Path, part: str) -> dict[str, Any] | None:
+    """What ``metrics.json`` says of one part of the split; None where there is none of the checkpoint as it is now."""
+    file, checkpoint = folder / "evaluation" / part / "metrics.json", folder / "checkpoints" / "best.ckpt"
+    if not file.is_file() or (checkpoint.is_file() and file.stat().st_mtime < checkpoint.stat().st_mtime):
+        return None
+    return json.loads(file.read_text())

@@ -1,11 +1,10 @@
 """``sweep=optuna``: a study of trials, each a run in a folder of its own, that ends by naming the best settings.
 
 Trials are judged by the validation windows alone; the test windows are not touched. Everything that a study knows lies
-in its folder, so the same command goes on with it, whatever ended it.
+in its folder, so the same command resumes it, whatever ended it.
 """
 
 import contextlib
-import json
 import os
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -28,8 +27,8 @@ from snowmap.run_config import differing, flat, refuse_foreign
 from snowmap.run_folder import SWEEP, read_record
 from snowmap.scoring import open_for
 from snowmap.splits import make_split
-from snowmap.sweeps.search import changed, check_search, distribution, value_of
-from snowmap.sweeps.study_report import report
+from snowmap.sweeps.search_space import changed, distributions, value_of
+from snowmap.sweeps.study_report import folder_name, report
 
 if TYPE_CHECKING:
     import optuna
@@ -37,19 +36,18 @@ if TYPE_CHECKING:
 MOST_TRIES = 3
 """How often a trial is begun whose process is killed."""
 
-
 Main = Callable[[dict[str, Any], Path, Sequence[Callback]], None]
 """`train.main`: a configuration, the run folder, and callbacks beside its own."""
 
 
 class Reporting(Callback):
-    """Tells Optuna the score of each validation, and ends a run that promises nothing."""
+    """Reports the score of each validation to Optuna, and ends a run that the pruner gives up."""
 
     def __init__(self, trial: "optuna.Trial") -> None:
         self.trial = trial
 
     def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Tell the score of this epoch.
+        """Report the score of this epoch.
 
         Raises:
             Stopped: When the pruner ends the trial.
@@ -60,21 +58,21 @@ class Reporting(Callback):
 
 
 def optimize(main: Main, config: dict[str, Any], folder: Path) -> "optuna.Study":
-    """Run trials until there are ``sweep.trials`` of them, then tell which settings are the best.
+    """Run trials until there are ``sweep.trials`` of them, then report which settings are the best.
 
     What was typed on the command line is not searched.
 
     Args:
         main: Runs one training.
         config: The checked configuration, with ``sweep`` and ``search``.
-        folder: Of the study; an earlier one there is gone on with.
+        folder: Of the study; an earlier one there is resumed.
 
     Returns:
         The study.
 
     Raises:
-        SnowmapError: When Optuna is missing, the search space is wrong, the folder holds another study or is worked in,
-            or no trial came to its end.
+        SnowmapError: When Optuna is missing, the search space is wrong, the folder holds another study or is in use, or
+            no trial finished.
     """
     try:
         import optuna
@@ -89,8 +87,8 @@ def optimize(main: Main, config: dict[str, Any], folder: Path) -> "optuna.Study"
             f"model={config['model']['name']} has nothing left to search; its search space stands in conf/model/, and "
             "what is typed is not searched"
         )
-    check_search(search, config)
-    optuna.logging.set_verbosity(optuna.logging.WARNING)
+    space = distributions(search, config)
+    optuna.logging.set_verbosity(optuna.logging.ERROR)
     if (folder / "config.yaml").exists():
         raise SnowmapError(f"{folder} holds a run, not a study; give another folder as hydra.run.dir=…")
     refuse_foreign(folder, "study.yaml")
@@ -100,31 +98,34 @@ def optimize(main: Main, config: dict[str, Any], folder: Path) -> "optuna.Study"
             storage=f"sqlite:///{folder.absolute() / 'study.db'}", study_name="snowmap", load_if_exists=True,
             pruner=_pruner(config),
         )  # fmt: skip
-        print(f"study in {folder}; the same command with hydra.run.dir={folder} goes on with it")
+        print(f"study in {folder}; the same command with hydra.run.dir={folder} resumes it")
         try:
-            _run_trials(study, main, config, search, folder)
+            _run_trials(study, space, main, config, folder)
         except Interrupted:
-            print(f"the study in {folder} has {_done(study)} of {config['sweep']['trials']} trials")
+            print(f"the study in {folder} has {_finished(study)} of {config['sweep']['trials']} trials")
             raise
         report(study, search, folder, typed)
     return study
 
 
-def _run_trials(
-    study: "optuna.Study", main: Main, config: Mapping[str, Any], search: Mapping[str, Any], folder: Path
-) -> None:
+def _run_trials(study: "optuna.Study", space: dict[str, Any], main: Main, config: dict[str, Any], folder: Path) -> None:
+    from optuna.samplers import TPESampler
+
     sweep, began = config["sweep"], time.monotonic()
-    spread = _spread_of_targets(config)
-    drawn = {key: distribution(entry) for key, entry in search.items()}
+    std = _std_of_targets(config)
     _queue_killed(study)
-    while _done(study) < sweep["trials"]:
+    while _finished(study) < sweep["trials"]:
         if sweep["timeout_s"] is not None and time.monotonic() - began > sweep["timeout_s"]:
-            print(f"sweep.timeout_s={sweep['timeout_s']:g} is over after {_done(study)} of {sweep['trials']} trials")
+            print(
+                f"sweep.timeout_s={sweep['timeout_s']:g} is over after {_finished(study)} of {sweep['trials']} trials"
+            )
             return
-        study.sampler = _sampler(sweep, len(study.trials))
-        trial = study.ask(drawn)
-        values = {key: value_of(entry, trial.params[key]) for key, entry in search.items()}
-        _run_trial(study, trial, main, changed(config, {**values, "evaluate": "none"}), folder, spread)
+        # a seed of its own for each trial: a resumed study draws no trial again (TPE: Bergstra et al. 2011)
+        seed = int(np.random.SeedSequence([sweep["seed"], len(study.trials)]).generate_state(1)[0])
+        study.sampler = TPESampler(n_startup_trials=sweep["startup_trials"], seed=seed)
+        trial = study.ask(space)
+        values = {key: value_of(config["search"][key], drawn) for key, drawn in trial.params.items()}
+        _run_trial(study, trial, main, changed(config, {**values, "evaluate": "none"}), folder, std)
 
 
 def _run_trial(
@@ -133,91 +134,76 @@ def _run_trial(
     main: Main,
     config: dict[str, Any],
     folder: Path,
-    spread: Mapping[str, float],
+    std: Mapping[str, float],
 ) -> None:
-    """Run one trial and tell the study how it ended; only a signal leaves it open."""
+    """Run one trial in its folder and record how it ended; only a signal leaves it open."""
     from optuna.trial import TrialState
 
-    own = folder / folder_name(trial)
+    run = folder / folder_name(trial)
     for epoch, value in trial.user_attrs.get("reported", {}).items():
         trial.report(value, int(epoch))
     try:
         # what it prints stands in its run.log
         with Path(os.devnull).open("w") as nowhere, contextlib.redirect_stdout(nowhere):
-            main(config, own, [Reporting(trial)])
-        value = relative_rmse((read_record(own) or {})["validation"], spread)
+            main(config, run, [Reporting(trial)])
+        value = relative_rmse((read_record(run) or {})["validation"], std)
         study.tell(trial, value)
-        told = f"{value:.4g}"
+        result = f"{value:.4g}"
     except Interrupted:
         raise
     except Stopped as stopped:
         study.tell(trial, state=TrialState.PRUNED)
-        told = str(stopped)
+        result = str(stopped)
     except Exception as error:
         trial.set_user_attr("error", str(error).partition("\n")[0] or type(error).__name__)
         study.tell(trial, state=TrialState.FAIL)
-        told = f"failed: {trial.user_attrs['error']}"
-    settings = ", ".join(f"{key}={_short(value)}" for key, value in trial.params.items())
-    print(f"{own.name}: {told} ({settings})", flush=True)
+        result = f"failed: {trial.user_attrs['error']}"
+    settings = [
+        f"{key}={value:.3g}" if isinstance(value, float) else f"{key}={value}" for key, value in trial.params.items()
+    ]
+    print(f"{run.name}: {result} ({', '.join(settings)})", flush=True)
 
 
-def relative_rmse(validation: Mapping[str, Mapping[str, Any]], spread: Mapping[str, float]) -> float:
-    """What a study makes small: the mean over targets of RMSE ÷ standard deviation in the training windows.
+def relative_rmse(validation: Mapping[str, Mapping[str, Any]], std: Mapping[str, float]) -> float:
+    """What a study minimises: the mean over targets of RMSE ÷ standard deviation in the training windows.
 
     It is what a training calls ``validation/relative_rmse``, of its best checkpoint; baselines have it, too.
 
     Args:
         validation: Unit and scores of each target, as in ``run.json``.
-        spread: Standard deviation of each target in its unit.
+        std: Standard deviation of each target in its unit.
 
     Raises:
         SnowmapError: When a target has no RMSE.
     """
-    if missing := [target for target in spread if validation[target]["rmse"] is None]:
+    if missing := [target for target in std if validation[target]["rmse"] is None]:
         raise SnowmapError(f"no validation RMSE of {', '.join(missing)}")
-    return float(np.mean([validation[target]["rmse"] / spread[target] for target in spread]))
+    return float(np.mean([validation[target]["rmse"] / std[target] for target in std]))
 
 
-def folder_name(trial: "optuna.Trial | optuna.trial.FrozenTrial") -> str:
-    """Name of a trial's folder: that of the trial whose process was killed, if this one goes on with it."""
-    return trial.user_attrs.get("folder", f"trial-{trial.number:03}")
-
-
-def _spread_of_targets(config: Mapping[str, Any]) -> dict[str, float]:
+def _std_of_targets(config: Mapping[str, Any]) -> dict[str, float]:
     targets = config["target"]["names"]
     cube = open_for(config["data"], targets)
     split = make_split(start=cube["start"].values, end=cube["end"].values, shape=cube["mask"].shape, **config["split"])
     inside = narrowed(cube, split.train_area)["mask"].values
-    return {name: mean_and_std(cube[name].values, split.train, inside, f"target '{name}'")[1] for name in targets}
+    return {name: mean_and_std(cube[name], split.train, inside, f"target '{name}'")[1] for name in targets}
 
 
 def _queue_killed(study: "optuna.Study") -> None:
-    """Give up the trials whose process was killed, and queue each again, to go on in its folder."""
+    """Give up the trials whose process was killed, and queue each again, to resume in its folder."""
     from optuna.trial import TrialState
 
     for trial in study.get_trials(states=[TrialState.RUNNING]):
         study.tell(trial.number, state=TrialState.FAIL)
-        tries = sum(folder_name(other) == folder_name(trial) for other in study.trials)
-        if tries < MOST_TRIES:
+        if sum(folder_name(other) == folder_name(trial) for other in study.trials) < MOST_TRIES:
             reported = {str(epoch): value for epoch, value in trial.intermediate_values.items()}
             study.enqueue_trial(trial.params, {"folder": folder_name(trial), "reported": reported})
 
 
-def _done(study: "optuna.Study") -> int:
-    """Trials that came to an end, be it a failure; one that goes on as another counts once."""
-    return len({folder_name(trial) for trial in study.trials if trial.state.is_finished()} - _open(study))
-
-
-def _open(study: "optuna.Study") -> set[str]:
-    return {folder_name(trial) for trial in study.trials if not trial.state.is_finished()}
-
-
-def _sampler(sweep: Mapping[str, Any], trials: int) -> "optuna.samplers.BaseSampler":
-    """TPE (Bergstra et al. 2011), with numbers of its own for each trial: a study that goes on draws no trial again."""
-    from optuna.samplers import TPESampler
-
-    seed = int(np.random.SeedSequence([sweep["seed"], trials]).generate_state(1)[0])
-    return TPESampler(n_startup_trials=sweep["startup_trials"], seed=seed)
+def _finished(study: "optuna.Study") -> int:
+    """Trials that ended, be it by a failure; one that is resumed as another counts once."""
+    still_open = {folder_name(trial) for trial in study.trials if not trial.state.is_finished()}
+    return len({folder_name(trial) for trial in study.trials} - still_open)
 
 
 def _pruner(config: Mapping[str, Any]) -> "optuna.pruners.BasePruner":
@@ -264,17 +250,13 @@ def _claim(folder: Path, config: Mapping[str, Any], search: Mapping[str, Any]) -
     Raises:
         SnowmapError: When the folder holds another study with trials.
     """
-    asked = {**{key: value for key, value in config.items() if key not in ("sweep", "evaluate")}, "search": search}
+    study = {**{key: value for key, value in config.items() if key not in ("sweep", "evaluate")}, "search": search}
     file = folder / "study.yaml"
     if file.exists() and any(folder.glob("trial-*")):
-        other = differing(flat(OmegaConf.to_container(OmegaConf.load(file))), flat(asked))  # type: ignore[arg-type]
-        if other:
+        stored = flat(OmegaConf.to_container(OmegaConf.load(file)))  # type: ignore[arg-type]
+        if keys := differing(stored, flat(study)):
             raise SnowmapError(
-                f"{folder} holds another study, which differs in {', '.join(other[:3])}; give another folder as "
+                f"{folder} holds another study, which differs in {', '.join(keys[:3])}; give another folder as "
                 "hydra.run.dir=…"
             )
-    write_whole(file, OmegaConf.to_yaml(OmegaConf.create(asked)))
-
-
-def _short(value: Any) -> str:
-    return f"{value:.3g}" if isinstance(value, float) else json.dumps(value) if value is None else str(value)
+    write_whole(file, OmegaConf.to_yaml(OmegaConf.create(study)))

@@ -1,36 +1,38 @@
-"""What a study found: its table, the importance of what was searched, a figure, and the command that uses the best."""
+"""What a study found: its table, the importance of what was searched, figures, and the command that uses the best."""
 
 import json
 import shlex
+import warnings
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
+import matplotlib as mpl
+import pandas as pd
+from matplotlib.figure import Figure
 from omegaconf import OmegaConf
-from rich import box
-from rich.console import Console
-from rich.table import Table
 
 from snowmap.errors import SnowmapError
 from snowmap.files import as_png, write_whole
 from snowmap.run_config import within
-from snowmap.sweeps.figures import study_figure
-from snowmap.sweeps.runs import SYNTHETIC, compare_runs
-from snowmap.sweeps.search import value_of
+from snowmap.sweeps.output import print_frame
+from snowmap.sweeps.runs import SYNTHETIC
+from snowmap.sweeps.runs_table import compare_runs
+from snowmap.sweeps.search_space import value_of
+from snowmap.tables import plain_console
 
 if TYPE_CHECKING:
     import optuna
 
 LEAST_TRIALS = 4
-"""That came to their end, for an importance to mean anything."""
+"""That finished, for an importance to mean anything."""
 
-SEEDS = "0,1,2"
 NOT_OF_THE_BEST = ("sweep", "search", "evaluate", "seed")
 """Typed keys that are not repeated in the command that trains the best settings."""
 
 
 def report(study: "optuna.Study", search: Mapping[str, Any], folder: Path, typed: Sequence[str]) -> None:
-    """Print the table of all trials and the importances; write ``best.yaml``, ``study.png`` and the table's files.
+    """Print the table of all trials and the importances; write ``best.yaml``, the figures and the table's files.
 
     Args:
         study: The study.
@@ -39,68 +41,72 @@ def report(study: "optuna.Study", search: Mapping[str, Any], folder: Path, typed
         typed: The overrides of the command line.
 
     Raises:
-        SnowmapError: When no trial came to its end, or a file cannot be written.
+        SnowmapError: When no trial finished, or a file cannot be written.
     """
+    from optuna.importance import FanovaImportanceEvaluator, get_param_importances
     from optuna.trial import TrialState
 
-    ended = study.get_trials(deepcopy=False, states=[TrialState.COMPLETE])
-    if not ended:
+    finished = study.get_trials(deepcopy=False, states=[TrialState.COMPLETE])
+    if not finished:
         errors = [trial.user_attrs["error"] for trial in study.trials if "error" in trial.user_attrs]
-        raise SnowmapError(
-            f"no trial of the study in {folder} came to its end"
-            + (f"; the last failed: {errors[-1]}" if errors else "")
-        )
-    (found,) = compare_runs(folder)
-    importances = importances_of(study)
-    write_whole(folder / "study.png", as_png(study_figure(study, importances, found.synthetic)))
-    if importances:
-        _print_importances(importances)
+        last = f"; the last failed: {errors[-1]}" if errors else ""
+        raise SnowmapError(f"no trial of the study in {folder} finished{last}")
+    (comparison,) = compare_runs(folder)
+    synthetic = SYNTHETIC in comparison.notes
+    evaluator = FanovaImportanceEvaluator(seed=0)
+    explains = len(finished) >= LEAST_TRIALS and len({trial.value for trial in finished}) > 1
+    if explains:
+        shares = get_param_importances(study, evaluator=evaluator).items()
+        rows = [(key, f"{share:.0%}") for key, share in shares]
+        frame = pd.DataFrame(rows, columns=["searched key", "share of the score's variance"])
+        print_frame(frame, plain_console(), "\nwhat mattered", ["searched key"])
+    _draw(study, folder, evaluator if explains else None, synthetic)
     best = {key: value_of(entry, study.best_params[key]) for key, entry in search.items()}
-    run = folder / study.best_trial.user_attrs.get("folder", f"trial-{study.best_trial.number:03}")
-    command = command_of(best, typed, folder)
+    run, command = folder_name(study.best_trial), command_of(best, typed, folder)
     content = {
-        "trial": run.name,
+        "trial": run,
         "relative_rmse": study.best_value,
-        "trials": len(ended),
+        "trials": len(finished),
         "overrides": best,
         "command": command,
-        **({"data": SYNTHETIC} if found.synthetic else {}),
+        **({"data": SYNTHETIC} if synthetic else {}),
     }
     write_whole(folder / "best.yaml", OmegaConf.to_yaml(OmegaConf.create(content)))
-    print(f"\nbest     {run.name}: RMSE {study.best_value:.3g} of the targets' spread on validation windows")
+    print(f"\nbest     {run}: RMSE {study.best_value:.3g} standard deviations of the targets on validation windows")
     print(f"files    best.yaml and study.png lie in {folder}")
     print(f"next     {command}")
     print("         its validation score is the best of many and therefore too good; only new seeds and the test tell")
 
 
-def importances_of(study: "optuna.Study") -> dict[str, float]:
-    """Shares of the score's variance that the searched keys explain, by fANOVA (Hutter et al. 2014, ICML).
-
-    Returns:
-        By key, the largest first; empty where too few trials came to their end, or all scores are equal.
-    """
-    from optuna.importance import FanovaImportanceEvaluator, get_param_importances
-    from optuna.trial import TrialState
-
-    ended = study.get_trials(deepcopy=False, states=[TrialState.COMPLETE])
-    if len(ended) < LEAST_TRIALS or len({trial.value for trial in ended}) == 1:
-        return {}
-    return get_param_importances(study, evaluator=FanovaImportanceEvaluator(seed=0))
+def folder_name(trial: "optuna.Trial | optuna.trial.FrozenTrial") -> str:
+    """Name of a trial's folder: that of the trial whose process was killed, if this one resumes it."""
+    return trial.user_attrs.get("folder", f"trial-{trial.number:03}")
 
 
 def command_of(best: Mapping[str, Any], typed: Sequence[str], folder: Path) -> str:
     """The command line that trains the best settings with several seeds and scores them on the test windows."""
     kept = [word for word in typed if not within(word.partition("=")[0].lstrip("+~"), NOT_OF_THE_BEST)]
     words = [
-        f"{key}={json.dumps(value, separators=(',', ':')) if not isinstance(value, str) else value}"
+        f"{key}={value if isinstance(value, str) else json.dumps(value, separators=(',', ':'))}"
         for key, value in best.items()
     ]
-    return shlex.join(["python", "train.py", "-m", *kept, *words, f"seed={SEEDS}", f"hydra.sweep.dir={folder}-best"])
+    return shlex.join(["python", "train.py", "-m", *kept, *words, "seed=0,1,2", f"hydra.sweep.dir={folder}-best"])
 
 
-def _print_importances(importances: Mapping[str, float]) -> None:
-    table = Table("searched key", title="what mattered", title_justify="left", box=box.SIMPLE_HEAD, show_edge=False)
-    table.add_column("share of the score's variance", justify="right")
-    for key, share in importances.items():
-        table.add_row(key, f"{share:.0%}")
-    Console().print(table)
+def _draw(study: "optuna.Study", folder: Path, evaluator: Any, synthetic: bool) -> None:
+    """Optuna's own figures: the score of each trial with the best so far, and what the searched keys explain."""
+    from matplotlib import pyplot
+    from optuna.exceptions import ExperimentalWarning
+    from optuna.visualization import matplotlib as visualization
+
+    name = "validation RMSE ÷ standard deviation of the targets"
+    with mpl.rc_context(), warnings.catch_warnings():  # Optuna sets a style
+        warnings.simplefilter("ignore", ExperimentalWarning)
+        drawn = {"study.png": visualization.plot_optimization_history(study, target_name=name)}
+        if evaluator:
+            drawn["importances.png"] = visualization.plot_param_importances(study, evaluator, target_name=name)
+    for file, axes in drawn.items():
+        figure = cast(Figure, axes.figure)
+        figure.suptitle(SYNTHETIC if synthetic else "", fontsize=9)
+        write_whole(folder / file, as_png(figure))
+        pyplot.close(figure)

@@ -44,10 +44,12 @@ def synthesize(
         weather of the days of each window, InSAR bands NaN in layover and shadow except `elevation`.
 
     Raises:
-        SnowmapError: If `windows` or `shape` is too small, or the DEM cannot be used.
+        SnowmapError: If `windows`, `shape` or `seed` is too small, or the DEM cannot be used.
     """
     if windows < 1:
         raise SnowmapError(f"windows is {windows}; a synthetic archive has at least 1")
+    if seed < 0:
+        raise SnowmapError(f"seed is {seed}; expected a whole number from 0 on")
     calendar, ground, air, snow, radar = (np.random.default_rng([seed, part]) for part in range(5))
     start = _starts(windows, calendar)
     end = start + REPEAT

@@ -7,7 +7,7 @@ from snowmap.archive import open_archive
 from snowmap.cube import window_names
 from snowmap.models import Net
 from snowmap.sweeps.importance import REPEATS, permutation_importance
-from snowmap.sweeps.jobs import Job
+from snowmap.sweeps.runs import Run
 from snowmap.task import SnowRegression
 from tests.archives import write_foreign_archive
 from tests.test_task import fit
@@ -38,7 +38,7 @@ def test_the_error_grows_by_what_the_other_windows_differ_and_not_for_bands_that
         return found
 
     monkeypatch.setattr(SnowRegression, "load_from_checkpoint", classmethod(with_known_net))
-    found = permutation_importance(Job(tmp_path / "run", {}))["swe"]
+    found = permutation_importance(Run(tmp_path / "run"))["swe"]
     names, parts = window_names(cube), task.facts["split"]
     windows = [names.index(name) for name in parts["validation"]]
     inside = cube["mask"].values

@@ -8,35 +8,44 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
+from filelock import FileLock
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 from rich.console import Console
 
 from snowmap.cli import main
-from snowmap.errors import SnowmapError
 from snowmap.metrics import SCORES
 from snowmap.run_folder import record_failure
-from snowmap.sweeps import comparison
-from snowmap.sweeps.comparison import BEST, Comparison
-from snowmap.sweeps.runs import compare_runs
+from snowmap.sweeps.comparison import SCORES as SORTING
+from snowmap.sweeps.comparison import Comparison, compare_scores, parse_score
+from snowmap.sweeps.runs import find_runs
+from snowmap.sweeps.runs_table import compare_runs
 from tests.sweeps.runs import config, score, write_run
 
 
-def printed(folder: Path, width: int = 100, **options) -> tuple[Comparison, str]:
-    console = Console(file=io.StringIO(), width=width)
-    (found,) = compare_runs(folder, console=console, **options)
-    return found, console.file.getvalue()
+def printed(folder: Path, **options) -> tuple[Comparison, str]:
+    console = Console(file=io.StringIO(), width=100)
+    (comparison,) = compare_runs(folder, console=console, **options)
+    return comparison, console.file.getvalue()
 
 
 def compare(folder: Path, *by: str, **options) -> Comparison:
-    """What there is to compare of one target."""
-    (found,) = comparison.compare(folder, *by, **options)
-    return found
+    """What there is to compare of one target, without the files."""
+    runs = find_runs(folder)
+    (target, *others), score = parse_score(*(by or ("rmse",)), runs)
+    assert not others
+    return compare_scores(runs, target, score, options.get("each", False), folder)
 
 
-def losses(found: Comparison) -> list:
-    return [row.settings["loss"] for row in found.rows]
+def losses(comparison: Comparison) -> list:
+    return comparison.rows["loss"].tolist()
+
+
+def score_of(comparison: Comparison, place: int, part: str = "validation") -> tuple[float, float]:
+    """Mean and standard deviation of the score that sorts."""
+    column = comparison.column(part)
+    return comparison.rows[column].iloc[place], comparison.rows[f"{column}_std"].iloc[place]
 
 
 @pytest.fixture
@@ -51,29 +60,25 @@ def seeds(tmp_path) -> Path:
 
 
 def test_every_score_can_sort():
-    assert {*BEST, "pixels"} == {*SCORES}
+    assert {*SORTING, "pixels"} == {*SCORES}
 
 
 class TestRows:
-    def test_mean_and_spread_over_seeds_the_best_first(self, seeds):
+    def test_mean_and_std_over_seeds_the_best_first(self, seeds):
         found = compare(seeds)
         assert losses(found) == ["mae", "mse"]  # though its test score is the worse one
-        assert [len(row.runs) for row in found.rows] == [2, 3]
-        mae, mse = (row.mean("validation", "swe", "rmse", "cm") for row in found.rows)
-        assert mae == pytest.approx((3.25, 0.5 / 2**0.5))
-        assert mse == pytest.approx((5, 1))
-        assert found.rows[1].mean("test", "swe", "rmse", "cm") == (9, 0)
+        assert found.rows["runs"].tolist() == [2, 3]
+        assert score_of(found, 0) == pytest.approx((3.25, 0.5 / 2**0.5))
+        assert score_of(found, 1) == pytest.approx((5, 1))
+        assert score_of(found, 1, "test") == (9, 0)
         assert found.keys == ["loss"]
-        assert not found.apart
+        assert found.excluded.empty
         assert not found.notes
 
     def test_each_run_by_itself(self, seeds):
         found = compare(seeds, each=True)
-        assert [(row.settings["loss"], row.settings["seed"]) for row in found.rows] == [
-            *(("mae", 0), ("mae", 1)),
-            *(("mse", 0), ("mse", 1), ("mse", 2)),
-        ]
-        assert found.rows[0].mean("validation", "swe", "rmse", "cm") == (3, None)
+        assert (found.rows["loss"] + found.rows["seed"]).tolist() == ["mae0", "mae1", "mse0", "mse1", "mse2"]
+        assert score_of(found, 0) == pytest.approx((3, float("nan")), nan_ok=True)
 
     @pytest.mark.parametrize(
         ("by", "best"),
@@ -92,8 +97,8 @@ class TestRows:
             write_run(tmp_path / name, config(loss=name), {"swe": score(rmse, unit, r2=0.5)})
         found = compare(tmp_path)
         assert losses(found) == ["b", "c", "a"]
-        assert found.rows[1].mean("validation", "swe", "rmse", "cm")[0] == pytest.approx(2.5)
-        assert found.rows[1].mean("validation", "swe", "r2", "cm")[0] == 0.5
+        assert score_of(found, 1)[0] == pytest.approx(2.5)
+        assert found.rows["validation/swe_r2"].iloc[1] == 0.5
 
     @settings(max_examples=15, deadline=None)
     @given(
@@ -113,14 +118,14 @@ class TestRows:
             for number, (loss, seed, rmse) in enumerate(runs):
                 write_run(folder / str(number), config(loss=loss, seed=seed), {"swe": score(rmse)})
             found = compare(folder)
-            tables.append([(row.settings, row.mean("validation", "swe", "rmse", "cm")) for row in found.rows])
+            tables.append(found.rows.drop(columns="folders"))
             shutil.rmtree(folder)
-        assert tables[0] == tables[1]
-        means = [mean for _, (mean, _) in tables[0]]
+        pd.testing.assert_frame_equal(*tables)
+        means = tables[0]["validation/swe_rmse_cm"].tolist()
         assert means == sorted(means)
-        for row in found.rows:
-            own = [rmse for loss, _, rmse in runs if loss == row.settings.get("loss", runs[0][0])]
-            assert row.mean("validation", "swe", "rmse", "cm")[0] == pytest.approx(sum(own) / len(own))
+        for _, row in tables[0].iterrows():
+            of_row = [rmse for loss, _, rmse in runs if loss == row.get("loss", runs[0][0])]
+            assert row["validation/swe_rmse_cm"] == pytest.approx(sum(of_row) / len(of_row))
 
 
 class TestKeys:
@@ -132,16 +137,17 @@ class TestKeys:
                 settings = config(model={"name": name, **own}, loss=loss, **more)
                 write_run(tmp_path / f"{name}-{loss}", settings, {"swe": score(1.0 + number)})
         found = compare(tmp_path)
-        assert found.keys[: found.told] == ["model.name", "loss"]
-        assert set(found.keys[found.told :]) == {"model.dropout", "model.channels", "model.hidden"}
+        assert found.keys == ["model.name", "loss"]
+        following = found.rows.columns[2 : found.rows.columns.get_loc("runs")]
+        assert {*following} == {"model.dropout", "model.channels", "model.hidden"}
 
     def test_a_setting_of_a_model_that_is_varied_is_shown(self, tmp_path):
         for dropout in (0.0, 0.2):
             write_run(tmp_path / str(dropout), config(model__dropout=dropout), {"swe": score(1.0 + dropout)})
         write_run(tmp_path / "other", config(model={"name": "elevation", "degree": 3}), {"swe": score(5.0)})
         found = compare(tmp_path)
-        assert found.keys[: found.told] == ["model.name", "model.dropout"]
-        assert [row.settings["model.dropout"] for row in found.rows] == [0.0, 0.2, None]
+        assert found.keys == ["model.name", "model.dropout"]
+        assert found.rows["model.dropout"].tolist() == ["0.0", "0.2", "–"]
 
     def test_one_archive_at_two_places_is_one(self, tmp_path):
         for seed, root in enumerate(("here", "there")):
@@ -187,9 +193,8 @@ class TestRunsApart:
     def test_they_are_listed_with_their_reason_and_enter_no_mean(self, folder):
         found, said = printed(folder)
         assert losses(found) == ["mae", "mse"]
-        assert found.rows[1].mean("validation", "swe", "rmse", "cm") == pytest.approx((5, 1))
-        states = {run.job.folder.name: run.state for run in found.apart}
-        assert states == {
+        assert score_of(found, 1) == pytest.approx((5, 1))
+        assert dict(zip(found.excluded["run"], found.excluded["state"], strict=True)) == {
             **{"failed": "failed", "pruned": "pruned", "interrupted": "interrupted", "killed": "killed"},
             "unscored": "finished",
         }
@@ -212,27 +217,26 @@ class TestRunsApart:
     def test_a_run_without_a_record_counts_by_what_its_evaluation_says(self, tmp_path):
         folder = write_run(tmp_path / "old", config(), None, {"swe": score(2.0)})
         (folder / "run.json").unlink()
-        assert [run.state for run in compare(tmp_path).apart] == ["unknown"]
+        assert compare(tmp_path).excluded["state"].tolist() == ["unknown"]
         (folder / "evaluation" / "test").rename(folder / "evaluation" / "validation")
-        (row,) = compare(tmp_path).rows
-        assert row.mean("validation", "swe", "rmse", "cm") == (2, None)
+        assert compare(tmp_path).rows["validation/swe_rmse_cm"].tolist() == [2]
 
     def test_a_job_whose_configuration_was_refused_is_listed(self, seeds):
         record_failure(seeds / "loss-mes", "loss=mes is not possible")
-        (apart,) = compare(seeds).apart
-        assert (apart.job.folder.name, apart.state) == ("loss-mes", "failed")
-        assert "loss=mes is not possible" in printed(seeds)[1]
+        comparison, said = printed(seeds)
+        assert comparison.excluded[["run", "state"]].values.tolist() == [["loss-mes", "failed"]]
+        assert "loss=mes is not possible" in said
 
     def test_a_table_without_a_finished_run(self, tmp_path):
         write_run(tmp_path / "a", config(), None, status="failed", error="no memory")
         found, said = printed(tmp_path)
-        assert not found.rows
+        assert found.rows.empty
         assert "no memory" in said
 
     def test_a_target_that_a_run_does_not_map(self, tmp_path):
         write_run(tmp_path / "both", config(), {"hs": score(10.0), "swe": score(3.0)})
         write_run(tmp_path / "swe", config(loss="mae"), {"swe": score(2.0)})
-        assert [run.job.folder.name for run in compare(tmp_path, "hs.rmse").apart] == ["swe"]
+        assert compare(tmp_path, "hs.rmse").excluded["run"].tolist() == ["swe"]
         assert "no validation rmse of hs" in printed(tmp_path, by="hs.rmse")[1]
         assert losses(compare(tmp_path, "swe.rmse")) == ["mae", "mse"]
 
@@ -251,8 +255,8 @@ class TestRunsApart:
         console = Console(file=io.StringIO(), width=100)
         hs, swe = compare_runs(tmp_path, console=console)
         assert (hs.target, swe.target) == ("hs", "swe")
-        assert [hs.rows[0].mean("validation", "hs", "rmse", "cm")[0], len(hs.rows), len(hs.apart)] == [20.0, 2, 1]
-        assert [swe.rows[0].mean("validation", "swe", "rmse", "cm")[0], len(swe.rows), len(swe.apart)] == [3.5, 2, 0]
+        assert [score_of(hs, 0)[0], len(hs.rows), len(hs.excluded)] == [20.0, 2, 1]
+        assert [score_of(swe, 0)[0], len(swe.rows), len(swe.excluded)] == [3.5, 2, 0]
         said = console.file.getvalue()
         assert said.index("validation HS RMSE cm, smallest first") < said.index("validation SWE RMSE cm, smallest")
         assert pd.read_csv(tmp_path / "runs.csv")["target"].tolist() == ["hs", "hs", "hs", "swe", "swe"]
@@ -279,8 +283,8 @@ class TestFiles:
         found, said = printed(tmp_path)
         assert max(map(len, said.splitlines())) <= 100
         assert "more in runs.csv: " in said
-        assert found.told == 8
-        assert "setting_of_the_optimizer_7, epochs, weights, time" in said
+        assert len(found.keys) == 8
+        assert "setting_of_the_optimizer_7, epochs, weights, time" in " ".join(said.split())
 
     def test_csv_holds_every_score_with_its_unit(self, seeds):
         printed(seeds)
@@ -288,16 +292,16 @@ class TestFiles:
             first, _ = csv.DictReader(file)
         assert first["loss"] == "mae"
         assert float(first["validation/swe_rmse_cm"]) == 3.25
-        assert float(first["validation/swe_rmse_cm_spread"]) == pytest.approx(0.5 / 2**0.5)
+        assert float(first["validation/swe_rmse_cm_std"]) == pytest.approx(0.5 / 2**0.5)
         assert float(first["test/swe_rmse_cm"]) == 11
         assert first["validation/swe_r2"] == ""
-        assert (first["runs"], first["seeds"], first["parameters"]) == ("2", "0 1", "1200.0")
+        assert (first["runs"], first["seeds"], float(first["parameters"])) == ("2", "0 1", 1200)
 
     def test_markdown_is_a_table(self, seeds):
         printed(seeds)
         lines = [line for line in (seeds / "runs.md").read_text().splitlines() if line.startswith("|")]
         assert lines[0] == "| loss | seeds | validation SWE RMSE cm | epochs | weights | time | test SWE RMSE cm |"
-        assert lines[2] == "| mae | 2 | 3.25 ± 0.35 | 10 | 1.2 k | 1:00 min | 11.00 ± 0.00 |"
+        assert lines[2] == "| mae | 2 | 3.25 ± 0.35 | 10 | 1,200 | 0:01:00 | 11.00 ± 0.00 |"
         assert len({line.count("|") for line in lines}) == 1
 
     def test_the_figure_is_drawn_and_grows_with_the_table(self, seeds):
@@ -313,7 +317,7 @@ class TestFiles:
         inner = seeds / "mae_0" / "wandb" / "run-1" / "files"
         inner.mkdir(parents=True)
         (inner / "config.yaml").write_text("wandb_version: 1\nsplit: 2\n")
-        assert sum(len(row.runs) for row in compare(seeds).rows) == 5
+        assert compare(seeds).rows["runs"].sum() == 5
 
 
 class TestCommand:
@@ -343,7 +347,35 @@ class TestCommand:
         assert main(["runs", str(tmp_path / "nowhere")]) == 1
         assert "holds no run; expected folders with config.yaml" in capsys.readouterr().err
 
-    def test_a_broken_configuration_is_named(self, seeds):
-        (seeds / "mae_0" / "config.yaml").write_text("a: [1,\n")
-        with pytest.raises(SnowmapError, match=r"mae_0/config\.yaml cannot be read"):
-            compare(seeds)
+    @pytest.mark.parametrize(
+        ("file", "content", "reason"),
+        [
+            ("config.yaml", "a: [1,\n", "mae_0/config.yaml cannot be read"),
+            ("run.json", "[1, 2]", "mae_0/run.json cannot be read (expected an object, found a list)"),
+            ("run.json", '{"status": "finished", "validation": {"swe": {"unit": "ell"}}}', "the unit 'ell' of swe"),
+            ("run.json", '{"status": "finished", "validation": [3]}', ""),
+            ("evaluation/test/metrics.json", "[]", ""),
+        ],
+    )
+    def test_a_run_with_a_damaged_file_is_a_row_that_says_so(self, seeds, file, content, reason, capsys):
+        (seeds / "mae_0" / file).write_text(content)
+        assert main(["runs", str(seeds), "--by", "swe.rmse"]) == 0
+        assert "not in the means: 1" in capsys.readouterr().out
+        table = pd.read_csv(seeds / "runs.csv", keep_default_na=False)
+        assert table["runs"].tolist() == [1, 3, 1]
+        assert table["state"].iloc[2] == "unreadable"
+        assert reason in table["reason"].iloc[2]
+
+    def test_another_user_s_lock_costs_no_table(self, seeds, monkeypatch, capsys):
+        folder = seeds / "mae_0"
+        write_run(seeds / "running", config(seed=9), None, status="running", host=os.uname().nodename)
+        (seeds / "running" / ".lock").touch()
+
+        def refuse(*_: object) -> None:
+            raise PermissionError(13, "Permission denied", str(folder / ".lock"))
+
+        monkeypatch.setattr(FileLock, "_acquire", refuse)  # the superuser, who may run the tests, is refused nothing
+        assert main(["runs", str(seeds)]) == 0
+        table = pd.read_csv(seeds / "runs.csv")
+        assert table["runs"].tolist() == [2, 3, 1]
+        assert table["state"].iloc[2] == "running"

@@ -15,10 +15,9 @@ from rich.console import Console
 
 from snowmap.errors import SnowmapError
 from snowmap.sweeps import summarize
-from snowmap.sweeps.cross_validation import cross_validate, print_cross_validation
-from snowmap.sweeps.figures import ablation_figure
-from snowmap.sweeps.jobs import Maps, configurations, find_jobs
-from snowmap.sweeps.sar_ablation import _cases, as_frame, print_ablation, rmse_difference
+from snowmap.sweeps.ablation_table import pair_cases, rmse_difference, write_ablation
+from snowmap.sweeps.folds_table import cross_validate
+from snowmap.sweeps.runs import Maps, configurations, find_finished_runs
 
 PROVENANCE = {"part": "validation", "scored_archive": {"origin": "synthetic: a test"}}
 
@@ -60,37 +59,29 @@ def folds(tmp_path) -> Path:
 
 
 class TestCrossValidation:
-    def test_mean_spread_and_pooled_score(self, folds):
-        result = cross_validate(folds, find_jobs(folds), Console(file=io.StringIO()))
-        (found,) = result["configurations"]
-        entry = found["target"]["swe"]
-        assert [fold["fold"] for fold in found["folds"]] == [0, 1]
-        assert entry["mean"]["model"]["rmse"] == 2
-        assert entry["spread"]["model"]["rmse"] == pytest.approx(np.sqrt(2))
-        assert entry["pooled"]["pixels"] == 3 + 11
-        assert entry["pooled"]["rmse"] == pytest.approx(np.sqrt((3 * 1 + 11 * 9) / 14))
-        assert entry["pooled"]["bias"] == pytest.approx((3 * 1 + 11 * 3) / 14)
-        assert entry["mean"]["model"]["r2"] is None  # a fold lacks it
-        assert entry["mean"]["climatology"]["rmse"] is None
-        assert entry["mean"]["climatology"]["mae"] == 1
-
-    def test_json_csv_and_print_tell_the_same(self, folds):
+    def test_mean_std_and_pooled_score_in_json_csv_and_print(self, folds):
         console = Console(file=io.StringIO(), width=80)
-        result = cross_validate(folds, find_jobs(folds), console)
-        assert json.loads((folds / "cross_validation.json").read_text()) == result
+        table = cross_validate(folds, find_finished_runs(folds), console)
+        model, other = (table[table["map"] == name].set_index("over") for name in ("model", "climatology"))
+        assert [*model.index] == ["fold 0", "fold 1", "mean", "std", "pooled"]
+        assert model["rmse"].tolist() == pytest.approx([1, 3, 2, np.sqrt(2), np.sqrt((3 * 1 + 11 * 9) / 14)])
+        assert model.loc["pooled", ["pixels", "bias"]].tolist() == pytest.approx([3 + 11, (3 * 1 + 11 * 3) / 14])
+        assert pd.isna(model.loc["mean", "r2"])  # a fold lacks it
+        assert pd.isna(other.loc["mean", "rmse"])
+        assert other.loc["mean", "mae"] == 1
+        stored = json.loads((folds / "cross_validation.json").read_text())
+        assert stored["rows"][0]["rmse"] == 1
+        assert stored["rows"][0]["r2"] is None
         frame = pd.read_csv(folds / "cross_validation.csv")
-        pooled = frame.query("over == 'pooled'").iloc[0]
-        assert pooled["rmse"] == pytest.approx(result["configurations"][0]["target"]["swe"]["pooled"]["rmse"])
-        assert set(frame["over"]) == {"fold 0", "fold 1", "mean", "spread", "pooled"}
-        said = console.file.getvalue()
+        assert frame["rmse"].tolist() == pytest.approx(table["rmse"].astype(float).tolist(), nan_ok=True)
         for words in ("SYNTHETIC", "2 folds", "2.00 ± 1.41", "pooled", "optimistic", "climatology"):
-            assert words in said
+            assert words in console.file.getvalue()
 
     def test_a_fold_that_two_runs_validate_counts_twice(self, folds):
         observed = np.zeros((1, 2, 2))
         write_run(folds / "2", config(0), score(5.0), observed + 5, observed)
-        (found,) = cross_validate(folds, find_jobs(folds), Console(file=io.StringIO()))["configurations"]
-        assert found["target"]["swe"]["pooled"]["pixels"] == 3 + 11 + 4
+        table = cross_validate(folds, find_finished_runs(folds), Console(file=io.StringIO()))
+        assert table.set_index("over").loc["pooled", "pixels"] == 3 + 11 + 4
 
     def test_runs_that_differ_in_more_than_the_fold_are_kept_apart(self, tmp_path):
         runs = [(0, "unet", 4.0), (1, "unet", 4.0), (0, "unet3d", 8.0), (1, "unet3d", 8.0)]
@@ -98,16 +89,15 @@ class TestCrossValidation:
             more = {"model": {"name": name, "channels": [size]}}
             observed = np.arange(4.0).reshape(1, 2, 2)
             write_run(tmp_path / str(number), config(fold, **more), score(size), observed + size, observed)
-        groups = configurations(find_jobs(tmp_path))
-        assert {name: [job.fold for job in own] for name, own in groups.items()} == {
+        groups = configurations(find_finished_runs(tmp_path))
+        assert {name: [job.fold for job in group] for name, group in groups.items()} == {
             "model.name=unet": [0, 1],
             "model.name=unet3d": [0, 1],
         }
         console = Console(file=io.StringIO(), width=120)
-        result = cross_validate(tmp_path, find_jobs(tmp_path), console)
-        assert [entry["target"]["swe"]["pooled"]["rmse"] for entry in result["configurations"]] == [4, 8]
+        table = cross_validate(tmp_path, find_finished_runs(tmp_path), console)
+        assert table[table["over"] == "pooled"]["rmse"].tolist() == [4, 8]
         assert "model.name=unet3d" in console.file.getvalue()
-        print_cross_validation(result, console)
 
     def test_what_is_no_sweep_over_folds_is_told(self, tmp_path, folds):
         with pytest.raises(SnowmapError, match=r"holds no run; expected folders with config\.yaml"):
@@ -176,39 +166,31 @@ class TestAblation:
                 entry = config(fold) | {"ablation": name}
                 write_run(tmp_path / str(number), entry, score(1.0), observed, observed)
                 number += 1
-        cases = _cases(find_jobs(tmp_path))
+        cases = pair_cases(find_finished_runs(tmp_path))
         assert {name: [job.fold for job in jobs] for name, jobs in cases.items()} == {"all": [1, 0], "no_sar": [1, 0]}
         with pytest.raises(SnowmapError, match="no run with ablation=all"):
-            _cases(cases["no_sar"])
+            pair_cases(cases["no_sar"])
         with pytest.raises(SnowmapError, match=r"ablation=no_sar and ablation=all .* only one has split\.fold=0"):
-            _cases([*cases["all"], cases["no_sar"][0]])
+            pair_cases([*cases["all"], cases["no_sar"][0]])
         other = cases["no_sar"][0]._replace(config={**cases["no_sar"][0].config, "loss": "mae"})
         with pytest.raises(SnowmapError, match="the runs differ in loss, too"):
-            _cases([*cases["all"], other])
+            pair_cases([*cases["all"], other])
 
-    def test_table_frame_and_figure(self, tmp_path):
-        result = {
-            "part": "validation",
-            "notes": ["the test windows were not touched"],
-            "origin": "synthetic: a test",
-            "level": 0.9,
-            "target": {
-                "swe": {
-                    "unit": "mm",
-                    "cases": {
-                        "all": {"rmse": 2.0, "difference": None, "low": None, "high": None},
-                        "no_sar": {"rmse": 2.5, "difference": 0.5, "low": 0.2, "high": 0.9},
-                    },
-                    "importance": {"coherence": {"mean": 0.25, "spread": 0.05}},
-                }
-            },
-        }
+    def test_files_figure_and_print(self, tmp_path):
+        place = {"target": "swe", "unit": "mm"}
+        rows = [
+            {**place, "kind": "ablation", "name": "all", "rmse": 2.0},
+            {**place, "kind": "ablation", "name": "no_sar", "rmse": 2.5, "difference": 0.5, "low": 0.2, "high": 0.9},
+            {**place, "kind": "permutation", "name": "coherence", "difference": 0.25, "std": 0.05},
+        ]
+        notes = ["the test windows were not touched"]
+        about = {"part": "validation", "notes": notes, "origin": "synthetic: a test", "level": 0.9}
         console = Console(file=io.StringIO(), width=80)
-        print_ablation(result, console)
+        write_ablation(tmp_path, pd.DataFrame(rows), about, console)
         for words in ("SYNTHETIC", "+0.50", "+0.20 … +0.90", "coherence permuted", "+0.25", "not touched", "RMSE mm"):
             assert words in console.file.getvalue()
-        frame = as_frame(result).set_index("name")
+        frame = pd.read_csv(tmp_path / "ablation.csv").set_index("name")
         assert frame.loc["no_sar", "high"] == 0.9
-        assert frame.loc["coherence", ["kind", "difference", "spread"]].tolist() == ["permutation", 0.25, 0.05]
-        ablation_figure(result).savefig(tmp_path / "a.png")
-        assert Image.open(tmp_path / "a.png").size[0] > 800
+        assert frame.loc["coherence", ["kind", "difference", "std"]].tolist() == ["permutation", 0.25, 0.05]
+        assert json.loads((tmp_path / "ablation.json").read_text())["rows"][0]["low"] is None
+        assert Image.open(tmp_path / "ablation.png").size[0] > 800

@@ -1,0 +1,168 @@
+"""The table of all runs below a folder: on the screen, as ``runs.csv``, ``runs.md`` and ``runs.png``."""
+
+from collections.abc import Callable, Iterable
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+from rich.console import Console
+from rich.text import Text
+
+from snowmap.files import as_png, write_whole
+from snowmap.sweeps.comparison import Comparison, compare_scores, parse_score
+from snowmap.sweeps.output import (
+    NO_BARS,
+    Panel,
+    as_markdown,
+    bar_figure,
+    error_bars,
+    number,
+    print_frame,
+    shortened,
+)
+from snowmap.sweeps.runs import PART, SYNTHETIC, UNKNOWN, find_runs
+from snowmap.tables import as_csv, plain_console
+from snowmap.units import IN_UNITS
+
+SHOWN_FACTS: dict[str, tuple[str, Callable[[float], str]]] = {
+    "epochs": ("epochs", "{:.0f}".format),
+    "parameters": ("weights", "{:,.0f}".format),
+    "wall_s": ("time", lambda seconds: str(timedelta(seconds=round(seconds)))),
+}
+"""What `FACTS` are called, and how they are shown."""
+
+LONGEST_VALUE, LONGEST_NAME = 18, 44
+"""Characters of a setting in the table, and of all of them in the figure."""
+
+MOST_ROWS = 40
+"""Configurations in the figure; of more, the best."""
+
+
+def compare_runs(
+    folder: Path, by: str = "rmse", each: bool = False, out: Path | None = None, console: Console | None = None
+) -> list[Comparison]:
+    """Print the table of all runs below a folder and write ``runs.csv``, ``runs.md`` and ``runs.png``.
+
+    Args:
+        folder: Runs may lie in it at any depth.
+        by: A validation score, as ``rmse`` (of each target that is a run's first) or ``swe.mae``.
+        each: Whether runs that differ in their seed alone stay apart.
+        out: Where the files go; by default into `folder`.
+        console: Where the table is printed.
+
+    Returns:
+        One comparison for each target; a run of several targets stands in that of each. One alone where `by` names a
+        target, or all runs have the same first one.
+
+    Raises:
+        SnowmapError: When there is no run, a file cannot be written, or `by` is no validation score.
+    """
+    folder, out, console = Path(folder), Path(out or folder), console or plain_console()
+    runs = find_runs(folder)
+    targets, score = parse_score(by, runs)
+    comparisons = []
+    for target in targets:
+        mapping = runs if len(targets) == 1 else [run for run in runs if target in (run.targets or targets[:1])]
+        comparisons.append(compare_scores(mapping, target, score, each, folder))
+    table = pd.concat([part.assign(target=one.target) for one in comparisons for part in (one.rows, one.excluded)])
+    write_whole(out / "runs.csv", as_csv(table.drop(columns="run", errors="ignore").set_index("target").reset_index()))
+    write_whole(out / "runs.md", "\n".join([f"# Runs in {folder.absolute().name}", "", *map(_markdown, comparisons)]))
+    write_whole(out / "runs.png", as_png(bar_figure([[_panel(comparison)] for comparison in comparisons])))
+    for comparison in comparisons:
+        _print(comparison, console)
+    print(f"runs.csv, runs.md and runs.png lie in {out}")
+    return comparisons
+
+
+def _shown(comparison: Comparison) -> pd.DataFrame:
+    """The rows in words: the keys that distinguish them, validation scores, facts, and test scores as far as known."""
+    rows, digits = comparison.rows, 2 if comparison.score in IN_UNITS else 3
+    names = [key.rpartition(".")[2] for key in comparison.keys]
+    columns = {}
+    for key, name in zip(comparison.keys, names, strict=True):
+        head = key.removesuffix(f".{name}") if name in ("name", "names") else name if names.count(name) == 1 else key
+        columns[head] = [shortened(value, LONGEST_VALUE) for value in rows[key]]
+    if comparison.has_seeds:
+        columns["seeds"] = rows["runs"].astype(str).tolist()
+    for part in (PART, "test"):
+        for target in sorted(comparison.targets, key=lambda target: target != comparison.target):
+            column = comparison.column(part, target)
+            if pd.Series(rows[column]).count():
+                scores = zip(rows[column], rows[f"{column}_std"], strict=True)
+                columns[f"{part}\n{comparison.label(target)}"] = [number(*score, digits) for score in scores]
+        if part == PART:
+            columns |= {head: cells for head, cells in _shown_facts(rows).items() if {*cells} != {UNKNOWN}}
+    return pd.DataFrame(columns, index=rows.index)
+
+
+def _shown_facts(rows: pd.DataFrame) -> dict[str, list[str]]:
+    return {
+        head: [UNKNOWN if pd.isna(value) else form(value) for value in rows[key]]
+        for key, (head, form) in SHOWN_FACTS.items()
+    }
+
+
+def _shown_excluded(comparison: Comparison) -> pd.DataFrame:
+    rows = comparison.excluded
+    return pd.DataFrame({**rows[["run", "state"]], **_shown_facts(rows), "reason": rows["reason"]})
+
+
+def _markdown(comparison: Comparison) -> str:
+    lines = [comparison.order, ""]
+    if len(comparison.rows):
+        frame = _shown(comparison)
+        lines += as_markdown(frame, frame.columns[: len(comparison.keys)])
+    if count := len(comparison.excluded):
+        lines += ["", f"Not in the means: {count}.", "", *as_markdown(_shown_excluded(comparison), _TEXT)]
+    return "\n".join([*lines, "", *(f"- {note}" for note in comparison.notes), ""])
+
+
+_TEXT = ("run", "state", "reason")
+
+
+def _print(comparison: Comparison, console: Console) -> None:
+    """Print the table, the runs that enter no mean, and what has to be said of both."""
+    console.print(Text(f"\n{comparison.order}", style="bold"))
+    if len(comparison.rows):
+        _print_rows(_shown(comparison), len(comparison.keys), console)
+    if count := len(comparison.excluded):
+        print_frame(_shown_excluded(comparison), console, f"\nnot in the means: {count}", _TEXT)
+    for note in comparison.notes:
+        console.print(f"note: {note}")
+
+
+def _print_rows(frame: pd.DataFrame, keys: int, console: Console) -> None:
+    """Print the rows, the test scores behind a rule, without the columns for which there is no room."""
+    for column in [column for column in frame if column.startswith("test\n")][:1]:
+        width = frame[column].str.len().max()
+        frame[column] = "│ " + frame[column].str.rjust(width)
+        frame = frame.rename(columns={column: "│ " + column.replace("\n", "\n│ ")})
+    text = [*frame.columns[:keys], *(column for column in frame if column.startswith("│"))]
+    optional, left_out = [column for column in frame if "\n" not in column][1:], []
+    while optional and sum(_width(column, cells) + 2 for column, cells in frame.items()) > console.width:
+        left_out.insert(0, optional.pop())
+        frame = frame.drop(columns=left_out[0])
+    print_frame(frame, console, text=text)
+    if left_out:
+        console.print(f"more in runs.csv: {', '.join(left_out)}")
+
+
+def _width(column: Any, cells: Iterable[str]) -> int:
+    return max(map(len, [*str(column).split("\n"), *cells]))
+
+
+def _panel(comparison: Comparison) -> Panel:
+    rows = comparison.rows.head(MOST_ROWS)
+    names = [
+        f"{place}. {shortened(', '.join(row[key] for key in comparison.keys), LONGEST_NAME)}"
+        for place, row in enumerate(rows.to_dict("records"), 1)
+    ]
+    bars = {}
+    for part in (PART, "test") if len(rows) else ():
+        column = comparison.column(part)
+        bars[part] = error_bars(names, rows[column], rows[f"{column}_std"])
+    title = [f"the best {MOST_ROWS} of {len(comparison.rows)} configurations"] * (len(comparison.rows) > MOST_ROWS)
+    title += [SYNTHETIC] * (SYNTHETIC in comparison.notes)
+    label = f"{PART} {comparison.label()}; pale: test, for information"
+    return Panel(" · ".join(title), label, bars.get(PART, NO_BARS), bars.get("test", NO_BARS))

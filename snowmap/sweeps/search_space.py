@@ -1,0 +1,88 @@
+"""Search spaces: what a study varies. They stand beside the models, as ``search`` in ``conf/model/*.yaml``."""
+
+import copy
+import json
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+from omegaconf import OmegaConf
+
+from snowmap.config import check_config, nearest
+from snowmap.errors import SnowmapError
+from snowmap.run_config import OF_NO_ACCOUNT, flat, within
+from snowmap.schema import TrainConfig
+
+if TYPE_CHECKING:
+    from optuna.distributions import BaseDistribution
+
+FIXED = (*OF_NO_ACCOUNT, "data.root", "evaluate", "model.name", "scoring", "seed", "split", "target")
+"""Keys, or groups of keys, that are the same in all trials: otherwise their scores could not be compared."""
+
+
+def distributions(search: Mapping[str, Any], config: Mapping[str, Any]) -> "dict[str, BaseDistribution]":
+    """A search space as Optuna draws from it.
+
+    Args:
+        search: By key in dots, ``{"low", "high"}`` with ``step`` or ``log``, or ``{"choices"}``.
+        config: The checked configuration, which it varies.
+
+    Raises:
+        SnowmapError: When it names a key that the model does not have, or a value that the key cannot take.
+    """
+    model = f"the search space of model={config['model']['name']}"
+    known = [key for key in flat(config) if not within(key, (*FIXED, "search"))]
+    drawn = {}
+    for key, entry in search.items():
+        if within(key, FIXED):
+            raise SnowmapError(f"{model}: '{key}' must be the same in all trials, or they could not be compared")
+        if key not in known:
+            raise SnowmapError(f"{model}: '{key}' is no key of the configuration{nearest(key, known)}")
+        try:
+            drawn[key] = distribution(entry)
+            for value in entry["choices"] if "choices" in entry else (entry["low"], entry["high"]):
+                changed(config, {key: value})
+        except (SnowmapError, LookupError, TypeError, ValueError) as error:
+            raise SnowmapError(
+                f"{model}: {key}: {entry} ({error}); expected {{low, high}}, with step or log, or {{choices}}"
+            ) from error
+    return drawn
+
+
+def changed(config: Mapping[str, Any], values: Mapping[str, Any]) -> dict[str, Any]:
+    """The configuration of a single run with other values, by key in dots.
+
+    Raises:
+        SnowmapError: When a key cannot take its value.
+    """
+    single = copy.deepcopy(dict(config)) | {"sweep": {"name": "none"}}
+    for key, value in values.items():
+        *groups, last = key.split(".")
+        node: Any = single
+        for group in groups:
+            node = node[group]
+        node[last] = value
+    return check_config(OmegaConf.create(single), TrainConfig)
+
+
+def distribution(entry: Mapping[str, Any]) -> "BaseDistribution":
+    """One entry of a search space; whole ends give whole numbers.
+
+    Raises:
+        LookupError, TypeError, ValueError: When it is neither a range nor choices.
+    """
+    from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
+
+    if "choices" in entry and len(entry) == 1:
+        return CategoricalDistribution([_label(value) for value in entry["choices"]])
+    whole = all(type(entry.get(key, 1)) is int for key in ("low", "high", "step"))
+    return IntDistribution(**entry) if whole else FloatDistribution(**entry)
+
+
+def value_of(entry: Mapping[str, Any], drawn: Any) -> Any:
+    """What Optuna drew, as a value of the configuration."""
+    return next(value for value in entry["choices"] if _label(value) == drawn) if "choices" in entry else drawn
+
+
+def _label(value: Any) -> Any:
+    """A choice as Optuna can keep it, which knows no lists."""
+    return json.dumps(value, separators=(",", ":")) if isinstance(value, list) else value
