@@ -15,7 +15,8 @@ from snowmap.sequences import SEASON, gap_days, history, season_of, season_start
 from snowmap.task import SnowRegression
 
 TILE, OVERLAP = 512, 64
-"""Pixels. A U-Net of four levels sees 44 px far: the middle of an overlap of 64 px sees most of that on either side."""
+"""Pixels. A U-Net of four levels reaches 58 px: from the middle of an overlap of 64 px more than half of that is in the
+tile, on either side."""
 
 ALIGNMENT = 32
 """Pixels. Tiles begin at multiples of it, if tile and overlap are: a net that halves the resolution up to five times

@@ -346,7 +346,7 @@ def test_fine_tuning_of_an_old_checkpoint_as_a_user_types_it_in_two_processes(tm
     assert "left out: the target hs" in said
     before, after = map(SnowRegression.load_from_checkpoint, (old, tmp_path / "run" / "checkpoints" / "best.ckpt"))
     assert all(map(torch.equal, before.net.encoder.parameters(), after.net.encoder.parameters()))
-    assert not torch.equal(before.net.decoder.blocks[0][0].weight, after.net.decoder.blocks[0][0].weight)
+    assert not torch.equal(before.net.decoder.after[0][0].weight, after.net.decoder.after[0][0].weight)
     assert not torch.allclose(before.normalizer.band_mean, after.normalizer.band_mean)
     told = fail("train.py", *words[:1], *words[2:3], "model=elevation", f"hydra.run.dir={tmp_path}/other")
     assert "init_from=… is for nets; model=elevation is a baseline" in told

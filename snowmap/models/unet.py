@@ -20,7 +20,7 @@ class UNet(Net):
         self,
         frame: Frame,
         *,
-        channels: Sequence[int] = (24, 48, 96, 192),
+        channels: Sequence[int] = (16, 48, 96, 192),
         dropout: float = 0.0,
         time: str = "single",
         steps: int = STEPS,
