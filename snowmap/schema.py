@@ -108,7 +108,7 @@ class ConvLSTM:
     """Arguments of `snowmap.models.convlstm.ConvLSTM`."""
 
     name: str = "convlstm"
-    channels: list[int] = field(default_factory=lambda: [16, 48, 96])
+    channels: list[int] = field(default_factory=lambda: [24, 48, 96])
     hidden: list[int] = field(default_factory=lambda: [96, 96])
     bidirectional: bool = False
     dropout: float = 0.0
@@ -119,7 +119,7 @@ class Transformer:
     """Arguments of `snowmap.models.transformer.Transformer`."""
 
     name: str = "transformer"
-    channels: list[int] = field(default_factory=lambda: [16, 48, 96])
+    channels: list[int] = field(default_factory=lambda: [24, 48, 96])
     heads: int = 4
     layers: int = 2
     dropout: float = 0.0

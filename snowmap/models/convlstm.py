@@ -22,7 +22,7 @@ class ConvLSTM(Net):
         self,
         frame: Frame,
         *,
-        channels: Sequence[int] = (16, 48, 96),
+        channels: Sequence[int] = (24, 48, 96),
         hidden: Sequence[int] = (96, 96),
         bidirectional: bool = False,
         dropout: float = 0.0,

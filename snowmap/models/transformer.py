@@ -27,7 +27,7 @@ class Transformer(Net):
         self,
         frame: Frame,
         *,
-        channels: Sequence[int] = (16, 48, 96),
+        channels: Sequence[int] = (24, 48, 96),
         heads: int = 4,
         layers: int = 2,
         dropout: float = 0.0,
