@@ -30,7 +30,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 from torch.utils.data import DataLoader, Dataset
 
-from benchmarks.common import EpochTimer, configuration, framework_epochs, parts, ready, table
+from benchmarks.common import EpochTimer, configuration, framework_epochs, parts, scaled, table
 from snowmap.archive import match_insar_to_targets, write_archive
 from snowmap.cube import BANDS
 from snowmap.run import quiet
@@ -178,7 +178,7 @@ def net_of(task: Any) -> nn.Module:
 def step_seconds(config: dict[str, Any], cube: xr.Dataset, steps: int) -> dict[tuple[str, str], list[float]]:
     """Seconds of training steps on one batch in memory, by net and clock; the nets take turns step by step."""
     task, datamodule, _ = parts(config, cube)
-    inputs, y, _ = ready(task, datamodule.windows.gather(datamodule.train[:BATCH]))
+    inputs, y, _ = scaled(task, datamodule.windows.gather(datamodule.train[:BATCH]))
     y = y[:, -1]
     height, width = y.shape[-2:]
     x = functional.pad(torch.randn(len(y), len(BANDS), height, width), (0, -width % 32, 0, -height % 32))
