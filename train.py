@@ -23,7 +23,7 @@ def main(config: dict[str, Any], folder: Path, callbacks: Sequence[Any] = ()) ->
     from snowmap.callbacks import validation_maps
     from snowmap.loggers import make_logger, wandb_id_of
     from snowmap.provenance import archive_of
-    from snowmap.run import conclude, continued, finishing, fit, quiet, say_files, say_split
+    from snowmap.run import conclude, continued, finishing, fit, quiet, say_files, say_split, warn_of_values
     from snowmap.run_folder import working_in
     from snowmap.scoring import open_for
     from snowmap.setup import fit_baseline, make_parts
@@ -42,6 +42,7 @@ def main(config: dict[str, Any], folder: Path, callbacks: Sequence[Any] = ()) ->
             start=cube["start"].values, end=cube["end"].values, shape=cube["mask"].shape, **config["split"]
         )
         say_split(split, cube)
+        warn_of_values(cube, split, config["target"]["names"])
         parts = None
         if config["model"]["name"] in BASELINES:
             save_baseline(fit_baseline(config, cube, split), run.best)

@@ -13,7 +13,8 @@ from pathlib import Path
 import torch
 
 from benchmarks.common import MODELS, bare_epochs, configuration, framework_epochs, parts, table
-from snowmap.run import pick_device, quiet
+from snowmap.loading import pick_device
+from snowmap.run import quiet
 from snowmap.synthetic import synthesize
 
 FORMS = {"fp32": ("32-true", False), "bf16": ("bf16-mixed", False), "bf16 compiled": ("bf16-mixed", True)}

@@ -1,5 +1,8 @@
 """What several benchmarks share: the configuration as a user would type it, and an epoch by the framework and bare."""
 
+import contextlib
+import subprocess
+import sys
 import tempfile
 import time
 from collections.abc import Sequence
@@ -46,11 +49,10 @@ def synchronize(device: torch.device) -> None:
 
 
 def configuration(*overrides: str) -> dict[str, Any]:
-    """What `train.py` would run with, without files and validation."""
+    """What `train.py` would run with, without files."""
     fixed = (
         "logger=none",
         "callbacks.patience=null",
-        "trainer.limit_val_batches=0",
         "trainer.enable_progress_bar=false",
     )
     with initialize_config_dir(str(CONF), version_base="1.3"):
@@ -65,7 +67,7 @@ def parts(config: dict[str, Any], cube: xr.Dataset) -> tuple[SnowRegression, Sno
 def framework_epochs(config: dict[str, Any], cube: xr.Dataset, epochs: int) -> list[float]:
     """Seconds of each epoch, as train.py runs it."""
     task, datamodule, _ = parts(config, cube)
-    config = {**config, "trainer": {**config["trainer"], "max_epochs": epochs}}
+    config = {**config, "trainer": {**config["trainer"], "max_epochs": epochs, "limit_val_batches": 0}}
     with tempfile.TemporaryDirectory() as folder:
         trainer = make_trainer(config, Path(folder))
         timer = EpochTimer()
@@ -112,6 +114,24 @@ def bare_epochs(
 def scaled(task: SnowRegression, batch: Batch) -> tuple[Any, torch.Tensor, torch.Tensor]:
     """A Batch as the net sees it, its scaled targets, and where they have a value."""
     return task._inputs(batch), task.normalizer.scale_targets(batch.y), batch.y_valid
+
+
+def peak_gibibytes(*words: str) -> float:
+    """Of ``python <words>`` in a process of its own, interpreter and imports included; Linux only.
+
+    Raises:
+        subprocess.CalledProcessError: When it does not end with status 0.
+    """
+    process = subprocess.Popen([sys.executable, *words], cwd=CONF.parent)
+    peak, status = 0, Path(f"/proc/{process.pid}/status")
+    while process.poll() is None:  # not getrusage: that begins with the parent's peak
+        with contextlib.suppress(OSError):
+            lines = [line for line in status.read_text().splitlines() if line.startswith("VmHWM")]
+            peak = max([peak, *(int(line.split()[1]) for line in lines)])
+        time.sleep(0.02)
+    if process.returncode:
+        raise subprocess.CalledProcessError(process.returncode, words)
+    return peak / 2**20
 
 
 def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:

@@ -9,11 +9,9 @@ in both directions.
 
 import argparse
 import statistics
-import subprocess
-import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -23,12 +21,12 @@ import torch
 import xarray as xr
 from monai.data.utils import dense_patch_slices
 
-from benchmarks.common import configuration, parts
+from benchmarks.common import configuration, parts, peak_gibibytes
 from snowmap.archive import open_lazily
 from snowmap.archive.layout import MASK_NAME, raster_path
 from snowmap.batch import Windows
 from snowmap.cube import window_names
-from snowmap.derived import with_derived
+from snowmap.derived import derive
 from snowmap.models.net import Inputs, Maps
 from snowmap.models.unet import UNet
 from snowmap.predicting import predict_archive
@@ -36,20 +34,9 @@ from snowmap.sequences import samples
 from snowmap.synthetic import synthesize
 from snowmap.task import SnowRegression
 
-PEAK = """
-import sys
-from pathlib import Path
-from snowmap.cli import main
 
-status = main(sys.argv[1:])
-lines = Path("/proc/self/status").read_text().splitlines()  # not getrusage: that begins with the parent's peak
-print(next(int(line.split()[1]) for line in lines if line.startswith("VmHWM")))
-sys.exit(status)
-"""
-
-
-def write_scene(cube: xr.Dataset, root: Path, size: int, windows: int) -> None:
-    """An archive without targets: the Cube's windows, repeated until the scene has its size."""
+def write_scene(cube: xr.Dataset, root: Path, size: int, windows: int, targets: Sequence[str] = ()) -> None:
+    """An archive of the Cube's windows, repeated until the scene has its size."""
     form = {"driver": "GTiff", "count": 1, "height": size, "width": size, "crs": cube.rio.crs}
     form["transform"] = cube.rio.transform()
     repeats = [-(-size // cube.sizes[axis]) for axis in ("y", "x")]
@@ -63,6 +50,8 @@ def write_scene(cube: xr.Dataset, root: Path, size: int, windows: int) -> None:
         start, end = cube["start"].values[window], cube["end"].values[window]
         for band, name in enumerate(cube["band"].values.tolist()):
             write(raster_path(root, name, start, end), cube["features"].values[window, band], nodata=np.nan)
+        for name in targets:
+            write(raster_path(root, name, start, end), cube[name].values[window], nodata=np.nan)
     write(root / MASK_NAME, np.ones(cube["mask"].shape, np.uint8))
 
 
@@ -89,8 +78,8 @@ def bare_seconds(task: SnowRegression, cube: xr.Dataset, window: int, tile: int,
 def ready_tiles(task: SnowRegression, cube: xr.Dataset, tile: int, overlap: int) -> Iterator[object]:
     size = cube.sizes["y"], cube.sizes["x"]
     for rows, columns in dense_patch_slices(size, (tile, tile), (tile - overlap,) * 2):
-        piece = with_derived(cube.isel(y=rows, x=columns).load(), task.derived, task.phase_sign)
-        held = Windows.of(piece, task.bands, list(task.targets))
+        piece = cube.isel(y=rows, x=columns).load()
+        held = Windows.of(piece, task.bands, list(task.targets), derive(piece, task.derived, task.phase_sign))
         yield task._inputs(held.gather(samples(piece["end"].values, [0], task.time)))
 
 
@@ -128,13 +117,6 @@ def measure(root: Path, checkpoint: Path, out: Path, tile: int, overlap: int) ->
     return seconds
 
 
-def peak_gibibytes(*words: str) -> float:
-    """Of `snowmap predict` in a process of its own, interpreter and imports included; Linux only."""
-    command = [sys.executable, "-c", PEAK, "predict", *words]
-    done = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True)
-    return int(done.stdout.split()[-1]) / 2**20
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--size", type=int, default=2000, help="height and width in pixels (default: %(default)s)")
@@ -157,8 +139,8 @@ def main() -> None:
             told = ", ".join(f"{predicting:.1f} / {within:.1f} / {bare:.1f} s" for predicting, within, bare in seconds)
             print(f"predicting / bare forward passes: {to_bare:.2f}, / those in it: {to_own:.2f} (limit 1.3); {told}")
         if "memory" in asked.parts:
-            words = ["--tile", str(asked.tile), "--overlap", str(asked.overlap)]
-            peak = peak_gibibytes(str(checkpoint), str(root), str(place / "out"), *words)
+            words = ["predict", checkpoint, root, place / "out", "--tile", asked.tile, "--overlap", asked.overlap]
+            peak = peak_gibibytes("-m", "snowmap.cli", *map(str, words))
             print(f"peak memory of the command: {peak:.2f} GiB (limit 4)")
 
 

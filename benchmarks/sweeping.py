@@ -38,7 +38,7 @@ def words(root: Path, epochs: int) -> list[str]:
 
 def train_alone(root: Path, epochs: int, folder: Path) -> float:
     """Seconds of one training."""
-    config = configuration(*words(root, epochs), "trainer.limit_val_batches=null")
+    config = configuration(*words(root, epochs))
     cube = open_for(config["data"], config["target"]["names"])
     dates = {"start": cube["start"].values, "end": cube["end"].values}
     split = make_split(**dates, shape=cube["mask"].shape, **config["split"])

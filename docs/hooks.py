@@ -49,7 +49,8 @@ def _table(kind: type, prefix: str, names: list[str]) -> str:
     rows = ["| key | default | |", "|---|---|---|"]
     for entry in fields(kind):
         if entry.name in names:
-            words = html.escape(comments.get(entry.name, "")).replace("|", "\\|").replace("None", "null")
+            said = [entry.metadata["expected"].words if "expected" in entry.metadata else "", comments.get(entry.name)]
+            words = html.escape("; ".join(filter(None, said))).replace("|", "\\|").replace("None", "null")
             rows.append(f"| `{prefix}{entry.name}` | {_default(entry)} | {words} |")
     return "\n".join(rows) + "\n"
 

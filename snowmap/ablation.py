@@ -65,7 +65,7 @@ def plan_ablation(name: str, cube: xr.Dataset, split: Split, seed: int) -> dict[
     held = {
         band: 0.0
         if band in PHASES
-        else mean_and_std(features.isel(band=there.index(band)), split.train, inside, f"band '{band}'")[0]
+        else mean_and_std(features.isel(band=there.index(band)).values, split.train, inside, f"band '{band}'")[0]
         for band in chosen
     }
     return {"name": name, "held": held, "shuffled": [], "seed": seed}

@@ -1,6 +1,6 @@
 """Augmentation of whole Batches, on their device. The values of the bands stay as they are."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 
 import torch
 
@@ -27,30 +27,6 @@ def flip(batch: Batch) -> Batch:
             }
         )
     return batch
-
-
-def crop(batch: Batch, size: Sequence[int]) -> Batch:
-    """Cut a random piece of `size` (height, width) out of each sequence, the same from all its windows.
-
-    Safe for every band. A side that is shorter than asked for stays whole.
-    """
-    extent = batch.x.shape[-2:]
-    height, width = (min(asked, there) for asked, there in zip(size, extent, strict=True))
-    rows, columns = (
-        (torch.rand(len(batch.window)) * (there - kept + 1)).long().tolist()
-        for there, kept in zip(extent, (height, width), strict=True)
-    )
-    return batch._replace(
-        **{
-            name: torch.stack(
-                [
-                    piece[..., row : row + height, column : column + width]
-                    for piece, row, column in zip(getattr(batch, name), rows, columns, strict=True)
-                ]
-            )
-            for name in MAPS
-        }
-    )
 
 
 AUGMENTATIONS: dict[str, Callable[[Batch], Batch] | None] = {"none": None, "flip": flip}

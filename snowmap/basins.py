@@ -1,60 +1,134 @@
-"""What lies in a basin: mean, volume and snow-covered area of each window, with their uncertainty."""
+"""Mean, volume and snow-covered area of basins, window by window, with their uncertainty."""
+
+# pyright: reportArgumentType=false, reportAttributeAccessIssue=false, reportCallIssue=false
+# pyright: reportGeneralTypeIssues=false, reportOperatorIssue=false, reportOptionalSubscript=false
+# pandas has no stubs here: every selection is a Series, a DataFrame or an array to the type checker
 
 import logging
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import geopandas as gpd
 import numpy as np
 import pandas as pd
 import xarray as xr
-from jaxtyping import Float64
-from rich.console import Console
-from rich.table import Table
+from exactextract import exact_extract
+from exactextract.raster import NumPyRasterSource
+from pyogrio.errors import DataLayerError, DataSourceError
+from shapely import box
 
 from snowmap.correlation import pixel_spacing_m, sigma_of_sum
 from snowmap.cube import targets_of, window_names
 from snowmap.errors import SnowmapError
+from snowmap.files import write_whole
 from snowmap.grid import cell_areas
-from snowmap.map_uncertainty import interval_of, sigma_of
-from snowmap.outlines import shares_of_pixels
-from snowmap.units import metres_per
+from snowmap.maps import interval_of, is_synthetic, sigma_of
+from snowmap.tables import as_csv, listed, print_table, printable
+from snowmap.units import SNOW_DEPTH_M, metres_per, snow_threshold
 
 logger = logging.getLogger(__name__)
-
-SNOW_THRESHOLD_M: Mapping[str, float] = {"swe": 0.010, "hs": 0.05}
-"""A pixel with more than this is covered with snow: m of water, m of snow."""
 
 EQUAL_AREA = "EPSG:6933"
 """In which the areas of outlines can be compared."""
 
+FARTHEST = 1e9
+"""No coordinate on the Earth is greater, in whatever unit."""
+
+COLUMNS = ["basin", "window", "start", "end", "quantity", "unit", "area_km2", "share_in_map"]
+"""Of the table, before those that depend on the maps."""
+
 MOST_ROWS_PRINTED = 40
 
 
-class Basin(NamedTuple):
-    """A basin on the grid of the maps.
+def read_outlines(path: str | Path, name: str | None = None) -> gpd.GeoDataFrame:
+    """The polygons of a vector file, indexed by the basins' names.
 
-    Attributes:
-        name: Its name.
-        rows: Rows of the maps in which it lies.
-        columns: Columns of the maps in which it lies.
-        area_m2: Area of each of these pixels that is inside the basin, in m².
-        share_in_map: Share of the basin's whole area that the map shows.
+    Args:
+        path: Any file that geopandas reads (GeoPackage, shapefile, GeoJSON, …), in any CRS.
+        name: Column with the names; by default one called "name" in any case, else basins are numbered from 1 in the
+            order of the file, as those without a name are.
+
+    Raises:
+        SnowmapError: When the file cannot be read, has no CRS, no polygon or no such column.
     """
+    path = Path(path)
+    if not path.exists():
+        raise SnowmapError(f"{path} does not exist; expected a vector file with the outlines of basins")
+    try:
+        table = gpd.read_file(path)
+    except (DataSourceError, DataLayerError, ValueError) as error:
+        raise SnowmapError(f"{path} cannot be read as a vector file: {error}") from error
+    if not isinstance(table, gpd.GeoDataFrame):
+        raise SnowmapError(f"{path} holds a table without geometry; expected polygons")
+    if table.crs is None:
+        raise SnowmapError(f"{path} has no CRS; write one into the file (a shapefile keeps it in a .prj beside it)")
+    columns = [str(column) for column in table.columns if column != table.geometry.name]
+    if name is not None and name not in columns:
+        raise SnowmapError(f"{path} has no column '{name}'; it has {', '.join(columns) or 'none'}")
+    column = name or next((column for column in columns if column.lower() == "name"), None)
+    values = [None] * len(table) if column is None else table[column].tolist()
+    named = [isinstance(value, str | int) and printable(value) for value in values]
+    table.index = pd.Index([name or str(number) for number, name in enumerate(named, start=1)])
+    polygons = table.geom_type.isin(["Polygon", "MultiPolygon"]) & (table.bounds.abs() < FARTHEST).all(axis=1)
+    if not polygons.any():
+        kinds = ", ".join(sorted({str(kind) for kind in table.geom_type.dropna()})) or "nothing"
+        raise SnowmapError(f"{path} holds no polygon but {kinds}; expected the outlines of basins")
+    if not polygons.all():
+        logger.warning("%s: left out, no polygons on the Earth: %s", path.name, listed(table.index[~polygons]))
+    outlines = gpd.GeoSeries(table.geometry[polygons]).make_valid(method="structure", keep_collapsed=False)
+    return gpd.GeoDataFrame(geometry=outlines)
 
-    name: str
-    rows: slice
-    columns: slice
-    area_m2: Float64[np.ndarray, "y x"]
-    share_in_map: float
+
+def pixels_of_basins(maps: xr.Dataset, outlines: gpd.GeoDataFrame) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Lay outlines on a grid; a warning names those that lie outside.
+
+    A pixel that an outline cuts counts with its share of area, which is exact in the plane of the CRS.
+
+    Args:
+        maps: A Cube or maps: the grid.
+        outlines: Polygons with a CRS, indexed by the basins' names.
+
+    Returns:
+        For each basin on the grid ``basin`` (its name), ``area_km2`` inside the grid, and ``share_in_map``, the share
+        of its whole area. For each pixel of a basin ``basin`` (the row of the first table), ``y`` and ``x`` (the
+        pixel's place on the grid), and ``area_m2`` inside the basin.
+
+    Raises:
+        SnowmapError: When no basin lies on the grid, or the outlines have no CRS.
+    """
+    if outlines.crs is None:
+        raise SnowmapError("the outlines of the basins have no CRS; set one with outlines.set_crs(...)")
+    areas, transform, frame = cell_areas(maps), maps.rio.transform(), box(*maps.rio.bounds())
+    local = outlines.to_crs(maps.rio.crs)
+    finite = np.isfinite(local.bounds).all(axis=1)  # the CRS of the maps does not reach everywhere
+    inside = (finite & local.intersects(frame) & ~local.touches(frame)).to_numpy()
+    if not inside.any():
+        reach = [", ".join(f"{value:.6g}" for value in bounds) for bounds in (local.total_bounds, frame.bounds)]
+        raise SnowmapError(
+            f"no basin lies inside the maps: the outlines reach over {reach[0]} (west, south, east, north in "
+            f"{maps.rio.crs}), the maps over {reach[1]}; check the CRS of the outlines"
+        )
+    if not inside.all():
+        logger.warning("left out, since they lie outside the maps: %s", listed(map(str, local.index[~inside])))
+    grid = NumPyRasterSource(areas, *frame.bounds)
+    found = exact_extract(grid, local[inside], ["cell_id", "coverage"], output="pandas")
+    y, x = np.unravel_index(np.concatenate(found["cell_id"]), areas.shape)  # from the north-west, however the maps run
+    y = areas.shape[0] - 1 - y if transform.e > 0 else y
+    x = areas.shape[1] - 1 - x if transform.a < 0 else x
+    number = np.repeat(np.arange(len(found)), found["cell_id"].map(len))
+    pixels = pd.DataFrame({"basin": number, "y": y, "x": x, "area_m2": areas[y, x] * np.concatenate(found["coverage"])})
+    area_m2 = pixels.groupby("basin")["area_m2"].sum().to_numpy()
+    share = np.minimum(area_m2 / outlines[inside].to_crs(EQUAL_AREA).area, 1.0)
+    basins = pd.DataFrame({"basin": local.index[inside].map(str), "area_km2": area_m2 / 1e6, "share_in_map": share})
+    return basins, pixels
 
 
 def basin_table(
     maps: xr.Dataset,
     outlines: gpd.GeoDataFrame,
     *,
-    snow_threshold_m: Mapping[str, float] = SNOW_THRESHOLD_M,
+    snow_threshold_m: Mapping[str, float] = SNOW_DEPTH_M,
     correlation_length_m: float | None = None,
 ) -> pd.DataFrame:
     """One row for each basin, window and target.
@@ -67,15 +141,16 @@ def basin_table(
     ``correlation_length_m`` of the σ layer; where neither is there, errors count as fully correlated, which gives the
     greatest σ that the mean can have. ``sigma_assumes`` says which.
 
-    The snow-covered area comes with the areas in which the 5 % and the 95 % quantile of the pixels lie above the
-    threshold. This is its 90 % interval if the errors of all pixels go together, so it is a cautious one. The expected
-    area Σ A_i P(x_i > threshold) is not given: it would not be the area of the map that people look at, and its
-    standard deviation needs the joint distribution of errors close to the threshold, of which σ and L say little.
+    The snow-covered area comes with the areas in which the 5 % and the 95 % quantile of the pixels reach the threshold.
+    This is its 90 % interval if the errors of all pixels go together, so it is a cautious one. The expected area
+    Σ A_i P(x_i ≥ threshold) is not given: it would not be the area of the map that people look at, and its standard
+    deviation needs the joint distribution of errors close to the threshold, of which σ and L say little.
 
     Args:
         maps: Maps as `SnowRegression.predict` or `read_maps` give them.
         outlines: Polygons with a CRS, indexed by the basins' names, as `read_outlines` gives them.
-        snow_threshold_m: For each target, depth in m (of water for ``swe``, of snow for ``hs``) above which snow lies.
+        snow_threshold_m: For each target, depth in m (of water for ``swe``, of snow for ``hs``) from which a pixel is
+            covered with snow.
         correlation_length_m: L in m, for maps that do not say it, or instead of theirs.
 
     Returns:
@@ -87,166 +162,102 @@ def basin_table(
     Raises:
         SnowmapError: When no basin lies inside the map, the outlines have no CRS, or a unit is unknown.
     """
-    targets = targets_of(maps)
-    basins = _basins_inside(maps, outlines)
-    spacing = pixel_spacing_m(maps)
-    metres = {target: metres_per(maps[target].attrs["units"], target, "the maps") for target in targets}
-    lengths = {target: correlation_length_m or _length_of(maps, target) for target in targets}
-    rows: list[dict[str, Any]] = []
-    for index, window in enumerate(window_names(maps)):
-        for target in targets:
-            layers = _layers(maps.isel(window=index), target)  # one window at a time: a scene may be large
-            for basin in basins:
-                part = {name: layer[basin.rows, basin.columns].astype(np.float64) for name, layer in layers.items()}
-                head = {
-                    "basin": basin.name,
-                    "window": window,
-                    "start": maps["start"].values[index],
-                    "end": maps["end"].values[index],
-                    "quantity": target,
-                    "unit": maps[target].attrs["units"],
-                    "area_km2": basin.area_m2.sum() / 1e6,
-                    "share_in_map": basin.share_in_map,
-                }
-                threshold = snow_threshold_m[target] / metres[target]
-                found = _sums(part, basin.area_m2, metres[target], threshold)
-                if "sigma" in part:
-                    found |= _uncertainty(part, basin.area_m2, metres[target], threshold, spacing, lengths[target])
-                rows.append(head | found)
-    return pd.DataFrame(rows)
+    basins, pixels = pixels_of_basins(maps, outlines)
+    spacing_m, parts = pixel_spacing_m(maps), []
+    for index, window in enumerate(window_names(maps)):  # one at a time: a scene may be large
+        for target in targets_of(maps):
+            dates = {"window": window, "start": maps["start"].values[index], "end": maps["end"].values[index]}
+            part = basins.assign(**dates, quantity=target, unit=maps[target].attrs["units"])
+            snow = _snow(maps.isel(window=index), target, pixels, snow_threshold_m, correlation_length_m, spacing_m)
+            parts.append(part[COLUMNS].assign(**snow))
+    return pd.concat(parts, ignore_index=True)
 
 
-def _length_of(maps: xr.Dataset, target: str) -> float | None:
-    sigma = f"{target}_sigma"
-    length = maps[sigma].attrs.get("correlation_length_m") if sigma in maps else None
-    return None if length is None else float(length)
-
-
-def _basins_inside(maps: xr.Dataset, outlines: gpd.GeoDataFrame) -> list[Basin]:
-    if outlines.crs is None:
-        raise SnowmapError("the outlines of the basins have no CRS; set one with outlines.set_crs(...)")
-    areas = cell_areas(maps)
-    whole_m2 = outlines.to_crs(EQUAL_AREA).area.to_numpy()
-    basins, outside = [], []
-    for name, outline, whole in zip(outlines.index, outlines.to_crs(maps.rio.crs).geometry, whole_m2, strict=True):
-        place = shares_of_pixels(outline, maps)
-        if place is None:
-            outside.append(str(name))
-            continue
-        rows, columns, shares = place
-        area = areas[rows, columns] * shares
-        basins.append(Basin(str(name), rows, columns, area, min(float(area.sum() / whole), 1.0)))
-    if not basins:
-        own = outlines.to_crs(maps.rio.crs).total_bounds
-        told = [", ".join(f"{value:.6g}" for value in bounds) for bounds in (own, maps.rio.bounds())]
-        raise SnowmapError(
-            f"no basin lies inside the maps: the outlines reach over {told[0]} (west, south, east, north in "
-            f"{maps.rio.crs}), the maps over {told[1]}; check the CRS of the outlines"
-        )
-    if outside:
-        logger.warning("left out, since they lie outside the maps: %s", ", ".join(outside))
-    return basins
-
-
-def _layers(maps: xr.Dataset, target: str) -> dict[str, np.ndarray]:
-    """The target of one window, and its σ and 90 % interval where it has them."""
-    layers = {"values": maps[target]}
-    sigma, interval = sigma_of(maps, target), interval_of(maps, target, 0.9)
-    if sigma is not None and interval is not None:
-        layers |= {"sigma": sigma, "low": interval[0], "high": interval[1]}
-    return {name: layer.values for name, layer in layers.items()}
-
-
-def _sums(part: Mapping[str, np.ndarray], area_m2: np.ndarray, metres: float, threshold: float) -> dict[str, float]:
-    values = part["values"]
-    valid = np.isfinite(values)
-    covered = area_m2[valid].sum()
-    if covered == 0:
-        return {"covered_share": 0.0, "mean": np.nan, "volume_m3": np.nan, "snow_area_km2": np.nan}
-    total = np.sum(area_m2[valid] * values[valid])
-    return {
-        "covered_share": covered / area_m2.sum(),
-        "mean": total / covered,
-        "volume_m3": total * metres,
-        "snow_area_km2": area_m2[values > threshold].sum() / 1e6,
-    }
-
-
-def _uncertainty(
-    part: Mapping[str, np.ndarray],
-    area_m2: np.ndarray,
-    metres: float,
-    threshold: float,
-    spacing_m: tuple[float, float],
+def _snow(
+    maps: xr.Dataset,
+    target: str,
+    pixels: pd.DataFrame,
+    depth_m: Mapping[str, float],
     length_m: float | None,
-) -> dict[str, float | str]:
-    valid = np.isfinite(part["values"]) & (area_m2 > 0)
-    covered = area_m2[valid].sum()
-    if covered == 0:
-        return {}
-    sigma = sigma_of_sum(np.where(valid, area_m2 * part["sigma"], 0.0), spacing_m, length_m)
-    return {
-        "mean_sigma": sigma / covered,
-        "volume_sigma_m3": sigma * metres,
-        "snow_area_q05_km2": area_m2[valid & (part["low"] > threshold)].sum() / 1e6,
-        "snow_area_q95_km2": area_m2[valid & (part["high"] > threshold)].sum() / 1e6,
-        "sigma_assumes": (
-            "fully correlated errors (upper bound)"
-            if length_m is None
-            else f"errors correlated over {length_m / 1000:.3g} km"
-        ),
+    spacing_m: tuple[float, float],
+) -> dict[str, Any]:
+    """The columns of the table that depend on the maps, of one window and target."""
+    places = pixels["y"].to_numpy(), pixels["x"].to_numpy()
+    values = maps[target].values[places]
+    area, known, basin = pixels["area_m2"].to_numpy(), np.isfinite(values), pixels["basin"].to_numpy()
+    covered = np.bincount(basin, np.where(known, area, 0.0))
+
+    def total(layer: np.ndarray) -> np.ndarray:
+        """Sums over the basins, each pixel times its area; missing where a basin has no value."""
+        return np.where(covered > 0, np.bincount(basin, np.where(known, area * layer, 0.0)), np.nan)
+
+    unit = maps[target].attrs["units"]
+    metres, threshold = metres_per(unit, target, "the maps"), snow_threshold(target, unit, depth_m)
+    columns: dict[str, Any] = {
+        "covered_share": covered / np.bincount(basin, area),
+        "mean": total(values) / total(np.ones_like(values)),
+        "volume_m3": total(values) * metres,
+        "snow_area_km2": total(values >= threshold) / 1e6,
     }
+    sigma, interval = sigma_of(maps, target), interval_of(maps, target, 0.9)
+    if sigma is None or interval is None:
+        return columns
+    length_m = length_m or sigma.attrs.get("correlation_length_m")
+    own = pixels.assign(term=np.where(known, area * sigma.values[places], 0.0))
+    of_sum = [_sigma_of_sum(part, spacing_m, length_m) for _, part in own.groupby("basin")]
+    low, high = (total(end.values[places] >= threshold) / 1e6 for end in interval)
+    assumed = (
+        f"errors correlated over {length_m / 1000:.3g} km" if length_m else "fully correlated errors (upper bound)"
+    )
+    return columns | {
+        "mean_sigma": of_sum / total(np.ones_like(values)),
+        "volume_sigma_m3": np.where(covered > 0, of_sum, np.nan) * metres,
+        "snow_area_q05_km2": low,
+        "snow_area_q95_km2": high,
+        "sigma_assumes": np.where(covered > 0, assumed, None),
+    }
+
+
+def _sigma_of_sum(pixels: pd.DataFrame, spacing_m: tuple[float, float], length_m: float | None) -> float:
+    """σ of the sum of the ``term`` of pixels, in the smallest rectangle that holds them."""
+    y, x = (pixels[axis].to_numpy() - pixels[axis].min() for axis in ("y", "x"))
+    terms = np.zeros((y.max() + 1, x.max() + 1))
+    terms[y, x] = pixels["term"]
+    return sigma_of_sum(terms, spacing_m, length_m)
 
 
 def write_basins(table: pd.DataFrame, path: Path) -> None:
     """Write the table as CSV, whole or not at all.
 
     Raises:
-        SnowmapError: When `path` cannot be written.
+        WriteError: When `path` cannot be written.
     """
-    temporary = path.with_name(f".{path.name}.part")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        table.to_csv(temporary, index=False)
-        temporary.replace(path)
-    except OSError as error:
-        raise SnowmapError(f"{path} cannot be written ({error}); choose another --out") from error
+    write_whole(path, as_csv(table))
 
 
-def print_basins(table: pd.DataFrame, maps: xr.Dataset, console: Console | None = None) -> None:
+def print_basins(table: pd.DataFrame, maps: xr.Dataset) -> None:
     """Print a table for each quantity; of more than `MOST_ROWS_PRINTED` rows, those of the last window."""
-    console = console or Console()
     last = table["window"].iloc[-1]
-    shown = table if len(table) <= MOST_ROWS_PRINTED else table.query("window == @last")
-    with_sigma = "mean_sigma" in table
-    for quantity in shown["quantity"].unique():
-        own = shown.query("quantity == @quantity").to_dict("records")
-        title = f"{quantity.upper()} of basins"
-        if len(shown) < len(table):
-            title += f", {last}, the last of {table['window'].nunique()} windows"
-        if str(maps.attrs.get("origin", "")).startswith("synthetic"):
-            title += " · SYNTHETIC data, no measure of snow"
-        printed = Table(title=title, title_justify="left")
-        printed.add_column("basin", overflow="fold", min_width=10)
-        printed.add_column("date", no_wrap=True)
-        for head in ("km²", "covered", f"mean {own[0]['unit']}", "10⁶ m³", "snow km²"):
-            printed.add_column(head, justify="right", no_wrap=True)
-        for row in own:
-            mean_sigma, volume_sigma = (row["mean_sigma"], row["volume_sigma_m3"]) if with_sigma else (np.nan, np.nan)
-            printed.add_row(
-                row["basin"],
-                f"{row['end']:%Y-%m-%d}",
-                f"{row['area_km2']:.2f}",
-                f"{row['covered_share']:.0%}",
-                _number(row["mean"], mean_sigma),
-                _number(row["volume_m3"] / 1e6, volume_sigma / 1e6),
-                f"{row['snow_area_km2']:.2f}",
-            )
-        console.print(printed)
-    if with_sigma:
-        console.print(f"± is one σ: {'; '.join(table['sigma_assumes'].dropna().unique())}", soft_wrap=True)
+    shown = table if len(table) <= MOST_ROWS_PRINTED else table[table["window"] == last]
+    for quantity, rows in shown.groupby("quantity", sort=False):
+        title = f"{str(quantity).upper()} of basins"
+        title += f", {last}, the last of {table['window'].nunique()} windows" if len(shown) < len(table) else ""
+        title += " · SYNTHETIC data, no measure of snow" if is_synthetic(maps) else ""
+        sigmas = rows.reindex(columns=["mean_sigma", "volume_sigma_m3"]).to_numpy(np.float64)
+        columns = {
+            "basin": rows["basin"],
+            "date": rows["end"].dt.strftime("%Y-%m-%d"),
+            "km²": rows["area_km2"].map("{:.2f}".format),
+            "covered": rows["covered_share"].map("{:.0%}".format),
+            f"mean {rows['unit'].iloc[0]}": map(_number, rows["mean"], sigmas[:, 0]),
+            "10⁶ m³": map(_number, rows["volume_m3"] / 1e6, sigmas[:, 1] / 1e6),
+            "snow km²": rows["snow_area_km2"].map("{:.2f}".format),
+        }
+        print_table(title, columns)
+    if "mean_sigma" in table:
+        print(f"± is one σ: {'; '.join(table['sigma_assumes'].dropna().unique())}")
 
 
 def _number(value: float, sigma: float) -> str:
-    told = f"{value:,.0f}" if abs(value) >= 1000 else f"{value:.3g}"
-    return f"{told} ± {sigma:.2g}" if np.isfinite(sigma) else told
+    shown = f"{value:,.0f}" if abs(value) >= 1000 else f"{value:.3g}"
+    return f"{shown} ± {sigma:.2g}" if np.isfinite(sigma) else shown

@@ -1,6 +1,7 @@
 """The Batch: what a network trains on, as tensors with their shapes in the type."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from types import MappingProxyType
 from typing import NamedTuple
 
 import numpy as np
@@ -52,7 +53,7 @@ class Windows(NamedTuple):
     The tensors may be views of a memory map: a Cube that is larger than the memory is read page by page.
 
     Attributes:
-        x: Bands, NaN = missing.
+        x: Bands, one by one, so that derived ones lie beside those of the Cube without a copy of these; NaN = missing.
         y: Targets, NaN = missing or not in the Cube.
         inside: True inside the study area.
         day: Days from 1970-01-01 to the end of each window.
@@ -61,7 +62,7 @@ class Windows(NamedTuple):
         day_of_year: Day of the year of the end of each window.
     """
 
-    x: Float[Tensor, "window band height width"]
+    x: tuple[Float[Tensor, "window height width"], ...]
     y: tuple[Float[Tensor, "window height width"], ...]
     inside: Bool[Tensor, "height width"]
     day: Float[Tensor, " window"]
@@ -70,20 +71,29 @@ class Windows(NamedTuple):
     day_of_year: Float[Tensor, " window"]
 
     @staticmethod
-    def of(cube: xr.Dataset, bands: Sequence[str], targets: Sequence[str]) -> "Windows":
+    def of(
+        cube: xr.Dataset,
+        bands: Sequence[str],
+        targets: Sequence[str],
+        derived: Mapping[str, np.ndarray] = MappingProxyType({}),
+    ) -> "Windows":
         """The Cube's `bands` and `targets`; a target that the Cube does not hold is missing everywhere.
 
         What depends on windows that a piece of a Cube lacks comes from its coordinates ``gap_days (window)`` and
         ``season_start (window)``, where it has them.
+
+        Args:
+            cube: The Cube.
+            bands: Names of bands of the Cube and of `derived`.
+            targets: Names of targets.
+            derived: Maps of further bands, as `snowmap.derived.derive` gives them.
         """
         names = [str(name) for name in cube["band"].values]
         values = cube["features"].values
-        if names != list(bands):
-            values = values[:, [names.index(band) for band in bands]]
         missing = np.broadcast_to(np.float32(np.nan), (len(values), *values.shape[2:]))
         start, end = cube["start"].values, cube["end"].values
         return Windows(
-            x=torch.from_numpy(values),
+            x=tuple(_tensor(derived[b] if b in derived else values[:, names.index(b)]) for b in bands),
             y=tuple(_tensor(cube[name].values if name in cube else missing) for name in targets),
             inside=torch.from_numpy(cube["mask"].values),
             day=torch.from_numpy(end.astype("datetime64[D]").astype(np.float32)),
@@ -97,49 +107,81 @@ class Windows(NamedTuple):
     @property
     def nbytes(self) -> int:
         """Bytes of the bands and targets."""
-        return sum(tensor.nbytes for tensor in (self.x, *self.y))
+        return sum(tensor.nbytes for tensor in (*self.x, *self.y))
 
     def gather(self, samples: Sequence[Sample], area: Bool[Tensor, "height width"] | None = None) -> Batch:
-        """The Batch of the sequences; all have as many supervised steps, or as many as they have steps.
+        """The Batch of the sequences, whose pieces are copied and nothing else.
 
         Args:
-            samples: The sequences.
+            samples: The sequences; all have as many supervised steps, or as many as they have steps, and pieces of one
+                size.
             area: Where targets may be looked at; everywhere in the study area by default.
         """
         time = max(len(sample.steps) for sample in samples)
-        device = self.x.device
+        supervised = max(len(sample.supervised) for sample in samples)
+        device = self.inside.device
         # a padded step repeats the first window: whatever it holds is invalid
         steps = torch.tensor([[s.steps[0]] * (time - len(s.steps)) + list(s.steps) for s in samples], device=device)
         step_valid = torch.tensor([[i >= time - len(s.steps) for i in range(time)] for s in samples], device=device)
         counted = torch.tensor(
-            [[False] * (time - len(s.supervised)) + list(s.supervised) for s in samples], device=device
+            [[False] * (supervised - len(s.supervised)) + list(s.supervised) for s in samples], device=device
         )
-        supervised = max(len(sample.supervised) for sample in samples)
-        steps_of_y, counted = steps[:, time - supervised :], counted[:, time - supervised :]
-        x = self.x[steps]
-        inside = self.inside & step_valid[:, :, None, None, None]
-        none = x[:, time - supervised :, :0]  # to map, no target is looked at
-        y = torch.stack([target[steps_of_y] for target in self.y], dim=2) if self.y else none
-        day = self.day[steps]
         seen = self.inside if area is None else self.inside & area.to(device)
+        inside = torch.stack([self.inside[s.rows, s.columns] for s in samples])[:, None, None]
+        x = _pieces(self.x, steps, samples, inside.shape[-2:])
+        y = _pieces(self.y, steps[:, time - supervised :], samples, inside.shape[-2:])
+        shown = torch.stack([_within_margin(seen, sample) for sample in samples])[:, None, None]
+        day = self.day[steps]
         return Batch(
             x=x,
-            x_valid=(x.abs() < torch.inf) & inside,  # finite, in half the time of isfinite
+            x_valid=(x.abs() < torch.inf) & inside & step_valid[:, :, None, None, None],  # half the time of isfinite
             step_valid=step_valid,
             days=day[:, -1:] - day,
             gap_days=torch.where(step_valid, self.gap_days[steps], 0),
             season_start=self.season_start[steps] & step_valid,
             day_of_year=self.day_of_year[steps],
             y=y,
-            y_valid=y.isfinite() & seen & counted[:, :, None, None, None],
+            y_valid=y.isfinite() & shown & counted[:, :, None, None, None],
             window=steps[:, -1],
         )
 
     def to(self, device: torch.device) -> "Windows":
         """The same on `device`."""
-        moved = {name: value.to(device) for name, value in self._asdict().items() if name != "y"}
-        return Windows(y=tuple(target.to(device) for target in self.y), **moved)
+        moved = {name: value.to(device) for name, value in self._asdict().items() if isinstance(value, Tensor)}
+        x, y = (tuple(maps.to(device) for maps in stack) for stack in (self.x, self.y))
+        return self._replace(x=x, y=y, **moved)
+
+
+def _pieces(
+    maps: Sequence[Float[Tensor, "window height width"]],
+    steps: Int[Tensor, "batch time"],
+    samples: Sequence[Sample],
+    size: Sequence[int],
+) -> Float[Tensor, "batch time map piece_height piece_width"]:
+    pieces = torch.empty((*steps.shape, len(maps), *size), device=steps.device)
+    for into, chosen, sample in zip(pieces, steps, samples, strict=True):
+        for index, of_map in enumerate(maps):
+            piece = of_map[:, sample.rows, sample.columns]
+            torch.index_select(piece, 0, chosen, out=into[:, index])
+    return pieces
+
+
+def _within_margin(seen: Bool[Tensor, "height width"], sample: Sample) -> Bool[Tensor, "piece_height piece_width"]:
+    piece = seen[sample.rows, sample.columns]
+    if sample.margin:
+        piece = piece.clone()
+        for axis, (length, place) in enumerate(zip(seen.shape, (sample.rows, sample.columns), strict=True)):
+            start, stop, _ = place.indices(length)
+            if start > 0:
+                piece.narrow(axis, 0, sample.margin).fill_(False)
+            if stop < length:
+                piece.narrow(axis, stop - start - sample.margin, sample.margin).fill_(False)
+    return piece
 
 
 def _tensor(values: np.ndarray) -> Tensor:
-    return torch.from_numpy(values if values.flags.writeable else values.copy())
+    if values.flags.writeable:
+        return torch.from_numpy(values)
+    if values.strides[-2:] == (0, 0):  # one value for each window, which takes no memory here either
+        return torch.from_numpy(values[..., :1, :1].copy()).expand(values.shape)
+    return torch.from_numpy(values.copy())

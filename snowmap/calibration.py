@@ -16,6 +16,7 @@ from snowmap.cube import narrowed
 from snowmap.heads import LEAST_SIGMA
 from snowmap.provenance import areas_of, windows_of
 from snowmap.task import SnowRegression
+from snowmap.tiling import map_windows
 
 logger = logging.getLogger(__name__)
 
@@ -45,7 +46,7 @@ def calibrate(
         ``correlation_length_m``, if there is one (`snowmap.correlation`); nothing for a target without such a pixel.
     """
     kept, task.calibration = task.calibration, {}
-    maps = task.predict(cube, windows)
+    maps = map_windows(task, cube, windows)
     task.calibration = kept
     found, inside = {}, narrowed(cube, held_area)["mask"].values
     for index, target in enumerate(task.targets):

@@ -22,6 +22,7 @@ from snowmap.evaluation.figures import maps_figure, spaced
 from snowmap.interruption import StopSignal
 from snowmap.loggers import draws, log_figure
 from snowmap.splits import Split
+from snowmap.tiling import map_windows
 
 OUTLYING = 100.0
 """Standard deviations beyond which a value is taken for the cause of a loss that is no number."""
@@ -121,6 +122,17 @@ class StopBetweenSteps(Callback):
         return trainer.strategy.reduce_boolean_decision(asked, all=False) if trainer.world_size > 1 else asked
 
 
+class ValidationAtLastStep(Callback):
+    """Validates after ``trainer.max_steps``, also in the midst of an epoch: without it no checkpoint is chosen."""
+
+    def on_train_batch_end(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, batch: Batch, batch_idx: int
+    ) -> None:
+        """Lightning validates before it stops early."""
+        if 0 < trainer.max_steps <= trainer.global_step:
+            trainer.should_stop, trainer.check_val_every_n_epoch = True, 1
+
+
 class Throughput(Callback):
     """Logs how long the training part of an epoch took, and how many target windows it saw in a second.
 
@@ -194,7 +206,7 @@ class ValidationMaps(Callback):
         self.step = trainer.global_step
         if not trainer.is_global_zero or trainer.logger is None:
             return
-        maps = task.predict(self.cube, self.windows).where(self.shown["mask"])
+        maps = map_windows(task, self.cube, self.windows).where(self.shown["mask"])
         names = window_names(self.cube)
         for position, window in enumerate(self.windows):
             figure = maps_figure(maps, self.shown, self.windows, list(task.targets), [position])

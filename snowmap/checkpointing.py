@@ -21,9 +21,8 @@ class WholeFiles(TorchCheckpointIO):
         """Write one checkpoint.
 
         Raises:
-            OSError: When there is no room; the older file stays.
+            WriteError: When there is no room; the older file stays.
         """
-        Path(path).parent.mkdir(parents=True, exist_ok=True)
         save_whole(checkpoint, Path(path))
 
 
@@ -31,7 +30,7 @@ def save_whole(content: Any, path: Path) -> Path:
     """`torch.save`, whole or not at all.
 
     Raises:
-        OSError: When it cannot be written; an older file stays.
+        WriteError: When it cannot be written; an older file stays.
     """
     buffer = io.BytesIO()
     torch.save(content, buffer)

@@ -1,6 +1,6 @@
 """Whether an archive is fit to train on: what it holds, against what is plausible, and every fault in one go."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -10,9 +10,11 @@ from rich.console import Console
 from rich.table import Table
 
 from snowmap.archive import Survey, survey
-from snowmap.cube import BANDS, INSAR_BANDS, TARGETS, WEATHER_BANDS, Quantity, targets_of, window_names
+from snowmap.cube import INSAR_BANDS, TARGETS, WEATHER_BANDS, targets_of, window_names
 from snowmap.errors import SnowmapError
-from snowmap.splits import rolling
+from snowmap.plausibility import Tally, quantities, values_inside
+from snowmap.splits import Split, rolling
+from snowmap.tables import plain_console
 
 IMPLAUSIBLE_SHARE = 0.01
 """More implausible pixels than this are a fault of the band (a wrong unit, a missed sentinel), fewer are bad data."""
@@ -68,98 +70,119 @@ def check_archive(
     Raises:
         SnowmapError: When a band or target is unknown.
     """
-    found = survey(root, bands=bands, targets=targets, swe_unit=swe_unit)
+    seen, targets = _Seen(), list(targets)
+    found = survey(root, seen.look, bands=bands, targets=targets, swe_unit=swe_unit)
     report = Report(Path(root), faults=list(found.faults), warnings=[f"left out: {line}" for line in found.excluded])
-    cube = found.cube
-    if cube is None:
+    if not found.windows:
         return report
-    report.origin = str(cube.attrs["origin"])
-    report.windows = _windows(cube)
-    for name in (*cube["band"].values.tolist(), *targets_of(cube)):
-        _check_quantity(report, cube, name)
-    _check_split(report, cube)
-    _check_time(report, cube)
-    _check_static_elevation(report, cube)
-    _check_positive_degree_days(report, cube)
-    _note_swe_unit(report, cube, found)
-    inside = cube["mask"].values
+    report.origin, report.windows = found.origin, seen.rows
+    for tally in seen.tallies.values():
+        _check_quantity(report, tally, found.swe_unit)
+    start, end = (np.array(dates) for dates in zip(*seen.dates, strict=True))
+    if split := _check_split(report, start, end):
+        _check_variation(report, seen, targets, split.train)
+    _check_time(report, start, end)
+    _check_static_elevation(report, seen)
+    _check_positive_degree_days(report, seen)
+    _note_swe_unit(report, found)
+    inside = seen.inside
     report.notes.append(f"study area: {inside.sum():,} of {inside.size:,} px ({inside.mean():.0%})")
     return report
 
 
-def _values(cube: xr.Dataset, name: str) -> np.ndarray:
-    """(window, pixel) inside the study area."""
-    maps = cube[name] if name in TARGETS else cube["features"].sel(band=name)
-    return maps.values[:, cube["mask"].values]
+class _Seen:
+    """What is kept of the windows, which are looked at one after the other.
+
+    Attributes:
+        inside: True inside the study area.
+        dates: Start and end of each window.
+        rows: Of the table of windows.
+        tallies: Of each band and target.
+        ranges: Least and greatest value of each band and target, for each window; NaN where it has none.
+        lowest, highest: Elevation of each pixel of the study area over the windows.
+        pdd_pixels, pdd_below: With both PDD and temperature; of these, those whose PDD is too low.
+    """
+
+    def __init__(self) -> None:
+        self.inside = np.zeros((0, 0), bool)
+        self.dates: list[tuple[np.datetime64, np.datetime64]] = []
+        self.rows: list[tuple[str, ...]] = []
+        self.tallies: dict[str, Tally] = {}
+        self.ranges: list[dict[str, tuple[float, float]]] = []
+        self.lowest = self.highest = np.empty(0, np.float32)
+        self.pdd_pixels = self.pdd_below = 0
+
+    def look(self, window: xr.Dataset) -> None:
+        """Look at the Cube of one window."""
+        bands = window["band"].values.tolist()
+        values = {name: values_inside(window, name) for name in (*bands, *targets_of(window))}
+        for name, of_name in values.items():
+            self.tallies.setdefault(name, Tally(name)).add(of_name)
+        self.ranges.append({name: (np.fmin.reduce(maps), np.fmax.reduce(maps)) for name, maps in values.items()})
+        self.inside = window["mask"].values
+        self.dates.append((window["start"].values[0], window["end"].values[0]))
+        days = (self.dates[-1][1] - self.dates[-1][0]) // np.timedelta64(1, "D")
+        groups = [[name for name in bands if name in group] for group in (INSAR_BANDS, WEATHER_BANDS)]
+        groups += [[name] if name in values else [] for name in TARGETS]
+        covered = [np.mean([np.isfinite(values[name]).mean() for name in group]) if group else None for group in groups]
+        coverage = ["–" if share is None else f"{share:.0%}" for share in covered]
+        self.rows.append((window_names(window)[0], str(days), *coverage))
+        if "elevation" in values:
+            first = not self.lowest.size
+            self.lowest = values["elevation"] if first else np.fmin(self.lowest, values["elevation"])
+            self.highest = values["elevation"] if first else np.fmax(self.highest, values["elevation"])
+        if {"mean_temperature", "pdd"} <= values.keys():
+            # PDD ≥ days · max(mean temperature, 0): the mean of positive parts is no less than the part of the mean
+            least = days * np.maximum(values["mean_temperature"], 0)
+            both = np.isfinite(least) & np.isfinite(values["pdd"])
+            self.pdd_pixels += int(both.sum())
+            self.pdd_below += int((values["pdd"][both] < least[both] - PDD_TOLERANCE).sum())
 
 
-def _windows(cube: xr.Dataset) -> list[tuple[str, ...]]:
-    def coverage(names: Iterable[str]) -> list[str]:
-        valid = [np.isfinite(_values(cube, name)).mean(axis=1) for name in names]
-        return [f"{share:.0%}" for share in np.mean(valid, axis=0)] if valid else ["–"] * cube.sizes["window"]
-
-    bands = cube["band"].values.tolist()
-    days = ((cube["end"] - cube["start"]) / np.timedelta64(1, "D")).values.astype(int)
-    columns = [window_names(cube), [str(count) for count in days]]
-    columns += [coverage(name for name in bands if name in group) for group in (INSAR_BANDS, WEATHER_BANDS)]
-    columns += [coverage([name] if name in cube else []) for name in TARGETS]
-    return list(zip(*columns, strict=True))
-
-
-def _check_quantity(report: Report, cube: xr.Dataset, name: str) -> None:
-    quantity = BANDS.get(name) or _target_quantity(cube, name)
-    values = _values(cube, name)
-    valid = values[np.isfinite(values)].astype(np.float64)
-    coverage = valid.size / values.size if values.size else 0.0
-    if not valid.size:
-        report.quantities.append((name, quantity.unit, "0%", "–", "–", "–", "empty"))
+def _check_quantity(report: Report, tally: Tally, swe_unit: str) -> None:
+    name = tally.name
+    unit = next(iter(quantities(name))) if name != "swe" else swe_unit or "cm"
+    shown = "unknown" if name == "swe" and not swe_unit else unit
+    if not tally.valid:
+        report.quantities.append((name, shown, "0%", "–", "–", "–", "empty"))
         return
-    outside = float(((valid < quantity.low) | (valid > quantity.high)).mean())
     verdict = "ok"
-    if outside > IMPLAUSIBLE_SHARE:
+    if tally.outside[unit] > IMPLAUSIBLE_SHARE * tally.valid:
         verdict = "implausible"
-        report.faults.append(
-            f"'{name}': {outside:.1%} of the values lie outside {quantity.low:g} … {quantity.high:g} {quantity.unit} "
-            f"(found {valid.min():g} … {valid.max():g}); check the unit and the no-data value of these rasters"
-        )
-    elif outside:
+        report.faults.append(f"{tally.sentence(unit)}; check the unit and the no-data value of these rasters")
+    elif tally.outside[unit]:
         verdict = "outliers"
-        report.warnings.append(
-            f"'{name}': {outside:.2%} of the values lie outside {quantity.low:g} … {quantity.high:g} {quantity.unit}"
-        )
-    if name == "incidence" and valid.max() < RADIANS:
+        report.warnings.append(tally.sentence(unit))
+    if name == "incidence" and tally.greatest < RADIANS:
         verdict = "implausible"
-        report.faults.append(f"'incidence' reaches only {valid.max():.2f}: it is in radians; expected degrees")
-    report.quantities.append(
-        (
-            name,
-            quantity.unit,
-            f"{coverage:.0%}",
-            *(f"{value:.3g}" for value in (valid.min(), np.median(valid), valid.max())),
-            verdict,
-        )
-    )
+        report.faults.append(f"'incidence' reaches only {tally.greatest:.2f}: it is in radians; expected degrees")
+    numbers = (f"{value:.3g}" for value in (tally.least, tally.median, tally.greatest))
+    report.quantities.append((name, shown, f"{tally.valid / tally.pixels:.0%}", *numbers, verdict))
 
 
-def _target_quantity(cube: xr.Dataset, name: str) -> Quantity:
-    """Bounds in the unit that the target has in this archive."""
-    quantity, unit = TARGETS[name], cube[name].attrs["units"]
-    scale = 10 if unit == "mm" else 1
-    return quantity._replace(unit=unit, low=quantity.low * scale, high=quantity.high * scale)
-
-
-def _check_split(report: Report, cube: xr.Dataset) -> None:
+def _check_split(report: Report, start: np.ndarray, end: np.ndarray) -> Split | None:
     try:
-        split = rolling(cube["start"].values, cube["end"].values)
+        split = rolling(start, end)
     except SnowmapError as error:
         report.faults.append(str(error))
-        return
+        return None
     counts = ", ".join(f"{len(windows)} {part}" for part, windows in split.parts.items())
     report.notes.append(f"split=rolling: {counts}")
+    return split
 
 
-def _check_time(report: Report, cube: xr.Dataset) -> None:
-    start, end = (cube[name].values.astype("datetime64[D]") for name in ("start", "end"))
+def _check_variation(report: Report, seen: _Seen, targets: Sequence[str], train: Sequence[int]) -> None:
+    for name in targets:
+        ranges = np.array([seen.ranges[window][name] for window in train])
+        if (value := np.nanmin(ranges, initial=np.inf)) == np.nanmax(ranges, initial=-np.inf):
+            report.faults.append(
+                f"target '{name}' is {value:g} everywhere in the training windows of split=rolling; "
+                "expected one that varies: mend the rasters, there is nothing to learn"
+            )
+
+
+def _check_time(report: Report, start: np.ndarray, end: np.ndarray) -> None:
+    start, end = start.astype("datetime64[D]"), end.astype("datetime64[D]")
     days = (end - start).astype(int)
     if len(set(days.tolist())) > 1:
         report.warnings.append(
@@ -174,24 +197,16 @@ def _check_time(report: Report, cube: xr.Dataset) -> None:
             )
 
 
-def _check_static_elevation(report: Report, cube: xr.Dataset) -> None:
-    if "elevation" in cube["band"].values:
-        heights = _values(cube, "elevation")
-        spread = np.fmax.reduce(heights, axis=0) - np.fmin.reduce(heights, axis=0)
-        if (changed := float(np.nanmax(spread, initial=0))) > 1:
-            report.warnings.append(f"'elevation' changes between windows by up to {changed:.0f} m")
+def _check_static_elevation(report: Report, seen: _Seen) -> None:
+    if seen.lowest.size and (changed := float(np.nanmax(seen.highest - seen.lowest, initial=0))) > 1:
+        report.warnings.append(f"'elevation' changes between windows by up to {changed:.0f} m")
 
 
-def _check_positive_degree_days(report: Report, cube: xr.Dataset) -> None:
-    """PDD ≥ days · max(mean temperature, 0), since the mean of positive parts is no less than the part of the mean."""
-    if not {"mean_temperature", "pdd"} <= set(cube["band"].values.tolist()):
+def _check_positive_degree_days(report: Report, seen: _Seen) -> None:
+    if not {"mean_temperature", "pdd"} <= seen.tallies.keys():
         return
-    days = ((cube["end"] - cube["start"]) / np.timedelta64(1, "D")).values[:, None]
-    least = days * np.maximum(_values(cube, "mean_temperature"), 0)
-    pdd = _values(cube, "pdd")
-    both = np.isfinite(least) & np.isfinite(pdd)
-    share = float((pdd[both] < least[both] - PDD_TOLERANCE).mean()) if both.any() else 0.0
-    if share:
+    if seen.pdd_below:
+        share = seen.pdd_below / seen.pdd_pixels
         report.warnings.append(
             f"'pdd' is below days × max(mean temperature, 0) in {share:.1%} of the pixels: not a sum over daily means"
         )
@@ -199,15 +214,15 @@ def _check_positive_degree_days(report: Report, cube: xr.Dataset) -> None:
         report.notes.append("PDD ≥ days × max(mean temperature, 0) everywhere")
 
 
-def _note_swe_unit(report: Report, cube: xr.Dataset, found: Survey) -> None:
-    if "swe" in cube:
+def _note_swe_unit(report: Report, found: Survey) -> None:
+    if found.swe_unit:
         ratio = "no HS to compare with" if found.swe_per_hs is None else f"median of SWE/HS {found.swe_per_hs:.3f}"
-        report.notes.append(f"SWE is in {cube['swe'].attrs['units']} ({ratio})")
+        report.notes.append(f"SWE is in {found.swe_unit} ({ratio})")
 
 
 def print_report(report: Report, console: Console | None = None) -> None:
     """Print the tables, then notes, warnings, every fault and the verdict."""
-    console = console or Console(highlight=False, soft_wrap=False)
+    console = console or plain_console()
     for title, heads, rows in (
         (
             "windows (coverage inside the study area)",
@@ -233,6 +248,6 @@ def print_report(report: Report, console: Console | None = None) -> None:
         ("FAULT", "bold red", report.faults),
     ):
         for line in lines:
-            console.print(f"{label}: {line}", style=style, markup=False, soft_wrap=True)
+            console.print(f"{label}: {line}", style=style, soft_wrap=True)
     verdict = f"NOT fit to train on: {len(report.faults)} faults" if report.faults else "fit to train on"
-    console.print(f"{report.root}: {verdict}", style="bold", markup=False, soft_wrap=True)
+    console.print(f"{report.root}: {verdict}", style="bold", soft_wrap=True)

@@ -1,14 +1,16 @@
 """The console command `snowmap`: archives, their maps, what can be done with maps, and the runs of a sweep."""
 
 import argparse
+import io
 import logging
+import re
 import sys
 from collections.abc import Sequence
 from importlib.metadata import version
 from pathlib import Path
+from typing import Any
 
 from snowmap.errors import SnowmapError
-from snowmap.map_commands import add_basin_options, add_map_commands, basin_options
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -20,6 +22,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     Returns:
         The exit status: 0, or 1 where the user has something to mend.
     """
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")  # file names that are no text in its encoding
     logging.basicConfig(level=logging.WARNING, format="%(message)s", stream=sys.stdout)
     asked = _parser().parse_args(arguments)
     try:
@@ -76,8 +80,7 @@ def _parser() -> argparse.ArgumentParser:
     predict.add_argument("--device", default="cpu", help="that predicts, e.g. cuda (default: %(default)s)")
     predict.add_argument("--format", default="both", choices=["netcdf", "geotiff", "both"], help="default: %(default)s")
     predict.add_argument("--basin", type=Path, help="outlines, e.g. basins.gpkg: writes basins.csv beside the maps")
-    predict.add_argument("--name", help="column with the basins' names (default: one called name)")
-    add_basin_options(predict)
+    _add_basin_options(predict)
     predict.set_defaults(run=_predict)
 
     export = commands.add_parser("export", help="write a net as one file that PyTorch alone can run")
@@ -86,7 +89,22 @@ def _parser() -> argparse.ArgumentParser:
     export.add_argument("--windows", type=int, help="in a season, for convlstm and massbalance (default: a whole year)")
     export.set_defaults(run=_export)
 
-    add_map_commands(commands)
+    maps_help = "a predictions.nc, or a folder with one file for each window"
+    basins = commands.add_parser("basins", help="mean, volume and snow-covered area of basins, window by window")
+    basins.add_argument("predictions", type=Path, help=maps_help)
+    basins.add_argument("outlines", type=Path, help="polygons in any vector file and any CRS, e.g. basins.gpkg")
+    basins.add_argument("--out", type=Path, default=Path("basins.csv"), help="the table (default: %(default)s)")
+    _add_basin_options(basins)
+    basins.set_defaults(run=_basins)
+
+    compare = commands.add_parser("compare", help="compare maps with observations at stations")
+    compare.add_argument("predictions", type=Path, help=maps_help)
+    compare.add_argument("stations", type=Path, help="a table with the columns name, lon, lat, date and hs or swe")
+    compare.add_argument("--out", type=Path, default=Path("comparison"), help="folder (default: %(default)s)")
+    compare.add_argument("--days", type=int, default=6, help="days between observation and map (default: %(default)s)")
+    compare.add_argument("--unit", help="unit of hs or swe where its column names none (default: that of the maps)")
+    compare.set_defaults(run=_compare)
+
     summarize = commands.add_parser("summarize", help="compare the runs of a sweep: over folds, or of an ablation")
     summarize.add_argument("sweep", type=Path, help="the folder of the sweep, with a run in each of its folders")
     summarize.set_defaults(run=_summarize)
@@ -100,6 +118,38 @@ def _parser() -> argparse.ArgumentParser:
     runs.add_argument("--out", type=Path, help="folder for runs.csv, runs.md and runs.png (default: the folder)")
     runs.set_defaults(run=_runs)
     return parser
+
+
+def _add_basin_options(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--name", help="column with the basins' names (default: one called name)")
+    parser.add_argument(
+        "--snow-threshold",
+        nargs="+",
+        default=[],
+        metavar="QUANTITY=DEPTH",
+        help="depth from which a pixel is covered with snow (default: swe=10mm hs=5cm)",
+    )
+    parser.add_argument(
+        "--correlation-length-km",
+        type=float,
+        help="over which errors are correlated; by default as the maps say, else all over the basin",
+    )
+
+
+def _basin_options(asked: argparse.Namespace) -> dict[str, Any]:
+    """Keyword arguments of `snowmap.basins.basin_table`."""
+    from snowmap.units import SNOW_DEPTH_M, metres_per
+
+    thresholds = dict(SNOW_DEPTH_M)
+    for word in asked.snow_threshold:
+        match = re.fullmatch(r"(swe|hs)=(\d+\.?\d*|\.\d+)\s*([^\d.].*)", word.lower())
+        if match is None or not float(match[2]):
+            raise SnowmapError(f"--snow-threshold {word} cannot be understood; expected e.g. swe=10mm or hs=5cm")
+        thresholds[match[1]] = float(match[2]) * metres_per(match[3], match[1], "--snow-threshold")
+    length = asked.correlation_length_km
+    if length is not None and not 0 < length < float("inf"):
+        raise SnowmapError(f"--correlation-length-km {length:g} is no length; expected a number above 0")
+    return {"snow_threshold_m": thresholds, "correlation_length_m": None if length is None else 1000 * length}
 
 
 def _check(asked: argparse.Namespace) -> int:
@@ -152,7 +202,7 @@ def _predict(asked: argparse.Namespace) -> int:
         form=asked.format,
         basins=asked.basin,
         name=asked.name,
-        basin_options=basin_options(asked),
+        basin_options=_basin_options(asked),
     )
     print(f"{len(written)} files lie in {asked.out}")
     return 0
@@ -163,6 +213,31 @@ def _export(asked: argparse.Namespace) -> int:
 
     export_program(asked.checkpoint, asked.out, windows=asked.windows)
     print(f"the program lies in {asked.out}; its snowmap.json says what goes in and comes out")
+    return 0
+
+
+def _basins(asked: argparse.Namespace) -> int:
+    from snowmap.basins import basin_table, print_basins, read_outlines, write_basins
+    from snowmap.files import refuse_inputs
+    from snowmap.maps import read_maps
+
+    refuse_inputs(asked.out, asked.predictions, asked.outlines)
+    maps = read_maps(asked.predictions)
+    table = basin_table(maps, read_outlines(asked.outlines, asked.name), **_basin_options(asked))
+    write_basins(table, asked.out)
+    print_basins(table, maps)
+    print(f"the table lies in {asked.out}")
+    return 0
+
+
+def _compare(asked: argparse.Namespace) -> int:
+    from snowmap.maps import read_maps
+    from snowmap.stations import compare_stations, print_scores
+
+    maps = read_maps(asked.predictions)
+    scored = compare_stations(maps, asked.stations, asked.out, days=asked.days, unit=asked.unit)
+    print_scores(scored, maps)
+    print(f"matches.csv, scores.csv and stations.png lie in {asked.out}")
     return 0
 
 

@@ -9,67 +9,88 @@ import re
 from collections.abc import Iterator
 from dataclasses import fields, is_dataclass
 from pathlib import Path
-from typing import Any
+from types import NoneType, UnionType
+from typing import Any, get_args, get_origin
 
-from omegaconf import DictConfig, OmegaConf
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.errors import HydraException
+from omegaconf import MISSING, DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from snowmap.errors import SnowmapError
-from snowmap.schema import CHOICES, GROUPS, NAMED, EvaluateConfig, TrainConfig
+from snowmap.errors import SnowmapError, shown
+from snowmap.fields import Expected
+from snowmap.schema import GROUPS, NAMED, OPTIONAL, TrainConfig
+
+KINDS = {bool: "true or false", str: "a text", dict: "a mapping, e.g. {key: value}"}
+"""What is expected of a key that declares nothing but its type."""
 
 
 def check_config(composed: DictConfig, schema: type) -> dict[str, Any]:
     """The composed configuration as plain containers, or one error that names the key at fault.
 
     Args:
-        composed: What Hydra composed.
+        composed: What Hydra composed; its interpolations are resolved here.
         schema: `TrainConfig` or `EvaluateConfig`.
 
     Raises:
-        SnowmapError: On an unknown key, a wrong type, a missing value or a word that is not among the choices.
+        SnowmapError: On an unknown key, a missing value, or one that is not among those that the key takes.
     """
     try:
-        named = NAMED if schema is TrainConfig else {}
-        plain = OmegaConf.masked_copy(composed, [str(key) for key in composed if key not in named])
-        merged = OmegaConf.merge(OmegaConf.structured(schema), plain)
-        config: Any = OmegaConf.to_container(merged, throw_on_missing=schema is EvaluateConfig)
-        for group, schemas in named.items():
-            config[group] = _check_named(group, composed.get(group), schemas)
-        if schema is TrainConfig:
-            _check_values(config)
-            if missing := OmegaConf.missing_keys(merged) - {*named}:
-                raise SnowmapError(f"no value for {', '.join(sorted(missing))}; give it as {sorted(missing)[0]}=…")
-        _check_scoring(config["scoring"])
+        given: Any = OmegaConf.to_container(composed, resolve=True)
     except OmegaConfBaseException as error:
-        raise SnowmapError(_explain(error, schema)) from error
-    given = OmegaConf.create(config)
-    for key, words in CHOICES.items():
-        value = OmegaConf.select(given, key)
-        if isinstance(value, str) and value not in words:
-            raise SnowmapError(f"{key}={value} is not possible; choose {' | '.join(words)}{nearest(value, words)}")
-    if schema is TrainConfig and config["sweep"]["name"] == "none":
-        del config["search"]  # it is no setting of a run
+        raise SnowmapError(f"{error.full_key} cannot be resolved: {one_line(error)}") from error
+    named = NAMED if schema is TrainConfig else {}
+    config = _typed(schema, {key: value for key, value in given.items() if key not in named})
+    for group, schemas in named.items():
+        name = given[group].get("name") if isinstance(given.get(group), dict) else given.get(group)
+        if not isinstance(name, str) or name not in schemas:
+            expected = " | ".join(schemas) + nearest(str(name), schemas)
+            raise SnowmapError(f"{group}.name={shown(name)}: expected {expected}")
+        config[group] = _typed(schemas[name], given[group], f"{group}.")
+    if schema is TrainConfig:
+        _check_together(config)
+        if config["sweep"]["name"] == "none":
+            del config["search"]  # it is no setting of a run
     return config
 
 
-def check_overrides(arguments: list[str], schema: type) -> None:
-    """Reject a misspelt or added (``+``) key of the command line before Hydra composes anything.
+def check_overrides(arguments: list[str], schema: type, folder: Path) -> None:
+    """Reject a misspelt or added (``+``) key and an unknown choice of a group before Hydra composes anything.
 
     Args:
         arguments: The command line without the program's name.
         schema: `TrainConfig` or `EvaluateConfig`.
+        folder: Where the groups are, ``conf/``.
 
     Raises:
-        SnowmapError: Naming the key and the nearest right one.
+        SnowmapError: Naming the key or choice and the nearest right one.
     """
     if {"-sc", "--shell-completion"} & set(arguments):
         return  # what follows are Hydra's own words and half a command
-    known = {*known_keys(schema), *(GROUPS if schema is TrainConfig else ())}
+    groups = GROUPS if schema is TrainConfig else ()
+    known = {*known_keys(schema), *groups}
+    elsewhere = any(word.startswith(("--config-", "-c", "hydra.searchpath=")) for word in arguments)
     for argument in arguments:
         key, separator, _ = argument.partition("=")
         key = key.lstrip("+~").partition("@")[0].replace("/", ".")
         if separator and not key.startswith(("-", "hydra.")) and key not in known:
             raise SnowmapError(f"'{key}' is no key of the configuration{nearest(key, known)}")
+        if key in groups and not argument.startswith("-"):
+            _check_choice(argument, key, sorted(file.stem for file in (folder / key).glob("*.yaml")), elsewhere)
+
+
+def _check_choice(argument: str, group: str, choices: list[str], elsewhere: bool) -> None:
+    """Refuse a choice of a group that has no file; what is `elsewhere`, in folders of the user's, Hydra knows."""
+    override = OverridesParser.create().parse_overrides([argument])[0]
+    try:
+        values = list(override.sweep_iterator()) if override.is_sweep_override() else [override.value()]
+    except HydraException:
+        return  # glob(…) names files that are there
+    for value in [name for each in values for name in (each if isinstance(each, list) else [each])] or [None]:
+        required, deleted = group not in OPTIONAL, override.is_delete()
+        unknown = str(value) not in choices and not elsewhere
+        if required if value is None else deleted or unknown:
+            raise SnowmapError(f"{group}={shown(value)}: expected {' | '.join(choices)}{nearest(str(value), choices)}")
 
 
 def known_keys(schema: type) -> list[str]:
@@ -92,74 +113,55 @@ def run_folder(checkpoint: str | None, fallback: str) -> str:
 OmegaConf.register_new_resolver("snowmap.run_folder", run_folder, replace=True)
 
 
-def _check_named(group: str, node: Any, schemas: dict[str, type]) -> Any:
-    name = node.get("name") if isinstance(node, DictConfig) else node
-    if name not in schemas:
-        raise SnowmapError(
-            f"{group}.name={name} is unknown; known are {', '.join(schemas)}{nearest(str(name), schemas)}"
-        )
+def _typed(schema: Any, given: Any, prefix: str = "") -> dict[str, Any]:
+    """What was given, in the types of `schema` and with its defaults; each value is one that its key takes."""
+    entries = {entry.name: entry for entry in fields(schema)}
+    if not isinstance(given, dict):
+        raise SnowmapError(f"{prefix[:-1]}={shown(given)}: expected keys, e.g. {prefix}{[*entries][-1]}=…")
+    typed, groups = OmegaConf.structured(schema), {}
+    for name, value in given.items():
+        if name not in entries:
+            raise SnowmapError(f"'{prefix}{name}' is no key of the configuration{nearest(str(name), entries, prefix)}")
+        if is_dataclass(entries[name].type):
+            groups[name] = _typed(entries[name].type, value, f"{prefix}{name}.")
+            continue
+        try:
+            typed[name] = value
+        except (OmegaConfBaseException, OverflowError) as error:
+            raise _unexpected(prefix, entries[name], value) from error
+    config: Any = OmegaConf.to_container(typed)
+    for name, entry in entries.items():
+        if config[name] == MISSING and name not in NAMED:
+            raise SnowmapError(f"no value for {prefix}{name}; give it as {prefix}{name}=…")
+        if not _holds(entry, config[name]):
+            raise _unexpected(prefix, entry, config[name])
+    return config | groups
+
+
+def _holds(entry: Any, value: Any) -> bool:
+    if "expected" not in entry.metadata or (value is None and entry.type is not Any):
+        return True  # its type says whether it may be None
     try:
-        return OmegaConf.to_container(OmegaConf.merge(OmegaConf.structured(schemas[name]), node))
-    except OmegaConfBaseException as error:
-        raise SnowmapError(_explain(error, schemas[name], f"{group}.")) from error
+        return entry.metadata["expected"].holds(value)
+    except TypeError:  # what cannot be compared is none of them
+        return False
 
 
-def _check_values(config: dict[str, Any]) -> None:
-    data, ema = config["data"], config["callbacks"]["ema"]
-    time = data["time"]
-    if time not in (None, "season") and not (type(time) is int and time >= 1):
-        raise SnowmapError(f"data.time={time}: expected a number of windows from 1 on, season, or null")
-    if data["phase_sign"] not in (None, 1, -1):
-        raise SnowmapError(f"data.phase_sign={data['phase_sign']}: expected 1, -1, or null to let it be found")
-    if data["crop"] is not None and (len(data["crop"]) != 2 or min(data["crop"]) < 1):
-        raise SnowmapError(f"data.crop={data['crop']}: expected [height, width] in pixels, or null")
-    if not 0 < data["resident_share"] <= 1:
-        raise SnowmapError(f"data.resident_share={data['resident_share']}: expected a share from above 0 to 1")
-    if config["ensemble"] < 1 or config["dropout_samples"] < 0:
-        raise SnowmapError(
-            f"ensemble={config['ensemble']}, dropout_samples={config['dropout_samples']}: expected at least 1 and 0"
-        )
+def _unexpected(prefix: str, entry: Any, value: Any) -> SnowmapError:
+    """An error that names key, value and what is possible."""
+    kinds = get_args(entry.type) if isinstance(entry.type, UnionType) else (entry.type,)
+    expected = entry.metadata.get("expected") or Expected(KINDS[get_origin(kinds[0]) or kinds[0]], bool)
+    words = expected.words + (", or null" if NoneType in kinds else "")
+    hint = nearest(str(value), [*map(str, expected.choices)])
+    return SnowmapError(f"{prefix}{entry.name}={shown(value)}: expected {words}{hint}")
+
+
+def _check_together(config: dict[str, Any]) -> None:
+    """What no key by itself can tell."""
     if config["ckpt"] and config["init_from"]:
         raise SnowmapError("ckpt=… goes on with a run, init_from=… begins a new one with its weights; give one of them")
     if config["freeze"] != "none" and not (config["ckpt"] or config["init_from"]):
         raise SnowmapError(f"freeze={config['freeze']} would hold random weights; give those of a run as init_from=…")
-    if not 0 < config["optimizer"]["layer_decay"] <= 1:
-        raise SnowmapError(
-            f"optimizer.layer_decay={config['optimizer']['layer_decay']}: expected a factor from above 0 to 1"
-        )
-    if not 0 <= config["head"].get("beta", 0) <= 1:
-        raise SnowmapError(f"head.beta={config['head']['beta']}: expected a number from 0 to 1")
-    for key, least in (("trials", 1), ("startup_trials", 0), ("warmup_epochs", 0), ("seed", 0)):
-        if config["sweep"].get(key, least) < least:
-            raise SnowmapError(f"sweep.{key}={config['sweep'][key]}: expected a whole number from {least} on")
-    logger = config["logger"]
-    if logger["maps"] < 0 or logger["maps_every"] < 1:
-        raise SnowmapError(
-            f"logger.maps={logger['maps']}, logger.maps_every={logger['maps_every']}: expected at least 0 and 1"
-        )
-    if ema is not None and not 0 < ema < 1:
-        raise SnowmapError(f"callbacks.ema={ema}: expected a decay between 0 and 1, e.g. 0.98, or null")
-
-
-def _check_scoring(scoring: dict[str, Any]) -> None:
-    for key in ("snow_threshold_swe_mm", "snow_threshold_hs_cm", "elevation_step_m"):
-        if not 0 < scoring[key] < float("inf"):
-            raise SnowmapError(f"scoring.{key}={scoring[key]}: expected a number above 0")
-    if scoring["aspect_directions"] not in (4, 8):
-        raise SnowmapError(f"scoring.aspect_directions={scoring['aspect_directions']}: expected 4 or 8")
-    for key, least in (("block_pixels", 1), ("resamples", 100), ("seed", 0)):
-        if scoring[key] < least:
-            raise SnowmapError(f"scoring.{key}={scoring[key]}: expected a whole number from {least} on")
-    if not 0 < scoring["level"] < 1:
-        raise SnowmapError(f"scoring.level={scoring['level']}: expected a share between 0 and 1, e.g. 0.9")
-
-
-def _explain(error: OmegaConfBaseException, schema: type, prefix: str = "") -> str:
-    key = str(error.full_key or error.key)
-    message = str(error).splitlines()[0]
-    if key not in set(_keys(schema)):
-        return f"'{prefix}{key}' is no key of the configuration{nearest(key, set(_keys(schema)), prefix)}"
-    return f"{prefix}{key}: {message}"
 
 
 def of_another_choice(message: str) -> str:
@@ -175,6 +177,11 @@ def nearest(word: str, known: Any, prefix: str = "") -> str:
     """A hint at the word that was probably meant; empty where none is near."""
     near = difflib.get_close_matches(word, known, n=1, cutoff=0.5)
     return f"; did you mean '{prefix}{near[0]}'?" if near else ""
+
+
+def one_line(error: Exception) -> str:
+    """What an error of Hydra or OmegaConf says, without what it adds for programmers."""
+    return shown(re.split(r"\n    full_key:|\nSee https?:", str(error))[0], longest=500)
 
 
 def _keys(schema: Any) -> Iterator[str]:

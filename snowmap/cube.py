@@ -13,6 +13,7 @@ attributes ``origin`` (where the data came from; begins with "synthetic" for a s
 (of the content).
 """
 
+from collections.abc import Collection
 from typing import NamedTuple
 
 import numpy as np
@@ -21,6 +22,7 @@ import xarray as xr
 from jaxtyping import Bool
 
 from snowmap.errors import SnowmapError
+from snowmap.grid import fault_of_grid
 
 
 class Quantity(NamedTuple):
@@ -94,6 +96,11 @@ def window_names(cube: xr.Dataset) -> list[str]:
     return [window_name(start, end) for start, end in zip(cube["start"].values, cube["end"].values, strict=True)]
 
 
+def canonical(bands: Collection[str]) -> list[str]:
+    """Bands and derived bands in canonical order."""
+    return [band for band in (BANDS | DERIVED_BANDS) if band in bands]
+
+
 def targets_of(cube: xr.Dataset) -> list[str]:
     """The targets that the Cube holds, in canonical order."""
     return [name for name in TARGETS if name in cube]
@@ -154,6 +161,9 @@ def _broken_structure(cube: xr.Dataset) -> list[str]:
         broken.append(f"'mask' is {cube['mask'].dtype}; expected bool")
     if cube.rio.crs is None:
         broken.append("no CRS; write one with cube.rio.write_crs(...)")
+    elif {"y", "x"} <= cube.sizes.keys():
+        fault = fault_of_grid((cube.sizes["y"], cube.sizes["x"]), cube.rio.transform(), cube.rio.crs)
+        broken += [fault] if fault else []
     return broken
 
 

@@ -2,17 +2,18 @@
 
 import logging
 from collections.abc import Iterator, Sequence
-from functools import partial
 
+import numpy as np
 import pytorch_lightning as pl
 import torch
 import xarray as xr
 from torch.utils.data import DataLoader, DistributedSampler
 
-from snowmap.augment import AUGMENTATIONS, crop
+from snowmap.augment import AUGMENTATIONS
 from snowmap.batch import Batch, Windows
-from snowmap.cube import BANDS, window_names
+from snowmap.cube import window_names
 from snowmap.errors import SnowmapError
+from snowmap.pieces import random_pieces, tiled
 from snowmap.sequences import SEASON, Sample, samples
 from snowmap.splits import Split
 
@@ -26,7 +27,8 @@ class SnowDataModule(pl.LightningDataModule):
     """Feeds training and validation sequences; no raster is opened once the Cube is there.
 
     The Cube moves to the accelerator where it fits; where it does not, Batches are gathered in memory (or from the
-    memory map of the cache) and copied one by one.
+    memory map of the cache) and copied one by one. A piece of a map is chosen before it is gathered: nothing else of a
+    Cube that is larger than the memory is read. Scenes larger than a tile are validated by tiles.
 
     The order of the training sequences follows from seed and epoch alone, and what a step draws from seed and step,
     so a resumed run sees what an uninterrupted one would.
@@ -35,6 +37,7 @@ class SnowDataModule(pl.LightningDataModule):
     def __init__(
         self,
         cube: xr.Dataset,
+        windows: Windows,
         split: Split,
         targets: Sequence[str],
         *,
@@ -50,7 +53,8 @@ class SnowDataModule(pl.LightningDataModule):
         """Hold the Cube.
 
         Args:
-            cube: The Cube.
+            cube: The Cube that `windows` are of.
+            windows: Its bands, derived inputs among them, and targets.
             split: Which windows train and validate, and in which areas.
             targets: Targets to learn.
             time: Windows in a sequence, or ``season``.
@@ -71,8 +75,7 @@ class SnowDataModule(pl.LightningDataModule):
         self.batch_size, self.augment, self.crop_size = batch_size, AUGMENTATIONS[augment], crop_size
         self.resident_share, self.seed = resident_share, seed
         self.names = window_names(cube)
-        bands = [str(name) for name in cube["band"].values]
-        self.windows = Windows.of(cube, bands, targets)
+        self.windows = windows
         self.train_area, self.held_area = (
             None if area is None else torch.from_numpy(area) for area in (split.train_area, split.held_area)
         )
@@ -82,8 +85,9 @@ class SnowDataModule(pl.LightningDataModule):
         every = supervise == "every"
         self.train = samples(end, train, time, every_step=every, allowed=train)
         self.validation = samples(end, validation, time, every_step=every_step and time == SEASON)
-        # the day of the year is always known: a window shows something if the archive does
-        self._refuse_empty([*self.train, *self.validation], [i for i, band in enumerate(bands) if band in BANDS])
+        self._refuse_empty([*self.train, *self.validation], cube["features"].values)
+        size = tuple(windows.inside.shape)
+        self.tiles = [tile for sample in self.validation for tile in tiled(sample, size) if self._any_target(tile)]
 
     def setup(self, stage: str) -> None:
         """Move the windows to the device that trains, once, if they fit."""
@@ -94,49 +98,54 @@ class SnowDataModule(pl.LightningDataModule):
             else:
                 logger.warning("the Cube does not fit on %s; its windows stay in memory and are copied there", device)
 
-    def train_dataloader(self) -> DataLoader[Batch]:
+    def train_dataloader(self) -> DataLoader[list[Sample]]:
         """Training sequences in an order of their own each epoch, determined by (seed, epoch)."""
         processes, rank = self._processes()
         order = _Order(self.train, processes, rank, seed=self.seed)  # type: ignore[arg-type]
         if self.trainer:  # Lightning restores how many steps the epoch had, but begins with the first of them again
             order.seen = self.trainer.fit_loop.epoch_loop.batch_progress.current.ready * self.batch_size
-        return self._loader(self.train, self.train_area, order)
+        return self._loader(self.train, self.batch_size, order)
 
-    def val_dataloader(self) -> DataLoader[Batch]:
-        """Validation sequences by date; among several processes each is scored once."""
+    def val_dataloader(self) -> DataLoader[list[Sample]]:
+        """Validation sequences by date, as tiles of large scenes; among several processes each is scored once."""
         processes, rank = self._processes()
         # as many for each process, so that all take part in each exchange; no target of the filled-up ones counts
-        missing = -len(self.validation) % processes
-        first = self.validation[0]
-        filled = [*self.validation, *[first._replace(supervised=(False,) * len(first.supervised))] * missing]
-        return self._loader(filled[rank::processes], self.held_area)
+        missing = -len(self.tiles) % processes
+        first = self.tiles[0]
+        filled = [*self.tiles, *[first._replace(supervised=(False,) * len(first.supervised))] * missing]
+        # tiles at the edges of a scene are smaller
+        return self._loader(filled[rank::processes], 1 if first.margin else self.batch_size)
 
-    def on_before_batch_transfer(self, batch: Batch, dataloader_idx: int) -> Batch:
-        """Seed what the step draws (crops, flips, dropout) by its number: Lightning does not restore generators."""
-        if self.trainer and self.trainer.training:
+    def on_before_batch_transfer(self, batch: list[Sample], dataloader_idx: int) -> Batch:
+        """Gather the sequences, of a training step random pieces of them if so asked.
+
+        What a training step draws (pieces, flips, dropout) is seeded by its number: Lightning does not restore
+        generators.
+        """
+        assert self.trainer
+        if self.trainer.training:
             step = self.trainer.fit_loop.epoch_loop.total_batch_idx
             torch.manual_seed(hash((self.seed, step, self.trainer.global_rank)))
-        return batch
+            if self.crop_size:
+                batch = random_pieces(batch, self.crop_size, self.windows.inside.shape)
+        gathered = self.windows.gather(batch, self.train_area if self.trainer.training else self.held_area)
+        return self.trainer.precision_plugin.convert_input(gathered)
 
     def on_after_batch_transfer(self, batch: Batch, dataloader_idx: int) -> Batch:
-        """Crop and augment training batches, on the device."""
-        if self.trainer and self.trainer.training:
-            batch = crop(batch, self.crop_size) if self.crop_size else batch
-            return self.augment(batch) if self.augment else batch
-        return batch
+        """Augment training batches, on the device."""
+        return self.augment(batch) if self.augment and self.trainer and self.trainer.training else batch
 
     def _processes(self) -> tuple[int, int]:
         return (self.trainer.world_size, self.trainer.global_rank) if self.trainer else (1, 0)
 
     def _loader(
-        self, found: list[Sample], area: torch.Tensor | None, sampler: DistributedSampler | None = None
-    ) -> DataLoader[Batch]:
-        return DataLoader(
-            found,  # type: ignore[arg-type]
-            self.batch_size,
-            sampler=sampler,
-            collate_fn=partial(self.windows.gather, area=area),
-        )
+        self, found: list[Sample], batch_size: int, sampler: DistributedSampler | None = None
+    ) -> DataLoader[list[Sample]]:
+        return DataLoader(found, batch_size, sampler=sampler, collate_fn=list)  # type: ignore[arg-type]
+
+    def _any_target(self, sample: Sample) -> bool:
+        """Whether a target has a value in the sequence's piece."""
+        return bool(self.windows._replace(x=()).gather([sample], self.held_area).y_valid.any())
 
     def _with_target(
         self, windows: list[int], part: str, targets: Sequence[str], area: torch.Tensor | None
@@ -155,9 +164,10 @@ class SnowDataModule(pl.LightningDataModule):
             )
         return known
 
-    def _refuse_empty(self, found: list[Sample], bands: list[int]) -> None:
+    def _refuse_empty(self, found: list[Sample], features: np.ndarray) -> None:
         used = sorted({step for sample in found for step in sample.steps})
-        seen = {step for step in used if (self.windows.x[step][bands].isfinite() & self.windows.inside).any()}
+        inside = self.windows.inside.numpy()
+        seen = {step for step in used if any((np.isfinite(band) & inside).any() for band in features[step])}
         for sample in found:
             if not seen.intersection(sample.steps):
                 names = ", ".join(self.names[step] for step in sample.steps)

@@ -1,7 +1,7 @@
 """Derived inputs: further bands of a Cube, computed from its own, for networks and baselines alike.
 
-`with_derived` appends them to the Cube under names and units of their own, so that everything after it treats them as
-bands. A derived input of a window uses that window and earlier ones only.
+`derive` gives them as maps, `with_derived` appends them to the Cube under names and units of their own, so that
+everything after it treats them as bands. A derived input of a window uses that window and earlier ones only.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -12,7 +12,7 @@ import numpy as np
 import xarray as xr
 from jaxtyping import Float32
 
-from snowmap.cube import BANDS, DERIVED_BANDS
+from snowmap.cube import DERIVED_BANDS, canonical
 from snowmap.errors import SnowmapError
 from snowmap.physics import phase_of_swe_oveisgharan
 from snowmap.sequences import season_of
@@ -48,28 +48,30 @@ def day_of_year(cube: xr.Dataset, phase_sign: int) -> dict[str, Maps]:
     end = cube["end"].dt
     angle = 2 * np.pi * ((end.dayofyear - 1) / (365 + end.is_leap_year)).values[:, None, None]
     shape = _shape(cube)
-    return {
-        "day_of_year_cos": np.broadcast_to(np.cos(angle), shape).astype(np.float32),
-        "day_of_year_sin": np.broadcast_to(np.sin(angle), shape).astype(np.float32),
+    return {  # views of one value for each window, which take no memory
+        "day_of_year_cos": np.broadcast_to(np.cos(angle).astype(np.float32), shape),
+        "day_of_year_sin": np.broadcast_to(np.sin(angle).astype(np.float32), shape),
     }
 
 
 def slope(cube: xr.Dataset, phase_sign: int) -> dict[str, Maps]:
     """``slope`` (degree): steepest slope of the ground, by central differences of elevation."""
-    eastward, northward = _gradient(cube)
-    return {"slope": np.degrees(np.arctan(np.hypot(eastward, northward))).astype(np.float32)}
+    return {"slope": _each(cube, lambda window: np.degrees(np.arctan(np.hypot(*_gradient(window)))))}
 
 
 def aspect(cube: xr.Dataset, phase_sign: int) -> dict[str, Maps]:
     """``aspect_east``, ``aspect_north`` (1): direction that the ground faces, as a unit vector; 0 on flat ground."""
-    eastward, northward = _gradient(cube)
-    steepness = np.hypot(eastward, northward)
-    with np.errstate(invalid="ignore"):
-        unit = [
-            np.where(steepness > FLAT, -part / np.where(steepness > FLAT, steepness, 1), 0 * part)
-            for part in (eastward, northward)
-        ]
-    return {"aspect_east": unit[0].astype(np.float32), "aspect_north": unit[1].astype(np.float32)}
+
+    def facing(window: xr.Dataset, axis: int) -> np.ndarray:
+        gradient = _gradient(window)
+        steepness = np.hypot(*gradient)
+        unit = -gradient[axis] / np.where(steepness > FLAT, steepness, 1)
+        return np.where(steepness > FLAT, unit, 0 * gradient[axis])
+
+    return {
+        "aspect_east": _each(cube, lambda window: facing(window, 0)),
+        "aspect_north": _each(cube, lambda window: facing(window, 1)),
+    }
 
 
 def summed_pdd(cube: xr.Dataset, phase_sign: int) -> dict[str, Maps]:
@@ -117,7 +119,23 @@ DERIVED: dict[str, Derived] = {
 
 
 def with_derived(cube: xr.Dataset, names: Sequence[str], phase_sign: int = 1) -> xr.Dataset:
-    """The Cube with derived inputs as further bands.
+    """The Cube with derived inputs as further bands, which copies all bands; for its arguments see `derive`."""
+    made = derive(cube, names, phase_sign)
+    if not made:
+        return cube
+    there = cube["band"].values.tolist()
+    bands = canonical([*there, *made])
+    kept = cube["features"].values
+    features = np.stack([made[band] if band in made else kept[:, there.index(band)] for band in bands], axis=1)
+    units = dict(zip(there, cube["unit"].values.tolist(), strict=True))
+    units |= {band: DERIVED_BANDS[band].unit for band in made}
+    coordinates = {"band": bands, "unit": ("band", np.array([units[band] for band in bands], dtype=object))}
+    whole = cube.drop_dims("band").assign_coords(coordinates)
+    return whole.assign(features=(("window", "band", "y", "x"), features))
+
+
+def derive(cube: xr.Dataset, names: Sequence[str], phase_sign: int = 1) -> dict[str, Maps]:
+    """The maps of derived inputs by the names of their bands, as far as the Cube does not hold them already.
 
     Args:
         cube: The Cube.
@@ -127,8 +145,6 @@ def with_derived(cube: xr.Dataset, names: Sequence[str], phase_sign: int = 1) ->
     Raises:
         SnowmapError: When a name is unknown, or the Cube lacks a band that it is computed from.
     """
-    if not names:
-        return cube
     there = cube["band"].values.tolist()
     made: dict[str, Maps] = {}
     for name in DERIVED:
@@ -140,15 +156,7 @@ def with_derived(cube: xr.Dataset, names: Sequence[str], phase_sign: int = 1) ->
             made |= DERIVED[name].make(cube, phase_sign)
     if unknown := [name for name in names if name not in DERIVED]:
         raise SnowmapError(f"data.derived={unknown} is unknown; known are {', '.join(DERIVED)}")
-    made = {band: maps for band, maps in made.items() if band not in there}
-    bands = [band for band in (BANDS | DERIVED_BANDS) if band in there or band in made]
-    kept = cube["features"].values
-    features = np.stack([made[band] if band in made else kept[:, there.index(band)] for band in bands], axis=1)
-    units = dict(zip(there, cube["unit"].values.tolist(), strict=True))
-    units |= {band: DERIVED_BANDS[band].unit for band in made}
-    coordinates = {"band": bands, "unit": ("band", np.array([units[band] for band in bands], dtype=object))}
-    whole = cube.drop_dims("band").assign_coords(coordinates)
-    return whole.assign(features=(("window", "band", "y", "x"), features))
+    return {band: maps for band, maps in made.items() if band not in there}
 
 
 def phase_swe_change(cube: xr.Dataset, phase_sign: int) -> Maps:
@@ -158,7 +166,10 @@ def phase_swe_change(cube: xr.Dataset, phase_sign: int) -> Maps:
     of a Cube that is a piece of a scene, else what `phase_reference` says. Phase to ΔSWE is Oveisgharan et al. (2024).
     """
     reference = cube["phase_reference"].values if "phase_reference" in cube.coords else phase_reference(cube)
-    return phase_sign * (_swe_of_phase(cube) - reference[:, None, None])
+    change = _each(cube, _swe_of_phase)
+    change -= reference[:, None, None]
+    change *= phase_sign
+    return change
 
 
 def phase_reference(cube: xr.Dataset) -> Float32[np.ndarray, " window"]:
@@ -181,12 +192,12 @@ def phase_reference(cube: xr.Dataset) -> Float32[np.ndarray, " window"]:
 
 def season_sum(change: Maps, cube: xr.Dataset) -> Maps:
     """Running sum since 1 September; a missing change counts as none, NaN until a pixel has had a value."""
-    total = np.zeros(change.shape, np.float32)
-    season = season_of(cube["end"].values)
-    for year in np.unique(season):
-        rows = season == year
-        seen = np.maximum.accumulate(np.isfinite(change[rows]), axis=0)
-        total[rows] = np.where(seen, np.nan_to_num(change[rows]).cumsum(axis=0, dtype=np.float64), np.nan)
+    total = np.empty(change.shape, np.float32)
+    sums: dict[int, np.ndarray] = {}
+    for index, (year, of_window) in enumerate(zip(season_of(cube["end"].values).tolist(), change, strict=True)):
+        before = sums.get(year, np.full(of_window.shape, np.nan))
+        sums[year] = np.where(np.isfinite(of_window), np.nan_to_num(before) + of_window, before)
+        total[index] = sums[year]
     return total
 
 
@@ -201,18 +212,27 @@ def estimate_phase_sign(cube: xr.Dataset, train: Sequence[int]) -> int:
     there = cube["band"].values.tolist()
     if target is None or any(band not in there for band in DERIVED["phase_swe"].needs):
         return 1
-    inside, change = cube["mask"].values, phase_swe_change(cube, 1)
-    weight = _band(cube, "coherence") ** 2 if "coherence" in there else np.ones_like(change)
-    total = 0.0
+    inside, total = cube["mask"].values, 0.0
     for before, after in pairwise(train):
         if after != before + 1 or cube["end"].values[before] != cube["start"].values[after]:
             continue
-        gained = cube[target].values[after] - cube[target].values[before]
-        usable = inside & np.isfinite(gained) & np.isfinite(change[after]) & np.isfinite(weight[after])
+        window = cube.isel(window=[after])
+        change = _swe_of_phase(window)[0]
+        weight = _band(window, "coherence")[0] ** 2 if "coherence" in there else np.ones_like(change)
+        gained = window[target].values[0] - cube[target].values[before]
+        usable = inside & np.isfinite(gained) & np.isfinite(change) & np.isfinite(weight)
         if usable.sum() > 1 and np.mean(gained[usable]) > 0:
-            centred = change[after][usable] - np.median(change[after][usable])
-            total += float(np.sum(weight[after][usable] * centred * (gained[usable] - np.median(gained[usable]))))
+            centred = change[usable] - np.median(change[usable])
+            total += float(np.sum(weight[usable] * centred * (gained[usable] - np.median(gained[usable]))))
     return -1 if total < 0 else 1
+
+
+def _each(cube: xr.Dataset, make: Callable[[xr.Dataset], np.ndarray]) -> Maps:
+    """What `make` gives for each window by itself: its intermediate maps are those of one window."""
+    made = np.empty(_shape(cube), np.float32)
+    for index in range(len(made)):
+        made[index] = make(cube.isel(window=[index]))[0]
+    return made
 
 
 def _swe_of_phase(cube: xr.Dataset) -> Maps:

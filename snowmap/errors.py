@@ -1,6 +1,8 @@
 """What ends a command before its end: the user's mistake, or somebody's wish."""
 
+import json
 import signal
+from typing import Any
 
 
 class SnowmapError(Exception):
@@ -32,3 +34,12 @@ class Interrupted(Stopped):
     def __init__(self, number: int) -> None:
         self.signal = signal.Signals(number)
         super().__init__(f"interrupted by {self.signal.name}")
+
+
+def shown(value: Any, longest: int = 80) -> str:
+    """A value as it would be typed, on one line and cut where it is long."""
+    text = (
+        value if isinstance(value, str) else str(value) if isinstance(value, float) else json.dumps(value, default=str)
+    )
+    text = " ".join(text.replace('"', "").split())
+    return text if len(text) <= longest else f"{text[:longest]}…"

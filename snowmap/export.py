@@ -44,7 +44,7 @@ def write_predictions(
 
     Raises:
         SnowmapError: When a target is in a unit that a file cannot hold.
-        OSError: When the file cannot be written; nothing of it stays.
+        WriteError: When the file cannot be written; nothing of it stays.
     """
     y, x = ("lat", "lon") if cube.rio.crs.is_geographic else ("y", "x")
     start, end = (_days(maps[name].values) for name in ("start", "end"))

@@ -18,9 +18,9 @@ from torch import Tensor, nn
 
 from snowmap.batch import Batch, Windows
 from snowmap.cube import BANDS, DERIVED_BANDS
-from snowmap.derived import DERIVED, with_derived
+from snowmap.derived import DERIVED, derive
 from snowmap.errors import SnowmapError
-from snowmap.files import write_whole
+from snowmap.files import refuse_inputs, write_whole
 from snowmap.loading import load_model
 from snowmap.sequences import SEASON, Sample, history
 from snowmap.task import SnowRegression
@@ -98,6 +98,7 @@ def export_program(checkpoint: str | Path, out: str | Path, *, windows: int | No
         SnowmapError: When the checkpoint is none of a net, draws at random, or was trained on altered bands; when
             `windows` cannot be chosen for the net; when the file cannot be written.
     """
+    refuse_inputs(Path(out), checkpoint)
     task = load_model(checkpoint)
     if not isinstance(task, SnowRegression):
         raise SnowmapError(
@@ -121,10 +122,7 @@ def export_program(checkpoint: str | Path, out: str | Path, *, windows: int | No
     content = io.BytesIO()
     about = json.dumps(_about(task, number, least), ensure_ascii=False, indent=1)
     torch.export.save(exported, content, extra_files={METADATA: about})
-    try:
-        return write_whole(Path(out), content.getbuffer())
-    except OSError as error:
-        raise SnowmapError(f"{out} cannot be written ({error}); name another file") from error
+    return write_whole(Path(out), content.getbuffer())
 
 
 def program_inputs(task: SnowRegression, cube: xr.Dataset, window: int, windows: int | None = None) -> dict[str, Any]:
@@ -149,7 +147,7 @@ def program_inputs(task: SnowRegression, cube: xr.Dataset, window: int, windows:
             f"the sequence of the window has {len(steps)} windows, the program takes {number}; export it with "
             f"--windows {len(steps)}"
         )
-    held = Windows.of(with_derived(cube, task.derived, task.phase_sign), task.bands, [])
+    held = Windows.of(cube, task.bands, [], derive(cube, task.derived, task.phase_sign))
     batch = held.gather([Sample(steps, (True,))])
     found = {"bands": torch.where(batch.x_valid, batch.x, torch.nan)} | {
         name: getattr(batch, name) for name in INPUTS if name != "bands"

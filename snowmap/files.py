@@ -1,28 +1,192 @@
-"""Files that are whole or not there."""
+"""Files and folders that are whole or not there: every file that the package writes is written here.
 
+They are written beside their place, under a name that no other program uses, checked, and then renamed. What is there
+under any other name stays as it is.
+"""
+
+import contextlib
+import errno
+import fcntl
 import os
+import re
+import shutil
 import uuid
+from collections.abc import Iterator
+from io import BytesIO
 from pathlib import Path
+from typing import TYPE_CHECKING
+
+from snowmap.errors import SnowmapError
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+_UNFINISHED = re.compile(r"\..+\.[0-9a-f]{12}\.snowmap-part", re.DOTALL)
+_NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
-def write_whole(path: Path, content: bytes | memoryview) -> Path:
-    """Write a file under a temporary name beside it, then rename it; an older one is replaced.
+class WriteError(SnowmapError):
+    """A file or folder that cannot be written.
+
+    Attributes:
+        path: Which one.
+        error: Why.
+        no_room: Whether its disk is full.
+    """
+
+    def __init__(self, path: Path, error: OSError) -> None:
+        self.path, self.error, self.no_room = path, error, error.errno in _NO_ROOM
+        if self.no_room:
+            reason = f"no room on the disk at {_disk_of(path)} ({error.strerror}); make room or name another disk"
+        else:
+            reason = f"{error.strerror or error}; name another place"
+        super().__init__(f"{path} cannot be written: {reason}")
+
+
+def write_whole(path: Path, content: bytes | memoryview | str) -> Path:
+    """Write a file, and its folder; an older file is replaced, a device or pipe is written to.
 
     Libraries that write a file themselves do not all say when a disk is full: HDF5 may crash, and GDAL may leave a file
     cut short without an error. So they write into memory, and this writes to the disk.
+
+    Args:
+        path: The file; of a symbolic link, what it points to.
+        content: What it shall hold; text is encoded as UTF-8.
 
     Returns:
         `path`.
 
     Raises:
-        OSError: When it cannot be written; nothing of it stays.
+        WriteError: Nothing of it stays, and an older file is as before.
     """
-    temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex[:12]}.part")
+    data = memoryview(content.encode() if isinstance(content, str) else content).cast("B")
     try:
-        with temporary.open("wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        return temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
+        if path.exists() and not path.is_file():
+            path.write_bytes(data)
+            return path
+        place = Path(os.path.realpath(path))
+        place.parent.mkdir(parents=True, exist_ok=True)
+        part = _unfinished(place)
+        try:
+            with part.open("xb") as file:
+                _claim(file.fileno())
+                file.write(data)
+                file.flush()
+                os.fsync(file.fileno())
+                if (written := os.fstat(file.fileno()).st_size) != len(data):
+                    raise OSError(errno.EIO, f"{written} of {len(data)} bytes were written")
+                part.replace(place)
+        finally:
+            part.unlink(missing_ok=True)
+    except OSError as error:
+        raise WriteError(path, error) from error
+    return path
+
+
+@contextlib.contextmanager
+def whole_folder(folder: Path) -> Iterator[Path]:
+    """Write several files of a folder: all of them come to be there, or none.
+
+    Where the folder exists, they are moved into it one by one in the order of their names, and older ones of the same
+    names are replaced.
+
+    Args:
+        folder: The folder.
+
+    Yields:
+        The folder to write them to by `write_whole`.
+
+    Raises:
+        WriteError: Nothing of them stays, and older files are as before.
+    """
+    try:
+        place = Path(os.path.realpath(folder))
+        exists = place.is_dir()
+        part = _unfinished(place / "files" if exists else place)
+        remove_unfinished(part.parent)
+        part.mkdir(parents=True)
+        claimed = os.open(part, os.O_RDONLY)
+        try:
+            _claim(claimed)
+            try:
+                yield part
+            except WriteError as error:
+                raise WriteError(folder / error.path.relative_to(part), error.error) from error
+            if exists:
+                for path in sorted(part.iterdir()):
+                    path.replace(place / path.name)
+            else:
+                part.replace(place)
+        finally:
+            os.close(claimed)
+            shutil.rmtree(part, ignore_errors=True)
+    except OSError as error:
+        raise WriteError(folder, error) from error
+
+
+def as_png(figure: "Figure", dpi: int = 110) -> bytes:
+    """Draw a figure once; `Figure.savefig` draws it twice, the first time to lay it out, which drawing does anyway."""
+    from matplotlib.backends.backend_agg import FigureCanvasAgg  # not by pyplot, which would look for a screen
+
+    figure.set_dpi(dpi)
+    drawn = BytesIO()
+    FigureCanvasAgg(figure).print_png(drawn)
+    return drawn.getvalue()
+
+
+def remove_unfinished(folder: Path) -> None:
+    """Remove what killed processes left of `write_whole` and `whole_folder` in a folder, but not below it."""
+    for path in folder.iterdir() if folder.is_dir() else ():
+        if not is_unfinished(path):
+            continue
+        with contextlib.suppress(OSError):  # another process is writing it
+            claimed = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
+            try:
+                _claim(claimed)
+                if path.is_dir():
+                    shutil.rmtree(path)
+                elif path.is_file():
+                    path.unlink()
+            finally:
+                os.close(claimed)
+
+
+def is_unfinished(path: Path) -> bool:
+    """Whether a file or folder is one that `write_whole` or `whole_folder` writes before it is renamed."""
+    return _UNFINISHED.fullmatch(path.name) is not None
+
+
+def refuse_inputs(out: Path, *inputs: str | Path | None) -> None:
+    """Refuse to write over a file that is read.
+
+    Raises:
+        SnowmapError: When `out` is one of `inputs`.
+    """
+    for path in inputs:
+        if path is not None and out.exists() and Path(path).exists() and out.samefile(path):
+            raise SnowmapError(f"{out} is read by this command and would be written over; name another file")
+
+
+def _unfinished(path: Path) -> Path:
+    return path.with_name(f".{path.name[:40]}.{uuid.uuid4().hex[:12]}.snowmap-part")
+
+
+def _claim(descriptor: int) -> None:
+    """Say that this process is writing, as long as the descriptor is open.
+
+    Raises:
+        BlockingIOError: When another process is.
+    """
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError as error:
+        if isinstance(error, BlockingIOError):
+            raise
+        # a disk without locks: nothing can be said
+
+
+def _disk_of(path: Path) -> Path:
+    place = path.absolute()
+    while not place.is_mount() and place != place.parent:
+        place = place.parent
+    return place

@@ -50,7 +50,7 @@ def write_geotiff(maps: xr.Dataset, cube: xr.Dataset, path: Path, provenance: Ma
 
     Raises:
         SnowmapError: When a target is in a unit that is no length.
-        OSError: When the file cannot be written; nothing of it stays.
+        WriteError: When the file cannot be written; nothing of it stays.
     """
     targets = targets_of_maps(maps)
     ordered = dict.fromkeys(name for target in targets for name in (target, *companions(maps, target)))

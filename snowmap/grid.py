@@ -1,13 +1,47 @@
-"""How large the cells of a grid are on the ground."""
+"""Where a grid lies on the Earth, and how large its cells are on the ground."""
 
 import numpy as np
+import rasterio.crs
 import xarray as xr
 from jaxtyping import Float64
 from pyproj import CRS, Proj
+from rasterio.transform import Affine
 
 from snowmap.errors import SnowmapError
 
 Areas = Float64[np.ndarray, "y x"]
+
+
+def fault_of_grid(shape: tuple[int, int], transform: Affine, crs: rasterio.crs.CRS | None) -> str:
+    """Why a grid cannot be mapped and measured: found and expected in a few words; empty for a sound one."""
+    if crs is None:
+        return "no CRS; expected one, e.g. EPSG:4326"
+    place = CRS.from_user_input(crs.to_wkt())
+    if not (place.is_geographic or place.is_projected):
+        return f"the CRS is '{place.name}', {place.type_name}; expected a geographic or projected one, e.g. EPSG:4326"
+    (height, width), (a, b, c, d, e, f) = shape, transform[:6]
+    steps = f"({a:g}, {b:g}; {d:g}, {e:g})"
+    if not (np.isfinite(transform[:6]).all() and a and e):
+        return f"the steps from pixel to pixel are {steps}; expected finite ones, not 0"
+    if abs(b) * height > 1e-3 * abs(a) or abs(d) * width > 1e-3 * abs(e):
+        return f"the grid is rotated or sheared, {steps}; expected rows along x: warp it with gdalwarp"
+    x, y = c + a * width * np.array([0, 1, 0, 1]), f + e * height * np.array([0, 0, 1, 1])
+    if not _on_the_earth(place, x, y, max(abs(a), abs(e))):
+        return (
+            f"the corner ({c:.10g}, {f:.10g}) with steps {steps} is off the Earth in {crs.to_string()}; "
+            "expected coordinates in its unit: mend the transform or the CRS"
+        )
+    return ""
+
+
+def _on_the_earth(crs: CRS, x: np.ndarray, y: np.ndarray, step: float) -> bool:
+    """Whether every corner is that of a place, to a pixel; an edge may lie beyond a pole by one."""
+    if crs.is_geographic:
+        turn = 2 * np.pi / crs.axis_info[0].unit_conversion_factor
+        return bool((abs(y) <= turn / 4 + step).all() and (abs(x) <= turn + step).all() and np.ptp(x) <= turn + step)
+    projection = Proj(crs)
+    back = projection(*projection(x, y, inverse=True))  # infinite, or another point, where there is none
+    return bool((np.hypot(back[0] - x, back[1] - y) <= step).all())
 
 
 def cell_areas(cube: xr.Dataset) -> Areas:

@@ -11,7 +11,7 @@ import re
 import signal
 import sys
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -24,9 +24,10 @@ from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from snowmap.config import check_config, check_overrides, of_another_choice
+from snowmap.config import check_config, check_overrides, of_another_choice, one_line
 from snowmap.errors import Interrupted, SnowmapError
 from snowmap.launchers import LAUNCHERS, Job, command_of
+from snowmap.run_config import refuse_foreign
 from snowmap.run_folder import SWEEP, is_finished, read_record, record_failure
 
 LONGEST_VALUE = 40
@@ -50,6 +51,7 @@ def launch(main: Main, schema: type, file: Path, after_sweep: AfterSweep | None 
         after_sweep: Takes the folder of a multirun and whether all its jobs are finished, once none is under way.
     """
     sweep = _Sweep(main)
+    failed: list[Exception] = []
 
     def job(composed: DictConfig) -> None:
         folder = Path(HydraConfig.get().runtime.output_dir)
@@ -58,6 +60,8 @@ def launch(main: Main, schema: type, file: Path, after_sweep: AfterSweep | None 
                 sweep.take(composed, schema, folder)
             else:
                 main(check_config(composed, schema), folder)
+        except Exception as error:
+            failed.append(error)  # raised below: Hydra would print a line of its own
         finally:
             if folder != Path.cwd():
                 with contextlib.suppress(OSError):  # not empty: the job wrote something
@@ -65,16 +69,36 @@ def launch(main: Main, schema: type, file: Path, after_sweep: AfterSweep | None 
 
     os.environ["HYDRA_FULL_ERROR"] = "1"  # otherwise Hydra prints and exits before the error can be explained
     try:
-        check_overrides(sys.argv[1:], schema)
+        check_overrides(sys.argv[1:], schema, file.absolute().parent)
+        _check_folders(sys.argv[1:])
         hydra.main(version_base="1.3", config_path=str(file.absolute().parent), config_name=file.stem)(job)()
+        if failed:
+            raise failed[0]
         if sweep.folder and not sweep.finish(after_sweep):
             sys.exit(1)
     except Interrupted as interrupted:
         where = f" with hydra.sweep.dir={sweep.folder}" if sweep.folder else ""
         print(f"{interrupted}; the same command{where} goes on", file=sys.stderr)
         sys.exit(128 + interrupted.signal)
-    except (SnowmapError, HydraException, OmegaConfBaseException, OSError) as error:
-        sys.exit(f"error: {of_another_choice(str(error)) or error}")
+    except (HydraException, OmegaConfBaseException) as error:
+        sys.exit(f"error: {of_another_choice(str(error)) or one_line(error)}")
+    except (SnowmapError, OSError) as error:
+        sys.exit(f"error: {error}")
+
+
+def _check_folders(arguments: Sequence[str]) -> None:
+    """Refuse what Hydra, which makes the folders and writes ``multirun.yaml`` into that of a multirun, would take.
+
+    Raises:
+        SnowmapError: On an empty name, which would be the current directory, and on a multirun among files of others.
+    """
+    for word in arguments:
+        key, _, value = word.lstrip("+").partition("=")
+        value = value.strip(" '\"")
+        if key in ("hydra.run.dir", "hydra.sweep.dir") and value in ("", "null"):
+            raise SnowmapError(f"{word}: the name of the folder is empty; give one, or leave {key} out")
+        if key == "hydra.sweep.dir" and {"-m", "--multirun", "hydra.mode=MULTIRUN"} & {*arguments}:
+            refuse_foreign(Path(value), "multirun.yaml", key)
 
 
 class _Sweep:
@@ -135,11 +159,12 @@ class _Sweep:
 
     def _unfinished(self, folder: Path) -> str:
         """How a job ended that did not finish, in one line."""
-        record = read_record(folder) or {"status": "not begun", "error": ""}
-        status, told = record["status"], record["error"]
         if folder in self.failed:
             status, told = "failed", self.failed[folder]
-        elif status == "finished":
+        else:
+            record = read_record(folder) or {"status": "not begun", "error": ""}
+            status, told = record["status"], record["error"]
+        if status == "finished":
             return ""
         return f"{status}, {(told or '').splitlines()[0][:LONGEST_REASON] if told else 'see its log'}"
 

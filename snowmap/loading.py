@@ -2,7 +2,10 @@
 
 from pathlib import Path
 
+import torch
+
 from snowmap.baselines import Baseline, restore_baseline
+from snowmap.errors import SnowmapError, shown
 from snowmap.provenance import read_checkpoint, reading
 from snowmap.task import SnowRegression
 
@@ -23,3 +26,17 @@ def load_model(path: str | Path) -> SnowRegression | Baseline:
         return SnowRegression.load_from_checkpoint(path)
     with reading(Path(path)):
         return restore_baseline(content)
+
+
+def pick_device(name: str) -> torch.device:
+    """The torch device called `name`.
+
+    Raises:
+        SnowmapError: When this machine has no such device, or it cannot compute.
+    """
+    try:
+        torch.zeros(1, device=name).item()
+    except Exception as error:  # each back end has its own
+        told = shown(str(error).splitlines()[0])
+        raise SnowmapError(f"the device {name} is not on this machine ({told}); choose cpu, or another") from error
+    return torch.device(name)

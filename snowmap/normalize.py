@@ -5,10 +5,10 @@ from collections.abc import Sequence
 
 import numpy as np
 import torch
-import xarray as xr
 from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
+from snowmap.batch import Windows
 from snowmap.errors import SnowmapError
 
 logger = logging.getLogger(__name__)
@@ -60,33 +60,32 @@ class Normalizer(nn.Module):
         sine = ["phase (sin)"] if "phase" in self.bands else []
         return [*names, *sine, *(f"{name} (known)" for name in self.bands)]
 
-    def fit(self, cube: xr.Dataset, windows: Sequence[int]) -> None:
-        """Take the statistics from the valid pixels of `windows` inside the study area.
+    def fit(self, windows: Windows, train: Sequence[int], area: Bool[Tensor, "height width"] | None = None) -> None:
+        """Take the statistics from the valid pixels of the training windows inside the study area.
 
         Args:
-            cube: The Cube.
-            windows: Indices of the training windows.
+            windows: The Cube's, with the bands and targets of the Normalizer.
+            train: Indices of the training windows.
+            area: Where the study area may be looked at; everywhere by default.
 
         Raises:
             SnowmapError: When a band or target has no valid pixel there, or a target is constant.
         """
-        inside = cube["mask"].values
-        order = [str(name) for name in cube["band"].values]
+        inside = (windows.inside if area is None else windows.inside & area).numpy()
         constant = []
-        for position, name in enumerate(self.bands):
+        for position, (name, maps) in enumerate(zip(self.bands, windows.x, strict=True)):
             if name == "phase":
                 mean, std = 0.0, 1.0
             else:
-                band = cube["features"].isel(band=order.index(name))
-                mean, std = mean_and_std(band, windows, inside, f"band '{name}'")
+                mean, std = mean_and_std(maps.numpy(), train, inside, f"band '{name}'")
             if std == 0:
                 constant.append(name)
                 std = 1.0
             self.band_mean[position], self.band_std[position] = mean, std
         if constant:
             logger.warning("constant in the training windows, so they tell the net nothing: %s", ", ".join(constant))
-        for position, name in enumerate(self.targets):
-            mean, std = mean_and_std(cube[name], windows, inside, f"target '{name}'")
+        for position, (name, maps) in enumerate(zip(self.targets, windows.y, strict=True)):
+            mean, std = mean_and_std(maps.numpy(), train, inside, f"target '{name}'")
             if std == 0:
                 raise SnowmapError(
                     f"target '{name}' is {mean:g} everywhere in the training windows; there is nothing to learn"
@@ -125,11 +124,13 @@ class Normalizer(nn.Module):
         return y * self.target_std[:, None, None] + self.target_mean[:, None, None]
 
 
-def mean_and_std(maps: xr.DataArray, windows: Sequence[int], inside: np.ndarray, what: str) -> tuple[float, float]:
+def mean_and_std(
+    maps: Float[np.ndarray, "window y x"], windows: Sequence[int], inside: np.ndarray, what: str
+) -> tuple[float, float]:
     """Over the valid pixels, window by window: a Cube may be larger than the memory (Chan et al. 1983, eq. 2.1)."""
     count, mean, squares = 0, 0.0, 0.0
     for window in windows:
-        values = maps.isel(window=window).values[inside]
+        values = maps[window][inside]
         values = values[np.isfinite(values)].astype(np.float64)
         if values.size:
             total = count + values.size

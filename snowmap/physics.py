@@ -19,9 +19,6 @@ SNOW_RAIN_WIDTH = 0.7
 """Scale of the logistic in °C: snow goes from 90 % to 10 % within 3 °C, as observed in Switzerland
 (Froidurot et al. 2014)."""
 
-MILLIMETRES = {"mm": 1.0, "cm": 0.1}
-"""What one mm of water is in a unit of SWE."""
-
 Array = np.ndarray | float
 """What the formulas take and return; `np.float64` is a float."""
 

@@ -7,20 +7,18 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-import torch
 import xarray as xr
-from rasterio.errors import RasterioError
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from snowmap.archive import open_lazily
 from snowmap.baselines import Baseline
-from snowmap.basins import basin_table, write_basins
+from snowmap.basins import basin_table, read_outlines, write_basins
 from snowmap.cube import INSAR_BANDS, window_name, window_names
 from snowmap.errors import SnowmapError
 from snowmap.export import write_predictions
+from snowmap.files import WriteError, refuse_inputs, remove_unfinished
 from snowmap.geotiff import write_geotiff
-from snowmap.loading import load_model
-from snowmap.outlines import read_outlines
+from snowmap.loading import load_model, pick_device
 from snowmap.task import SnowRegression
 from snowmap.tiling import ALIGNMENT, OVERLAP, TILE, Scene
 
@@ -59,7 +57,7 @@ def predict_archive(
         device: Torch device that predicts.
         form: A key of `FORMATS`.
         basins: Outlines, in any vector file; ``basins.csv`` is then written beside the maps.
-        name: Column with the basins' names, as `snowmap.outlines.read_outlines` takes it.
+        name: Column with the basins' names, as `snowmap.basins.read_outlines` takes it.
         basin_options: Keyword arguments of `snowmap.basins.basin_table`.
 
     Returns:
@@ -73,8 +71,10 @@ def predict_archive(
             f"--tile {tile} --overlap {overlap}; expected a tile of at least {SMALLEST_TILE} pixels and an overlap "
             f"from 0 to half of it, both multiples of {ALIGNMENT}"
         )
+    refuse_inputs(Path(out) / "basins.csv", basins)
     outlines = None if basins is None else read_outlines(basins, name)
-    model = _on(load_model(checkpoint), device)
+    picked = pick_device(device)
+    model = load_model(checkpoint).to(picked)
     zero_is_missing = model.facts["config"]["data"]["zero_is_missing"]
     cube = open_lazily(
         archive,
@@ -85,6 +85,7 @@ def predict_archive(
     scene = Scene(model, cube, chosen, tile, overlap)
     provenance = _provenance(checkpoint, model, cube, scene)
     written, tables = [], []
+    remove_unfinished(Path(out))
     with _progress() as progress:
         bar = progress.add_task("", total=scene.steps)
         for some in scene.passes:
@@ -143,13 +144,6 @@ def _between(cube: xr.Dataset, first: str, last: str, words: str) -> list[int]:
     return np.flatnonzero((cube["start"].values >= low) & (cube["end"].values <= high)).tolist()
 
 
-def _on(model: SnowRegression | Baseline, device: str) -> SnowRegression | Baseline:
-    try:
-        return model.to(torch.device(device))
-    except (RuntimeError, AssertionError) as error:  # PyTorch built without CUDA asserts
-        raise SnowmapError(f"--device {device}: {str(error).splitlines()[0]}; use --device cpu") from error
-
-
 def _write(
     maps: xr.Dataset,
     cube: xr.Dataset,
@@ -161,16 +155,15 @@ def _write(
     name = window_name(cube["start"].values[window], cube["end"].values[window])
     written = []
     try:
-        out.mkdir(parents=True, exist_ok=True)
         for ending in endings:
             if ending == ".nc":
                 written.append(write_predictions(maps, cube, [window], out / f"{name}.nc", provenance))
             else:
                 written.append(write_geotiff(maps, cube, out / f"{name}.tif", provenance))
-    except (OSError, RasterioError) as error:
+    except WriteError as error:
         raise SnowmapError(
-            f"the maps of {name} cannot be written to {out} ({error}); the files that are there are whole; make room "
-            f"or name another folder, and go on from that window with --windows {name}..{window_names(cube)[-1]}"
+            f"{error}; the files that are there are whole; go on from this window with --windows "
+            f"{name}..{window_names(cube)[-1]}"
         ) from error
     return written
 

@@ -96,9 +96,10 @@ def reading(checkpoint: Path) -> Iterator[None]:
     try:
         yield
     except UNREADABLE as error:
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        reason = str(error).splitlines()[0].partition(". ")[0] if str(error) else type(error).__name__
         raise SnowmapError(
-            f"{checkpoint} is cut short, no snowmap checkpoint, or one of another version: {reason}"
+            f"{checkpoint} is cut short, no snowmap checkpoint, or one of another version ({reason}); use the other of "
+            "best.ckpt and last.ckpt, or move it away and train anew"
         ) from error
 
 

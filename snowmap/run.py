@@ -23,12 +23,11 @@ from pytorch_lightning.callbacks import (
 )
 from pytorch_lightning.loggers import Logger
 from pytorch_lightning.utilities import rank_zero_only
-from rich.console import Console
 from rich.table import Table
 
 from snowmap.baselines import BASELINES
 from snowmap.calibration import calibrate_checkpoint
-from snowmap.callbacks import EpochBar, FiniteLoss, RunningMean, StopBetweenSteps, Throughput
+from snowmap.callbacks import EpochBar, FiniteLoss, RunningMean, StopBetweenSteps, Throughput, ValidationAtLastStep
 from snowmap.checkpointing import WholeFiles
 from snowmap.cube import window_names
 from snowmap.datamodule import SnowDataModule
@@ -37,10 +36,15 @@ from snowmap.evaluation import print_table
 from snowmap.interruption import StopSignal
 from snowmap.loading import load_model
 from snowmap.loggers import end_run, log_results
+from snowmap.plausibility import implausible
+from snowmap.provenance import read_checkpoint
 from snowmap.run_folder import RunFolder
 from snowmap.scoring import score_checkpoint, validation_of
 from snowmap.splits import Split
+from snowmap.tables import plain_console
 from snowmap.task import SnowRegression
+
+logger = logging.getLogger(__name__)
 
 MONITOR = "validation/relative_rmse"
 LOG_EVERY_BATCHES = 1000
@@ -116,6 +120,7 @@ def make_trainer(
         # of its own: with `save_last` it would be written only when the best one is
         ModelCheckpoint(checkpoints, "last", enable_version_counter=False),
         FiniteLoss(),
+        ValidationAtLastStep(),
         *callbacks,
     ]
     if logger:
@@ -178,22 +183,6 @@ def check_precision(precision: str, device: torch.device) -> None:
         raise SnowmapError(f"trainer.precision={precision}, but {name} has no bf16; choose 16-mixed or 32-true")
 
 
-def pick_device(name: str) -> torch.device:
-    """The torch device called `name`.
-
-    Raises:
-        SnowmapError: When this machine has no such device.
-    """
-    try:
-        device = torch.device(name)
-        torch.empty(1, device=device)
-    except (RuntimeError, AssertionError, NotImplementedError) as error:
-        raise SnowmapError(
-            f"device={name} is not on this machine ({str(error).splitlines()[0]}); try device=cpu"
-        ) from error
-    return device
-
-
 @contextmanager
 def finishing(logger: Logger | None) -> Iterator[None]:
     """End the logger's run whatever happens, as failed when something went wrong, and leave the other processes."""
@@ -230,10 +219,20 @@ def fit(
     """
     trainer = make_trainer(config, run.path, logger, callbacks, run.stop)
     resumed = config["ckpt"] or (run.last if run.last.is_file() else None)
+    if resumed:
+        read_checkpoint(Path(resumed))  # Lightning would not explain what is wrong with it
     if resumed and run.leads:
         print(f"going on from {resumed}")
     with run.stop.deferred():
-        trainer.fit(task, datamodule, ckpt_path=resumed, weights_only=True)
+        try:
+            trainer.fit(task, datamodule, ckpt_path=resumed, weights_only=True)
+        except MisconfigurationException as error:
+            raise SnowmapError(f"the trainer cannot do as asked: {error}") from error
+        if run.leads and not run.best.is_file():
+            raise SnowmapError(
+                f"the training ended in epoch {trainer.current_epoch + 1}, before a validation could choose a "
+                "checkpoint; give trainer.max_time, max_steps or max_epochs more, or check_val_every_n_epoch less"
+            )
         trained = sum(weight.numel() for weight in task.net.parameters() if weight.requires_grad)
         run.update(stage="scoring", epochs=trainer.current_epoch, parameters=trained)
 
@@ -265,7 +264,7 @@ def say_split(split: Split, cube: xr.Dataset) -> None:
             else ", ".join(names[i] for i in windows)
         )
         table.add_row(part, str(len(windows)), dates)
-    console = Console()
+    console = plain_console()
     console.print(table)
     if split.train_area is not None and split.held_area is not None:
         inside = cube["mask"].values
@@ -273,6 +272,13 @@ def say_split(split: Split, cube: xr.Dataset) -> None:
         console.print(f"{train} pixels train, {held} are held out for validation and test, the rest lies between them")
     if split.note:
         console.print(f"note: {split.note}")
+
+
+@rank_zero_only
+def warn_of_values(cube: xr.Dataset, split: Split, targets: Sequence[str]) -> None:
+    """Warn of training pixels outside the plausible range of their band or target."""
+    for sentence in implausible(cube, split, targets):
+        logger.warning("training windows: %s; mend the rasters or leave the windows out", sentence)
 
 
 def say_validation(run: RunFolder) -> None:

@@ -5,7 +5,6 @@ neither torch nor xarray.
 """
 
 import contextlib
-import errno
 import json
 import os
 import platform
@@ -13,7 +12,7 @@ import shlex
 import shutil
 import sys
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -22,15 +21,13 @@ from filelock import FileLock, Timeout
 from omegaconf import OmegaConf
 
 from snowmap.errors import Interrupted, SnowmapError, Stopped
-from snowmap.files import write_whole
+from snowmap.files import WriteError, remove_unfinished, write_whole
 from snowmap.interruption import StopSignal, requeue, stoppable
+from snowmap.run_config import differing, flat, foreign_files, refuse_foreign, stored_config
 from snowmap.run_log import logged
 
 SWEEP = "SNOWMAP_SWEEP"
 """Environment variable: the folder of the sweep that a process works for, which also keeps what it prints."""
-
-OF_NO_ACCOUNT = ("ckpt", "launcher", "logger", "data.threads", "data.cache", "trainer.enable_progress_bar", "sweep")
-"""Keys, or groups of keys, that may differ when a run goes on: they change nothing that is computed."""
 
 NEW_RECORD: dict[str, Any] = {
     "status": "running",  # | finished | failed | interrupted | pruned
@@ -54,7 +51,6 @@ LOCK_PATIENCE_S = 2.0
 """Longer than anybody needs who only looks whether the folder is held."""
 
 _OWN = {"run.json", "run.log", "config.yaml", ".lock", "curves"}
-_NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
 class RunFolder:
@@ -91,20 +87,30 @@ class RunFolder:
         assert not unknown, unknown
         self.record |= changes
         if self.leads:
-            write_whole(self.path / "run.json", json.dumps(self.record, indent=2).encode())
+            write_whole(self.path / "run.json", json.dumps(self.record, indent=2))
 
 
 def read_record(folder: Path) -> dict[str, Any] | None:
     """What is known of the run in a folder: its ``run.json``; None where there is none.
 
     The status is ``killed`` where the record says ``running``, but no process works there.
+
+    Raises:
+        SnowmapError: When the file is damaged, or no record of a run.
     """
+    file = folder / "run.json"
     try:
-        record = NEW_RECORD | json.loads((folder / "run.json").read_text())
+        found = json.loads(file.read_text())
+        if not (isinstance(found, dict) and {"status", "starts"} <= found.keys()):
+            raise ValueError("it is no record of a run")
     except FileNotFoundError:
         return None
     except (OSError, ValueError) as error:
-        raise SnowmapError(f"{folder / 'run.json'} cannot be read ({error}); remove it to start anew") from error
+        raise SnowmapError(
+            f"{file} cannot be read ({error}); give another folder, or, if the run is yours, move the file away: the "
+            "same command then goes on"
+        ) from error
+    record = NEW_RECORD | found
     if record["status"] == "running" and record["host"] == platform.node() and not is_held(folder):
         record["status"] = "killed"
     return record
@@ -125,24 +131,24 @@ def is_finished(folder: Path, config: Mapping[str, Any]) -> bool:
     """Whether a folder holds a finished run of this very configuration.
 
     Raises:
-        SnowmapError: When it holds another run.
+        SnowmapError: When it holds another run, or files of others.
     """
     record = read_record(folder)
     if record is None or record["status"] != "finished":
+        _refuse_foreign_run(folder, config)
         return False
-    _refuse_another(folder, config)
+    _begins(folder, config)
     return True
 
 
 def record_failure(folder: Path, told: str) -> None:
-    """Write down that a run failed which could not do so itself; what it wrote down stays."""
-    record = read_record(folder) or NEW_RECORD
-    if record["started"] and record["status"] != "killed":
-        return
-    with contextlib.suppress(OSError):
-        folder.mkdir(parents=True, exist_ok=True)
-        changed = {**record, "status": "failed", "error": told, "ended": _now()}
-        write_whole(folder / "run.json", json.dumps(changed, indent=2).encode())
+    """Write down that a run failed which could not do so itself; what it or another program wrote stays."""
+    with contextlib.suppress(SnowmapError):
+        record = read_record(folder)
+        if foreign_files(folder) if record is None else record["started"] and record["status"] != "killed":
+            return
+        changed = {**(record or NEW_RECORD), "status": "failed", "error": told, "ended": _now()}
+        write_whole(folder / "run.json", json.dumps(changed, indent=2))
 
 
 @contextlib.contextmanager
@@ -157,16 +163,19 @@ def working_in(folder: Path, config: Mapping[str, Any]) -> Iterator[RunFolder]:
         config: The checked configuration.
 
     Raises:
-        SnowmapError: When the folder cannot be written, another process works in it, or it holds another run.
+        SnowmapError: When the folder cannot be written, another process works in it, or it holds another run or files
+            of others.
     """
     with stoppable() as stop:
         if not _leads():
             yield RunFolder(folder, read_record(folder) or NEW_RECORD, False, stop)
             return
+        _refuse_foreign_run(folder, config)
         fresh = not folder.exists() or not any(folder.iterdir())
         with _held(folder):
             run = RunFolder(folder, read_record(folder) or NEW_RECORD, True, stop)
-            _refuse_another(folder, config)
+            if _begins(folder, config):
+                run.record = dict(NEW_RECORD)
             if run.finished and not config["ckpt"]:
                 yield run
                 return
@@ -182,20 +191,16 @@ def working_in(folder: Path, config: Mapping[str, Any]) -> Iterator[RunFolder]:
 
 def _begin(run: RunFolder, config: Mapping[str, Any]) -> None:
     """Write down what begins here, after removing what a killed process had half written."""
-    for part in list(run.path.rglob(".*.part")):
-        shutil.rmtree(part) if part.is_dir() else part.unlink()
+    for folder in (run.path, run.best.parent):
+        remove_unfinished(folder)
     stage = "training" if run.finished else run.record["stage"]
-    try:
-        write_whole(run.path / "config.yaml", OmegaConf.to_yaml(OmegaConf.create(dict(config))).encode())
-        run.update(
-            **{"status": "running", "stage": stage, "error": None, "ended": None},
-            **{"started": run.record["started"] or _now(), "starts": run.record["starts"] + 1},
-            **{"host": platform.node(), "pid": os.getpid(), "command": shlex.join(sys.argv)},
-        )
-    except OSError as error:
-        raise SnowmapError(
-            f"the run folder {run.path} cannot be written ({error}); choose another as hydra.run.dir=…"
-        ) from error
+    # the record comes first: it says whose folder this is
+    run.update(
+        **{"status": "running", "stage": stage, "error": None, "ended": None},
+        **{"started": run.record["started"] or _now(), "starts": run.record["starts"] + 1},
+        **{"host": platform.node(), "pid": os.getpid(), "command": shlex.join(sys.argv)},
+    )
+    write_whole(run.path / "config.yaml", OmegaConf.to_yaml(OmegaConf.create(dict(config))))
 
 
 @contextlib.contextmanager
@@ -206,7 +211,7 @@ def _ending(run: RunFolder) -> Iterator[None]:
     def end(status: str, told: str | None = None) -> None:
         stage = "done" if status == "finished" else run.record["stage"]
         wall = round(before + time.monotonic() - began, 2)
-        with contextlib.suppress(OSError):  # a full disk: what went wrong before is worth more
+        with contextlib.suppress(WriteError):  # a full disk: what went wrong before is worth more
             run.update(status=status, stage=stage, error=told, ended=_now(), wall_s=wall)
 
     try:
@@ -216,12 +221,14 @@ def _ending(run: RunFolder) -> Iterator[None]:
         if isinstance(stopped, Interrupted):
             requeue(stopped)
         raise
-    except OSError as error:
-        end("failed", str(error))
-        if error.errno not in _NO_ROOM:
+    except (OSError, WriteError) as error:
+        failed = error if isinstance(error, WriteError) else WriteError(run.path, error)
+        if not failed.no_room:
+            end("failed", str(error))
             raise
+        end("failed", str(failed))
         kept = f"the last good checkpoint is {run.last}" if run.last.is_file() else "no checkpoint had been written yet"
-        raise SnowmapError(f"{error}: no room in {run.path}; {kept}; make room and type the same command") from error
+        raise SnowmapError(f"{failed}; {kept}; the same command goes on") from error
     except SnowmapError as error:
         end("failed", str(error))
         raise
@@ -245,52 +252,52 @@ def _held(folder: Path) -> Iterator[None]:
             "end, or give another folder as hydra.run.dir=…"
         ) from error
     except OSError as error:
-        raise SnowmapError(
-            f"the run folder {folder} cannot be written ({error}); choose another as hydra.run.dir=…"
-        ) from error
+        raise WriteError(folder, error) from error
     try:
         yield
     finally:
         lock.release()
 
 
-def _refuse_another(folder: Path, config: Mapping[str, Any]) -> None:
-    """Refuse a folder whose run is of another configuration, unless a checkpoint is given to go on from."""
-    file = folder / "config.yaml"
-    if config["ckpt"] or not (file.exists() or (folder / "checkpoints").exists()):
+def _refuse_foreign_run(folder: Path, config: Mapping[str, Any]) -> None:
+    """As `refuse_foreign`, but a run may have lost its record, or be older than records."""
+    if config["ckpt"] and Path(config["ckpt"]).resolve().parent.parent == folder.resolve():
         return
-    stored = flat(OmegaConf.to_container(OmegaConf.load(file))) if file.exists() else {}  # type: ignore[arg-type]
-    asked = flat(config)
-    if other := differing(stored, asked):
+    with contextlib.suppress(SnowmapError):
+        if not differing(stored_config(folder, config), flat(config)):
+            return
+    refuse_foreign(folder, "run.json")
+
+
+def _begins(folder: Path, config: Mapping[str, Any]) -> bool:
+    """Whether a run begins in a folder, be it after one of another configuration that left no checkpoint.
+
+    Raises:
+        SnowmapError: When the run there is of another configuration, or its configuration cannot be read, and no
+            checkpoint is given to go on from.
+    """
+    if config["ckpt"]:
+        return False
+    record, last = read_record(folder) or NEW_RECORD, folder / "checkpoints" / "last.ckpt"
+    nothing_there = record["stage"] == "training" and not any(last.parent.glob("*.ckpt"))
+    advice = f"go on with it by ckpt={last}, or " if last.is_file() else ""
+    try:
+        stored, asked = stored_config(folder, config), flat(config)
+        if not (other := differing(stored, asked)):
+            return False
         shown = ", ".join(f"{key}={stored.get(key)} there and {asked.get(key)} here" for key in other[:3])
         raise SnowmapError(
-            f"{folder} already holds a run of another configuration ({shown}{', …' if len(other) > 3 else ''}); go on "
-            f"with it by ckpt={folder}/checkpoints/last.ckpt, or give another folder as hydra.run.dir=…"
+            f"{folder} already holds a run of another configuration ({shown}{', …' if len(other) > 3 else ''})"
         )
-
-
-def differing(one: Mapping[str, Any], other: Mapping[str, Any]) -> list[str]:
-    """The keys in which two flat configurations differ, but for those of no account."""
-    keys = [key for key in {**one, **other} if str(one.get(key)) != str(other.get(key))]
-    return [key for key in keys if not within(key, OF_NO_ACCOUNT)]
-
-
-def flat(config: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    """A configuration as one level, with keys in dots."""
-    found: dict[str, Any] = {}
-    for key, value in config.items():
-        found |= flat(value, f"{prefix}{key}.") if isinstance(value, Mapping) else {f"{prefix}{key}": value}
-    return found
-
-
-def within(key: str, groups: Sequence[str]) -> bool:
-    """Whether a key in dots is one of `groups`, or lies in one."""
-    return any(key == group or key.startswith(f"{group}.") for group in groups)
+    except SnowmapError as error:
+        if nothing_there:
+            return True
+        raise SnowmapError(f"{error}; {advice}give another folder as hydra.run.dir=…") from error
 
 
 def _remove_if_empty(folder: Path) -> None:
     if {path.name for path in folder.iterdir()} <= _OWN:
-        shutil.rmtree(folder)
+        shutil.rmtree(folder, ignore_errors=True)
 
 
 def _leads() -> bool:

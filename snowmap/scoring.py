@@ -13,10 +13,11 @@ import xarray as xr
 from snowmap.archive import open_archive
 from snowmap.baselines import Baseline
 from snowmap.cube import narrowed, with_targets_inside
-from snowmap.loading import load_model
+from snowmap.loading import load_model, pick_device
 from snowmap.metrics import scores
 from snowmap.provenance import archive_of, areas_of, check_fit, windows_of
 from snowmap.task import SnowRegression
+from snowmap.tiling import map_windows
 
 logger = logging.getLogger(__name__)
 
@@ -38,9 +39,10 @@ def load_with_archive(
     """The model of a checkpoint and the Cube that it can be scored on; the arguments are those of `score_checkpoint`.
 
     Raises:
-        SnowmapError: When the checkpoint cannot be read or does not fit the archive.
+        SnowmapError: When there is no such device, or the checkpoint cannot be read or does not fit the archive.
     """
-    model = load_model(checkpoint).to(device)
+    picked = pick_device(device)
+    model = load_model(checkpoint).to(picked)
     # the bands of the run, though the model may read fewer: the baselines beside it need them
     data = {**model.facts["config"]["data"], "root": root or model.facts["archive"]["archive"]}
     cube = open_for(data, list(model.targets))
@@ -82,7 +84,7 @@ def score_checkpoint(
     train_area, held_area = areas_of(task.facts)
     scored = narrowed(cube, train_area if part == "train" else held_area)
     return evaluate_maps(
-        task.predict(cube, windows).where(scored["mask"]),
+        map_windows(task, cube, windows).where(scored["mask"]),
         scored,
         windows,
         windows_of(task.facts, "train", cube),
@@ -106,7 +108,7 @@ def validation_of(checkpoint: Path, cube: xr.Dataset) -> dict[str, dict[str, Any
     """
     model = load_model(checkpoint)
     windows, (_, held_area) = windows_of(model.facts, "validation", cube), areas_of(model.facts)
-    maps, inside = model.predict(cube, windows), narrowed(cube, held_area)["mask"].values
+    maps, inside = map_windows(model, cube, windows), narrowed(cube, held_area)["mask"].values
     return {
         name: {"unit": unit, **scores(maps[name].values, np.where(inside, cube[name].values[windows], np.nan))}
         for name, unit in model.targets.items()

@@ -22,16 +22,25 @@ BARE_DAYS = 30
 there may be snow already."""
 
 
+WHOLE = slice(None)
+
+
 class Sample(NamedTuple):
-    """One sequence.
+    """One sequence, of whole maps or of a piece of them.
 
     Attributes:
         steps: Indices of its windows, by date; the last one is the target window.
         supervised: Of its last steps, or of all: whether the loss may look at the target.
+        rows: Of the maps.
+        columns: Of the maps.
+        margin: Pixels along the edges of the piece, except those of the map, whose target is not looked at.
     """
 
     steps: tuple[int, ...]
     supervised: tuple[bool, ...]
+    rows: slice = WHOLE
+    columns: slice = WHOLE
+    margin: int = 0
 
 
 def season_of(end: Dates) -> Int[np.ndarray, " window"]:

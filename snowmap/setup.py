@@ -12,9 +12,10 @@ import xarray as xr
 
 from snowmap.ablation import altered, plan_ablation
 from snowmap.baselines import Baseline, build_baseline
-from snowmap.cube import narrowed, with_targets_inside
+from snowmap.batch import Windows
+from snowmap.cube import canonical, narrowed, with_targets_inside
 from snowmap.datamodule import SnowDataModule
-from snowmap.derived import estimate_phase_sign, with_derived
+from snowmap.derived import derive, estimate_phase_sign
 from snowmap.errors import SnowmapError
 from snowmap.models import NETS, Net
 from snowmap.provenance import facts_of
@@ -65,9 +66,8 @@ def make_parts(config: Mapping[str, Any], cube: xr.Dataset, split: Split) -> tup
     net = NETS[config["model"]["name"]]
     derived = net.derived if data["derived"] is None else data["derived"]
     sign = data["phase_sign"] or estimate_phase_sign(narrowed(cube, split.train_area), split.train)
-    whole = with_derived(cube, derived, sign)
-    if net.ignores:
-        whole = whole.isel(band=[i for i, band in enumerate(whole["band"].values) if band not in net.ignores])
+    made = derive(cube, derived, sign)
+    bands = [band for band in canonical([*cube["band"].values.tolist(), *made]) if band not in net.ignores]
     if sign < 0 and any("phase" in name for name in derived):
         logger.warning("the phase falls where snow is added (phase_sign=-1), as far as the training windows tell")
     units = {name: cube[name].attrs["units"] for name in targets}
@@ -77,7 +77,7 @@ def make_parts(config: Mapping[str, Any], cube: xr.Dataset, split: Split) -> tup
     pl.seed_everything(config["seed"], workers=True, verbose=False)
     task = SnowRegression(
         model=config["model"],
-        bands=whole["band"].values.tolist(),
+        bands=bands,
         targets=units,
         optimizer=config["optimizer"],
         freeze=config["freeze"],
@@ -90,13 +90,15 @@ def make_parts(config: Mapping[str, Any], cube: xr.Dataset, split: Split) -> tup
         time=time,
         facts=facts,
     )
-    task.normalizer.fit(narrowed(whole, split.train_area), split.train)
+    windows = Windows.of(cube, bands, targets, made)
+    task.normalizer.fit(windows, split.train, None if split.train_area is None else torch.from_numpy(split.train_area))
     if source:
         say_transfer(transfer(source, task), facts["weights_from"])
     if config["compile"]:
         compile_net(task.net)
     datamodule = SnowDataModule(
-        whole,
+        cube,
+        windows,
         split,
         targets,
         time=time,

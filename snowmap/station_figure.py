@@ -4,13 +4,15 @@
 # pyright: reportGeneralTypeIssues=false, reportReturnType=false
 # pandas has no stubs here: every selection is a Series, a DataFrame or an array to the type checker
 
+from itertools import zip_longest
+
 import numpy as np
 import pandas as pd
 import xarray as xr
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from snowmap.map_uncertainty import interval_of
+from snowmap.maps import interval_of, is_synthetic
 
 MOST_STATIONS = 12
 COLUMNS = 3
@@ -25,33 +27,25 @@ def stations_figure(maps: xr.Dataset, matches: pd.DataFrame) -> Figure:
         maps: The maps.
         matches: As `snowmap.stations.match_stations` gives them.
     """
-    quantities = matches["quantity"].unique().tolist()
-    shown = {q: matches["station"][matches["quantity"] == q].value_counts().index[:MOST_STATIONS] for q in quantities}
-    rows = {quantity: 1 + -(-len(stations) // COLUMNS) for quantity, stations in shown.items()}
-    figure = Figure(figsize=(13, 0.5 + 2.6 * sum(rows.values())), layout="constrained")
-    figure.suptitle(_title(maps))
-    axes = figure.subplots(sum(rows.values()), COLUMNS, squeeze=False)
-    first = 0
-    for quantity, stations in shown.items():
-        block = axes[first : first + rows[quantity]]
-        first += rows[quantity]
-        own = matches[matches["quantity"] == quantity]
-        _draw_scatter(block[0, 0], own)
-        _draw_differences(block[0, 1], own)
-        for axis, station in zip(block[1:].flat, stations, strict=False):
-            _draw_series(axis, maps, own[own["station"] == station])
-        for axis in [block[0, 2], *block[1:].flat[len(stations) :]]:
-            axis.set_axis_off()
-        total = own["station"].nunique()
-        if total > len(stations):
-            block[0, 2].text(0, 0.5, f"below: the {len(stations)} of {total} stations\nwith the most matches")
+    parts = {str(quantity): own for quantity, own in matches.groupby("quantity", sort=False)}
+    shown = {quantity: own["station"].value_counts().index[:MOST_STATIONS] for quantity, own in parts.items()}
+    rows = [-(-(2 + len(stations)) // COLUMNS) for stations in shown.values()]
+    figure = Figure(figsize=(13, 0.5 + 2.6 * sum(rows)), layout="constrained")
+    origin = "SYNTHETIC data: proves the pipeline, not skill" if is_synthetic(maps) else maps.attrs.get("origin")
+    figure.suptitle(f"maps beside stations · {origin}" if origin else "maps beside stations", parse_math=False)
+    areas = figure.subfigures(len(rows), 1, squeeze=False, height_ratios=rows).flat
+    for area, count, (quantity, own) in zip(areas, rows, parts.items(), strict=True):
+        scatter, differences, *series = area.subplots(count, COLUMNS).flat
+        _draw_scatter(scatter, own)
+        _draw_differences(differences, own)
+        for axis, station in zip_longest(series, shown[quantity]):
+            if station is None:
+                axis.set_axis_off()
+            else:
+                _draw_series(axis, maps, own[own["station"] == station])
+        if (total := own["station"].nunique()) > MOST_STATIONS:
+            area.supxlabel(f"the {MOST_STATIONS} of {total} stations with the most matches", fontsize=9)
     return figure
-
-
-def _title(maps: xr.Dataset) -> str:
-    origin = str(maps.attrs.get("origin", ""))
-    prefix = "SYNTHETIC data: proves the pipeline, not skill" if origin.startswith("synthetic") else origin
-    return " · ".join(part for part in ("maps beside stations", prefix) if part)
 
 
 def _draw_scatter(axis: Axes, own: pd.DataFrame) -> None:
@@ -79,7 +73,7 @@ def _draw_series(axis: Axes, maps: xr.Dataset, own: pd.DataFrame) -> None:
     if interval is not None:
         axis.fill_between(end, interval[0].values, interval[1].values, alpha=0.25, label="90 %")
     axis.plot(own["date"], own["observed"], "x", color="black", label="observed")
-    axis.set_title(str(first["station"]), fontsize=9)
+    axis.set_title(str(first["station"]), fontsize=9, parse_math=False)
     axis.set_ylabel(f"{first['quantity'].upper()} {first['unit']}", fontsize=8)
     axis.tick_params(axis="x", rotation=30, labelsize=7)
     axis.legend(fontsize=7)

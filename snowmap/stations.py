@@ -1,53 +1,44 @@
-"""Maps beside observations at stations: matched in place and time, scored, listed and drawn."""
+"""Observations at stations, read from a table and set beside maps: matched in place and time, scored and drawn."""
 
 # pyright: reportArgumentType=false, reportAttributeAccessIssue=false, reportCallIssue=false
 # pyright: reportGeneralTypeIssues=false, reportReturnType=false
 # pandas has no stubs here: every selection is a Series, a DataFrame or an array to the type checker
 
 import logging
-import shutil
-import tempfile
+import re
+from io import BytesIO
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import pandas as pd
 import xarray as xr
 from pyproj import Transformer
 from rasterio.warp import transform_bounds
-from rich.console import Console
-from rich.table import Table
 
-from snowmap.cube import targets_of, window_names
+from snowmap.cube import TARGETS, targets_of, window_names
 from snowmap.errors import SnowmapError
-from snowmap.map_uncertainty import INTERVALS, interval_of, sigma_of
+from snowmap.files import refuse_inputs, whole_folder, write_whole
+from snowmap.maps import INTERVALS, interval_of, is_synthetic, sigma_of
 from snowmap.metrics import scores
 from snowmap.station_figure import stations_figure
-from snowmap.station_file import listed, read_stations
-from snowmap.units import metres_per
+from snowmap.tables import as_csv, listed, print_table, printable
+from snowmap.units import metres_per, unit_factor
 
 logger = logging.getLogger(__name__)
 
 WGS84 = "EPSG:4326"
+PLACE_AND_DATE = ("name", "lon", "lat", "date")
+HEAD = re.compile(r"(hs|swe)(?:[\s_]*[\[(]\s*(?P<bracket>.*?)\s*[\])]|[\s_]+(?P<plain>.+))?")
+"""``hs``, ``hs_cm``, ``hs cm``, ``HS [cm]``, ``swe (kg m-2)``, …"""
+
 POOLED = "all"
 """In the place of the station, in rows that hold all of them."""
 
 
-class Comparison(NamedTuple):
-    """Maps beside stations.
-
-    Attributes:
-        matches: One row for each observation with a map; see `match_stations`.
-        scores: One row for each quantity and station, all stations first; see `score_matches`.
-    """
-
-    matches: pd.DataFrame
-    scores: pd.DataFrame
-
-
 def compare_stations(
     maps: xr.Dataset, stations: str | Path, out: Path, *, days: int = 6, unit: str | None = None
-) -> Comparison:
+) -> pd.DataFrame:
     """Match, score and draw, and write ``matches.csv``, ``scores.csv`` and ``stations.png``.
 
     Args:
@@ -55,27 +46,113 @@ def compare_stations(
         stations: Table of observations; see `read_stations`.
         out: Folder for the files; those of an earlier comparison are replaced.
         days: How far the date of an observation may lie from that of its map.
-        unit: Unit of columns whose head tells none; by default that of the maps.
+        unit: Unit of columns whose head names none; by default that of the maps.
+
+    Returns:
+        The scores; see `score_matches`.
 
     Raises:
         SnowmapError: When the table cannot be used, nothing matches, or `out` cannot be written.
     """
+    refuse_inputs(out / "matches.csv", stations)
+    refuse_inputs(out / "scores.csv", stations)
     matches = match_stations(maps, read_stations(stations, unit), days)
-    compared = Comparison(matches, score_matches(matches))
+    scored = score_matches(matches)
+    drawn = BytesIO()
+    stations_figure(maps, matches).savefig(drawn, dpi=110, bbox_inches="tight")
+    with whole_folder(out) as unfinished:
+        write_whole(unfinished / "matches.csv", as_csv(matches.drop(columns=["row", "column"])))
+        write_whole(unfinished / "scores.csv", as_csv(scored))
+        write_whole(unfinished / "stations.png", drawn.getbuffer())
+    return scored
+
+
+def read_stations(path: str | Path, unit: str | None = None) -> pd.DataFrame:
+    """Read the columns name, lon, lat (degrees, WGS 84), date (ISO 8601) and hs or swe, or both, in any case.
+
+    A unit may stand in a column's head (``hs_cm``, ``swe_mm``, ``HS [m]``). Columns are separated by commas, semicolons
+    (then a comma may be the decimal sign) or tabs. Rows that cannot be used are left out with a warning that names
+    them, by their line in the file: no place on Earth, an unreadable date, no value, or a station and date that stood
+    before.
+
+    Args:
+        path: The file.
+        unit: Unit of columns whose head names none.
+
+    Returns:
+        One row for each observation: ``station``, ``lon``, ``lat``, ``date``, ``quantity`` (``hs`` or ``swe``),
+        ``observed``, ``unit`` (empty where neither head nor `unit` names it) and ``line``.
+
+    Raises:
+        SnowmapError: When the file cannot be read, lacks a column, has an unknown unit or no usable row.
+    """
+    path = Path(path)
+    table = _table(path)
+    if missing := [name for name in PLACE_AND_DATE if name not in table]:
+        raise SnowmapError(f"{path} has no column {', '.join(missing)}; it has {', '.join(table.columns)}")
+    columns = _quantities(path, list(table.columns), unit)
+    numbers = {"lon": "lon", "lat": "lat"} | {quantity: column for quantity, (column, _) in columns.items()}
+    rows = pd.DataFrame({name: pd.to_numeric(table[column], errors="coerce") for name, column in numbers.items()})
+    rows["station"], rows["line"] = table["name"].map(printable, na_action="ignore"), np.arange(len(table)) + 2
+    dates = pd.to_datetime(table["date"].str.strip(), format="ISO8601", errors="coerce", utc=True)
+    rows["date"] = dates.dt.tz_localize(None).dt.normalize()
+    on_earth = rows["lon"].between(-180, 360) & rows["lat"].between(-90, 90)
+    rows = _keep(rows, on_earth, "no readable lon and lat in degrees")
+    rows = _keep(rows, rows["date"].notna(), "an unreadable date, expected e.g. 2021-01-21")
+    parts = []
+    for quantity, (_, its_unit) in columns.items():
+        part = rows.assign(quantity=quantity, observed=rows[quantity].astype(np.float64), unit=its_unit)
+        part = _keep(part, np.isfinite(part["observed"]), f"no value of {quantity}")
+        parts.append(_keep(part, ~part.duplicated(["station", "date"]), "a station and date that stood before"))
+    observations = pd.concat(parts, ignore_index=True).drop(columns=list(columns))
+    if observations.empty:
+        raise SnowmapError(f"{path} holds no usable row; expected {', '.join(PLACE_AND_DATE)} and hs or swe in each")
+    return observations
+
+
+def _table(path: Path) -> pd.DataFrame:
+    """The file as text, with the heads in small letters."""
+    if not path.is_file():
+        raise SnowmapError(
+            f"{path} does not exist; expected a table with the columns {', '.join(PLACE_AND_DATE)}, hs or swe"
+        )
     try:
-        out.mkdir(parents=True, exist_ok=True)
-        unfinished = Path(tempfile.mkdtemp(prefix=".unfinished-", dir=out))
-        try:
-            matches.drop(columns=["row", "column"]).to_csv(unfinished / "matches.csv", index=False)
-            compared.scores.to_csv(unfinished / "scores.csv", index=False)
-            stations_figure(maps, matches).savefig(unfinished / "stations.png", dpi=110, bbox_inches="tight")
-            for file in unfinished.iterdir():
-                file.replace(out / file.name)
-        finally:
-            shutil.rmtree(unfinished)
-    except OSError as error:
-        raise SnowmapError(f"the comparison cannot be written to {out} ({error}); choose another --out") from error
-    return compared
+        head = path.read_text(encoding="utf-8-sig").partition("\n")[0]
+        separator = max(";\t,", key=head.count)
+        table = pd.read_csv(path, sep=separator, dtype=str, encoding="utf-8-sig", skip_blank_lines=False)
+    except (UnicodeDecodeError, pd.errors.ParserError, pd.errors.EmptyDataError) as error:
+        raise SnowmapError(f"{path} cannot be read as a table: {error}") from error
+    table = table.rename(columns=lambda head: str(head).strip().lower())
+    numbers = table.columns.drop("name", errors="ignore")
+    return table.assign(**{name: table[name].str.replace(",", ".") for name in numbers}) if separator == ";" else table
+
+
+def _quantities(path: Path, heads: list[str], unit: str | None) -> dict[str, tuple[str, str]]:
+    """``{"hs": (its column, its unit)}``."""
+    columns: dict[str, tuple[str, str]] = {}
+    for head in heads:
+        match = HEAD.fullmatch(head)
+        if match is None:
+            continue
+        quantity, its_unit = match[1], match["bracket"] or (match["plain"] or "").replace("_", " ") or unit or ""
+        if its_unit:
+            metres_per(its_unit, quantity, f"{path}, column '{head}'")
+        if quantity in columns:
+            raise SnowmapError(
+                f"{path} has two columns of {quantity}: '{columns[quantity][0]}' and '{head}'; expected one"
+            )
+        columns[quantity] = (head, its_unit)
+    if not columns:
+        expected = " or ".join(TARGETS)
+        raise SnowmapError(f"{path} has no column {expected} (with a unit: hs_cm, swe_mm); it has {', '.join(heads)}")
+    return columns
+
+
+def _keep(rows: pd.DataFrame, usable: pd.Series | np.ndarray, why: str) -> pd.DataFrame:
+    if not usable.all():
+        names = (f"line {line} ({station})" for line, station in rows.loc[~usable, ["line", "station"]].to_numpy())
+        logger.warning("left out, %s: %s", why, listed(names))
+    return rows[usable]
 
 
 def match_stations(maps: xr.Dataset, observations: pd.DataFrame, days: int = 6) -> pd.DataFrame:
@@ -98,11 +175,11 @@ def match_stations(maps: xr.Dataset, observations: pd.DataFrame, days: int = 6) 
     Raises:
         SnowmapError: When no observation has a map.
     """
-    found = _in_quantity(maps, observations)
-    found = _in_place(maps, found)
-    found = _in_time(maps, found, days)
-    parts = [_values(maps, part, str(quantity)) for quantity, part in found.groupby("quantity", sort=False)]
-    matches = pd.concat(parts, ignore_index=True) if parts else found
+    rows = _in_quantity(maps, observations)
+    rows = _in_place(maps, rows)
+    rows = _in_time(maps, rows, days)
+    parts = [_values(maps, part, str(quantity)) for quantity, part in rows.groupby("quantity", sort=False)]
+    matches = pd.concat(parts, ignore_index=True) if parts else rows
     if matches.empty:
         bounds = ", ".join(f"{value:.4g}" for value in transform_bounds(maps.rio.crs, WGS84, *maps.rio.bounds()))
         dates = listed(np.datetime_as_string(maps["end"].values, "D").tolist())
@@ -113,66 +190,47 @@ def match_stations(maps: xr.Dataset, observations: pd.DataFrame, days: int = 6) 
     return matches
 
 
-def _in_quantity(maps: xr.Dataset, observations: pd.DataFrame) -> pd.DataFrame:
-    there = observations["quantity"].isin(targets_of(maps))
-    if not there.all():
-        names = ", ".join(observations["quantity"][~there].unique())
-        logger.warning("left out, since the maps have no %s: %d observations", names, int((~there).sum()))
-    kept = observations[there].copy()
-    for target in kept["quantity"].unique():
-        own, its = maps[target].attrs["units"], kept["quantity"] == target
-        unit = kept["unit"][its].iloc[0]
-        if not unit:
-            logger.warning(
-                "%s of the stations is taken to be in %s, as the maps are; --unit tells another", target, own
-            )
-        factor = metres_per(unit or own, target, "the stations") / metres_per(own, target, "the maps")
-        kept.loc[its, "observed"] *= factor
-        kept.loc[its, "unit"] = own
-    return kept
+def _in_quantity(maps: xr.Dataset, rows: pd.DataFrame) -> pd.DataFrame:
+    """Observations of what the maps hold, in the unit of the maps."""
+    rows = _keep(rows, rows["quantity"].isin(targets_of(maps)), "the maps have no such quantity").assign(most=0.0)
+    for target, part in rows.groupby("quantity"):
+        known, unit = TARGETS[str(target)], maps[target].attrs["units"]
+        if not (its_unit := part["unit"].iloc[0]):
+            logger.warning("%s of the stations is taken to be in %s, as the maps are; or name a --unit", target, unit)
+        rows.loc[part.index, "observed"] *= unit_factor(its_unit or unit, unit, target, "the stations")
+        rows.loc[part.index, "unit"] = unit
+        rows.loc[part.index, "most"] = known.high * unit_factor(known.unit, unit, target)
+    return _keep(rows, rows["observed"].between(0, rows["most"]), "no plausible value")
 
 
-def _in_place(maps: xr.Dataset, found: pd.DataFrame) -> pd.DataFrame:
+def _in_place(maps: xr.Dataset, rows: pd.DataFrame) -> pd.DataFrame:
     to_map = Transformer.from_crs(WGS84, maps.rio.crs, always_xy=True)
-    x, y = to_map.transform(found["lon"].to_numpy(), found["lat"].to_numpy())
-    transform = maps.rio.transform()
-    column = np.floor((np.asarray(x) - transform.c) / transform.a)
-    row = np.floor((np.asarray(y) - transform.f) / transform.e)
-    inside = (row >= 0) & (row < maps.sizes["y"]) & (column >= 0) & (column < maps.sizes["x"])
-    if not inside.all():
-        logger.warning("left out, stations outside the maps: %s", listed(found["station"][~inside]))
-    return found[inside].assign(row=row[inside].astype(int), column=column[inside].astype(int))
+    x, y = to_map.transform(rows["lon"].to_numpy(), rows["lat"].to_numpy())
+    (across, down), indexes = np.abs(maps.rio.resolution()) / 2, maps.indexes
+    column = indexes["x"].get_indexer(x, method="nearest", tolerance=across)
+    row = indexes["y"].get_indexer(y, method="nearest", tolerance=down)
+    return _keep(rows.assign(row=row, column=column), (row >= 0) & (column >= 0), "outside the maps")
 
 
-def _in_time(maps: xr.Dataset, found: pd.DataFrame, days: int) -> pd.DataFrame:
-    apart = (maps["end"].values - found["date"].to_numpy()[:, None]) / np.timedelta64(1, "D")
+def _in_time(maps: xr.Dataset, rows: pd.DataFrame, days: int) -> pd.DataFrame:
+    apart = (maps["end"].values - rows["date"].to_numpy()[:, None]) / np.timedelta64(1, "D")
     nearest = np.abs(apart).argmin(axis=1)
     distance = np.take_along_axis(apart, nearest[:, None], axis=1)[:, 0].astype(int)
-    found = found.assign(index=nearest, window=np.array(window_names(maps))[nearest], days=distance)
-    near = found["days"].abs() <= days
-    if not near.all():
-        lines = listed(f"line {line}" for line in found["line"][~near])
-        logger.warning("left out, no map within %d days: %s", days, lines)
-    found = found[near].sort_values("days", key=np.abs, kind="stable")
-    later = found.duplicated(["station", "quantity", "window"])
-    if later.any():
-        logger.warning(
-            "left out, %d observations: another one of the same station is nearer to the date of the map", later.sum()
-        )
-    return found[~later].sort_index()
+    rows = rows.assign(index=nearest, window=np.array(window_names(maps))[nearest], days=distance)
+    rows = _keep(rows, rows["days"].abs() <= days, f"no map within {days} days")
+    rows = rows.sort_values("days", key=np.abs, kind="stable")
+    again = rows.duplicated(["station", "quantity", "window"])
+    return _keep(rows, ~again, "another one of the same station is nearer to the date of the map").sort_index()
 
 
-def _values(maps: xr.Dataset, found: pd.DataFrame, target: str) -> pd.DataFrame:
+def _values(maps: xr.Dataset, rows: pd.DataFrame, target: str) -> pd.DataFrame:
     """Values of the maps at the pixels and windows of one target's observations."""
-    at = {
-        name: xr.DataArray(found[own], dims="match")
-        for name, own in (("window", "index"), ("y", "row"), ("x", "column"))
-    }
-    points = maps.isel(at)
-    predicted = points[target].values.astype(np.float64)
+    at = {"window": rows["index"], "y": rows["row"], "x": rows["column"]}
+    points = maps.isel({dim: xr.DataArray(position, dims="match") for dim, position in at.items()})
     columns = ["station", "lon", "lat", "date", "window", "days", "quantity", "unit", "observed"]
-    matched = found[columns].assign(predicted=predicted, difference=predicted - found["observed"])
-    matched[["row", "column"]] = found[["row", "column"]]
+    predicted = points[target].values.astype(np.float64)
+    matched = rows[columns].assign(predicted=predicted, difference=predicted - rows["observed"])
+    matched[["row", "column"]] = rows[["row", "column"]]
     sigma = sigma_of(points, target)
     if sigma is not None:
         matched["sigma"] = sigma.values
@@ -180,12 +238,9 @@ def _values(maps: xr.Dataset, found: pd.DataFrame, target: str) -> pd.DataFrame:
         interval = interval_of(points, target, level)
         if interval is not None:
             low, high = (end.values for end in interval)
-            matched[f"inside_{level * 100:.0f}"] = (low <= matched["observed"]) & (matched["observed"] <= high)
-    valued = np.isfinite(predicted)
-    if not valued.all():
-        places = listed(f"{row.station} in {row.window}" for row in matched[~valued].itertuples())
-        logger.warning("left out, the map of %s has no value there: %s", target, places)
-    return matched[valued]
+            matched[f"inside_{level * 100:.0f}"] = matched["observed"].between(low, high)
+    _keep(rows, np.isfinite(predicted), "the map has no value there")
+    return matched[np.isfinite(predicted)]
 
 
 def score_matches(matches: pd.DataFrame) -> pd.DataFrame:
@@ -202,39 +257,21 @@ def score_matches(matches: pd.DataFrame) -> pd.DataFrame:
     rows: list[dict[str, Any]] = []
     for quantity, part in matches.groupby("quantity", sort=False):
         for station, own in [(POOLED, part), *part.groupby("station", sort=False)]:
-            found = scores(own["predicted"].to_numpy(np.float64), own["observed"].to_numpy(np.float64))
-            head = {
-                "station": station,
-                "quantity": quantity,
-                "unit": own["unit"].iloc[0],
-                "matches": found.pop("pixels"),
-            }
-            shares = {name: own[name].astype(float).mean() for name in ("inside_50", "inside_90") if name in own}
-            rows.append(head | found | shares)
+            scored = scores(own["predicted"].to_numpy(np.float64), own["observed"].to_numpy(np.float64))
+            about = {"station": station, "quantity": quantity, "unit": own["unit"].iloc[0]}
+            shares = own.filter(like="inside_").astype(float).mean().to_dict()
+            rows.append(about | {"matches": scored.pop("pixels")} | scored | shares)
     return pd.DataFrame(rows)
 
 
-def print_scores(compared: Comparison, maps: xr.Dataset, console: Console | None = None) -> None:
+def print_scores(scored: pd.DataFrame, maps: xr.Dataset) -> None:
     """Print a table for each quantity: all stations above each of them."""
-    console = console or Console()
-    shares = [name for name in ("inside_50", "inside_90") if name in compared.scores]
-    for quantity, own in compared.scores.groupby("quantity", sort=False):
-        title = f"{str(quantity).upper()} at stations, errors in {own['unit'].iloc[0]}"
-        if str(maps.attrs.get("origin", "")).startswith("synthetic"):
-            title += " · SYNTHETIC maps, no measure of skill"
-        table = Table(title=title, title_justify="left")
-        table.add_column("station", overflow="fold")
-        for head in ("matches", "RMSE", "MAE", "bias", "R²", "r", *(f"in {name[-2:]} %" for name in shares)):
-            table.add_column(head, justify="right", no_wrap=True)
-        for row in own.to_dict("records"):
-            table.add_row(
-                *(str(row["station"]), str(row["matches"])),
-                *(_number(row[name]) for name in ("rmse", "mae", "bias", "r2", "pearson_r")),
-                *(f"{row[name]:.0%}" for name in shares),
-                style="bold" if row["station"] == POOLED else "",
-            )
-        console.print(table)
-
-
-def _number(value: Any) -> str:
-    return "–" if pd.isna(value) else f"{value:.2f}"
+    errors = {"rmse": "RMSE", "mae": "MAE", "bias": "bias", "r2": "R²", "pearson_r": "r"}
+    for quantity, rows in scored.groupby("quantity", sort=False):
+        title = f"{str(quantity).upper()} at stations, errors in {rows['unit'].iloc[0]}"
+        title += " · SYNTHETIC maps, no measure of skill" if is_synthetic(maps) else ""
+        columns = {"station": rows["station"], "matches": rows["matches"].map(str)}
+        for name, head in errors.items():
+            columns[head] = rows[name].astype(float).map("{:.2f}".format).replace("nan", "–")
+        columns |= {f"in {name[-2:]} %": rows[name].map("{:.0%}".format) for name in rows.filter(like="inside_")}
+        print_table(title, columns, bold=POOLED)

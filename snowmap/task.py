@@ -17,7 +17,7 @@ from torchmetrics import MeanAbsoluteError, MeanSquaredError, Metric
 from snowmap.ablation import altered
 from snowmap.batch import Batch, Windows
 from snowmap.cube import BANDS, TARGETS
-from snowmap.derived import DERIVED, with_derived
+from snowmap.derived import DERIVED, derive
 from snowmap.errors import SnowmapError
 from snowmap.heads import LEVELS, build_head, masked_loss
 from snowmap.models import Frame, Inputs, build_net
@@ -244,7 +244,7 @@ class SnowRegression(pl.LightningModule):
         check_bands(self.archive_bands, cube)
         chosen = list(range(cube.sizes["window"]) if windows is None else windows)
         seen = altered(cube, self.facts.get("ablation"), self.facts["split"])
-        held = Windows.of(with_derived(seen, self.derived, self.phase_sign), self.bands, [])
+        held = Windows.of(seen, self.bands, [], derive(seen, self.derived, self.phase_sign))
         every_step = self.net.every_step and self.time == SEASON
         was_training, _ = self.training, self.eval()
         found: dict[int, np.ndarray] = {}

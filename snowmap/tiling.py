@@ -11,12 +11,9 @@ from torch import Tensor
 
 from snowmap.cube import TARGETS
 from snowmap.derived import DERIVED, phase_reference
+from snowmap.pieces import OVERLAP, TILE, tiles
 from snowmap.sequences import SEASON, gap_days, history, season_of, season_starts
 from snowmap.task import SnowRegression
-
-TILE, OVERLAP = 512, 64
-"""Pixels. A U-Net of four levels reaches 58 px: from the middle of an overlap of 64 px more than half of that is in the
-tile, on either side."""
 
 ALIGNMENT = 32
 """Pixels. Tiles begin at multiples of it, if tile and overlap are: a net that halves the resolution up to five times
@@ -84,7 +81,7 @@ class Scene:
         self.cube = _with_facts(cube, model, windows)
         self.template = model.layers if isinstance(model, SnowRegression) else {}
         self.passes = list(self._passes(windows))
-        self.steps = len(self.passes) * (1 if self.whole else tile_count(self.size, tile, overlap))
+        self.steps = len(self.passes) * (1 if self.whole else len(tiles(self.size, tile, overlap)))
 
     def predict(self, windows: Sequence[int], advance: Callable[[], object] = lambda: None) -> xr.Dataset:
         """The maps of one of `passes`, as `SnowRegression.predict` gives them.
@@ -181,6 +178,19 @@ class _Pieces:
         return self.held.isel(x=slice(columns.start - first, columns.stop - first))
 
 
+def map_windows(model: Model, cube: xr.Dataset, windows: Sequence[int]) -> xr.Dataset:
+    """The maps of ``model.predict(cube, windows)``, by tiles where the scene is larger than one.
+
+    Shuffled bands are those of the whole archive, so that such a model always maps whole scenes.
+    """
+    scene = Scene(model, cube, windows)
+    if scene.whole or (isinstance(model, SnowRegression) and (model.facts.get("ablation") or {}).get("shuffled")):
+        return model.predict(cube, windows)
+    return xr.concat([scene.predict(some) for some in scene.passes], "window", data_vars="minimal").transpose(
+        "window", "y", "x"
+    )
+
+
 def ramp(shape: tuple[int, int], overlap: int) -> Float[Tensor, "height width"]:
     """Weight of each pixel of a tile: nearly 0 in the outer quarter of the overlap, 1 from its inner quarter on.
 
@@ -193,12 +203,6 @@ def ramp(shape: tuple[int, int], overlap: int) -> Float[Tensor, "height width"]:
         inside = torch.minimum(position, size - position) - overlap / 4
         weights.append((inside / max(overlap / 2, 1)).clamp(LEAST_WEIGHT, 1))
     return weights[0][:, None] * weights[1]
-
-
-def tile_count(size: tuple[int, int], tile: int, overlap: int) -> int:
-    """Tiles that cover a scene of a height and width."""
-    rows, columns = (1 + max(0, -(-(length - tile) // (tile - overlap))) for length in size)
-    return rows * columns
 
 
 def _with_facts(cube: xr.Dataset, model: Model, windows: Sequence[int]) -> xr.Dataset:

@@ -12,7 +12,6 @@ from typing import Any, NamedTuple
 
 import torch
 from pytorch_lightning.utilities import rank_zero_only
-from rich.console import Console
 from rich.table import Table
 from torch import Tensor
 
@@ -21,6 +20,7 @@ from snowmap.loading import load_model
 from snowmap.models import Net
 from snowmap.models.ensemble import Ensemble
 from snowmap.provenance import read_checkpoint
+from snowmap.tables import plain_console
 from snowmap.task import SnowRegression
 
 HEAD = "head"
@@ -146,7 +146,7 @@ def say_transfer(rows: Sequence[Row], weights_from: Mapping[str, Any]) -> None:
     for row in rows:
         table.add_row(row.part, *(f"{n:,}" for n in (row.taken, row.zero, row.new)), "; ".join(row.notes))
     table.add_row("statistics", "0", "", "", "new: means and spreads are those of this run's training windows")
-    Console().print(table)
+    plain_console().print(table)
 
 
 class _Layer(NamedTuple):

@@ -1,4 +1,6 @@
-"""Units of snow maps and of observations beside them."""
+"""Units of snow maps and of observations beside them, and from which depth on there is snow."""
+
+from collections.abc import Mapping
 
 from snowmap.errors import SnowmapError
 
@@ -10,6 +12,9 @@ MASS = "kg m-2"
 
 IN_UNITS = ("rmse", "mae", "bias", "median_error", "nmad")
 """Scores that are in the unit of the target; the others have none."""
+
+SNOW_DEPTH_M: Mapping[str, float] = {"swe": 0.010, "hs": 0.05}
+"""A pixel with this or more is covered with snow, if nothing else is said: m of water, m of snow."""
 
 
 def metres_per(unit: str, quantity: str, source: str) -> float:
@@ -34,3 +39,21 @@ def metres_per(unit: str, quantity: str, source: str) -> float:
         known = ", ".join(METRES) + (f", {MASS}" if quantity == "swe" else "")
         raise SnowmapError(f"{source}: the unit '{unit}' of {quantity} is unknown; known are {known}")
     return METRES[spelt]
+
+
+def unit_factor(unit: str, other: str, quantity: str = "swe", source: str = "the maps") -> float:
+    """By what a value in `unit` is multiplied to be in the `other` one; arguments and errors as of `metres_per`."""
+    return metres_per(unit, quantity, source) / metres_per(other, quantity, source)
+
+
+def snow_threshold(target: str, unit: str, depth_m: Mapping[str, float] = SNOW_DEPTH_M) -> float:
+    """A pixel with this value or more is covered with snow, in the unit of the target.
+
+    Args:
+        target: Its name.
+        unit: Its unit.
+        depth_m: The same in m for each target; 0 counts for one that is not in it.
+    """
+    if target not in depth_m:
+        return 0.0
+    return float(f"{depth_m[target] / metres_per(unit, target, 'the maps'):.9g}")  # 7 cm is 7, not 7.000000000000001

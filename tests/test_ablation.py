@@ -11,8 +11,8 @@ from snowmap.baselines import baseline_maps
 from snowmap.cube import BANDS, STANDARD_BANDS, check, window_names
 from snowmap.derived import with_derived
 from snowmap.errors import SnowmapError
+from snowmap.schema import ABLATIONS
 from snowmap.schema import BANDS as BAND_NAMES
-from snowmap.schema import CHOICES
 from snowmap.splits import make_split, rolling
 from snowmap.task import SnowRegression
 from tests.cubes import make_cube
@@ -29,7 +29,7 @@ def altered_for(name: str, cube: xr.Dataset, seed: int = 0) -> xr.Dataset:
 
 def test_the_schema_knows_every_word():
     assert tuple(BANDS) == BAND_NAMES
-    assert CHOICES["ablation"] == tuple(LEFT_OUT)
+    assert ("all", *ABLATIONS) == tuple(LEFT_OUT)
     assert set(SAR) == set(STANDARD_BANDS) - WEATHER - {"elevation"}
 
 

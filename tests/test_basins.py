@@ -1,5 +1,4 @@
 import logging
-import math
 
 import geopandas as gpd
 import numpy as np
@@ -9,12 +8,11 @@ from pyproj import Geod
 from rasterio.transform import from_origin
 from shapely import LineString, MultiPolygon, Point, Polygon, box
 
-from snowmap.basins import basin_table
+from snowmap.basins import basin_table, pixels_of_basins, print_basins, read_outlines
 from snowmap.cli import main
 from snowmap.errors import SnowmapError
 from snowmap.grid import cell_areas
-from snowmap.outlines import read_outlines, shares_of_pixels
-from snowmap.reading_maps import read_maps
+from snowmap.maps import read_maps
 from tests.maps import NORTH, PIXEL, WEST, make_maps, write_maps
 
 CELL = PIXEL**2
@@ -29,11 +27,6 @@ def outlines(crs="EPSG:32632", **polygons):
 def pixels(west, north, east, south):
     """The rectangle of these pixels of the default grid."""
     return box(WEST + west * PIXEL, NORTH - south * PIXEL, WEST + east * PIXEL, NORTH - north * PIXEL)
-
-
-def utm_scale(maps):
-    """True area over projected area, at each pixel."""
-    return cell_areas(maps) / CELL
 
 
 def test_sums_over_whole_pixels_are_exact():
@@ -56,41 +49,28 @@ def test_volume_of_a_uniform_layer_is_area_times_depth(unit, metres):
     assert table["volume_m3"][0] == pytest.approx(2.5 * metres * table["area_km2"][0] * 1e6)
 
 
-@pytest.mark.parametrize("radius", [3000.0, 700.0, 150.0])
-def test_area_of_a_circle(radius):
-    maps = make_maps(RAMP)
-    disc = Point(WEST + 7123, NORTH - 4871).buffer(radius, quad_segs=200)
-    rows, columns, shares = shares_of_pixels(disc, maps)
-    assert shares.sum() * CELL == pytest.approx(math.pi * radius**2, rel=5e-3)
-    assert rows.stop - rows.start <= 2 * radius / PIXEL + 2
-    assert columns.stop - columns.start <= 2 * radius / PIXEL + 2
+def shares(maps, outline):
+    """Share of each pixel's area that lies inside an outline."""
+    _, pixels = pixels_of_basins(maps, outlines(a=outline))
+    inside = np.zeros((maps.sizes["y"], maps.sizes["x"]))
+    inside[pixels["y"], pixels["x"]] = pixels["area_m2"]
+    return inside / cell_areas(maps)
 
 
-def test_shares_of_a_triangle_pixel_by_pixel():
-    maps = make_maps(RAMP)
+@pytest.mark.parametrize("upwards", [False, True])
+def test_shares_of_a_triangle_pixel_by_pixel(upwards):
+    maps = make_maps(RAMP, transform=from_origin(WEST, NORTH - 20 * PIXEL, PIXEL, -PIXEL) if upwards else None)
     triangle = Polygon([(WEST + 710, NORTH - 330), (WEST + 6020, NORTH - 1240), (WEST + 2900, NORTH - 7777)])
-    rows, columns, shares = shares_of_pixels(triangle, maps)
-    exact = [
-        [triangle.intersection(pixels(x, y, x + 1, y + 1)).area / CELL for x in range(columns.start, columns.stop)]
-        for y in range(rows.start, rows.stop)
-    ]
-    np.testing.assert_allclose(shares, exact, atol=0.01)
-    assert shares.sum() * CELL == pytest.approx(triangle.area, rel=1e-3)
+    exact = [[triangle.intersection(pixels(x, y, x + 1, y + 1)).area / CELL for x in range(30)] for y in range(20)]
+    np.testing.assert_allclose(shares(maps, triangle)[:: -1 if upwards else 1], exact, atol=1e-6)
 
 
-def test_holes_and_islands():
+def test_holes_islands_and_a_basin_smaller_than_a_pixel():
     ring = Point(WEST + 6000, NORTH - 5000).buffer(3000) - Point(WEST + 6000, NORTH - 5000).buffer(1000)
     island = Point(WEST + 12000, NORTH - 8000).buffer(800)
-    _, _, shares = shares_of_pixels(MultiPolygon([ring, island]), make_maps(RAMP))
-    assert shares.sum() * CELL == pytest.approx(ring.area + island.area, rel=5e-3)
-
-
-def test_rows_that_run_northwards():
-    upwards = from_origin(WEST, NORTH - 20 * PIXEL, PIXEL, -PIXEL)
-    polygon = Polygon([(WEST + 710, NORTH - 330), (WEST + 6020, NORTH - 1240), (WEST + 2900, NORTH - 7777)])
-    one = basin_table(make_maps(RAMP), outlines(a=polygon))
-    other = basin_table(make_maps(RAMP[:, ::-1], transform=upwards), outlines(a=polygon))
-    np.testing.assert_allclose(one["volume_m3"], other["volume_m3"], rtol=1e-3)
+    pond = Point(WEST + 7100, NORTH - 4750).buffer(50)
+    assert shares(make_maps(RAMP), MultiPolygon([ring, island])).sum() * CELL == pytest.approx(ring.area + island.area)
+    assert shares(make_maps(RAMP), pond).sum() * CELL == pytest.approx(pond.area)
 
 
 def test_area_on_degrees_is_that_on_the_ellipsoid():
@@ -121,17 +101,14 @@ def test_missing_pixels_are_left_out_of_mean_and_volume():
     assert np.isnan([none["mean"], none["volume_m3"], none["snow_area_km2"]]).all()
 
 
-def test_snow_covered_area_is_above_the_threshold():
+def test_snow_covered_area_begins_at_the_threshold():
     values = np.zeros((1, 20, 30))
-    values[0, :2, :10], values[0, 2, :10] = 1.01, 1.0  # 10.1 mm and exactly 10 mm
-    maps = make_maps(values)
-    weight = cell_areas(maps)
-    basins = outlines(a=pixels(0, 0, 10, 10))
-    assert basin_table(maps, basins)["snow_area_km2"][0] == pytest.approx(weight[:2, :10].sum() / 1e6)
-    lower = basin_table(maps, basins, snow_threshold_m={"swe": 0.009})
+    values[0, 0, :10], values[0, 1, :10], values[0, 2, :10] = 1.01, 1.0, 0.99  # 10 mm counts, in whatever unit
+    basins, weight = outlines(a=pixels(0, 0, 10, 10)), cell_areas(make_maps(values))
+    for maps in (make_maps(values), make_maps(values / 100, unit="m"), make_maps(values * 5, "hs")):
+        assert basin_table(maps, basins)["snow_area_km2"][0] == pytest.approx(weight[:2, :10].sum() / 1e6)
+    lower = basin_table(make_maps(values), basins, snow_threshold_m={"swe": 0.0099})
     assert lower["snow_area_km2"][0] == pytest.approx(weight[:3, :10].sum() / 1e6)
-    depth = basin_table(make_maps(values * 5, "hs"), basins)  # 5.05 cm and exactly 5 cm
-    assert depth["snow_area_km2"][0] == pytest.approx(weight[:2, :10].sum() / 1e6)
 
 
 def uncertain(**more):
@@ -225,10 +202,12 @@ def test_a_polygon_that_crosses_itself_is_mended(tmp_path):
 
 def test_what_is_no_polygon_is_named(tmp_path, caplog):
     line = LineString([(WEST, NORTH), (WEST + 1, NORTH)])
-    path = write_outlines(tmp_path / "b.gpkg", [pixels(1, 1, 3, 3), line, None], name=["a", "brook", "nothing"])
+    far = Polygon([(0, 0), (1e300, 0), (1e300, 1e300)])
+    names = ["a", "brook", "nothing", "far"]
+    path = write_outlines(tmp_path / "b.gpkg", [pixels(1, 1, 3, 3), line, None, far], name=names)
     with caplog.at_level(logging.WARNING):
         assert read_outlines(path).index.tolist() == ["a"]
-    assert "brook, nothing" in caplog.text
+    assert "brook, nothing, far" in caplog.text
 
 
 def test_files_that_are_no_outlines(tmp_path):
@@ -250,10 +229,17 @@ def test_files_that_are_no_outlines(tmp_path):
 # --- the command
 
 
-def test_the_command_on_a_written_file(tmp_path, capsys):
-    maps = make_maps(RAMP, sigma=np.ones_like(RAMP))
-    path = write_maps(maps, tmp_path / "predictions.nc")
-    basins = write_outlines(tmp_path / "b.gpkg", [pixels(1, 1, 3, 3), pixels(4, 4, 9, 9)], name=["Noce", "Avisio"])
+@pytest.fixture(scope="module")
+def written(tmp_path_factory):
+    """Maps as a file, and two basins."""
+    folder = tmp_path_factory.mktemp("basins")
+    path = write_maps(make_maps(RAMP, sigma=np.ones_like(RAMP)), folder / "predictions.nc")
+    names = ["Noce", "Avisio"]
+    return path, write_outlines(folder / "b.gpkg", [pixels(1, 1, 3, 3), pixels(4, 4, 9, 9)], name=names)
+
+
+def test_the_command_on_a_written_file(written, tmp_path, capsys):
+    path, basins = written
     out = tmp_path / "tables" / "basins.csv"
     words = ["basins", str(path), str(basins), "--out", str(out), "--correlation-length-km", "2"]
     assert main([*words, "--snow-threshold", "swe=12cm"]) == 0
@@ -261,12 +247,21 @@ def test_the_command_on_a_written_file(tmp_path, capsys):
     assert "SYNTHETIC" in said
     assert "Avisio" in said
     assert str(out) in said
-    written = pd.read_csv(out, parse_dates=["start", "end"])
+    table = pd.read_csv(out, parse_dates=["start", "end"])
     expected = basin_table(
         read_maps(path), read_outlines(basins), snow_threshold_m={"swe": 0.12, "hs": 1.0}, correlation_length_m=2000.0
     )
-    pd.testing.assert_frame_equal(written, expected, check_dtype=False)
+    pd.testing.assert_frame_equal(table, expected, check_dtype=False)
     assert [file.name for file in out.parent.iterdir()] == ["basins.csv"]
+
+
+def test_names_with_markup_formulas_or_control_characters(written, tmp_path, capsys):
+    names = ["[red]x[/bold]", "=1+1", "a\x1b[2Jb"]
+    basins = write_outlines(tmp_path / "b.gpkg", [pixels(1, 1, 3, 3)] * 3, name=names)
+    assert main(["basins", str(written[0]), str(basins), "--out", str(tmp_path / "b.csv")]) == 0
+    said = capsys.readouterr().out
+    assert all(name in said for name in ("[red]x[/bold]", " =1+1 ", "a [2Jb"))
+    assert pd.read_csv(tmp_path / "b.csv")["basin"].tolist()[:3] == ["[red]x[/bold]", "'=1+1", "a [2Jb"]
 
 
 @pytest.mark.parametrize(
@@ -274,33 +269,31 @@ def test_the_command_on_a_written_file(tmp_path, capsys):
     [
         (["--snow-threshold", "swe=10"], "swe=10 cannot be understood"),
         (["--snow-threshold", "swe=10furlong"], "'furlong' of swe is unknown"),
+        (["--snow-threshold", "swe=1.2.3mm"], "swe=1.2.3mm cannot be understood"),
+        (["--snow-threshold", "swe=0mm"], "swe=0mm cannot be understood"),
         (["--correlation-length-km", "-1"], "is no length"),
         (["--name", "river"], "no column 'river'"),
     ],
 )
-def test_words_that_cannot_be_understood(tmp_path, capsys, words, says):
-    path = write_maps(make_maps(RAMP), tmp_path / "predictions.nc")
-    basins = write_outlines(tmp_path / "b.gpkg", [pixels(1, 1, 3, 3)], name=["Noce"])
-    assert main(["basins", str(path), str(basins), "--out", str(tmp_path / "b.csv"), *words]) == 1
+def test_words_that_cannot_be_understood(written, tmp_path, capsys, words, says):
+    path, basins = map(str, written)
+    assert main(["basins", path, basins, "--out", str(tmp_path / "b.csv"), *words]) == 1
     assert says in capsys.readouterr().err
     assert not (tmp_path / "b.csv").exists()
 
 
-def test_a_table_that_cannot_be_written(tmp_path, capsys):
-    path = write_maps(make_maps(RAMP), tmp_path / "predictions.nc")
-    basins = write_outlines(tmp_path / "b.gpkg", [pixels(1, 1, 3, 3)])
-    assert main(["basins", str(path), str(basins), "--out", str(path / "b.csv")]) == 1
+def test_a_table_that_cannot_be_written(written, capsys):
+    path, basins = map(str, written)
+    assert main(["basins", path, basins, "--out", f"{path}/b.csv"]) == 1
     assert "choose another --out" in capsys.readouterr().err
 
 
-def test_many_windows_print_the_last(tmp_path, capsys):
+def test_many_windows_print_the_last(capsys):
     maps = make_maps(np.ones((50, 20, 30)))
-    basins = write_outlines(tmp_path / "b.gpkg", [pixels(1, 1, 3, 3)], name=["Noce"])
-    assert (
-        main(["basins", str(write_maps(maps, tmp_path / "p.nc")), str(basins), "--out", str(tmp_path / "b.csv")]) == 0
-    )
-    assert "of 50 windows" in capsys.readouterr().out
-    assert len(pd.read_csv(tmp_path / "b.csv")) == 50
+    print_basins(basin_table(maps, outlines(Noce=pixels(1, 1, 3, 3))), maps)
+    said = capsys.readouterr().out
+    assert "the last of 50 windows" in said
+    assert said.count("Noce") == 1
 
 
 def test_real_glaciers_of_the_oetztal(shared_data):

@@ -1,10 +1,12 @@
 import numpy as np
+import pytest
 import torch
 
-from snowmap.augment import crop, flip
+from snowmap.augment import flip
 from snowmap.batch import Windows
 from snowmap.cube import STANDARD_BANDS
-from snowmap.sequences import samples
+from snowmap.pieces import random_pieces, tiled
+from snowmap.sequences import Sample, samples
 from tests.cubes import make_cube
 
 
@@ -64,28 +66,36 @@ def test_only_supervised_steps_show_their_target():
     np.testing.assert_array_equal(batch.y[0, :, 0], cube["swe"].values[1:5])
 
 
-def test_a_crop_is_one_piece_of_every_map():
+def test_a_piece_is_gathered_as_that_of_the_whole_maps():
     cube = make_cube(windows=12)
-    batch = Windows.of(cube, list(STANDARD_BANDS), ["swe"]).gather(samples(cube["end"].values, range(12), 3))
+    windows = Windows.of(cube, list(STANDARD_BANDS), ["swe"])
+    found = samples(cube["end"].values, range(12), 3)
+    whole, area = windows.gather(found), torch.rand(windows.inside.shape) < 0.5
     torch.manual_seed(0)
-    cut = crop(batch, (5, 7))
-    corners = set()
-    for index in range(12):
-        places = [
-            (row, column)
-            for row in range(8)
-            for column in range(11)
-            if torch.equal(
-                batch.x[index, ..., row : row + 5, column : column + 7].nan_to_num(), cut.x[index].nan_to_num()
-            )
-        ]
-        ((row, column),) = places
-        for name in ("x_valid", "y", "y_valid"):
-            piece = getattr(batch, name)[index, ..., row : row + 5, column : column + 7]
-            assert torch.equal(piece.nan_to_num(), getattr(cut, name)[index].nan_to_num())
-        corners.add((row, column))
-    assert len(corners) > 5
-    assert crop(batch, (99, 99)).x.shape == batch.x.shape
+    pieces = random_pieces(found, (5, 7), windows.inside.shape)
+    cut, narrow = windows.gather(pieces), windows.gather(pieces, area)
+    for index, piece in enumerate(pieces):
+        for name in ("x", "x_valid", "y", "y_valid"):
+            known = getattr(whole, name)[index, ..., piece.rows, piece.columns]
+            assert torch.equal(known.nan_to_num(), getattr(cut, name)[index].nan_to_num())
+        assert torch.equal(cut.y_valid[index] & area[piece.rows, piece.columns], narrow.y_valid[index])
+    assert cut.x.shape[-2:] == (5, 7)
+    assert len({(piece.rows.start, piece.columns.start) for piece in pieces}) > 5
+    assert windows.gather(random_pieces(found, (99, 99), windows.inside.shape)).x.shape == whole.x.shape
+
+
+@pytest.mark.parametrize(("steps", "tile"), [(1, 512), (5, 256), (17, 128)])
+def test_tiles_look_at_each_target_pixel_once(steps, tile):
+    size = (700, 1030)
+    looked = torch.zeros(size)
+    windows = Windows.of(make_cube(windows=1, shape=size), [], ["swe"])
+    found = tiled(Sample((0,) * steps, (True,)), size)
+    for sample in found:
+        looked[sample.rows, sample.columns] += windows.gather([sample]).y_valid[0, 0, 0]
+        assert max(sample.rows.stop - sample.rows.start, sample.columns.stop - sample.columns.start) <= tile
+        assert sample.rows.start % 32 == sample.columns.start % 32 == 0
+    assert torch.equal(looked, (windows.y[0][0].isfinite() & windows.inside).float())
+    assert tiled(found[0], (512, 300)) == [found[0]]
 
 
 def test_flip_moves_bands_targets_and_validity_together_and_changes_no_value():

@@ -1,15 +1,24 @@
 import io
+import os
+import shutil
 
 import numpy as np
 import pytest
+import rasterio
+from rasterio.transform import Affine
 from rich.console import Console
 
-from snowmap.archive import write_archive
+from snowmap.archive import open_archive, write_archive
 from snowmap.checkup import check_archive, print_report
 from snowmap.cli import main
 from snowmap.errors import SnowmapError
 from tests.archives import MEXICO_BANDS, write_foreign_archive, write_mexico_archive
 from tests.cubes import make_cube
+
+
+@pytest.fixture(scope="module")
+def sound(tmp_path_factory):
+    return write_archive(make_cube(14), tmp_path_factory.mktemp("sound") / "a")
 
 
 def written(tmp_path, **change):
@@ -54,6 +63,10 @@ def test_a_sound_archive_is_fit_and_its_gaps_are_told(tmp_path):
         ({"pdd": lambda v: -v - 1}, "'pdd'"),
         ({"hs": lambda v: v * 100, "swe": lambda v: v * 100}, "'hs'"),
         ({"windows": 12}, "needs at least 13 windows"),
+        (
+            {"hs": lambda v: np.full_like(v, 31), "swe": lambda v: np.full_like(v, 9.3)},
+            "target 'swe' is 9.3 everywhere",
+        ),
     ],
 )
 def test_values_that_cannot_be_are_faults(tmp_path, change, told):
@@ -107,6 +120,61 @@ def test_a_missing_folder_is_an_error_or_a_fault(tmp_path, capsys):
     assert main(["check", str(tmp_path / "none")]) == 1
     out = capsys.readouterr()
     assert "none" in out.err + out.out
+
+
+def rotate(root):
+    for path in root.rglob("*.tif"):
+        with rasterio.open(path, "r+") as raster:
+            raster.transform = raster.transform @ Affine.rotation(20)
+
+
+def rename(root, old, new):
+    path = next(path for path in root.rglob("2021-01-09*") if old in path.name)
+    path.rename(path.with_name(path.name.replace(old, new)))
+
+
+def loop(path):
+    shutil.rmtree(path) if path.is_dir() else path.unlink()
+    path.symlink_to(path)
+
+
+@pytest.mark.parametrize(
+    ("spoil", "words"),
+    [
+        (rotate, "the grid is rotated"),
+        (lambda root: loop(root / "S3"), "S3: cannot be looked at (Too many levels of symbolic links)"),
+        (lambda root: loop(next(root.glob("S3/2021-01-09*pdd.tif"))), "pdd.tif: cannot be looked at"),
+        (lambda root: rename(root, "IW1_VV_", os.fsdecode(b"IW1_VV_\xff")), "the path is not UTF-8"),
+        (lambda root: rename(root, "2021-01-09", "1600-01-09"), "1600-01-09_to_2021-01-21 is no period"),
+        (lambda root: rename(root, "_2021-01-21", "_9999-01-21"), "2021-01-09_to_9999-01-21 is no period"),
+    ],
+)
+def test_what_cannot_be_opened_is_one_line_of_check_and_of_opening(sound, tmp_path, capsys, spoil, words):
+    root = shutil.copytree(sound, tmp_path / "a")
+    spoil(root)
+    assert main(["check", str(root)]) == 1
+    faults = [line for line in capsys.readouterr().out.splitlines() if line.startswith("FAULT")]
+    assert len(faults) == 1
+    assert words in faults[0]
+    with pytest.raises(SnowmapError) as error:
+        open_archive(root)
+    assert words in str(error.value)
+
+
+@pytest.mark.skipif(os.name == "nt", reason="no permissions of this kind there")
+def test_an_unreadable_folder_is_one_line(sound, tmp_path):
+    root = shutil.copytree(sound, tmp_path / "a")
+    (root / "S3").chmod(0)
+    user = os.geteuid()
+    try:
+        if user == 0:  # whom no permission stops
+            os.seteuid(65534)
+        faults = check_archive(root).faults
+    finally:
+        os.seteuid(user)
+        (root / "S3").chmod(0o755)
+    assert len(faults) == 1
+    assert "cannot be looked at (Permission denied)" in faults[0]
 
 
 def test_an_unknown_band_is_named(tmp_path):

@@ -214,7 +214,7 @@ class TestBadInput:
 
     def test_a_loss_that_is_no_number_ends_the_run_and_keeps_the_checkpoint(self, archive, tmp_path):
         run = tmp_path / "run"
-        told = self.told(archive, tmp_path, "unet", "optimizer.learning_rate=1e30", "optimizer.warmup_steps=20")
+        told = self.told(archive, tmp_path, "unet", "optimizer.learning_rate=10", "optimizer.weight_decay=100")
         assert re.search(r"the training loss became nan|inf in epoch", told)
         assert "lower optimizer.learning_rate" in told
         kept = re.search(r"the last good checkpoint is (\S+)|no checkpoint had been written yet", told)
@@ -228,4 +228,3 @@ class TestBadInput:
         assert "the trainer cannot be set up as asked" in told
         told = self.told(archive, tmp_path, "unet", "trainer.precision=16-mixed")
         assert re.search(r"trainer\.precision=16-mixed needs a GPU, not cpu; choose 32-true or bf16-mixed", told)
-        assert "Precision '12-bit' is invalid" in self.told(archive, tmp_path, "unet", "trainer.precision=12-bit")

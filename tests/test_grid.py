@@ -1,11 +1,15 @@
 import numpy as np
 import pytest
+import rasterio.crs
 import rioxarray  # noqa: F401  registers the .rio accessor
 import xarray as xr
 from pyproj import CRS, Geod, Transformer
-from rasterio.transform import from_origin
+from rasterio.transform import Affine, from_origin
 
-from snowmap.grid import cell_areas
+from snowmap.cube import check
+from snowmap.errors import SnowmapError
+from snowmap.grid import cell_areas, fault_of_grid
+from tests.cubes import make_cube
 
 EDGE_POINTS = 100
 
@@ -74,3 +78,40 @@ def test_all_cells_of_the_globe_make_its_surface():
     assert areas.sum() == pytest.approx(surface, rel=1e-12)
     sphere = cell_areas(grid("+proj=longlat +R=6371000", -180, 90, (5, 5), (36, 72)))
     assert sphere.sum() == pytest.approx(4 * np.pi * 6371000.0**2, rel=1e-12)
+
+
+UTM = rasterio.crs.CRS.from_epsg(32632)
+DEGREES = rasterio.crs.CRS.from_epsg(4326)
+
+
+@pytest.mark.parametrize(
+    ("transform", "crs", "words"),
+    [
+        (from_origin(9.8, 46.4, 0.005, 0.005), None, "no CRS"),
+        (from_origin(0, 0, 10, 10), rasterio.crs.CRS.from_wkt('LOCAL_CS["mine",UNIT["metre",1]]'), "'mine'"),
+        (from_origin(4e6, 7e5, 10, 10), rasterio.crs.CRS.from_epsg(4978), "Geocentric"),
+        (from_origin(9.8, 46.4, 0.005, 0.005) @ Affine.rotation(20), DEGREES, "rotated"),
+        (from_origin(6e5, 5.1e6, 50, 50) @ Affine.shear(10), UTM, "rotated or sheared"),
+        (Affine(0.005, 0, 9.8, 0, 0, 46.4), DEGREES, "steps"),
+        (Affine(np.nan, 0, 9.8, 0, -1, 46.4), DEGREES, "steps"),
+        (from_origin(6e5, 5.1e6, 50, 50), DEGREES, "off the Earth in EPSG:4326"),
+        (from_origin(9.8, 92, 0.005, 0.005), DEGREES, "off the Earth"),
+        (from_origin(0, 90, 4, 1), DEGREES, "off the Earth"),
+        (from_origin(6e8, 5e9, 50, 50), UTM, "off the Earth in EPSG:32632"),
+        (from_origin(3e7, 1e6, 50, 50), rasterio.crs.CRS.from_epsg(3413), ""),
+        (from_origin(6e5, 5.1e6, 50, 50), UTM, ""),
+        (from_origin(6e5, 5.1e6, 50, 50) @ Affine.rotation(1e-6), UTM, ""),
+        (from_origin(9.8, 46.4, 0.005, 0.005), DEGREES, ""),
+        (from_origin(-0.5, 90.5, 1, 1.5), DEGREES, ""),  # pixels about the pole, and the whole circle
+        (from_origin(6e5, 5.1e6, 50, 50), rasterio.crs.CRS.from_string("EPSG:25832+7837"), ""),
+    ],
+)
+def test_a_grid_that_cannot_be_mapped_is_told_by_its_fault(transform, crs, words):
+    found = fault_of_grid((120, 360), transform, crs)
+    assert (words in found) if words else found == ""
+
+
+def test_a_rotated_cube_is_no_valid_one():
+    cube = make_cube(1)
+    with pytest.raises(SnowmapError, match="not a valid Cube:\n  - the grid is rotated"):
+        check(cube.rio.write_transform(cube.rio.transform() @ Affine.rotation(20)))

@@ -128,10 +128,5 @@ def test_a_missing_package_is_told_with_its_extra(tmp_path, monkeypatch, name):
         make_logger(checked(f"logger={name}"), tmp_path)
 
 
-def test_a_number_of_maps_that_is_none_is_explained():
-    with pytest.raises(SnowmapError, match=r"logger\.maps_every=0: expected at least 0 and 1"):
-        checked("logger=wandb", "logger.maps_every=0")
-
-
 def test_no_logger(tmp_path):
     assert make_logger(checked("logger=none"), tmp_path) is None

@@ -131,7 +131,7 @@ def test_kill_9_at_the_worst_moments_costs_no_more_than_an_epoch(archive, straig
     assert done.returncode == 0, done.stderr
     assert same_weights(run, straight)
     assert result(run) == result(straight)
-    assert not list(run.rglob("*.part"))
+    assert not list(run.rglob("*.snowmap-part"))
 
 
 def test_kill_9_of_an_export_leaves_whole_files_and_the_same_command_makes_the_others(archive, straight, tmp_path):
@@ -155,4 +155,4 @@ def test_a_full_disk_is_told_and_the_last_good_checkpoint_stays(archive, straigh
     assert "make room and type the same command" in said
     assert "Traceback" not in said
     assert last.read_bytes() == before
-    assert not list(run.rglob("*.part"))
+    assert not list(run.rglob("*.snowmap-part"))

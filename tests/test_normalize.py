@@ -2,6 +2,7 @@ import numpy as np
 import pytest
 import torch
 
+from snowmap.batch import Windows
 from snowmap.cube import STANDARD_BANDS
 from snowmap.errors import SnowmapError
 from snowmap.normalize import Normalizer
@@ -12,7 +13,7 @@ TRAIN = [0, 1, 2, 4, 6]
 
 def fitted(cube, targets=("swe",)):
     normalizer = Normalizer(cube["band"].values.tolist(), targets)
-    normalizer.fit(cube, TRAIN)
+    normalizer.fit(Windows.of(cube, normalizer.bands, normalizer.targets), TRAIN)
     return normalizer
 
 

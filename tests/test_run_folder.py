@@ -64,7 +64,7 @@ def test_a_run_tells_what_it_is_and_how_it_ended(tmp_path):
     assert (ended["status"], ended["stage"], ended["epochs"], ended["starts"]) == ("finished", "done", 3, 1)
     assert 0.05 <= ended["wall_s"] < 5
     assert ended["started"] <= ended["ended"]
-    assert not [path for path in (tmp_path / "run").iterdir() if path.suffix == ".part"]
+    assert not [path for path in (tmp_path / "run").iterdir() if path.suffix == ".snowmap-part"]
 
 
 def test_the_same_command_has_nothing_left_to_do(tmp_path):
@@ -79,9 +79,10 @@ def test_the_same_command_has_nothing_left_to_do(tmp_path):
 def test_another_configuration_is_refused_unless_a_checkpoint_says_what_to_go_on_with(tmp_path):
     work(tmp_path / "run")
     other = {**CONFIG, "seed": 1}
-    with pytest.raises(SnowmapError, match=r"another configuration \(seed=0 there and 1 here\).*ckpt=.*last.ckpt"):
+    with pytest.raises(SnowmapError, match=r"another configuration \(seed=0 there and 1 here\); give another folder"):
         work(tmp_path / "run", other)
-    with pytest.raises(SnowmapError, match="another configuration"):
+    (tmp_path / "run" / "checkpoints" / "last.ckpt").touch()
+    with pytest.raises(SnowmapError, match=r"another configuration .*; go on with it by ckpt=.*last.ckpt, or give"):
         is_finished(tmp_path / "run", other)
     assert work(tmp_path / "run", {**other, "ckpt": "last.ckpt"})
     assert record(tmp_path / "run")["starts"] == 2
@@ -136,13 +137,18 @@ def test_only_one_process_works_in_a_folder(tmp_path, worker):
 
 def test_a_killed_process_leaves_a_folder_to_go_on_in(tmp_path, worker):
     (tmp_path / "run" / "checkpoints").mkdir()
-    part = tmp_path / "run" / "checkpoints" / ".last.ckpt.0123.part"
+    part = tmp_path / "run" / "checkpoints" / ".last.ckpt.0123456789ab.snowmap-part"
     part.write_bytes(b"half")
+    foreign = [tmp_path / "run" / name for name in (".film.mkv.part", "mine/.x.0123456789ab.snowmap-part")]
+    for path in foreign:
+        path.parent.mkdir(exist_ok=True)
+        path.write_bytes(b"not of this run")
     os.kill(worker.pid, signal.SIGKILL)
     worker.wait()
     assert read_record(tmp_path / "run")["status"] == "killed"
     assert work(tmp_path / "run", {"ckpt": None, "seed": 0})
     assert not part.exists()
+    assert all(path.exists() for path in foreign)
     assert (record(tmp_path / "run")["status"], record(tmp_path / "run")["starts"]) == ("finished", 2)
 
 
@@ -188,7 +194,9 @@ def test_slurm_is_asked_to_queue_the_job_again_after_its_warning_only(tmp_path, 
 
 def test_a_full_disk_is_told_with_what_is_left(tmp_path):
     with (
-        pytest.raises(SnowmapError, match=r"No space left.*no checkpoint had been written yet; make room"),
+        pytest.raises(
+            SnowmapError, match=r"no room on the disk at .*No space left.*no checkpoint had been written yet"
+        ),
         working_in(tmp_path / "run", CONFIG),
         Path("/dev/full").open("w") as full,
     ):
@@ -209,7 +217,56 @@ def test_the_log_holds_what_was_said(tmp_path):
     assert "Traceback" in said
 
 
-def test_a_damaged_record_is_named(tmp_path):
-    (tmp_path / "run.json").write_text("{")
-    with pytest.raises(SnowmapError, match=r"run\.json cannot be read .*; remove it"):
-        read_record(tmp_path)
+@pytest.mark.parametrize("content", ["{", "[]", '{"name": "of another program"}'])
+def test_a_damaged_or_foreign_record_is_named(tmp_path, content):
+    (tmp_path / "run.json").write_text(content)
+    with pytest.raises(SnowmapError, match=r"run\.json cannot be read .*; give another folder, or, .* move the file"):
+        work(tmp_path)
+    assert (tmp_path / "run.json").read_text() == content
+
+
+def test_what_left_no_checkpoint_makes_room_for_another_configuration(tmp_path):
+    with pytest.raises(ZeroDivisionError), working_in(tmp_path / "run", CONFIG) as run:
+        run.update(wandb_id="of the first")
+        print(1 // 0)
+    assert work(tmp_path / "run", {**CONFIG, "seed": 1})
+    found = record(tmp_path / "run")
+    assert (found["status"], found["starts"], found["wandb_id"]) == ("finished", 1, None)
+    with pytest.raises(SnowmapError, match="another configuration"):
+        work(tmp_path / "run")
+
+
+@pytest.mark.parametrize("content", ["seed: [1,\n", "", "seed: 0\n", "\x00"])
+def test_a_damaged_configuration_is_named_with_what_goes_on(tmp_path, content):
+    work(tmp_path / "run", stage="scoring")
+    (tmp_path / "run" / "checkpoints" / "last.ckpt").touch()
+    (tmp_path / "run" / "config.yaml").write_text(content)
+    with pytest.raises(SnowmapError, match=r"config.yaml (is damaged|cannot be read).*; go on .* ckpt=.*last.ckpt"):
+        work(tmp_path / "run")
+
+
+def test_a_folder_with_files_of_others_is_refused_and_stays_as_it_is(tmp_path, worker):
+    """Be it the parent of a folder in which a run is alive, or one in which another program keeps its files."""
+    with pytest.raises(SnowmapError, match=r"holds other files \(run\) and no run.json; give a new"):
+        work(tmp_path)
+    assert [path.name for path in tmp_path.iterdir()] == ["run"]
+    mine = tmp_path / "mine"
+    for name in (".data.part/thesis.txt", "Downloads/.film.mkv.part", "checkpoints/best.ckpt", "config.yaml"):
+        (mine / name).parent.mkdir(parents=True, exist_ok=True)
+        (mine / name).write_text("years of work")
+    before = {path: path.stat().st_mtime_ns for path in mine.rglob("*")}
+    for config in (CONFIG, {**CONFIG, "ckpt": str(tmp_path / "run" / "checkpoints" / "last.ckpt")}):
+        with pytest.raises(SnowmapError, match=r"holds other files \(.data.part, Downloads, checkpoints, …\)"):
+            work(mine, config)
+    with pytest.raises(SnowmapError, match="holds other files"):
+        is_finished(mine, CONFIG)
+    record_failure(mine, "refused")
+    assert {path: path.stat().st_mtime_ns for path in mine.rglob("*")} == before
+
+
+def test_a_run_that_lost_its_record_goes_on(tmp_path):
+    work(tmp_path / "run")
+    (tmp_path / "run" / "run.json").unlink()
+    assert work(tmp_path / "run")
+    (tmp_path / "run" / "run.json").unlink()
+    assert work(tmp_path / "run", {**CONFIG, "seed": 1, "ckpt": str(tmp_path / "run" / "checkpoints" / "best.ckpt")})

@@ -9,11 +9,10 @@ from rasterio.transform import from_origin
 
 from snowmap.cli import main
 from snowmap.errors import SnowmapError
+from snowmap.maps import read_maps
 from snowmap.metrics import scores
-from snowmap.reading_maps import read_maps
 from snowmap.station_figure import stations_figure
-from snowmap.station_file import read_stations
-from snowmap.stations import match_stations, score_matches
+from snowmap.stations import match_stations, read_stations, score_matches
 from tests.maps import NORTH, PIXEL, WEST, make_maps, write_maps
 
 VALUES = np.add.outer(np.arange(3.0) * 100, np.add.outer(np.arange(8.0) * 10, np.arange(9.0)))
@@ -118,7 +117,7 @@ def test_the_nearest_map_within_the_days(tmp_path, caplog):
     assert matches["station"].tolist() == ["2021-01-15", "2021-01-28", "2021-02-20"]
     assert matches["predicted"].tolist() == [23, 123, 223]
     assert matches["days"].tolist() == [6, 5, -6]
-    assert "no map within 6 days: line 2, line 6" in caplog.text
+    assert "no map within 6 days: line 2 (2021-01-14), line 6 (2021-02-21)" in caplog.text
     assert len(match_stations(make_maps(VALUES), read_stations(path), days=7)) == 5
 
 
@@ -145,6 +144,9 @@ def test_rows_that_cannot_be_used_are_named(tmp_path, caplog):
         ("e", "east", 46.4, "2021-01-21", 20),
         station("f", 100, 100, "2021-01-21", 20),
         station("g", 0, 0, "2021-01-21", 20),
+        station("h", 2, 3, "2021-01-21", -999),
+        station("i", 2, 3, "2021-01-21", "1e300"),
+        ("j", "1e300", 46.4, "2021-01-21", 20),
     )
     values = VALUES.copy()
     values[:, 0, 0] = np.nan
@@ -152,12 +154,13 @@ def test_rows_that_cannot_be_used_are_named(tmp_path, caplog):
         matches = match_stations(make_maps(values), read_stations(path))
     assert matches[["station", "observed"]].values.tolist() == [["a", 20]]
     for words in (
-        "lon and lat in degrees: line 7, line 8",
-        "an unreadable date, expected e.g. 2021-01-21: line 3",
-        "no value of swe: line 5, line 6",
-        "a station and date that stood before: line 4",
-        "stations outside the maps: f",
-        "no value there: g in 2021-01-09_to_2021-01-21",
+        "lon and lat in degrees: line 7 (d), line 8 (e), line 13 (j)",
+        "an unreadable date, expected e.g. 2021-01-21: line 3 (a)",
+        "no value of swe: line 5 (b), line 6 (c)",
+        "a station and date that stood before: line 4 (a)",
+        "no plausible value: line 11 (h), line 12 (i)",
+        "outside the maps: line 9 (f)",
+        "no value there: line 10 (g)",
     ):
         assert words in caplog.text
 
@@ -179,7 +182,7 @@ def test_both_quantities_and_one_that_the_maps_lack(tmp_path, caplog):
     with caplog.at_level(logging.WARNING):
         alone = match_stations(make_maps(VALUES), read_stations(path))
     assert alone["quantity"].tolist() == ["swe", "swe"]
-    assert "the maps have no hs: 1 observations" in caplog.text
+    assert "the maps have no such quantity: line 2 (a)" in caplog.text
 
 
 @pytest.mark.parametrize(
@@ -275,6 +278,17 @@ def test_the_command_on_a_written_file(tmp_path, capsys):
     with Image.open(out / "stations.png") as picture:
         assert min(picture.size) > 300
     assert sorted(file.name for file in out.iterdir()) == ["matches.csv", "scores.csv", "stations.png"]
+
+
+def test_names_with_markup_formulas_or_control_characters(tmp_path, capsys):
+    path, names = write_maps(make_maps(VALUES), tmp_path / "p.nc"), ("[red]x[/bold]", "@SUM(A1)", "a\0b", "$^{$ [/x]")
+    rows = [station(name, 2, 3, "2021-01-21", 20) for name in names]
+    table = write_csv(tmp_path / "s.csv", ("name", "lon", "lat", "date", "swe_cm"), *rows)
+    assert main(["compare", str(path), str(table), "--out", str(tmp_path / "out")]) == 0
+    said = capsys.readouterr().out
+    assert all(name in said for name in ("[red]x[/bold]", "@SUM(A1)", "a b", "$^{$ [/x]"))
+    written = pd.read_csv(tmp_path / "out" / "scores.csv")["station"].tolist()
+    assert written == ["all", "[red]x[/bold]", "'@SUM(A1)", "a b", "$^{$ [/x]"]
 
 
 def test_a_folder_that_cannot_be_written(tmp_path, capsys):

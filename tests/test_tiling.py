@@ -9,9 +9,10 @@ from monai.data.utils import dense_patch_slices
 from snowmap.archive import open_lazily, write_archive
 from snowmap.derived import with_derived
 from snowmap.models import Net
+from snowmap.pieces import tiles
 from snowmap.sequences import season_of
 from snowmap.task import SnowRegression
-from snowmap.tiling import Scene, ramp, tile_count
+from snowmap.tiling import Scene, ramp
 from tests.cubes import make_cube
 from tests.test_task import fit, parts
 
@@ -98,7 +99,7 @@ def test_every_step_of_a_season_is_mapped_in_one_pass(scene, monkeypatch):
     tiled = Scene(model, scene, windows, tile=64, overlap=16)
     season = season_of(scene["end"].values)
     assert [set(season[some]) for some in tiled.passes] == [{2020}, {2021}]
-    assert tiled.steps == 2 * tile_count(SHAPE, 64, 16)
+    assert tiled.steps == 2 * len(tiles(SHAPE, 64, 16))
     together = xr.concat([tiled.predict(some) for some in tiled.passes], "window", data_vars="minimal")
     assert set(together.data_vars) == {"hs", "swe", "accumulation", "melt"}
     monkeypatch.setattr("snowmap.tiling.MAP_BYTES", 2 * 4 * SHAPE[0] * SHAPE[1] * 4)
@@ -162,9 +163,9 @@ def test_weights_are_one_inside_and_nearly_nothing_at_the_edges():
 @pytest.mark.parametrize(
     ("size", "tile", "overlap"), [((5000, 5000), 512, 64), ((513, 90), 512, 0), ((1100, 777), 256, 77)]
 )
-def test_tiles_are_counted_as_monai_lays_them(size, tile, overlap):
+def test_there_are_as_many_tiles_as_monai_lays(size, tile, overlap):
     laid = dense_patch_slices(size, [min(tile, s) for s in size], [tile - overlap] * 2)
-    assert tile_count(size, tile, overlap) == len(laid)
+    assert len(tiles(size, tile, overlap)) == len(laid)
 
 
 @pytest.mark.slow

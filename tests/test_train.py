@@ -164,6 +164,38 @@ class TestBadInput:
         assert "short.ckpt" in fail("evaluate.py", f"ckpt={short}")
         assert "short.ckpt" in fail("train.py", f"ckpt={short}", f"hydra.run.dir={tmp_path}/run")
 
+    def test_a_truncated_last_checkpoint_and_what_mends_it(self, run, archive, tmp_path):
+        again = tmp_path / "run"
+        shutil.copytree(run[0], again)
+        record, last = again / "run.json", again / "checkpoints" / "last.ckpt"
+        record.write_text(record.read_text().replace('"finished"', '"killed"').replace('"done"', '"training"'))
+        last.write_bytes(last.read_bytes()[:3000])
+        words = (f"data.root={archive}", f"hydra.run.dir={again}", *SMALL, "trainer.max_epochs=6")
+        told = fail("train.py", *words)
+        assert f"{last} is cut short" in told
+        assert "use the other of best.ckpt and last.ckpt, or move it away" in told
+        assert "\n" not in told.strip()
+        succeed("train.py", f"ckpt={last.with_name('best.ckpt')}", "trainer.max_epochs=7")
+        assert torch.load(last, weights_only=True)["epoch"] == 6
+
+    @pytest.mark.parametrize("word", ["hydra.run.dir=", "hydra.run.dir=''", "hydra.sweep.dir=", "hydra.run.dir=null"])
+    def test_an_empty_name_of_a_folder(self, tmp_path, monkeypatch, word):
+        monkeypatch.chdir(tmp_path)
+        assert f"error: {word}: the name of the folder is empty" in fail("train.py", word)
+        assert list(tmp_path.iterdir()) == []
+
+    @pytest.mark.parametrize("words", [("hydra.run.dir={}",), ("-m", "seed=0,1", "hydra.sweep.dir={}")])
+    def test_a_folder_with_files_of_others_stays_as_it_is(self, archive, tmp_path, words):
+        names = (".data.part/thesis.txt", "mine/Downloads/.film.mkv.part", "runs.csv")
+        for name in names:
+            (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+            (tmp_path / name).write_text("mine")
+        told = fail("train.py", f"data.root={archive}", *SMALL, *(word.format(tmp_path) for word in words))
+        assert f"{tmp_path} holds other files (.data.part, mine, runs.csv) and no " in told
+        assert sorted(str(path.relative_to(tmp_path)) for path in tmp_path.rglob("*") if path.is_file()) == sorted(
+            names
+        )
+
     @pytest.mark.skipif(os.geteuid() == 0, reason="root may write everywhere")
     def test_an_output_folder_that_cannot_be_written(self, archive, tmp_path):
         tmp_path.chmod(0o500)

@@ -320,8 +320,8 @@ class TestBadInput:
             (["ckpt=a.ckpt", "init_from=b.ckpt"], "ckpt=… goes on with a run, init_from=… begins a new one"),
             (["freeze=encoder"], "freeze=encoder would hold random weights; give those of a run as init_from=…"),
             (["freeze=encodr", "init_from=b.ckpt"], "did you mean 'encoder'"),
-            (["optimizer.layer_decay=0"], "expected a factor from above 0 to 1"),
-            (["optimizer.layer_decay=1.5"], "expected a factor from above 0 to 1"),
+            (["optimizer.layer_decay=0"], "expected a number > 0 and ≤ 1"),
+            (["optimizer.layer_decay=1.5"], "expected a number > 0 and ≤ 1"),
         ],
     )
     def test_words_that_do_not_go_together(self, overrides, told):

@@ -20,7 +20,7 @@ import numpy as np
 import platformdirs
 from filelock import FileLock
 
-FORMAT = "snowmap cache 1"
+FORMAT = "snowmap cache 2"
 KEPT_ENTRIES = 3
 """Of one archive; the oldest are removed: other bands of the same archive are worth keeping, its past is not."""
 ABANDONED_SECONDS = 3600.0

@@ -6,11 +6,9 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import rasterio
-from rasterio.errors import RasterioError
 
 from snowmap.archive.layout import list_rasters, match, split_complete
-from snowmap.archive.raster import Grid, grid_of, mask_of, read_cleaned, unreadable
+from snowmap.archive.raster import Grid, grid_of, mask_of, opened, read_cleaned
 from snowmap.cube import INSAR_BANDS, WEATHER_BANDS
 from snowmap.errors import SnowmapError
 
@@ -107,11 +105,8 @@ def load_mask(path: str | Path) -> np.ndarray:
     Raises:
         SnowmapError: If the file cannot be read, or no pixel is inside.
     """
-    try:
-        with rasterio.open(path) as raster:
-            mask = mask_of(raster)
-    except RasterioError as error:
-        raise SnowmapError(unreadable(Path(path), error)) from error
+    with opened(path) as raster:
+        mask = mask_of(raster)
     if not mask.any():
         raise SnowmapError(f"{path}: the study area is empty, every pixel is 0 or nodata; expected 1 inside, 0 outside")
     return mask
@@ -125,14 +120,11 @@ def _stack(files: Files, zero_is_missing: bool) -> tuple[np.ndarray, dict[str, A
     grids: list[Grid] = []
     profile: dict[str, Any] = {}
     for path in paths:
-        try:
-            with rasterio.open(path) as raster:
-                grids.append(grid_of(raster))
-                profile = profile or dict(raster.profile)
-                layers.append(np.empty(raster.shape, np.float32))
-                read_cleaned(raster, layers[-1], zero_is_missing)
-        except RasterioError as error:
-            raise SnowmapError(unreadable(path, error)) from error
+        with opened(path) as raster:
+            grids.append(grid_of(raster))
+            profile = profile or dict(raster.profile)
+            layers.append(np.empty(raster.shape, np.float32))
+            read_cleaned(raster, layers[-1], zero_is_missing)
         if not grids[-1].same(grids[0]):
             raise SnowmapError(f"{path}: {grids[-1]}; expected the grid of {paths[0]}: {grids[0]}")
     return np.stack(layers, axis=-1), profile | {"count": len(layers), "dtype": "float32", "nodata": np.nan}

@@ -11,6 +11,7 @@ from typing import NamedTuple
 import numpy as np
 
 from snowmap.cube import TARGETS, window_name
+from snowmap.errors import SnowmapError
 
 MASK_NAME = "master_mask.tif"
 PUBLIC_NAME = "Dataset_icip2026"
@@ -51,7 +52,14 @@ RASTER_NAMES: dict[str, RasterName] = {
     "swe": _name("ITSNOW/SWE", "swe", "swe"),
 }
 _MONTHS = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec")  # of no locale
-_DATED = re.compile(r"(\d{4}-\d\d-\d\d)_(?:to_)?(\d{4}-\d\d-\d\d)_(.+)\.tiff?", re.IGNORECASE)
+SIDECARS = (".aux.xml", ".msk")
+"""Endings of the files in which GDAL keeps the scale, the nodata value or the mask of a raster beside it."""
+_DATED = re.compile(
+    rf"(\d{{4}}-\d\d-\d\d)_(?:to_)?(\d{{4}}-\d\d-\d\d)_(.+)\.tiff?({'|'.join(map(re.escape, SIDECARS))})?",
+    re.IGNORECASE,
+)
+YEARS = range(1678, 2262)
+"""Those whose days `datetime64[ns]`, the time type of the Cube, can hold."""
 
 
 class Stamp(NamedTuple):
@@ -65,7 +73,10 @@ class Stamp(NamedTuple):
 
 
 class Found(NamedTuple):
-    """One raster of the layout; dates as ISO text, so that text order is time order; the mask has none."""
+    """One raster of the layout, the mask or a sidecar; dates as ISO text, so that text order is time order.
+
+    The `name` is a band, a target, ``mask`` (which has no dates) or ``sidecar``.
+    """
 
     start: str
     end: str
@@ -107,7 +118,12 @@ class Scan(NamedTuple):
 
 
 def find(root: Path, bands: Iterable[str], targets: Iterable[str]) -> list[Found]:
-    """The rasters of the requested bands, of every target, and the mask; sorted: equal folders give equal lists."""
+    """The rasters of the requested bands, of every target, the mask, and their sidecars; sorted.
+
+    Raises:
+        SnowmapError: When a folder or a file cannot be looked at, or GDAL could not open the path.
+    """
+    _refuse_undecodable(str(root.absolute()))
     names = [name for name in RASTER_NAMES if name in {*bands, *targets, *TARGETS}]
     folders = dict.fromkeys(RASTER_NAMES[name].folder for name in names)
     found = [
@@ -116,25 +132,47 @@ def find(root: Path, bands: Iterable[str], targets: Iterable[str]) -> list[Found
         for raster in list_rasters(root / folder, [name for name in names if RASTER_NAMES[name].folder == folder])
     ]
     mask = root / MASK_NAME
-    if mask.is_file():
-        found.append(Found("", "", "mask", str(mask), _stamp(MASK_NAME, mask.stat())))
+    for path in (mask, *(Path(f"{mask}{ending}") for ending in SIDECARS)):
+        if path.is_file():
+            name = "mask" if path == mask else "sidecar"
+            found.append(Found("", "", name, str(path), _stamp(path.name, path.stat())))
     return sorted(found)
 
 
 def list_rasters(folder: Path, names: Iterable[str]) -> list[Found]:
-    """The rasters of the named bands and targets in one folder; everything else in it is foreign and passed over."""
+    """The rasters of the named bands and targets in one folder, and their sidecars; all else in it is passed over.
+
+    Raises:
+        SnowmapError: When the folder or a file cannot be looked at.
+    """
     found = []
-    if not folder.is_dir():
-        return found
     patterns = {name: RASTER_NAMES[name].pattern for name in names}
-    with os.scandir(folder) as entries:
-        for entry in entries:
-            dated = _DATED.fullmatch(entry.name)
-            name = next((name for name in patterns if patterns[name].fullmatch(dated[3])), None) if dated else None
-            if dated and name and entry.is_file():
-                stamp = _stamp(f"{folder.name}/{entry.name}", entry.stat())
-                found.append(Found(dated[1], dated[2], name, entry.path, stamp))
+    try:
+        with os.scandir(folder) as entries:
+            for entry in entries:
+                dated = _DATED.fullmatch(entry.name)
+                name = next((name for name in patterns if patterns[name].fullmatch(dated[3])), None) if dated else None
+                if dated and name and entry.is_file():
+                    _refuse_undecodable(entry.path)
+                    stamp = _stamp(f"{folder.name}/{entry.name}", entry.stat())
+                    found.append(Found(dated[1], dated[2], "sidecar" if dated[4] else name, entry.path, stamp))
+    except (FileNotFoundError, NotADirectoryError, ValueError):  # the last for a path with a null character
+        return []
+    except OSError as error:
+        raise SnowmapError(
+            f"{error.filename}: cannot be looked at ({error.strerror}); set the permissions or mend the link"
+        ) from error
     return found
+
+
+def _refuse_undecodable(path: str) -> None:
+    try:
+        path.encode()
+    except UnicodeEncodeError as error:
+        shown = path.encode(errors="backslashreplace").decode()
+        raise SnowmapError(
+            f"{shown}: the path is not UTF-8, so GDAL cannot open it; rename the file or folder"
+        ) from error
 
 
 def _stamp(path: str, status: os.stat_result) -> Stamp:
@@ -153,15 +191,18 @@ def scan(root: Path, bands: Iterable[str], targets: Iterable[str]) -> Scan:
         The scan; its `faults` name a missing folder, files for one band twice, impossible dates, no window at all.
     """
     mask = root / MASK_NAME
-    if not root.is_dir():
-        return Scan(root, [], [_missing_root(root)], [], mask)
     required = [*bands, *targets]
-    found = [raster for raster in find(root, bands, targets) if raster.name != "mask"]
+    try:
+        found = find(root, bands, targets)
+    except SnowmapError as error:
+        return Scan(root, [], [str(error)], [], mask)
+    if not found and not root.is_dir():
+        return Scan(root, [], [_missing_root(root)], [], mask)
     windows, faults = match(found)
     complete, excluded = split_complete(windows, required)
-    if not complete:
-        faults.append(_no_window(root, found, excluded))
-    if found and not mask.is_file():
+    if not complete and (excluded or not faults):
+        faults.append(_no_window(root, excluded))
+    if windows and not mask.is_file():
         faults.append(f"{mask}: no such file; expected the study area's raster, 1 inside, 0 outside")
     return Scan(root, complete, faults, excluded, mask)
 
@@ -174,13 +215,15 @@ def match(found: Iterable[Found]) -> tuple[list[Window], list[str]]:
     """
     by_dates: dict[tuple[str, str], dict[str, list[Path]]] = defaultdict(lambda: defaultdict(list))
     for raster in found:
-        by_dates[raster.start, raster.end][raster.name].append(Path(raster.path))
+        if raster.name in RASTER_NAMES:
+            by_dates[raster.start, raster.end][raster.name].append(Path(raster.path))
     windows, faults = [], []
     for (start, end), files in sorted(by_dates.items()):
         window = Window(start, end, {name: min(paths) for name, paths in files.items()})
         if not _is_period(start, end):
             faults.append(
-                f"{min(window.files.values())}: {window.name} is no period; expected two dates, the later one last"
+                f"{min(window.files.values())}: {window.name} is no period; expected two dates of the years "
+                f"{YEARS[0]} to {YEARS[-1]}, the later one last"
             )
             continue
         windows.append(window)
@@ -196,9 +239,10 @@ def match(found: Iterable[Found]) -> tuple[list[Window], list[str]]:
 
 def _is_period(start: str, end: str) -> bool:
     try:
-        return date.fromisoformat(start) < date.fromisoformat(end)
+        first, last = date.fromisoformat(start), date.fromisoformat(end)
     except ValueError:
         return False
+    return first < last and first.year in YEARS and last.year in YEARS
 
 
 def split_complete(windows: Iterable[Window], required: list[str]) -> tuple[list[Window], list[str]]:
@@ -237,7 +281,7 @@ def _missing_root(root: Path) -> str:
     )
 
 
-def _no_window(root: Path, found: list[Found], excluded: list[str]) -> str:
+def _no_window(root: Path, excluded: list[str]) -> str:
     inner = sorted(path.parent for path in root.glob(f"*/{MASK_NAME}"))
     if excluded:
         shown = "".join(f"\n      {line}" for line in excluded[:5])

@@ -5,15 +5,11 @@ from typing import Any
 
 import dask.array as da
 import numpy as np
-import rasterio
-from rasterio.errors import RasterioError
-from rasterio.io import DatasetReader
 from rasterio.windows import Window as Piece
 
 from snowmap.archive.layout import Window
-from snowmap.archive.raster import GDAL_OPTIONS, PIECE_ROWS, read_cleaned, unreadable
+from snowmap.archive.raster import PIECE_ROWS, opened, read_cleaned
 from snowmap.archive.reading import Plan
-from snowmap.errors import SnowmapError
 
 
 class LazyBands:
@@ -52,11 +48,8 @@ class LazyBands:
 
     def _read(self, window: int, band: str, out: np.ndarray, piece: Piece) -> None:
         path = self.windows[window].files[band]
-        try:
-            with rasterio.Env(**GDAL_OPTIONS), DatasetReader(str(path), driver="GTiff") as raster:
-                read_cleaned(raster, out, band in self.plan.zero_is_missing, piece)
-        except RasterioError as error:
-            raise SnowmapError(unreadable(path, error)) from error
+        with opened(path) as raster:
+            read_cleaned(raster, out, band in self.plan.zero_is_missing, piece)
 
 
 def lazy_features(windows: Sequence[Window], plan: Plan, shape: tuple[int, int]) -> da.Array:

@@ -3,8 +3,8 @@
 import logging
 import os
 import time
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -15,8 +15,8 @@ from rasterio.transform import Affine
 
 from snowmap.archive import cache as cached
 from snowmap.archive import layout, reading
+from snowmap.archive import swe_unit as swe_unit_of
 from snowmap.archive.lazy import lazy_features
-from snowmap.archive.swe_unit import decide, swe_per_hs
 from snowmap.cube import BANDS, INSAR_BANDS, STANDARD_BANDS, TARGETS
 from snowmap.errors import SnowmapError
 
@@ -113,19 +113,24 @@ class Survey:
         scan: Files by window, from the names alone.
         faults: What makes the archive unfit to open, one sentence each.
         excluded: Windows that are left out, one sentence each.
-        cube: The Cube as far as it can be read, rasters with a fault as NaN; None where nothing can.
+        windows: How many windows can be read, as far as that.
+        origin: Where the data came from, as in the Cube.
+        swe_unit: Of the archive's SWE; empty where it has none or where it is in doubt, which is a fault then.
         swe_per_hs: The median of SWE/HS that tells the unit of SWE; None where there is nothing to compare.
     """
 
     scan: layout.Scan
     faults: list[str] = field(default_factory=list)
     excluded: list[str] = field(default_factory=list)
-    cube: xr.Dataset | None = None
+    windows: int = 0
+    origin: str = ""
+    swe_unit: str = ""
     swe_per_hs: float | None = None
 
 
 def survey(
     root: str | Path,
+    look: Callable[[xr.Dataset], None] = lambda cube: None,
     *,
     bands: Iterable[str] | None = None,
     targets: Iterable[str] = ("hs", "swe"),
@@ -137,6 +142,8 @@ def survey(
 
     Args:
         root: The archive's folder.
+        look: Is given the Cube of each window by date, one after the other: no two are in memory at once. Rasters with
+            a fault are NaN. In which unit SWE is, the survey knows at its end.
         bands: As in `open_archive`.
         targets: As in `open_archive`.
         swe_unit: As in `open_archive`.
@@ -152,17 +159,25 @@ def survey(
     request = _request(bands, targets, zero_is_missing, threads)
     root = Path(root)
     scan = layout.scan(root, request.bands, request.targets)
-    found = reading.read(scan, request)
+    ratios: list[np.ndarray] = []
+
+    def visit(found: reading.Reading, window: layout.Window, arrays: dict[str, np.ndarray]) -> None:
+        if "hs" in arrays and "swe" in arrays:
+            values = arrays["swe"][0], arrays["hs"][0]
+            ratios.append(swe_unit_of.ratios(*values, arrays["mask"], len(scan.windows)))
+        one = replace(found, windows=[window], arrays=arrays)
+        look(_assemble(root, _Content(arrays, _facts(one, request)), "unknown"))
+
+    found = reading.read(scan, request, visit)
     result = Survey(scan, found.faults, found.excluded)
     if found.arrays:
-        content = _content_of(found, request)
-        result.swe_per_hs = content.facts["swe_per_hs"]
-        try:
-            unit_of_swe = _unit_of_swe(content, swe_unit)
-        except SnowmapError as error:
-            result.faults.append(str(error))
-            unit_of_swe = "unknown"
-        result.cube = _assemble(root, content, unit_of_swe)
+        result.windows, result.origin = len(found.windows), found.origin or root.resolve().name
+        result.swe_per_hs = swe_unit_of.median_ratio(ratios)
+        if any("swe" in window.files for window in found.windows):
+            try:
+                result.swe_unit = swe_unit_of.decide(result.swe_per_hs, swe_unit, found.swe_unit_tag)
+            except SnowmapError as error:
+                result.faults.append(str(error))
     return result
 
 
@@ -214,6 +229,8 @@ def _content(root: Path, request: reading.Plan) -> _Content:
         content = _content_of(_read(root, request), request)
         if settled and layout.find(root, request.bands, request.targets) == found:
             cached.store(root, key, content.arrays, content.facts)
+            if stored := cached.load(root, key):  # mapped, the arrays are memory that can be had back at any time
+                return _Content(*stored)
         else:
             logger.warning("%s: files changed while they were read; not kept in the cache", root)
     return content
@@ -262,7 +279,7 @@ def _facts(found: reading.Reading, request: reading.Plan) -> dict:
         "excluded": found.excluded,
         "fingerprint": found.digest,
         "origin": found.origin,
-        "swe_per_hs": swe_per_hs(arrays["swe"], arrays["hs"], arrays["mask"]) if both else None,
+        "swe_per_hs": swe_unit_of.swe_per_hs(arrays["swe"], arrays["hs"], arrays["mask"]) if both else None,
         "swe_unit_tag": found.swe_unit_tag,
     }
 
@@ -270,7 +287,7 @@ def _facts(found: reading.Reading, request: reading.Plan) -> dict:
 def _unit_of_swe(content: _Content, configured: str) -> str:
     if "swe" not in content.arrays:
         return ""
-    return decide(content.facts["swe_per_hs"], configured, content.facts["swe_unit_tag"])
+    return swe_unit_of.decide(content.facts["swe_per_hs"], configured, content.facts["swe_unit_tag"])
 
 
 def _assemble(root: Path, content: _Content, unit_of_swe: str) -> xr.Dataset:

@@ -2,7 +2,7 @@
 
 import hashlib
 import zlib
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -10,8 +10,6 @@ from typing import NamedTuple
 
 import numpy as np
 import rasterio
-from rasterio.errors import RasterioError
-from rasterio.io import DatasetReader
 
 from snowmap.archive.layout import Scan, Window, kind
 from snowmap.archive.raster import (
@@ -21,10 +19,12 @@ from snowmap.archive.raster import (
     any_value,
     grid_of,
     mask_of,
+    opened,
     read_cleaned,
-    unreadable,
 )
 from snowmap.cube import TARGETS
+from snowmap.errors import SnowmapError
+from snowmap.grid import fault_of_grid
 
 
 @dataclass
@@ -37,8 +37,9 @@ class Reading:
         windows: Those that are kept, sorted.
         grid: Of every raster.
         arrays: `features` (window, band, y, x), each target (window, y, x), float32; `mask` (y, x) bool; empty
-            where there is nothing fit to be returned. `mask` alone where the plan is only to look.
-        digest: Of values, dates and bands; empty where the plan is only to look.
+            where there is nothing fit to be returned. `mask` alone where the plan is only to look, or the windows were
+            visited.
+        digest: Of values, dates and bands; empty where `arrays` holds the mask alone.
         origin: From the mask's tag, or empty.
         swe_unit_tag: The unit that the first SWE raster claims, or empty.
     """
@@ -88,28 +89,40 @@ class Plan(NamedTuple):
     look: bool = False
 
 
-def read(scan: Scan, plan: Plan) -> Reading:
+Visit = Callable[[Reading, Window, dict[str, np.ndarray]], None]
+
+
+def read(scan: Scan, plan: Plan, visit: Visit | None = None) -> Reading:
     """Read every raster of a scan.
 
     Args:
         scan: The files.
         plan: What to read of them.
+        visit: Is given what is known so far and a window with its arrays and the mask, one window after the other
+            (those that are left out are passed over); the arrays of all windows are then never in memory at once.
 
     Returns:
         Values and, beside those of the scan, every fault and exclusion that only the content of the files shows.
     """
     reading = Reading(faults=list(scan.faults), excluded=list(scan.excluded))
+    if not scan.windows:
+        return reading
     mask = _read_mask(scan, reading)
     if reading.grid is None:
         reading.grid = _first_grid(scan)
-    if reading.grid is None or not scan.windows:
+    if reading.grid is None:
         reading.faults += _unreadable(path for window in scan.windows for path in window.files.values())
         return reading
-    if reading.grid.crs is None:
-        reading.faults.append(f"{scan.mask}: no CRS; expected one, e.g. EPSG:4326, in every raster")
+    if fault := fault_of_grid(*reading.grid):
+        reading.faults.append(f"{scan.mask}: {fault}")
         return reading
-    arrays, tasks = _allocate(scan, plan, reading.grid.shape)
-    outcomes = _run(tasks, mask, reading.grid, plan)
+    arrays, tasks, outcomes = {}, [], []
+    for first, windows in enumerate([[window] for window in scan.windows]) if visit else [(0, scan.windows)]:
+        arrays, own = _allocate(scan, windows, first, plan, reading.grid.shape)
+        found = _run(own, mask, reading.grid, plan)
+        tasks, outcomes = tasks + own, outcomes + found
+        if visit and mask is not None and not _empty(own, found, plan):
+            visit(reading, windows[0], arrays | {"mask": mask})
     if other := [task.path for task, outcome in zip(tasks, outcomes, strict=True) if outcome.other_grid]:
         reading.faults += _grid_faults(tasks, outcomes, other, reading.grid, scan.mask)
     reading.faults += [outcome.fault for outcome in outcomes if outcome.fault]
@@ -118,8 +131,8 @@ def read(scan: Scan, plan: Plan) -> Reading:
         reading.faults.append(f"{scan.root}: no window left: " + "; ".join(reading.excluded))
     if not any(kept) or mask is None or len(other) == len(tasks):
         return reading
-    _keep(reading, scan, kept, arrays, mask)
-    reading.digest = "" if plan.look else _digest(reading, plan)
+    _keep(reading, scan, kept, {} if visit else arrays, mask)
+    reading.digest = "" if plan.look or visit else _digest(reading, plan)
     reading.swe_unit_tag = next((outcome.unit for outcome in outcomes if outcome.unit), "")
     return reading
 
@@ -128,12 +141,12 @@ def _read_mask(scan: Scan, reading: Reading) -> np.ndarray | None:
     if not scan.mask.is_file():
         return None
     try:
-        with rasterio.Env(**GDAL_OPTIONS), rasterio.open(scan.mask) as raster:
+        with opened(scan.mask) as raster:
             mask = mask_of(raster)
             reading.grid = grid_of(raster)
             reading.origin = raster.tags().get(ORIGIN_TAG, "")
-    except RasterioError as error:
-        reading.faults.append(unreadable(scan.mask, error))
+    except SnowmapError as error:
+        reading.faults.append(str(error))
         return None
     if not mask.any():
         reading.faults.append(
@@ -148,9 +161,9 @@ def _first_grid(scan: Scan) -> Grid | None:
     for window in scan.windows:
         for path in window.files.values():
             try:
-                with rasterio.open(path) as raster:
+                with opened(path) as raster:
                     return grid_of(raster)
-            except RasterioError:
+            except SnowmapError:
                 continue
     return None
 
@@ -159,27 +172,34 @@ def _unreadable(paths: Iterable[Path]) -> list[str]:
     faults = []
     for path in paths:
         try:
-            rasterio.open(path).close()
-        except RasterioError as error:
-            faults.append(unreadable(path, error))
+            with opened(path):
+                pass
+        except SnowmapError as error:
+            faults.append(str(error))
     return faults
 
 
-def _allocate(scan: Scan, plan: Plan, shape: tuple[int, int]) -> tuple[dict[str, np.ndarray], list[_Task]]:
-    """Arrays for all values, and one task for each file: where its values go."""
+def _allocate(
+    scan: Scan, windows: Sequence[Window], first: int, plan: Plan, shape: tuple[int, int]
+) -> tuple[dict[str, np.ndarray], list[_Task]]:
+    """Arrays for all values of windows of the scan, from its `first` on, and one task for each file."""
     if plan.look:
-        windows = enumerate(scan.windows)
-        return {}, [_Task(window.files[name], None, number, name) for number, window in windows for name in plan.bands]
-    count = len(scan.windows)
+        return {}, [
+            _Task(window.files[name], None, number, name)
+            for number, window in enumerate(windows, first)
+            for name in plan.bands
+        ]
+    count = len(windows)
     # filled, and so touched, before the threads start: threads that touch fresh pages wait for each other
     features = np.full((count, len(plan.bands), *shape), np.nan, np.float32)
     present = [name for name in TARGETS if name in plan.targets or any(name in window.files for window in scan.windows)]
     targets = {name: np.full((count, *shape), np.nan, np.float32) for name in present}
     tasks = []
-    for number, window in enumerate(scan.windows):
-        tasks += [_Task(window.files[name], features[number, b], number, name) for b, name in enumerate(plan.bands)]
+    for index, window in enumerate(windows):
+        number = first + index
+        tasks += [_Task(window.files[name], features[index, b], number, name) for b, name in enumerate(plan.bands)]
         tasks += [
-            _Task(window.files[name], targets[name][number], number, name) for name in present if name in window.files
+            _Task(window.files[name], targets[name][index], number, name) for name in present if name in window.files
         ]
     return {"features": features} | targets, tasks
 
@@ -202,8 +222,7 @@ def _run(tasks: list[_Task], mask: np.ndarray | None, grid: Grid, plan: Plan) ->
 
 def _read_one(task: _Task, mask: np.ndarray | None, grid: Grid, zero_is_missing: tuple[str, ...]) -> _Outcome:
     try:
-        # rasterio.open ends here too, after as much time again in looking at its arguments
-        with DatasetReader(str(task.path), driver="GTiff") as raster:
+        with opened(task.path) as raster:
             own_grid = grid_of(raster)
             if not own_grid.same(grid):
                 _blank(task)
@@ -212,9 +231,9 @@ def _read_one(task: _Task, mask: np.ndarray | None, grid: Grid, zero_is_missing:
                 return _Outcome(empty=mask is not None and not any_value(raster, mask, task.name in zero_is_missing))
             valid = read_cleaned(raster, task.out, task.name in zero_is_missing)
             unit = (raster.units[0] or "") if task.name == "swe" else ""
-    except RasterioError as error:
+    except SnowmapError as error:
         _blank(task)
-        return _Outcome(fault=unreadable(task.path, error))
+        return _Outcome(fault=str(error))
     empty = mask is not None and not (valid & mask).any()
     return _Outcome(empty=empty, unit=unit)
 
@@ -244,9 +263,8 @@ def _without_empty(
 ) -> list[bool]:
     """Which windows have values inside the study area in every band and required target; the others are named."""
     empty: dict[int, list[str]] = {}
-    for task, outcome in zip(tasks, outcomes, strict=True):
-        if outcome.empty and (task.name in plan.bands or task.name in plan.targets):
-            empty.setdefault(task.window, []).append(kind(task.name))
+    for task in _empty(tasks, outcomes, plan):
+        empty.setdefault(task.window, []).append(kind(task.name))
     reading.excluded += [
         f"{scan.windows[number].name}: no value inside the study area in {', '.join(names)}"
         for number, names in empty.items()
@@ -255,9 +273,18 @@ def _without_empty(
     return [number not in empty for number in range(len(scan.windows))]
 
 
+def _empty(tasks: list[_Task], outcomes: list[_Outcome], plan: Plan) -> list[_Task]:
+    required = (*plan.bands, *plan.targets)
+    return [task for task, outcome in zip(tasks, outcomes, strict=True) if outcome.empty and task.name in required]
+
+
 def _keep(reading: Reading, scan: Scan, kept: list[bool], arrays: dict[str, np.ndarray], mask: np.ndarray) -> None:
     reading.windows = [window for window, keep in zip(scan.windows, kept, strict=True) if keep]
-    reading.arrays = arrays if all(kept) else {name: values[kept] for name, values in arrays.items()}
+    if not all(kept):
+        for values in arrays.values():  # in place: a copy may not fit beside them
+            for index, number in enumerate(np.flatnonzero(kept)):
+                values[index] = values[number]
+    reading.arrays = {name: values[: sum(kept)] for name, values in arrays.items()}
     reading.arrays["mask"] = mask
 
 

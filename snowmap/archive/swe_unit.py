@@ -31,11 +31,27 @@ def swe_per_hs(swe: np.ndarray, hs: np.ndarray, mask: np.ndarray) -> float | Non
     Returns:
         The ratio, or None where no pixel has snow in both.
     """
+    return median_ratio([ratios(*window, mask, len(swe)) for window in zip(swe, hs, strict=True)])
+
+
+def ratios(swe: np.ndarray, hs: np.ndarray, mask: np.ndarray, windows: int) -> np.ndarray:
+    """SWE/HS of one window, at no more than its share of `SAMPLE` pixels.
+
+    Args:
+        swe: (y, x), cm or mm.
+        hs: (y, x), cm.
+        mask: (y, x) bool.
+        windows: Of the archive.
+    """
     snow = np.flatnonzero(mask & (hs > 0) & (swe > 0))
-    if not snow.size:
-        return None
-    sample = snow[:: 1 + snow.size // SAMPLE]
-    return float(np.median(swe.flat[sample] / hs.flat[sample]))
+    sample = snow[:: 1 + snow.size * windows // SAMPLE]
+    return swe.flat[sample] / hs.flat[sample]
+
+
+def median_ratio(of_windows: list[np.ndarray]) -> float | None:
+    """The median over what `ratios` gives for each window; None where no pixel has snow in both."""
+    pooled = np.concatenate(of_windows) if of_windows else np.empty(0)
+    return float(np.median(pooled)) if pooled.size else None
 
 
 def decide(ratio: float | None, configured: str, tag: str) -> str:

@@ -1,18 +1,18 @@
 """Cube → archive on disk, in the layout that `open_archive` reads."""
 
-import shutil
-import uuid
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import numpy as np
-import rasterio
 import xarray as xr
-from rasterio.errors import RasterioError
+from rasterio.io import MemoryFile
 
 from snowmap.archive.layout import MASK_NAME, raster_path
 from snowmap.archive.raster import ORIGIN_TAG, SENTINEL, ZERO_IS_DATA_TAG
 from snowmap.cube import INSAR_BANDS, check, targets_of, window_names
 from snowmap.errors import SnowmapError
+from snowmap.files import whole_folder, write_whole
 
 
 def write_archive(cube: xr.Dataset, root: str | Path) -> Path:
@@ -39,19 +39,8 @@ def write_archive(cube: xr.Dataset, root: str | Path) -> Path:
         raise SnowmapError(
             f"{root}: exists and is not an empty folder; an archive never overwrites anything; name a new folder"
         )
-    partial = root.parent / f".{root.name}.{uuid.uuid4().hex[:12]}.partial"
-    try:
-        partial.mkdir(parents=True)
-        _write_rasters(cube, partial)
-        if root.exists():
-            root.rmdir()
-        partial.rename(root)
-    except (OSError, RasterioError) as error:
-        raise SnowmapError(
-            f"{root}: the archive cannot be written ({error}); name a folder on a disk with room and leave to write"
-        ) from error
-    finally:
-        shutil.rmtree(partial, ignore_errors=True)
+    with whole_folder(root) as unfinished:  # the mask comes last, without which it is no archive
+        _write_rasters(cube, unfinished)
     return root
 
 
@@ -94,13 +83,20 @@ def _write_rasters(cube: xr.Dataset, root: Path) -> None:
     stacks |= {name: (cube[name].values, str(cube[name].attrs["units"])) for name in targets_of(cube)}
     for name, (stack, unit) in stacks.items():
         for values, start, end in zip(stack, cube["start"].values, cube["end"].values, strict=True):
-            path = raster_path(root, name, start, end)
-            path.parent.mkdir(parents=True, exist_ok=True)
-            with rasterio.open(path, "w", **form, dtype="float32", nodata=np.nan) as raster:
-                raster.write(values, 1)
-                raster.units = (unit,)
-                if name in INSAR_BANDS and (values == 0).any():
-                    raster.update_tags(**{ZERO_IS_DATA_TAG: "YES"})
-    with rasterio.open(root / MASK_NAME, "w", **form, dtype="uint8") as raster:
-        raster.write(cube["mask"].values.astype(np.uint8), 1)
-        raster.update_tags(**{ORIGIN_TAG: str(cube.attrs.get("origin", ""))})
+            zero_is_data = name in INSAR_BANDS and (values == 0).any()
+            tags = {ZERO_IS_DATA_TAG: "YES"} if zero_is_data else {}
+            options = {**form, "dtype": "float32", "nodata": np.nan}
+            _write_raster(raster_path(root, name, start, end), values, options, tags, unit)
+    origin = {ORIGIN_TAG: str(cube.attrs.get("origin", ""))}
+    _write_raster(root / MASK_NAME, cube["mask"].values.astype(np.uint8), {**form, "dtype": "uint8"}, origin)
+
+
+def _write_raster(
+    path: Path, values: np.ndarray, options: Mapping[str, Any], tags: Mapping[str, str], unit: str = ""
+) -> None:
+    with MemoryFile() as memory:
+        with memory.open(**options) as raster:
+            raster.write(values, 1)
+            raster.units = (unit,)
+            raster.update_tags(**tags)
+        write_whole(path, memoryview(memory.getbuffer()))

@@ -13,8 +13,9 @@ from jaxtyping import Float
 from snowmap.cube import BANDS, TARGETS
 from snowmap.derived import DERIVED, estimate_phase_sign, with_derived
 from snowmap.errors import SnowmapError
-from snowmap.physics import MILLIMETRES, density_guyennon
+from snowmap.physics import density_guyennon
 from snowmap.provenance import check_bands, check_grid, grid_of
+from snowmap.units import unit_factor
 
 Maps = Float[np.ndarray, "window y x"]
 
@@ -150,7 +151,7 @@ class Baseline(ABC):
         if target == "hs":
             return water / density_guyennon(end)[:, None, None] * 100  # mm = kg m⁻² -> m -> cm
         if target == "swe":
-            return water * MILLIMETRES[self.targets[target]]
+            return water * unit_factor("mm", self.targets[target])
         raise SnowmapError(f"model={self.name} tells water; it cannot tell '{target}'")
 
     def _inputs(self, cube: xr.Dataset) -> xr.Dataset:

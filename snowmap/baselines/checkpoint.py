@@ -12,7 +12,6 @@ import torch
 
 from snowmap.baselines.base import Baseline
 from snowmap.checkpointing import save_whole
-from snowmap.errors import SnowmapError
 
 TRUSTED = ["sklearn.ensemble._hist_gradient_boosting.predictor.TreePredictor"]
 """Types that skops does not know by itself and that a baseline holds: the trees are arrays of numbers."""
@@ -25,7 +24,7 @@ def save_baseline(baseline: Baseline, path: Path) -> Path:
     """Write a fitted baseline; the folder is made, and nothing half written stays under `path`.
 
     Raises:
-        SnowmapError: When it cannot be written.
+        WriteError: When it cannot be written.
     """
     content = {
         "baseline": {"name": baseline.name, **baseline.options},
@@ -34,11 +33,7 @@ def save_baseline(baseline: Baseline, path: Path) -> Path:
         **{key: getattr(baseline, key) for key in KEYS},
         "learned": _packed(baseline.learned),
     }
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        return save_whole(content, path)
-    except OSError as error:
-        raise SnowmapError(f"{path} cannot be written ({error}); choose another folder") from error
+    return save_whole(content, path)
 
 
 def restore(baseline: Baseline, content: Mapping[str, Any]) -> Baseline:

@@ -9,8 +9,8 @@ import xarray as xr
 from jaxtyping import Bool, Float, Int
 
 from snowmap.derived import aspect, slope
-from snowmap.physics import MILLIMETRES
 from snowmap.sequences import season_of
+from snowmap.units import snow_threshold
 
 MONTHS = (
     "September", "October", "November", "December", "January", "February", "March", "April", "May", "June", "July",
@@ -95,17 +95,15 @@ def pixel_classes(
     unit = cube[target].attrs["units"]
     scale = 10 if unit == "mm" else 1
     edges = [edge * scale for edge in DEPTH_EDGES[target]]
-    threshold = snow_threshold(target, unit, options)
+    threshold = snow_threshold(target, unit, snow_depths_m(options))
     edges = [threshold, *(edge for edge in edges if edge > threshold)]
     found["depth"] = _binned(chosen[target].values[valid], edges, f" {unit}", below="snow-free")
     return found
 
 
-def snow_threshold(target: str, unit: str, options: Mapping[str, Any]) -> float:
-    """From which value on there is snow, in the unit of the target; 0 where a value alone says that there is."""
-    if target == "swe":
-        return options["snow_threshold_swe_mm"] * MILLIMETRES[unit]
-    return options["snow_threshold_hs_cm"] if target == "hs" else 0.0
+def snow_depths_m(options: Mapping[str, Any]) -> dict[str, float]:
+    """The options' depths from which a pixel is covered with snow, as `snowmap.units.snow_threshold` takes them."""
+    return {"swe": options["snow_threshold_swe_mm"] / 1000, "hs": options["snow_threshold_hs_cm"] / 100}
 
 
 def _elevation(height: Float[np.ndarray, " pixel"], step: float) -> Classes:

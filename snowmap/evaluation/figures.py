@@ -1,12 +1,9 @@
 """Figures of maps."""
 
 from collections.abc import Sequence
-from io import BytesIO
-from pathlib import Path
 
 import numpy as np
 import xarray as xr
-from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
 from snowmap.cube import TARGETS, window_names
@@ -54,12 +51,6 @@ def maps_figure(
     figure.supxlabel(x, fontsize=9)
     figure.supylabel(y, fontsize=9)
     return figure
-
-
-def write_png(figure: Figure, file: Path | BytesIO, dpi: int) -> None:
-    """Draw a figure once; `Figure.savefig` draws it twice, the first time to lay it out, which drawing does anyway."""
-    figure.set_dpi(dpi)
-    FigureCanvasAgg(figure).print_png(file)
 
 
 def spaced(count: int, most: int = MOST_ROWS) -> list[int]:

@@ -1,8 +1,6 @@
 """The evaluation on disk: metrics.json, metrics.csv, predictions.nc, maps.png and report.html."""
 
 import json
-import shutil
-import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -11,13 +9,14 @@ from typing import Any
 import xarray as xr
 
 from snowmap.baselines import baseline_maps
-from snowmap.errors import SnowmapError
-from snowmap.evaluation.figures import maps_figure, write_png
+from snowmap.evaluation.figures import maps_figure
 from snowmap.evaluation.printing import as_frame
 from snowmap.evaluation.report import write_report
 from snowmap.evaluation.tables import score_maps
 from snowmap.export import write_predictions
+from snowmap.files import as_png, whole_folder, write_whole
 from snowmap.schema import Scoring
+from snowmap.tables import as_csv
 
 
 def evaluate_maps(
@@ -54,21 +53,10 @@ def evaluate_maps(
     baselines = baseline_maps(cube if known is None else known, train, windows, targets)
     scored = score_maps(maps, baselines, cube, windows, targets, options)
     result = {**scored, "provenance": {**provenance, "scoring": dict(options)}}
-    try:
-        out.mkdir(parents=True, exist_ok=True)
-        unfinished = Path(tempfile.mkdtemp(prefix=".", suffix=".part", dir=out))
-        try:
-            (unfinished / "metrics.json").write_text(json.dumps(result, indent=2))
-            as_frame(result).to_csv(unfinished / "metrics.csv", index=False)
-            write_predictions(maps, cube, list(windows), unfinished / "predictions.nc", provenance)
-            write_png(maps_figure(maps, cube, windows, targets), unfinished / "maps.png", dpi=110)
-            write_report(result, maps, cube, windows, unfinished / "report.html")
-            for file in unfinished.iterdir():
-                file.replace(out / file.name)
-        finally:
-            shutil.rmtree(unfinished)
-    except OSError as error:
-        raise SnowmapError(
-            f"the evaluation cannot be written to {out} ({error}); choose another folder as out=…"
-        ) from error
+    with whole_folder(out) as unfinished:
+        write_whole(unfinished / "metrics.json", json.dumps(result, indent=2))
+        write_whole(unfinished / "metrics.csv", as_csv(as_frame(result)))
+        write_predictions(maps, cube, list(windows), unfinished / "predictions.nc", provenance)
+        write_whole(unfinished / "maps.png", as_png(maps_figure(maps, cube, windows, targets)))
+        write_report(result, maps, cube, windows, unfinished / "report.html")
     return result

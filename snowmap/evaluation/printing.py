@@ -1,6 +1,5 @@
 """Scores as a long table and on the screen."""
 
-import sys
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -8,13 +7,12 @@ import pandas as pd
 from rich.console import Console
 from rich.table import Table
 
+from snowmap.tables import plain_console
+
 LABELS = {"persistence": "last-seen map", "insar_swe": "summed InSAR ΔSWE", "degree_day": "degree-day model"}
 """What a map is called where its own name says too little."""
 
 ALL = "all"
-
-WIDTH = 100
-"""Columns of the printed table where there is no terminal to ask."""
 
 
 def label_of(name: str) -> str:
@@ -58,7 +56,7 @@ def _entries(result: Mapping[str, Any]) -> Iterator[tuple[str, str, str, str, Ma
 
 def print_table(result: Mapping[str, Any], console: Console | None = None) -> None:
     """Print the pooled scores of each target, the model above the baselines; no wider than 100 columns."""
-    console = console or Console(width=None if sys.stdout.isatty() else WIDTH)
+    console = console or plain_console()
     provenance = result["provenance"]
     origin = provenance["scored_archive"]["origin"]
     for target, entry in result["target"].items():

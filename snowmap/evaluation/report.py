@@ -3,7 +3,6 @@
 import base64
 import io
 import json
-import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -18,10 +17,10 @@ from matplotlib.figure import Figure
 
 from snowmap.cube import TARGETS
 from snowmap.evaluation.charts import class_chart, density_chart, difference_chart, reliability_chart, series_chart
-from snowmap.evaluation.figures import maps_figure, spaced, write_png
+from snowmap.evaluation.figures import maps_figure, spaced
 from snowmap.evaluation.printing import label_of
-from snowmap.physics import MILLIMETRES
-from snowmap.units import METRES
+from snowmap.files import as_png, write_whole
+from snowmap.units import METRES, unit_factor
 
 ROWS_TOGETHER = 3
 """Windows in one figure of maps: a figure that is taller than a sheet of paper would be cut."""
@@ -74,9 +73,7 @@ def write_report(
         model=_configured(provenance, "model").get("name", "model"),
         split=_configured(provenance, "split").get("name", ""),
     )
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    temporary.write_text(page, encoding="utf-8")
-    return temporary.replace(path)
+    return write_whole(path, page)
 
 
 def _section(name: str, entry: Mapping[str, Any], maps: xr.Dataset, cube: xr.Dataset, windows: Sequence[int]) -> dict:
@@ -112,7 +109,7 @@ def _section(name: str, entry: Mapping[str, Any], maps: xr.Dataset, cube: xr.Dat
         "words": TARGETS[name].long_name,
         "entry": entry,
         "unit": unit,
-        "requirement": f"{30 * 10 * MILLIMETRES[unit]:g} {unit}" if name == "swe" else "",
+        "requirement": f"{30 * 10 * unit_factor('mm', unit):g} {unit}" if name == "swe" else "",
         "served": _served(entry),
         "best": next(iter(_best(entry, 1)), None),
         "charts": [(caption, _svg(figure, caption)) for caption, figure in charts],
@@ -165,15 +162,13 @@ def _svg(figure: Figure, words: str) -> Markup:
     """The figure as part of the page, with its text as text."""
     file = io.StringIO()
     with mpl.rc_context({"svg.fonttype": "none", "font.size": 9, "font.family": "sans-serif"}):
-        FigureCanvasSVG(figure).print_svg(file, metadata={"Date": None, "Title": words})  # as `write_png`: drawn once
+        FigureCanvasSVG(figure).print_svg(file, metadata={"Date": None, "Title": words})  # as `as_png`: drawn once
     drawn = file.getvalue()
     return Markup(drawn[drawn.index("<svg") :])
 
 
 def _png(figure: Figure) -> str:
-    file = io.BytesIO()
-    write_png(figure, file, dpi=100)
-    return "data:image/png;base64," + base64.b64encode(file.getvalue()).decode()
+    return "data:image/png;base64," + base64.b64encode(as_png(figure, dpi=100)).decode()
 
 
 def _number(value: float | int | None, digits: int = 2) -> str:

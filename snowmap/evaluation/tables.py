@@ -10,11 +10,11 @@ from snowmap.cube import window_names
 from snowmap.errors import SnowmapError
 from snowmap.evaluation.area import area_series
 from snowmap.evaluation.bootstrap import score_intervals
-from snowmap.evaluation.classes import pixel_classes, snow_threshold
+from snowmap.evaluation.classes import pixel_classes, snow_depths_m
 from snowmap.evaluation.uncertainty import score_uncertainty
 from snowmap.grid import cell_areas
 from snowmap.metrics import presence, ranks, requirement_share, scores
-from snowmap.physics import MILLIMETRES
+from snowmap.units import snow_threshold, unit_factor
 
 
 def score_maps(
@@ -85,14 +85,14 @@ def _of_pixels(
 ) -> dict[str, Any]:
     """What takes the valid pixels one by one, wherever they lie."""
     unit = cube[target].attrs["units"]
-    threshold = snow_threshold(target, unit, options)
+    threshold = snow_threshold(target, unit, snow_depths_m(options))
     snow = truth >= threshold
     found = {"unit": unit, **_side_by_side(columns, truth, slice(None))}
     found["intervals"] = score_intervals(columns, truth, valid, options)
     found["snow_free"], found["snow_covered"] = (_side_by_side(columns, truth, chosen) for chosen in (~snow, snow))
     found["presence"] = {"threshold": threshold, **_each(columns, lambda p: presence(p, truth, threshold))}
-    required = _each(columns, lambda p: requirement_share(p, truth, MILLIMETRES[unit])) if target == "swe" else None
-    found["requirement"] = required
+    millimetre = unit_factor("mm", unit) if target == "swe" else None
+    found["requirement"] = millimetre and _each(columns, lambda p: requirement_share(p, truth, millimetre))
     found["classes"] = {
         name: [{"class": label, **_side_by_side(columns, truth, own)} for label, own in classes.members().items()]
         for name, classes in pixel_classes(cube, windows, valid, target, options).items()

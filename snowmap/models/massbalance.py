@@ -10,7 +10,7 @@ from torch.nn import functional
 
 from snowmap.models.blocks import Decoder, Encoder, pad_to_multiple
 from snowmap.models.net import Fluxes, Frame, Inputs, Maps, Net
-from snowmap.physics import MILLIMETRES
+from snowmap.units import unit_factor
 
 DENSITY_BOUNDS = (80.0, 550.0)
 """kg m⁻³: new snow of alpine storms to old, wet snow (Sturm et al. 2010; Judson & Doesken 2000)."""
@@ -86,6 +86,7 @@ class MassBalance(Net):
         if other := frame.targets.keys() - {"swe", "hs"}:
             raise ValueError(f"it maps swe and hs, not {', '.join(other)}")
         self.targets = dict(frame.targets)
+        self.millimetre = unit_factor("mm", self.targets.get("swe", "mm"))  # in the unit of SWE
         self.levels = len(channels)
         self.encoder = Encoder(frame.channels, channels)
         self.decoder = Decoder(channels)
@@ -177,7 +178,7 @@ class MassBalance(Net):
     def _maps(self, inputs: Inputs, look: Tensor, budget: Budget) -> Maps:
         maps = {}
         if "swe" in self.targets:
-            maps["swe"] = budget.state * MILLIMETRES[self.targets["swe"]]
+            maps["swe"] = budget.state * self.millimetre
         if self.dense is not None:
             maps["hs"] = budget.state / self._density(inputs, look, budget.state) * 100  # mm = kg m⁻² -> m -> cm
         found = torch.stack([maps[name] for name in self.targets], dim=2)

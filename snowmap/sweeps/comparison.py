@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from snowmap.errors import SnowmapError
-from snowmap.run_folder import flat
+from snowmap.run_config import flat
 from snowmap.sweeps.jobs import (
     PART,
     Job,
@@ -18,7 +18,7 @@ from snowmap.sweeps.jobs import (
     spread_of,
     telling_keys,
 )
-from snowmap.units import IN_UNITS, metres_per
+from snowmap.units import IN_UNITS, unit_factor
 
 Scores = Mapping[str, Mapping[str, Any]]
 """The unit and the scores of each target."""
@@ -60,8 +60,7 @@ class Run(NamedTuple):
         value = entry.get(score)
         if value is None or unit is None or score not in IN_UNITS:
             return None if value is None else float(value)
-        source = str(self.job.folder)
-        return value * metres_per(entry["unit"], target, source) / metres_per(unit, target, source)
+        return value * unit_factor(entry["unit"], unit, target, str(self.job.folder))
 
 
 class Row(NamedTuple):

@@ -11,6 +11,7 @@ from rich.console import Console
 from rich.table import Table
 
 from snowmap.evaluation.printing import label_of
+from snowmap.files import write_whole
 from snowmap.metrics import scores
 from snowmap.sweeps.jobs import (
     OPTIMISTIC,
@@ -22,7 +23,6 @@ from snowmap.sweeps.jobs import (
     validation_maps,
     validation_scores,
 )
-from snowmap.sweeps.writing import write_text
 
 POOLED = (
     "pooled: the validation maps of all folds, scored once; a pixel of a window that several runs validate counts once "
@@ -61,8 +61,8 @@ def cross_validate(folder: Path, jobs: Sequence[Job], console: Console | None = 
             {"name": name, **_over_folds(group, judged)} for name, group in configurations(jobs).items()
         ],
     }
-    write_text(folder / "cross_validation.json", json.dumps(result, indent=2))
-    write_text(folder / "cross_validation.csv", as_frame(result).to_csv(index=False))
+    write_whole(folder / "cross_validation.json", json.dumps(result, indent=2))
+    write_whole(folder / "cross_validation.csv", as_frame(result).to_csv(index=False))
     print_cross_validation(result, console or Console())
     print(f"cross_validation.json and cross_validation.csv lie in {folder}")
     return result

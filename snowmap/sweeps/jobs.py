@@ -17,7 +17,8 @@ from omegaconf.errors import OmegaConfBaseException
 from yaml import YAMLError
 
 from snowmap.errors import SnowmapError
-from snowmap.run_folder import OF_NO_ACCOUNT, flat, read_record, within
+from snowmap.run_config import OF_NO_ACCOUNT, flat, within
+from snowmap.run_folder import read_record
 
 PART = "validation"
 WITHOUT_EFFECT = (*OF_NO_ACCOUNT, "evaluate", "scoring")

@@ -11,11 +11,11 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from snowmap.files import as_png, write_whole
 from snowmap.sweeps.comparison import BEST, Comparison, Row, Run, compare, reason
 from snowmap.sweeps.figures import runs_figure
 from snowmap.sweeps.jobs import PART, mean_of
 from snowmap.sweeps.sheet import Column, columns, columns_apart, label
-from snowmap.sweeps.writing import save_figure, write_text
 from snowmap.units import IN_UNITS
 
 WIDTH = 100
@@ -47,9 +47,9 @@ def compare_runs(
     """
     folder, out = Path(folder), Path(out or folder)
     found = compare(folder, by, each)
-    write_text(out / "runs.csv", as_frame(found).to_csv(index=False))
-    write_text(out / "runs.md", as_markdown(found, folder))
-    save_figure(runs_figure(found), out / "runs.png")
+    write_whole(out / "runs.csv", as_frame(found).to_csv(index=False))
+    write_whole(out / "runs.md", as_markdown(found, folder))
+    write_whole(out / "runs.png", as_png(runs_figure(found)))
     console = console or Console(width=None if sys.stdout.isatty() else WIDTH)
     for number, comparison in enumerate(found):
         if number:

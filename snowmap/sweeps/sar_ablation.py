@@ -14,6 +14,7 @@ from rich.table import Table
 from snowmap.ablation import LEFT_OUT
 from snowmap.errors import SnowmapError
 from snowmap.evaluation.bootstrap import score_intervals
+from snowmap.files import as_png, write_whole
 from snowmap.schema import Scoring
 from snowmap.sweeps.figures import ablation_figure
 from snowmap.sweeps.importance import permutation_importance
@@ -26,7 +27,6 @@ from snowmap.sweeps.jobs import (
     validation_maps,
     validation_scores,
 )
-from snowmap.sweeps.writing import save_figure, write_text
 
 OPTIONS = asdict(Scoring())
 UNTOUCHED = "everything is on validation windows; the test windows were not touched"
@@ -70,9 +70,9 @@ def compare_ablations(folder: Path, jobs: Sequence[Job], console: Console | None
             for target, entry in judged["target"].items()
         },
     }
-    write_text(folder / "ablation.json", json.dumps(result, indent=2))
-    write_text(folder / "ablation.csv", as_frame(result).to_csv(index=False))
-    save_figure(ablation_figure(result), folder / "ablation.png")
+    write_whole(folder / "ablation.json", json.dumps(result, indent=2))
+    write_whole(folder / "ablation.csv", as_frame(result).to_csv(index=False))
+    write_whole(folder / "ablation.png", as_png(ablation_figure(result)))
     print_ablation(result, console or Console())
     print(f"ablation.json, ablation.csv and ablation.png lie in {folder}")
     return result

@@ -9,7 +9,7 @@ from omegaconf import OmegaConf
 
 from snowmap.config import check_config, nearest
 from snowmap.errors import SnowmapError
-from snowmap.run_folder import OF_NO_ACCOUNT, flat, within
+from snowmap.run_config import OF_NO_ACCOUNT, flat, within
 from snowmap.schema import TrainConfig
 
 if TYPE_CHECKING:

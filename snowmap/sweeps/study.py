@@ -21,14 +21,15 @@ from pytorch_lightning.callbacks import Callback
 
 from snowmap.cube import narrowed
 from snowmap.errors import Interrupted, SnowmapError, Stopped
+from snowmap.files import write_whole
 from snowmap.normalize import mean_and_std
 from snowmap.run import MONITOR
-from snowmap.run_folder import SWEEP, differing, flat, read_record
+from snowmap.run_config import differing, flat, refuse_foreign
+from snowmap.run_folder import SWEEP, read_record
 from snowmap.scoring import open_for
 from snowmap.splits import make_split
 from snowmap.sweeps.search import changed, check_search, distribution, value_of
 from snowmap.sweeps.study_report import report
-from snowmap.sweeps.writing import write_text
 
 if TYPE_CHECKING:
     import optuna
@@ -90,6 +91,9 @@ def optimize(main: Main, config: dict[str, Any], folder: Path) -> "optuna.Study"
         )
     check_search(search, config)
     optuna.logging.set_verbosity(optuna.logging.WARNING)
+    if (folder / "config.yaml").exists():
+        raise SnowmapError(f"{folder} holds a run, not a study; give another folder as hydra.run.dir=…")
+    refuse_foreign(folder, "study.yaml")
     with _alone_in(folder):
         _claim(folder, config, search)
         study = optuna.create_study(
@@ -184,7 +188,7 @@ def _spread_of_targets(config: Mapping[str, Any]) -> dict[str, float]:
     cube = open_for(config["data"], targets)
     split = make_split(start=cube["start"].values, end=cube["end"].values, shape=cube["mask"].shape, **config["split"])
     inside = narrowed(cube, split.train_area)["mask"].values
-    return {name: mean_and_std(cube[name], split.train, inside, f"target '{name}'")[1] for name in targets}
+    return {name: mean_and_std(cube[name].values, split.train, inside, f"target '{name}'")[1] for name in targets}
 
 
 def _queue_killed(study: "optuna.Study") -> None:
@@ -258,20 +262,18 @@ def _claim(folder: Path, config: Mapping[str, Any], search: Mapping[str, Any]) -
     """Write ``study.yaml``: what all trials have in common, and what is searched.
 
     Raises:
-        SnowmapError: When the folder holds another study, or a run.
+        SnowmapError: When the folder holds another study with trials.
     """
     asked = {**{key: value for key, value in config.items() if key not in ("sweep", "evaluate")}, "search": search}
     file = folder / "study.yaml"
-    if (folder / "config.yaml").exists():
-        raise SnowmapError(f"{folder} holds a run, not a study; give another folder as hydra.run.dir=…")
-    if file.exists():
+    if file.exists() and any(folder.glob("trial-*")):
         other = differing(flat(OmegaConf.to_container(OmegaConf.load(file))), flat(asked))  # type: ignore[arg-type]
         if other:
             raise SnowmapError(
                 f"{folder} holds another study, which differs in {', '.join(other[:3])}; give another folder as "
                 "hydra.run.dir=…"
             )
-    write_text(file, OmegaConf.to_yaml(OmegaConf.create(asked)))
+    write_whole(file, OmegaConf.to_yaml(OmegaConf.create(asked)))
 
 
 def _short(value: Any) -> str:

@@ -12,11 +12,11 @@ from rich.console import Console
 from rich.table import Table
 
 from snowmap.errors import SnowmapError
-from snowmap.run_folder import within
+from snowmap.files import as_png, write_whole
+from snowmap.run_config import within
 from snowmap.sweeps.figures import study_figure
 from snowmap.sweeps.runs import SYNTHETIC, compare_runs
 from snowmap.sweeps.search import value_of
-from snowmap.sweeps.writing import save_figure, write_text
 
 if TYPE_CHECKING:
     import optuna
@@ -52,7 +52,7 @@ def report(study: "optuna.Study", search: Mapping[str, Any], folder: Path, typed
         )
     (found,) = compare_runs(folder)
     importances = importances_of(study)
-    save_figure(study_figure(study, importances, found.synthetic), folder / "study.png")
+    write_whole(folder / "study.png", as_png(study_figure(study, importances, found.synthetic)))
     if importances:
         _print_importances(importances)
     best = {key: value_of(entry, study.best_params[key]) for key, entry in search.items()}
@@ -66,7 +66,7 @@ def report(study: "optuna.Study", search: Mapping[str, Any], folder: Path, typed
         "command": command,
         **({"data": SYNTHETIC} if found.synthetic else {}),
     }
-    write_text(folder / "best.yaml", OmegaConf.to_yaml(OmegaConf.create(content)))
+    write_whole(folder / "best.yaml", OmegaConf.to_yaml(OmegaConf.create(content)))
     print(f"\nbest     {run.name}: RMSE {study.best_value:.3g} of the targets' spread on validation windows")
     print(f"files    best.yaml and study.png lie in {folder}")
     print(f"next     {command}")

@@ -144,7 +144,9 @@ def _read_dem(path: Path, shape: tuple[int, int] | None) -> tuple[NDArray[np.flo
             if shape is None:
                 shape = max(2, round((north - south) / PIXEL_HEIGHT)), max(2, round((east - west) / PIXEL_WIDTH))
             transform = from_origin(west, north, (east - west) / shape[1], (north - south) / shape[0])
-            values = source.read(1, masked=True).astype(np.float32).filled(np.nan)
+            values = (
+                source.read(1, masked=True).astype(np.float32).filled(np.nan) * source.scales[0] + source.offsets[0]
+            )
             elevation = np.full(shape, np.nan, dtype=np.float32)
             reproject(
                 np.where(values <= -9000, np.nan, values),  # a fill value that the file does not declare

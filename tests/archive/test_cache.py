@@ -124,6 +124,18 @@ def test_foreign_files_change_nothing(root: Path, folder: Path) -> None:
     assert len(entries(folder)) == 1
 
 
+def test_sidecars_are_seen(root: Path) -> None:
+    before = open_archive(root)["hs"].values
+    sidecar = root / f"{HS}.aux.xml"
+    for offset in (1, 2):
+        sidecar.write_text(
+            f'<PAMDataset><PAMRasterBand band="1"><Offset>{offset}</Offset></PAMRasterBand></PAMDataset>'
+        )
+        np.testing.assert_allclose(assert_up_to_date(root)["hs"].values[0], before[0] + offset)
+    sidecar.unlink()
+    np.testing.assert_array_equal(assert_up_to_date(root)["hs"].values, before)
+
+
 def test_requests_do_not_mix_and_old_entries_go(root: Path, folder: Path) -> None:
     for options in (
         {},

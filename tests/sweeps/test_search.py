@@ -48,8 +48,8 @@ def test_ends_tell_what_is_drawn():
         ("split.test", {"low": 1, "high": 9}, "'split.test' must be the same in all trials"),
         ("sweep.trials", {"low": 1, "high": 9}, "must be the same in all trials"),
         ("model.channels", {"choices": [[8], "x"]}, "model.channels"),
-        ("loss", {"choices": ["mse", "mea"]}, "loss=mea is not possible"),
-        ("callbacks.ema", {"low": 0.9, "high": 1.5}, "callbacks.ema=1.5: expected a decay"),
+        ("loss", {"choices": ["mse", "mea"]}, "loss=mea: expected mse"),
+        ("callbacks.ema", {"low": 0.9, "high": 1.5}, "callbacks.ema=1.5: expected a number > 0"),
         ("optimizer.warmup_steps", {"low": 0.5, "high": 9}, "optimizer.warmup_steps"),
         ("loss", {"choices": []}, "choices=[]: expected a list"),
         ("loss", "mse", "mse is none of"),
@@ -71,7 +71,7 @@ def test_a_mistake_is_told_with_its_key(key, entry, told):
     ("override", "told"),
     [
         ("sweep.pruner=medain", "did you mean 'median'?"),
-        ("sweep.trials=0", "sweep.trials=0: expected a whole number from 1 on"),
+        ("sweep.trials=0", "sweep.trials=0: expected a whole number ≥ 1"),
         ("+sweep.trails=3", "did you mean 'sweep.trials'?"),
     ],
 )

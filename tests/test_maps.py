@@ -1,12 +1,14 @@
+import shutil
+
 import numpy as np
 import pytest
 import xarray as xr
 from rasterio.transform import from_origin
 
 from snowmap.errors import SnowmapError
-from snowmap.reading_maps import read_maps
+from snowmap.maps import read_maps
 from tests.cubes import make_cube
-from tests.maps import make_maps, write_maps
+from tests.maps import NORTH, PIXEL, WEST, make_maps, write_maps
 from tests.test_export import WINDOWS, predictions
 
 VALUES = np.arange(3 * 4 * 5, dtype=np.float32).reshape(3, 4, 5)
@@ -51,37 +53,65 @@ def test_a_projected_file_with_uncertainty(tmp_path):
     assert_same_maps(read_maps(write_maps(maps, tmp_path / "predictions.nc")), maps)
 
 
-def test_a_folder_of_windows_in_order_and_nothing_else(tmp_path):
-    maps = make_maps(VALUES, sigma=VALUES + 1)
-    folder = per_window(maps, tmp_path / "out")
-    write_maps(make_maps(VALUES[:, :2]), folder / "overview.nc")
+def test_a_folder_of_windows_in_order_and_nothing_else(windows, tmp_path):
+    folder = shutil.copytree(windows, tmp_path / "out")
+    (folder / "overview.nc").write_bytes(b"no map")
     (folder / "2021-01-09_to_2021-01-21.tif").write_bytes(b"other")
     (folder / ".2021-01-09_to_2021-01-21.nc.part").write_bytes(b"half written")
     read = read_maps(folder)
-    assert_same_maps(read, maps)
+    assert read["swe"].chunks is not None  # read when it is used, window by window
+    np.testing.assert_array_equal(read["swe"].isel(window=1).values, VALUES[1])
+    assert_same_maps(read, make_maps(VALUES, sigma=VALUES + 1))
     assert read.attrs["origin"] == "synthetic: a test"
 
 
-def test_windows_are_read_when_they_are_used(tmp_path):
-    read = read_maps(per_window(make_maps(VALUES), tmp_path / "out"))
-    assert read["swe"].chunks is not None
-    np.testing.assert_array_equal(read["swe"].isel(window=1).values, VALUES[1])
+def test_attributes_of_layers_stay(one_file, tmp_path):
+    def change(file):
+        file["swe_sigma"].attrs["correlation_length_m"] = 2500.0
+        return file
+
+    assert read_maps(changed(one_file, change, tmp_path))["swe_sigma"].attrs["correlation_length_m"] == 2500.0
 
 
-def test_attributes_of_layers_stay(tmp_path):
-    path = write_maps(make_maps(VALUES, sigma=VALUES + 1), tmp_path / "p.nc")
+@pytest.mark.parametrize("x", [slice(None), slice(2, None)])
+@pytest.mark.parametrize("y", [slice(None), slice(None, None, -1)])
+def test_axes_in_another_order_cropped_or_flipped_since(one_file, tmp_path, x, y):
+    path = changed(one_file, lambda file: file.isel(x=x, y=y).transpose("x", "y", "bnds", "time"), tmp_path)
+    read = read_maps(path)
+    np.testing.assert_array_equal(read["swe"].values, VALUES[:, y, x])
+    np.testing.assert_array_equal(read["swe_sigma"].values, VALUES[:, y, x] + 1)
+    west, north = WEST + (x.start or 0) * PIXEL, NORTH - (4 * PIXEL if y.step else 0)
+    assert tuple(read.rio.transform())[:6] == (PIXEL, 0, west, 0, PIXEL if y.step else -PIXEL, north)
+
+
+def test_a_value_that_no_snow_has_is_an_error_when_it_is_read(one_file, tmp_path):
+    def change(file):
+        file["swe"] = file["swe"].astype(np.float64)
+        file["swe"].values[1, 2, 3] = 1e300
+        return file
+
+    read = read_maps(changed(one_file, change, tmp_path))
+    with pytest.raises(SnowmapError, match=r"changed\.nc: swe holds 1e\+300 cm; expected .* no value beyond 100000 cm"):
+        read["swe"].load()
+
+
+def changed(path, change, folder):
+    """The file as another program would have rewritten it."""
     with xr.open_dataset(path, decode_cf=False) as file:
-        file = file.load()
-    file["swe_sigma"].attrs["correlation_length_m"] = 2500.0
-    file.to_netcdf(tmp_path / "q.nc", engine="h5netcdf")
-    assert read_maps(tmp_path / "q.nc")["swe_sigma"].attrs["correlation_length_m"] == 2500.0
+        other = change(file.load())
+    other.to_netcdf(folder / "changed.nc", engine="h5netcdf")
+    return folder / "changed.nc"
 
 
-def changed(path, change):
-    with xr.open_dataset(path, decode_cf=False) as file:
-        file = file.load()
-    change(file).to_netcdf(path, engine="h5netcdf")
-    return path
+@pytest.fixture(scope="module")
+def windows(tmp_path_factory):
+    """A folder with one file for each window."""
+    return per_window(make_maps(VALUES, sigma=VALUES + 1), tmp_path_factory.mktemp("windows"))
+
+
+@pytest.fixture(scope="module")
+def one_file(tmp_path_factory):
+    return write_maps(make_maps(VALUES, sigma=VALUES + 1), tmp_path_factory.mktemp("maps") / "p.nc")
 
 
 def without_crs(file):
@@ -103,10 +133,14 @@ def in_furlongs(file, name="swe"):
         (lambda file: in_furlongs(file, "swe_observed"), "swe_observed is in 'furlong', but swe is in 'cm'"),
         (lambda file: file.drop_vars("time_bnds"), "not written by snowmap: it has no time_bnds"),
         (lambda file: file.drop_vars(["swe", "swe_observed"]), "it has no swe and hs"),
+        (
+            lambda file: file.assign(swe=file["swe"].isel(time=0)),
+            r"swe has the dimensions \('y', 'x'\); expected time, y",
+        ),
     ],
 )
-def test_a_file_that_lacks_something(tmp_path, change, says):
-    path = changed(write_maps(make_maps(VALUES), tmp_path / "p.nc"), change)
+def test_a_file_that_lacks_something(one_file, tmp_path, change, says):
+    path = changed(one_file, change, tmp_path)
     with pytest.raises(SnowmapError, match=says) as caught:
         read_maps(path)
     assert str(path) in str(caught.value)
@@ -125,16 +159,16 @@ def test_no_file_no_netcdf_and_an_empty_folder(tmp_path):
 @pytest.mark.parametrize(
     ("other", "says"),
     [
-        (make_maps(VALUES[:1, :2]), "another grid"),
-        (make_maps(VALUES[:1], transform=from_origin(600_100, 5_150_000, 500, 500)), "another grid"),
-        (make_maps(VALUES[:1], crs="EPSG:32633"), "EPSG:32633"),
-        (make_maps(VALUES[:1], unit="mm"), "other maps or units"),
-        (make_maps(VALUES[:1], sigma=VALUES[:1] + 1), "other maps or units"),
+        (make_maps(VALUES[:1, :2], sigma=VALUES[:1, :2]), "another grid"),
+        (make_maps(VALUES[:1], sigma=VALUES[:1], transform=from_origin(600_100, 5_150_000, 500, 500)), "another grid"),
+        (make_maps(VALUES[:1], sigma=VALUES[:1], crs="EPSG:32633"), "EPSG:32633"),
+        (make_maps(VALUES[:1], sigma=VALUES[:1], unit="mm"), "other maps or units"),
+        (make_maps(VALUES[:1]), "other maps or units"),
     ],
 )
-def test_files_that_differ(tmp_path, other, says):
-    folder = per_window(make_maps(VALUES), tmp_path / "out")
-    write_maps(other, folder / "2021-03-10_to_2021-03-22.nc")
+def test_files_that_differ(windows, tmp_path, other, says):
+    shutil.copy(next(windows.glob("2021-01-09*")), tmp_path)
+    write_maps(other, tmp_path / "2021-03-10_to_2021-03-22.nc")
     with pytest.raises(SnowmapError, match=says) as caught:
-        read_maps(folder)
+        read_maps(tmp_path)
     assert "2021-03-10_to_2021-03-22.nc" in str(caught.value)

@@ -1,0 +1,74 @@
+"""Tables on the screen and as CSV, whatever users have put into their names."""
+
+import sys
+from collections.abc import Iterable, Mapping
+
+import pandas as pd
+from rich.console import Console
+from rich.table import Table
+
+WIDTH = 100
+"""Columns of a printed table where there is no terminal to ask."""
+
+FORMULA = ("=", "+", "-", "@", "\t", "\r")
+"""With these a spreadsheet begins a formula."""
+
+
+MOST_NAMED = 10
+
+
+def plain_console() -> Console:
+    """A console that prints text as it is: ``[red]`` in the name of a basin is no markup, ``:snowflake:`` no emoji."""
+    width = None if sys.stdout.isatty() else WIDTH
+    return Console(width=width, markup=False, emoji=False, highlight=False)
+
+
+def print_table(title: str, columns: Mapping[str, Iterable[str]], bold: str | None = None) -> None:
+    """Print columns of text, the first of which may be folded; the others are right-aligned.
+
+    Args:
+        title: Above the table.
+        columns: By their heads.
+        bold: What stands in the first column of rows that are printed in bold.
+    """
+    table = Table(title=title, title_justify="left")
+    for head in columns:
+        first = not table.columns
+        table.add_column(head, overflow="fold", no_wrap=not first, justify="left" if first else "right")
+    for row in zip(*columns.values(), strict=True):
+        table.add_row(*row, style="bold" if row[0] == bold else "")
+    plain_console().print(table)
+
+
+def as_csv(table: pd.DataFrame) -> str:
+    """The table as CSV; numbers stay, and text that a spreadsheet would run as a formula gets an apostrophe before it.
+
+    Args:
+        table: Its index is left out.
+    """
+    texts = {str(name): column.map(_inert) for name, column in table.select_dtypes(["object", "string"]).items()}
+    return table.assign(**texts).rename(columns=_inert).to_csv(index=False)
+
+
+def _inert(cell: object) -> object:
+    return f"'{cell}" if isinstance(cell, str) and cell.startswith(FORMULA) and not _is_number(cell) else cell
+
+
+def _is_number(text: str) -> bool:
+    try:
+        float(text)
+    except ValueError:
+        return False
+    return True
+
+
+def printable(name: object) -> str:
+    """A name on one line and without control characters, which could not be drawn or would steer a terminal."""
+    return "".join(letter if letter.isprintable() else " " for letter in str(name)).strip()
+
+
+def listed(names: Iterable[str]) -> str:
+    """The first `MOST_NAMED` of the names, and how many more there are."""
+    every = list(dict.fromkeys(names))
+    rest = f" and {len(every) - MOST_NAMED} more" if len(every) > MOST_NAMED else ""
+    return ", ".join(every[:MOST_NAMED]) + rest
