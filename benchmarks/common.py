@@ -87,7 +87,7 @@ def bare_epochs(
     task.to(device)
     size = config["data"]["batch_size"]
     chunks = [datamodule.train[first : first + size] for first in range(0, len(datamodule.train), size)]
-    ready = [_ready(task, datamodule.windows.gather(chunk).to(torch.device(device))) for chunk in chunks]
+    ready = [scaled(task, datamodule.windows.gather(chunk).to(torch.device(device))) for chunk in chunks]
     options, clip = config["optimizer"], config["trainer"]["gradient_clip_val"]
     optimizer = torch.optim.AdamW(task.net.parameters(), options["learning_rate"], weight_decay=options["weight_decay"])
     seconds = []
@@ -111,7 +111,8 @@ def bare_epochs(
     return seconds
 
 
-def _ready(task: SnowRegression, batch: Batch) -> tuple[Any, torch.Tensor, torch.Tensor]:
+def scaled(task: SnowRegression, batch: Batch) -> tuple[Any, torch.Tensor, torch.Tensor]:
+    """A Batch as the net sees it, its scaled targets, and where they have a value."""
     return task._inputs(batch), task.normalizer.scale_targets(batch.y), batch.y_valid
 
 

@@ -1,12 +1,13 @@
-"""snowmap ÷ the stack that a user would assemble: windows per second, of the whole and of the computing alone.
+"""snowmap ÷ the stack that a user would assemble: windows per second, of the whole, of loading and of computing alone.
 
 The usual stack is a Dataset that opens the nine rasters and the target of a window in `__getitem__`, a DataLoader with
 2 workers, and a U-Net of equal size under a plain Lightning Trainer. Beside it, where they are installed (in an
 environment of their own), segmentation-models-pytorch's U-Net and torchgeo's regression task under the same loader.
-"Computing alone" gives each stack windows that already lie in memory, scaled; "loading alone" makes scaled batches and
-trains nothing.
+"Loading alone" makes scaled batches and trains nothing. "Computing alone" is the training step of each net on a batch
+in memory, without a Trainer; the nets take turns step by step. There, windows per second of CPU time stand beside those
+of wall time: where others use the machine too, only CPU time with `--threads 1` is to be trusted.
 
-python -m benchmarks.usual_stack [--rounds 3] [--epochs 2] [--height 93] [--width 211]
+python -m benchmarks.usual_stack [--rounds 3] [--epochs 2] [--steps 10] [--threads 2] [--height 93] [--width 211]
 """
 
 import argparse
@@ -27,9 +28,9 @@ import torch
 import xarray as xr
 from torch import Tensor, nn
 from torch.nn import functional
-from torch.utils.data import DataLoader, Dataset, TensorDataset
+from torch.utils.data import DataLoader, Dataset
 
-from benchmarks.common import EpochTimer, configuration, framework_epochs, parts, table
+from benchmarks.common import EpochTimer, configuration, framework_epochs, parts, scaled, table
 from snowmap.archive import match_insar_to_targets, write_archive
 from snowmap.cube import BANDS
 from snowmap.run import quiet
@@ -39,6 +40,7 @@ from snowmap.synthetic import synthesize
 
 CHANNELS = (24, 48, 96, 192)
 BATCH = 4
+CLOCKS = {"computing alone": time.perf_counter, "computing alone, CPU time": time.process_time}
 
 
 class Rasters(Dataset):
@@ -169,8 +171,35 @@ def loading_epochs(batches: Iterable[Any], prepare: Callable[[Any], Any], epochs
     return seconds
 
 
-def loaders(cube: xr.Dataset, root: Path, train: Sequence[int]) -> dict[str, DataLoader]:
-    """The two ways to feed the plain stacks."""
+def net_of(task: Any) -> nn.Module:
+    """Of a plain task, or of torchgeo's."""
+    return task.net if isinstance(task, PlainTask) else task.model
+
+
+def step_seconds(config: dict[str, Any], cube: xr.Dataset, steps: int) -> dict[tuple[str, str], list[float]]:
+    """Seconds of training steps on one batch in memory, by net and clock; the nets take turns step by step."""
+    task, datamodule, _ = parts(config, cube)
+    inputs, y, _ = scaled(task, datamodule.windows.gather(datamodule.train[:BATCH]))
+    y = y[:, -1]
+    height, width = y.shape[-2:]
+    x = functional.pad(torch.randn(len(y), len(BANDS), height, width), (0, -width % 32, 0, -height % 32))
+    nets = {"snowmap": task.net} | {name: net_of(make()) for name, make in stacks().items()}
+    optimizers = {name: torch.optim.AdamW(net.parameters(), 1e-3) for name, net in nets.items()}
+    seconds: dict[tuple[str, str], list[float]] = {(name, clock): [] for name in nets for clock in CLOCKS}
+    for _ in range(steps + 1):
+        for name, net in nets.items():
+            start = [clock() for clock in CLOCKS.values()]
+            maps = net(inputs)[:, -1] if name == "snowmap" else net(x)[..., :height, :width]
+            optimizers[name].zero_grad()
+            functional.mse_loss(maps, y).backward()
+            optimizers[name].step()
+            for (clock, now), begin in zip(CLOCKS.items(), start, strict=True):
+                seconds[name, clock].append(now() - begin)
+    return {key: found[1:] for key, found in seconds.items()}
+
+
+def loader(cube: xr.Dataset, root: Path, train: Sequence[int]) -> DataLoader:
+    """What feeds the plain stacks."""
     values = cube["features"].values[list(train)]
     mean = np.nanmean(values, axis=(0, 2, 3), dtype=np.float64).astype(np.float32)[:, None, None]
     std = np.nanstd(values, axis=(0, 2, 3), dtype=np.float64).astype(np.float32)[:, None, None]
@@ -178,14 +207,9 @@ def loaders(cube: xr.Dataset, root: Path, train: Sequence[int]) -> dict[str, Dat
     swe = [{"swe": root / "ITSNOW" / "SWE" / f"{sample['key']}_swe.tif"} for sample in samples]
     files = [s["band_files"] | s["weather_files"] | own for s, own in zip(samples, swe, strict=True)]
     rasters = Rasters([files[index] for index in train], mean, std)
-    x = torch.from_numpy(np.nan_to_num((values - mean) / std))
-    y = torch.from_numpy(cube["swe"].values[list(train)][:, None])
     # not forked: that can hang right after rasterio ran in threads
     options = {"num_workers": 2, "multiprocessing_context": "spawn", "persistent_workers": True}
-    return {
-        "whole": DataLoader(rasters, BATCH, shuffle=True, **options),
-        "computing alone": DataLoader(TensorDataset(x, y), BATCH, shuffle=True),
-    }
+    return DataLoader(rasters, BATCH, shuffle=True, **options)
 
 
 def main() -> None:
@@ -194,13 +218,16 @@ def main() -> None:
     parser.add_argument("--epochs", type=int, default=2, help="timed epochs in each round, after one to warm up")
     parser.add_argument("--height", type=int, default=93)
     parser.add_argument("--width", type=int, default=211)
+    parser.add_argument("--steps", type=int, default=10, help="timed steps of computing alone in each round")
+    parser.add_argument("--threads", type=int, default=torch.get_num_threads())
     asked = parser.parse_args()
     quiet()
+    torch.set_num_threads(asked.threads)
     cube = synthesize(shape=(asked.height, asked.width))
     split = make_split("rolling", cube["start"].values, cube["end"].values)
     config, count = configuration("model=unet"), len(split.train)
     with tempfile.TemporaryDirectory() as folder:
-        fed = loaders(cube, write_archive(cube, Path(folder) / "archive"), split.train)
+        fed = loader(cube, write_archive(cube, Path(folder) / "archive"), split.train)
         seconds: dict[tuple[str, str], list[float]] = {}
         task, datamodule, _ = parts(config, cube)
         own = datamodule.train_dataloader()
@@ -210,17 +237,17 @@ def main() -> None:
 
         for _ in range(asked.rounds):  # taking turns, so that a slow spell of the machine meets all
             seconds.setdefault(("snowmap", "whole"), []).extend(framework_epochs(config, cube, asked.epochs + 1)[1:])
-            for name, batches, prepare in (("snowmap", own, prepared), ("usual stack", fed["whole"], tuple)):
+            for name, make in stacks().items():
+                seconds.setdefault((name, "whole"), []).extend(plain_epochs(make, fed, asked.epochs + 1)[1:])
+            for name, batches, prepare in (("snowmap", own, prepared), ("usual stack", fed, tuple)):
                 found = loading_epochs(batches, prepare, asked.epochs + 1)[1:]
                 seconds.setdefault((name, "loading alone"), []).extend(found)
-            for name, make in stacks().items():
-                for kind, loader in fed.items():
-                    seconds.setdefault((name, kind), []).extend(plain_epochs(make, loader, asked.epochs + 1)[1:])
+            for key, found in step_seconds(config, cube, asked.steps).items():
+                seconds.setdefault(key, []).extend(step * count / BATCH for step in found)
     speed = {key: count / statistics.median(found) for key, found in seconds.items()}
-    rows = []
-    for (name, kind), found in speed.items():
-        ours = speed["snowmap", "loading alone" if kind == "loading alone" else "whole"]
-        rows.append((name, kind, f"{found:.1f}", f"{ours / found:.2f}"))
+    rows = [
+        (name, kind, f"{found:.1f}", f"{speed['snowmap', kind] / found:.2f}") for (name, kind), found in speed.items()
+    ]
     print(table(("stack", "what", "windows per second", "snowmap ÷ it"), rows))
 
 

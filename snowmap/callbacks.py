@@ -46,11 +46,6 @@ class RunningMean(WeightAveraging):
     def __init__(self, decay: float) -> None:
         super().__init__(multi_avg_fn=get_ema_multi_avg_fn(decay))
 
-    @property
-    def state_key(self) -> str:
-        """As in the checkpoints of version 0.1.0."""
-        return "EMAWeightAveraging"
-
 
 class FiniteLoss(Callback):
     """Stops the training before a checkpoint of a net whose loss became NaN or infinite is written.

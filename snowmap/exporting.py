@@ -169,7 +169,7 @@ def _windows(task: SnowRegression, asked: int | None) -> int | None:
             f"--windows {asked}: expected a number from 1 on, only for nets that go through a season window by window"
         )
     if not free:
-        return int(task.time) if task.time == 1 or task.net.unrolled or task.net.fixed_time else None
+        return int(task.time) if task.time == 1 or task.net.unrolled else None
     ends = np.array([name[-10:] for part in task.facts["split"].values() for name in part], "datetime64[D]")
     apart = np.diff(np.unique(ends)).astype(int)
     return asked or math.ceil(366 / apart.min(initial=366))

@@ -8,7 +8,7 @@ import torch
 from snowmap.sequences import Sample
 
 TILE, OVERLAP = 512, 64
-"""Pixels. A U-Net of four levels sees 44 px far: the middle of an overlap of 64 px sees most of that on either side."""
+"""Pixels. A U-Net of four levels reaches 58 px: in the middle of an overlap of 64 px a tile has over half of it."""
 
 SMALLEST_TILE = 128
 """Pixels: half of each side of it is overlap."""

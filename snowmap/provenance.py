@@ -17,13 +17,9 @@ import xarray as xr
 from snowmap.cube import BANDS, window_names
 from snowmap.errors import SnowmapError
 from snowmap.splits import OF_THE_MAP, Area, Split, areas
-from snowmap.upgrading import with_added_keys
 
-FORMAT = 2
-"""Of the checkpoints that are written. It grows when earlier code could not read them; the code reads all up to it.
-
-1 (or none): as version 0.1.0 wrote them. 2: the hyper-parameter ``freeze``, and ``weights_from`` among the facts.
-"""
+FORMAT = 3
+"""Of the checkpoints that are written, and the only one that is read. It grows when weights or keys change."""
 
 UNREADABLE = (
     *(RuntimeError, pickle.UnpicklingError, zipfile.BadZipFile, EOFError, OSError),
@@ -108,31 +104,21 @@ def reading(checkpoint: Path) -> Iterator[None]:
 
 
 def read_checkpoint(checkpoint: Path) -> dict[str, Any]:
-    """The content of a checkpoint of this or an earlier version, of a net or a baseline, on the CPU.
+    """The content of a checkpoint, of a net or a baseline, on the CPU.
 
-    Keys that were added to the configuration since it was written have their defaults. The tensors are read from the
-    file when they are looked at.
+    The tensors are read from the file when they are looked at.
 
     Raises:
-        SnowmapError: When the file is missing, cut short, no checkpoint of snowmap, or of a newer version.
+        SnowmapError: When the file is missing, cut short, no checkpoint of snowmap, or of another format.
     """
     with reading(checkpoint):
         content = torch.load(checkpoint, map_location="cpu", weights_only=True, mmap=True)
-        holder = content if "baseline" in content else content["hyper_parameters"]
-        facts = holder["facts"]
-        found = facts.get("format", 1)
-        if type(found) is not int:
-            raise ValueError(f"its format is {found!r}, expected a whole number up to {FORMAT}")
-        writer = facts["versions"]["snowmap"]
-    if found > FORMAT:
+        facts = (content if "baseline" in content else content["hyper_parameters"])["facts"]
+    if facts.get("format") != FORMAT:
         raise SnowmapError(
-            f"{checkpoint} was written by a newer snowmap ({writer}, format {found}; this one, "
-            f"{version('snowmap')}, reads formats up to {FORMAT}); update snowmap"
+            f"{checkpoint} has the format {facts.get('format')!r}; this snowmap ({version('snowmap')}) reads format "
+            f"{FORMAT}: train anew, or use the version that wrote it"
         )
-    with reading(checkpoint):
-        facts["config"] = with_added_keys(facts["config"])
-        if holder is not content:
-            holder["optimizer"] = facts["config"]["optimizer"]
     return content
 
 

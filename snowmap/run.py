@@ -43,7 +43,6 @@ from snowmap.scoring import score_checkpoint, validation_of
 from snowmap.splits import Split
 from snowmap.tables import plain_console
 from snowmap.task import SnowRegression
-from snowmap.upgrading import without_gone_keys
 
 logger = logging.getLogger(__name__)
 
@@ -76,7 +75,7 @@ def continued(config: dict[str, Any]) -> dict[str, Any]:
 
     Raises:
         SnowmapError: When the checkpoint is missing or is none of snowmap, a baseline is asked for, or an override is
-            no single key. Keys that were added since the checkpoint was written have their defaults.
+            no single key.
     """
     if not config["ckpt"]:
         return config
@@ -86,7 +85,7 @@ def continued(config: dict[str, Any]) -> dict[str, Any]:
         raise SnowmapError(
             f"model={name} is a baseline, fitted at once: there is nothing to go on with; leave ckpt=… out"
         )
-    resumed = OmegaConf.create(without_gone_keys(model.facts["config"]))
+    resumed = OmegaConf.create(dict(model.facts["config"]))
     composed = OmegaConf.create(config)
     for override in HydraConfig.get().overrides.task:
         key = override.partition("=")[0].lstrip("+~").replace("/", ".")

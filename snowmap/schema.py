@@ -167,7 +167,7 @@ class UNet:
     """Arguments of `snowmap.models.unet.UNet`."""
 
     name: str = "unet"
-    channels: list[int] = _channels([24, 48, 96, 192])
+    channels: list[int] = _channels([16, 48, 96, 192])
     dropout: float = number(0.0, at_least=0, below=1)
     time: str = choice("single", "stack")
     steps: int = integer(6, at_least=1, at_most=1000)  # windows in the stack

@@ -1,7 +1,7 @@
 """From the configuration to a fitted baseline, or to the two parts that a Trainer puts together."""
 
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -17,7 +17,7 @@ from snowmap.cube import canonical, narrowed, with_targets_inside
 from snowmap.datamodule import SnowDataModule
 from snowmap.derived import derive, estimate_phase_sign
 from snowmap.errors import SnowmapError
-from snowmap.models import NETS, Frame, Net, build_net
+from snowmap.models import NETS, Net
 from snowmap.provenance import facts_of
 from snowmap.sequences import SEASON, check_time, longest_season
 from snowmap.splits import Split, check_reach
@@ -71,7 +71,7 @@ def make_parts(config: Mapping[str, Any], cube: xr.Dataset, split: Split) -> tup
     if sign < 0 and any("phase" in name for name in derived):
         logger.warning("the phase falls where snow is added (phase_sign=-1), as far as the training windows tell")
     units = {name: cube[name].attrs["units"] for name in targets}
-    time = choose_time(_facts_of_net(config["model"], bands, units), data["time"], cube["end"].values)
+    time = choose_time(config["model"], data["time"], cube["end"].values)
     check_reach(config["split"], time)
     source = starting_point(config, facts)
     pl.seed_everything(config["seed"], workers=True, verbose=False)
@@ -113,19 +113,18 @@ def make_parts(config: Mapping[str, Any], cube: xr.Dataset, split: Split) -> tup
     return task, datamodule
 
 
-def choose_time(net: Net, asked: int | str | None, end: np.ndarray) -> int | str:
+def choose_time(model: Mapping[str, Any], asked: int | str | None, end: np.ndarray) -> int | str:
     """The length of the sequences: what is asked for, else the net's own, which a short archive may cut.
 
     Raises:
         SnowmapError: When the net cannot work with what is asked for, or the archive has no such sequence.
     """
+    net = NETS[model["name"]]
+    fixed = net.fixed_time(model)
     if asked is None:
-        free = net.time != SEASON and not net.fixed_time
-        asked = min(int(net.time), longest_season(end)) if free else net.time
-    if net.fixed_time and asked != net.time:
-        raise SnowmapError(
-            f"data.time={asked}, but the net reads stacks of {net.time}; give model.steps={asked} instead"
-        )
+        asked = fixed or (net.time if net.time == SEASON else min(int(net.time), longest_season(end)))
+    if fixed and asked != fixed:
+        raise SnowmapError(f"data.time={asked}, but the net reads stacks of {fixed}; give model.steps={asked} instead")
     if asked != SEASON and int(asked) < net.minimum_time:
         raise SnowmapError(f"data.time={asked}, but the net needs at least {net.minimum_time} windows")
     check_time(asked, end)
@@ -149,8 +148,3 @@ def compile_net(net: Net) -> None:
     """Compile in place, which keeps the names of the weights; what cannot be compiled runs as it is, with a warning."""
     torch._dynamo.config.suppress_errors = True  # PyTorch's own way back, which warns
     net.compile()
-
-
-def _facts_of_net(model: Mapping[str, Any], bands: Sequence[str], units: Mapping[str, str]) -> Net:
-    """A net that is looked at and thrown away: what it needs has to be known before its inputs are."""
-    return build_net(model, Frame(1, tuple(bands), units))

@@ -25,7 +25,6 @@ from snowmap.models.net import Maps
 from snowmap.normalize import Normalizer
 from snowmap.provenance import check_bands, read_checkpoint, reading
 from snowmap.sequences import SEASON, samples
-from snowmap.upgrading import with_added_keys
 
 Parameters = Float[Tensor, "member batch step target size height width"]
 
@@ -146,7 +145,7 @@ class SnowRegression(pl.LightningModule):
                 "was, or train anew"
             )
         stored = checkpoint["hyper_parameters"]["facts"]
-        config = with_added_keys(stored["config"])
+        config = stored["config"]
         same = {key: stored[key] == self.facts[key] for key in ("grid", "split", "units")}
         same["options of the split"] = config["split"] == self.facts["config"]["split"]
         same["optimizer.layer_decay"] = config["optimizer"]["layer_decay"] == self.optimizer_options["layer_decay"]

@@ -23,16 +23,13 @@ class ChannelNorm(nn.LayerNorm):
         return super().forward(input.permute(0, 2, 3, 1)).permute(0, 3, 1, 2)
 
 
-def block(inputs: int, outputs: int) -> nn.Sequential:
-    """Two 3 × 3 convolutions, each with its channels normalised."""
-    layers: list[nn.Module] = []
-    for channels in (inputs, outputs):
-        layers += [
-            nn.Conv2d(channels, outputs, kernel_size=3, padding=1, bias=False),
-            ChannelNorm(outputs),
-            nn.SiLU(inplace=True),
-        ]
-    return nn.Sequential(*layers)
+def convolution(inputs: int, outputs: int) -> nn.Sequential:
+    """A 3 × 3 convolution, its channels normalised, and an activation."""
+    return nn.Sequential(
+        nn.Conv2d(inputs, outputs, kernel_size=3, padding=1, bias=False),
+        ChannelNorm(outputs),
+        nn.SiLU(),  # not in place: autograd copies a view that is changed in place, and the norm gives one
+    )
 
 
 class Encoder(nn.Module):
@@ -40,7 +37,9 @@ class Encoder(nn.Module):
 
     def __init__(self, inputs: int, channels: Sequence[int], dropout: float = 0.0) -> None:
         super().__init__()
-        self.blocks = nn.ModuleList(block(a, b) for a, b in pairwise([inputs, *channels]))
+        self.blocks = nn.ModuleList(
+            nn.Sequential(*convolution(a, b), *convolution(b, b)) for a, b in pairwise([inputs, *channels])
+        )
         self.dropout = nn.Dropout2d(dropout)
 
     def forward(self, images: Images) -> list[Tensor]:
@@ -62,24 +61,30 @@ class Encoder(nn.Module):
 
 
 class Decoder(nn.Module):
-    """From the coarsest features back to the finest, with a skip at each resolution."""
+    """From the coarsest features back to the finest, with a skip at each resolution.
+
+    Features are brought to the channels of the next resolution before they are upsampled: there it costs a quarter.
+    """
 
     def __init__(self, channels: Sequence[int]) -> None:
         super().__init__()
-        self.blocks = nn.ModuleList(block(a + b, b) for a, b in pairwise(reversed(channels)))
+        self.before = nn.ModuleList(convolution(a, b) for a, b in pairwise(reversed(channels)))
+        self.after = nn.ModuleList(convolution(2 * b, b) for b in reversed(channels[:-1]))
 
     def forward(self, levels: Sequence[Tensor]) -> Images:
         """Features at the finest resolution."""
         *skips, y = levels
-        for layers in self.blocks:
+        for before, after in zip(self.before, self.after, strict=True):
             # nearest, not bilinear: its backward pass is deterministic on CUDA too
-            y = layers(torch.cat([functional.interpolate(y, scale_factor=2.0, mode="nearest"), skips.pop()], dim=1))
+            y = functional.interpolate(before(y), scale_factor=2.0, mode="nearest")
+            y = after(torch.cat([y, skips.pop()], dim=1))
         return y
 
     @property
     def stages(self) -> dict[str, list[nn.Module]]:
         """For `Net.stages`: a part for each resolution."""
-        return {f"decoder {i + 1}": [layers] for i, layers in enumerate(self.blocks)}
+        parts = zip(self.before, self.after, strict=True)
+        return {f"decoder {i + 1}": list(both) for i, both in enumerate(parts)}
 
 
 def pad_to_multiple(images: Tensor, levels: int) -> Tensor:

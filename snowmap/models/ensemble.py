@@ -18,7 +18,6 @@ class Ensemble(Net):
         super().__init__()
         self.members: Sequence[Net] = nn.ModuleList(members)  # type: ignore[assignment]
         first = members[0]
-        self.time, self.fixed_time, self.minimum_time = first.time, first.fixed_time, first.minimum_time
         self.every_step, self.physical = first.every_step, first.physical
         self.derived, self.needs, self.ignores, self.fluxes = first.derived, first.needs, first.ignores, first.fluxes
         self.output_layers, self.levels, self.unrolled = first.output_layers, first.levels, first.unrolled

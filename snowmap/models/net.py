@@ -5,7 +5,7 @@ window. Networks know no files, no Hydra, no Lightning.
 """
 
 from collections.abc import Mapping, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from jaxtyping import Bool, Float
 from torch import Tensor, nn
@@ -63,11 +63,10 @@ class Frame(NamedTuple):
 
 
 class Net(nn.Module):
-    """A network; what it needs stands in attributes, so that the data module asks the net and not the user.
+    """A network; what it needs stands in class attributes, so that it is known before its inputs are.
 
     Attributes:
-        time: Windows that it sees unless told otherwise: a number, or ``season``.
-        fixed_time: Whether its weights are for sequences of `time` windows and no others.
+        time: Windows that it sees by default: a number, or ``season``.
         minimum_time: Windows that it needs at least.
         every_step: Whether it maps every step, each from the past alone, or the target window only.
         physical: Whether its maps are in the targets' units rather than in network units.
@@ -78,11 +77,10 @@ class Net(nn.Module):
         fluxes: Further maps that it can give, in mm of water.
         output_layers: Names of its layers that give `Frame.outputs`, or a share of them for each target, side by side.
         levels: Resolutions at which it looks.
-        unrolled: Whether it goes through the steps one after the other in Python.
+        unrolled: Whether a traced graph of it is for one number of steps only.
     """
 
     time: int | str = 1
-    fixed_time: bool = False
     minimum_time: int = 1
     every_step: bool = False
     physical: bool = False
@@ -93,6 +91,15 @@ class Net(nn.Module):
     output_layers: tuple[str, ...] = ("head",)
     levels: int = 1
     unrolled: bool = False
+
+    @classmethod
+    def fixed_time(cls, model: Mapping[str, Any]) -> int | None:
+        """Windows in each sequence, if with these options its weights are for so many and no others.
+
+        Args:
+            model: Name and options of the net, as for `build_net`.
+        """
+        return None
 
     @property
     def stages(self) -> dict[str, list[nn.Module]]:

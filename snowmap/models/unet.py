@@ -1,12 +1,16 @@
 """U-Net (Ronneberger et al. 2015, arXiv:1505.04597) from the target window, or from a stack of windows."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import torch
 from torch import nn
 
 from snowmap.models.blocks import Decoder, Encoder, pad_to_multiple
 from snowmap.models.net import Frame, Inputs, Maps, Net
+
+STEPS = 6
+"""Windows in a stack by default."""
 
 
 class UNet(Net):
@@ -16,10 +20,10 @@ class UNet(Net):
         self,
         frame: Frame,
         *,
-        channels: Sequence[int] = (24, 48, 96, 192),
+        channels: Sequence[int] = (16, 48, 96, 192),
         dropout: float = 0.0,
         time: str = "single",
-        steps: int = 6,
+        steps: int = STEPS,
     ) -> None:
         """Build the net.
 
@@ -35,13 +39,18 @@ class UNet(Net):
         if time not in ("single", "stack"):
             raise ValueError(f"time={time}; choose single | stack")
         self.stacked = time == "stack"
-        self.time = self.steps = steps if self.stacked else 1
-        self.fixed_time = self.stacked
+        self.unrolled = self.stacked
+        self.steps = steps if self.stacked else 1
         self.levels = len(channels)
         inputs = (frame.channels + 2) * self.steps if self.stacked else frame.channels
         self.encoder = Encoder(inputs, channels, dropout)
         self.decoder = Decoder(channels)
         self.head = nn.Conv2d(channels[0], frame.outputs, kernel_size=1)
+
+    @classmethod
+    def fixed_time(cls, model: Mapping[str, Any]) -> int | None:
+        """The windows of a stack."""
+        return model.get("steps", STEPS) if model.get("time") == "stack" else None
 
     @property
     def stages(self) -> dict[str, list[nn.Module]]:

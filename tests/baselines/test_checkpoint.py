@@ -1,5 +1,7 @@
 """A fitted baseline as a file."""
 
+from dataclasses import asdict
+
 import numpy as np
 import pytest
 import skops.io
@@ -11,8 +13,8 @@ from snowmap.baselines import BASELINES, save_baseline
 from snowmap.errors import SnowmapError
 from snowmap.loading import load_model
 from snowmap.provenance import facts_of
+from snowmap.schema import TrainConfig
 from snowmap.splits import make_split
-from snowmap.upgrading import with_added_keys
 from tests.cubes import make_cube
 
 LATER = [13, 14, 15]
@@ -23,7 +25,7 @@ def fitted(name: str, **options):
     cube = make_cube()
     split = make_split("rolling", cube["start"].values, cube["end"].values)
     baseline = BASELINES[name](**options)
-    baseline.facts = facts_of(cube, split, with_added_keys({"model": {"name": name, **options}}))
+    baseline.facts = facts_of(cube, split, asdict(TrainConfig()) | {"model": {"name": name, **options}})
     return cube, baseline.fit(cube, split.train, ["hs", "swe"], phase_sign=-1)
 
 

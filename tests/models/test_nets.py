@@ -14,6 +14,13 @@ SEQUENCES = [form for form in FORMS if form != "unet"]
 EVERY_STEP = [form for form in FORMS if make_net(form).every_step]
 
 
+def test_what_a_net_needs_is_known_without_building_one():
+    stack = {"name": "unet", "time": "stack"}
+    assert NETS["unet"].fixed_time(stack) == build_net(stack, Frame(2, (), {"swe": "cm"})).steps
+    assert NETS["unet"].fixed_time(stack | {"steps": 3}) == 3
+    assert not any(net.fixed_time({"name": name}) for name, net in NETS.items())
+
+
 def test_every_net_is_tested():
     assert {form.partition("-")[0] for form in FORMS} == set(NETS)
     assert set(EVERY_STEP) >= {"convlstm", "transformer", "massbalance"}
