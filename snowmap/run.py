@@ -37,6 +37,7 @@ from snowmap.evaluation import print_table
 from snowmap.interruption import StopSignal
 from snowmap.loading import load_model
 from snowmap.loggers import end_run, log_results
+from snowmap.memory import explaining_exhaustion, refuse_too_large
 from snowmap.plausibility import implausible
 from snowmap.run_folder import RunFolder
 from snowmap.scoring import score_checkpoint, validation_of
@@ -236,7 +237,8 @@ def fit(
     resumed = config["ckpt"] or (run.last if run.last.is_file() else None)
     if resumed and run.leads:
         print(f"going on from {resumed}")
-    with run.stop.deferred():
+    refuse_too_large(task, datamodule, trainer.strategy.root_device, config["trainer"]["precision"])
+    with run.stop.deferred(), explaining_exhaustion():
         trainer.fit(task, datamodule, ckpt_path=resumed, weights_only=True)
         trained = sum(weight.numel() for weight in task.net.parameters() if weight.requires_grad)
         run.update(stage="scoring", epochs=trainer.current_epoch, parameters=trained)
