@@ -34,7 +34,7 @@ def random_pieces(samples: Sequence[Sample], size: Sequence[int], extent: Sequen
     ]
 
 
-def tiles(size: Sequence[int], tile: int = TILE, overlap: int = OVERLAP) -> list[tuple[slice, slice]]:
+def tiles(size: Sequence[int], tile: int, overlap: int) -> list[tuple[slice, slice]]:
     """Rows and columns of the tiles that cover a scene of a height and width; the last ones end with the scene."""
     of_axes = [range(0, max(1, length - overlap), tile - overlap) for length in size]
     return [
@@ -53,5 +53,5 @@ def tiled(sample: Sample, size: Sequence[int]) -> list[Sample]:
     tile = TILE
     while tile > SMALLEST_TILE and tile**2 * len(sample.steps) > VALIDATION_PIXELS:
         tile //= 2
-    places = tiles(size, tile)
+    places = tiles(size, tile, OVERLAP)
     return [sample._replace(rows=rows, columns=columns, margin=OVERLAP // 2) for rows, columns in places]

@@ -46,7 +46,7 @@ class Tally:
                 found = 0 if sound else int(((valid < quantity.low) | (valid > quantity.high)).sum())
                 self.outside[unit] = self.outside.get(unit, 0) + found
             self.least, self.greatest = min(self.least, least), max(self.greatest, greatest)
-            self._sample.append(valid[:: 1 + valid.size // MEDIAN_PIXELS])
+            self._sample.append(valid[:: 1 + valid.size // MEDIAN_PIXELS].copy())  # a view would keep all
 
     @property
     def median(self) -> float:

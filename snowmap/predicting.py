@@ -19,8 +19,9 @@ from snowmap.export import write_predictions
 from snowmap.files import WriteError, refuse_inputs, remove_unfinished
 from snowmap.geotiff import write_geotiff
 from snowmap.loading import load_model, pick_device
+from snowmap.pieces import OVERLAP, TILE
 from snowmap.task import SnowRegression
-from snowmap.tiling import ALIGNMENT, OVERLAP, TILE, Scene
+from snowmap.tiling import ALIGNMENT, Scene
 
 FORMATS = {"netcdf": (".nc",), "geotiff": (".tif",), "both": (".nc", ".tif")}
 """File endings of each `--format`."""

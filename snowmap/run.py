@@ -36,6 +36,7 @@ from snowmap.evaluation import print_table
 from snowmap.interruption import StopSignal
 from snowmap.loading import load_model
 from snowmap.loggers import end_run, log_results
+from snowmap.memory import explaining_exhaustion, refuse_too_large
 from snowmap.plausibility import implausible
 from snowmap.provenance import read_checkpoint
 from snowmap.run_folder import RunFolder
@@ -223,7 +224,8 @@ def fit(
         read_checkpoint(Path(resumed))  # Lightning would not explain what is wrong with it
     if resumed and run.leads:
         print(f"going on from {resumed}")
-    with run.stop.deferred():
+    refuse_too_large(task, datamodule, trainer.strategy.root_device, config["trainer"]["precision"])
+    with run.stop.deferred(), explaining_exhaustion():
         try:
             trainer.fit(task, datamodule, ckpt_path=resumed, weights_only=True)
         except MisconfigurationException as error:

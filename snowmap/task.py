@@ -9,14 +9,14 @@ import numpy as np
 import pytorch_lightning as pl
 import torch
 import xarray as xr
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 from torch import Tensor
 from torch.optim.lr_scheduler import LambdaLR
 from torchmetrics import MeanAbsoluteError, MeanSquaredError, Metric
 
 from snowmap.ablation import altered
 from snowmap.batch import Batch, Windows
-from snowmap.cube import BANDS, TARGETS
+from snowmap.cube import BANDS, TARGETS, window_names
 from snowmap.derived import DERIVED, derive
 from snowmap.errors import SnowmapError
 from snowmap.heads import LEVELS, build_head, masked_loss
@@ -117,13 +117,20 @@ class SnowRegression(pl.LightningModule):
         """The task as it was trained, from its checkpoint alone.
 
         Raises:
-            SnowmapError: When the file is missing, cut short, no checkpoint of a net, or of a newer version.
+            SnowmapError: When the file is missing, cut short, no checkpoint of a net, or of a newer version, or holds
+                weights that are no numbers.
         """
         path = Path(checkpoint_path)
         content = read_checkpoint(path)
         with reading(path):
             known = {"map_location": "cpu", "weights_only": True, **content["hyper_parameters"]}
-            return super().load_from_checkpoint(path, **{**known, **options})
+            task = super().load_from_checkpoint(path, **{**known, **options})
+        if broken := [name for name, values in task.state_dict().items() if not values.isfinite().all()]:
+            raise SnowmapError(
+                f"{path}: {len(broken)} of its tensors hold NaN or infinity, the first is {broken[0]}; take an earlier "
+                "checkpoint, or train anew"
+            )
+        return task
 
     @property
     def archive_bands(self) -> list[str]:
@@ -239,7 +246,7 @@ class SnowRegression(pl.LightningModule):
             (`FLUXES`), in mm.
 
         Raises:
-            SnowmapError: When bands or units do not fit.
+            SnowmapError: When bands or units do not fit, or a map is not finite inside the study area.
         """
         check_bands(self.archive_bands, cube)
         chosen = list(range(cube.sizes["window"]) if windows is None else windows)
@@ -256,7 +263,10 @@ class SnowRegression(pl.LightningModule):
                 steps = zip(sample.steps[-kept:], sample.supervised, maps[-kept:], strict=True)
                 found |= {step: of_step for step, wanted, of_step in steps if wanted}
         self.train(was_training)
-        values = np.where(cube["mask"].values, np.stack([found[window] for window in chosen]), np.float32(np.nan))
+        inside = cube["mask"].values
+        values = np.stack([found[window] for window in chosen])
+        self._refuse_no_numbers(cube, chosen, np.isfinite(values).all(axis=1) | ~inside)
+        values = np.where(inside, values, np.float32(np.nan))
         maps = cube[["start", "end", "mask"]].isel(window=chosen).drop_vars("mask")
         return maps.assign(
             {
@@ -264,6 +274,17 @@ class SnowRegression(pl.LightningModule):
                 for index, (name, attributes) in enumerate(self.layers.items())
             }
         )
+
+    def _refuse_no_numbers(
+        self, cube: xr.Dataset, windows: Sequence[int], finite: Bool[np.ndarray, "window y x"]
+    ) -> None:
+        for window, known in zip(windows, finite, strict=True):
+            if not known.all():
+                name = window_names(cube.isel(window=[window]))[0]
+                raise SnowmapError(
+                    f"the net's map of window {name} is NaN or infinite at {(~known).sum():,} pixels inside the study "
+                    "area; `snowmap check` says whether the bands are plausible; if they are, take another checkpoint"
+                )
 
     @property
     def uncertain(self) -> bool:

@@ -13,6 +13,7 @@ from snowmap.checkup import check_archive, print_report
 from snowmap.cli import main
 from snowmap.errors import SnowmapError
 from tests.archives import MEXICO_BANDS, write_foreign_archive, write_mexico_archive
+from tests.commands import SMALL, fail, train
 from tests.cubes import make_cube
 
 
@@ -195,3 +196,29 @@ def test_real_sentinel_1_pairs_are_judged_sensibly(shared_data, tmp_path):
     assert {row[0]: row[-1] for row in report.quantities}["coherence"] == "ok"
     assert main(["check", str(tmp_path / "mexico"), "--bands", ",".join(MEXICO_BANDS)]) == 0
     assert main(["check", str(tmp_path / "mexico")]) == 1
+
+
+def test_one_wild_pixel_is_told_in_the_same_words_by_check_and_while_training(tmp_path):
+    def spoil(values):
+        values = values.copy()
+        values[0, 5, 5] = 1e6
+        return values
+
+    root = written(tmp_path, hs=spoil, swe=spoil)
+    said = "values lie outside 0 … 600 cm (found "
+    assert any(line.startswith("'swe': 1 of ") and said in line for line in check_archive(root).warnings)
+    train(root, tmp_path / "run", "trainer.max_epochs=1", "evaluate=none", "logger=none")
+    lines = (tmp_path / "run" / "run.log").read_text().splitlines()
+    assert any("training windows: 'swe': 1 of " in line and said in line for line in lines)
+
+
+def test_a_training_that_cannot_fit_is_refused_before_it_starts(tmp_path, monkeypatch):
+    monkeypatch.setattr("snowmap.memory.SMALL", 0)
+    monkeypatch.setattr("snowmap.memory.free_bytes", lambda device: 2**20)
+    root = write_archive(make_cube(shape=(64, 96)), tmp_path / "a")
+    words = (f"data.root={root}", "evaluate=none", "trainer.max_epochs=1", *SMALL)
+    told = fail("train.py", *words, f"hydra.run.dir={tmp_path / 'run'}")
+    assert "data.batch_size=4, each of 1 windows of 64 × 96 px, needs at least" in told
+    assert "data.crop=" in told
+    assert not (tmp_path / "run" / "checkpoints").exists()
+    train(root, tmp_path / "run", *words[1:], "data.crop=[8,8]", "data.batch_size=1")

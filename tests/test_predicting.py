@@ -11,6 +11,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import rasterio
+import torch
 import xarray as xr
 from rio_cogeo import cog_validate
 from shapely import box
@@ -26,7 +27,7 @@ from snowmap.predicting import choose_windows
 from snowmap.provenance import facts_of
 from snowmap.splits import rolling
 from snowmap.task import SnowRegression
-from tests.commands import ROOT
+from tests.commands import ROOT, fail
 from tests.cubes import make_cube
 from tests.test_task import fit
 
@@ -221,3 +222,19 @@ def test_a_disk_that_fills_leaves_what_was_complete(checkpoint, archive, names, 
         else:
             with rasterio.open(path) as raster:
                 assert np.isfinite(raster.read()).any()
+
+
+@pytest.mark.parametrize("broken", ["weight", "overflow"])
+def test_a_net_whose_maps_are_no_numbers_is_refused(checkpoint, archive, tmp_path, capsys, broken):
+    stored = torch.load(checkpoint, weights_only=True)
+    weight = stored["state_dict"]["net.head.weight"]
+    weight.fill_(torch.nan if broken == "weight" else 3e38)
+    torch.save(stored, tmp_path / "broken.ckpt")
+    told = "hold NaN or infinity" if broken == "weight" else "is NaN or infinite at"
+    assert main(["predict", str(tmp_path / "broken.ckpt"), str(archive), str(tmp_path / "maps")]) == 1
+    assert told in capsys.readouterr().err
+    assert not list(tmp_path.rglob("*.nc"))
+    if broken == "weight":
+        assert main(["export", str(tmp_path / "broken.ckpt"), str(tmp_path / "net.pt2")]) == 1
+        assert told in capsys.readouterr().err
+        assert told in fail("evaluate.py", f"ckpt={tmp_path / 'broken.ckpt'}")

@@ -15,6 +15,7 @@ from snowmap.config import check_config
 from snowmap.datamodule import fits
 from snowmap.errors import SnowmapError
 from snowmap.heads import masked_loss
+from snowmap.memory import kept_bytes
 from snowmap.provenance import check_fit, windows_of
 from snowmap.run import make_trainer
 from snowmap.schema import TrainConfig
@@ -291,3 +292,22 @@ def test_validation_scores_are_pooled_over_valid_pixels(trained, tmp_path):
     error = error[batch.y_valid[:, 0, 0].numpy()]
     assert logged["validation/swe_rmse_cm"] == pytest.approx(np.sqrt(np.mean(error**2)), rel=1e-5)
     assert logged["validation/swe_mae_cm"] == pytest.approx(np.mean(np.abs(error)), rel=1e-5)
+
+
+def test_a_large_scene_validates_by_tiles_to_the_scores_of_the_whole(tmp_path, monkeypatch):
+    config, task, whole = parts(make_cube(shape=(100, 150)))
+    trainer = make_trainer(config, tmp_path)
+    (known,) = trainer.validate(task, whole, verbose=False)
+    monkeypatch.setattr("snowmap.pieces.TILE", 64)  # the net sees 10 px far, less than half of the overlap
+    monkeypatch.setattr("snowmap.pieces.OVERLAP", 32)
+    _, _, tiled = parts(make_cube(shape=(100, 150)))
+    assert len(tiled.tiles) == 3 * 4 * len(whole.tiles)
+    (found,) = trainer.validate(task, tiled, verbose=False)
+    assert found == pytest.approx(known, rel=1e-5)
+
+
+def test_what_a_step_keeps_for_the_backward_pass_grows_with_its_pixels():
+    _, task, datamodule = parts(make_cube(shape=(64, 64)))
+    whole, half = (datamodule.windows.gather([datamodule.train[0]._replace(rows=slice(r))]) for r in (64, 32))
+    assert kept_bytes(task, whole) == pytest.approx(2 * kept_bytes(task, half), rel=0.01)
+    assert kept_bytes(task, whole) > 4 * whole.x.nbytes

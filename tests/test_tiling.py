@@ -12,7 +12,7 @@ from snowmap.models import Net
 from snowmap.pieces import tiles
 from snowmap.sequences import season_of
 from snowmap.task import SnowRegression
-from snowmap.tiling import Scene, ramp
+from snowmap.tiling import Scene, map_windows, ramp
 from tests.cubes import make_cube
 from tests.test_task import fit, parts
 
@@ -182,3 +182,8 @@ def test_the_maps_of_a_trained_net_do_not_depend_on_the_tile(words, tmp_path):
         off = np.abs(tiled - whole).values
         assert np.nanmax(off) < 0.05 * float(whole.std())
         assert np.sqrt(np.nanmean(off**2)) < 0.003 * float(whole.std())
+
+
+def test_a_scene_larger_than_a_tile_is_mapped_by_tiles_at_the_end_of_a_run_too():
+    model, cube = pixelwise(), make_cube(windows=6, shape=(16, 600))
+    assert_same(map_windows(model, cube, [2, 5]), model.predict(cube, [2, 5]))

@@ -120,7 +120,8 @@ def read(scan: Scan, plan: Plan, visit: Visit | None = None) -> Reading:
     for first, windows in enumerate([[window] for window in scan.windows]) if visit else [(0, scan.windows)]:
         arrays, own = _allocate(scan, windows, first, plan, reading.grid.shape)
         found = _run(own, mask, reading.grid, plan)
-        tasks, outcomes = tasks + own, outcomes + found
+        tasks += [task._replace(out=None) for task in own]  # lets go of the arrays
+        outcomes += found
         if visit and mask is not None and not _empty(own, found, plan):
             visit(reading, windows[0], arrays | {"mask": mask})
     if other := [task.path for task, outcome in zip(tasks, outcomes, strict=True) if outcome.other_grid]:
