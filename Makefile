@@ -38,13 +38,14 @@ evaluate: $(READY)  ## score the newest run's best checkpoint again (CKPT=… AR
 	$(if $(CKPT),,$(error no checkpoint below outputs/: run `make train`, or name one as CKPT=…))
 	$(BIN)/python evaluate.py ckpt=$(CKPT) $(ARGS)
 
-test: $(READY)  ## all tests, and the notebooks (ARGS="tests/test_splits.py" for some)
+test: $(READY)  ## all tests, and the notebooks (ARGS="tests/data/test_splits.py" for some)
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --dist worksteal $(ARGS)
 	$(if $(ARGS),,$(BIN)/python -m pytest --nbmake --nbmake-timeout=600 notebooks)
 
-lint: $(READY)  ## style, format and types
+lint: $(READY)  ## style, format, imports and types
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
+	$(BIN)/lint-imports
 	$(BIN)/pyright --pythonpath $(BIN)/python
 
 docs: $(READY)  ## the documents as a site, in site/ (look at it with `python -m http.server -d site`)

@@ -3,15 +3,15 @@
 from pathlib import Path
 from typing import Any
 
-from snowmap.launching import launch
-from snowmap.schema import EvaluateConfig
+from snowmap.config.schema import EvaluateConfig
+from snowmap.runs.command_line import launch
 
 
 def main(config: dict[str, Any], _: Path) -> None:
     """Score one checkpoint."""
     # the configuration was checked before anything heavy is imported
     from snowmap.evaluation import print_table
-    from snowmap.scoring import evaluation_folder, score_checkpoint
+    from snowmap.evaluation.scoring import evaluation_folder, score_checkpoint
 
     out = config["out"] or evaluation_folder(config["ckpt"], config["split"])
     result = score_checkpoint(

@@ -7,8 +7,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from snowmap.launching import launch
-from snowmap.schema import TrainConfig
+from snowmap.config.schema import TrainConfig
+from snowmap.runs.command_line import launch
 
 
 def main(config: dict[str, Any], folder: Path, callbacks: Sequence[Any] = ()) -> None:
@@ -20,14 +20,14 @@ def main(config: dict[str, Any], folder: Path, callbacks: Sequence[Any] = ()) ->
         optimize(main, config, folder)
         return
     from snowmap.baselines import BASELINES, save_baseline
-    from snowmap.callbacks import validation_maps
-    from snowmap.loggers import make_logger, wandb_id_of
-    from snowmap.provenance import archive_of
-    from snowmap.run import conclude, continued, finishing, fit, quiet, say_files, say_split, warn_of_values
-    from snowmap.run_folder import working_in
-    from snowmap.scoring import open_for
-    from snowmap.setup import fit_baseline, make_parts
-    from snowmap.splits import make_split
+    from snowmap.checkpoints.provenance import archive_of
+    from snowmap.data.splits import make_split
+    from snowmap.evaluation.scoring import open_for
+    from snowmap.runs.callbacks import validation_maps
+    from snowmap.runs.folder import working_in
+    from snowmap.runs.loggers import make_logger, wandb_id_of
+    from snowmap.runs.training import conclude, continued, finishing, fit, quiet, say_files, say_split, warn_of_values
+    from snowmap.tasks.build import fit_baseline, make_parts
 
     quiet()
     config = continued(config)

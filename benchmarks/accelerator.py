@@ -13,9 +13,9 @@ from pathlib import Path
 import torch
 
 from benchmarks.common import MODELS, bare_epochs, configuration, framework_epochs, parts, table
-from snowmap.loading import pick_device
-from snowmap.run import quiet
-from snowmap.synthetic import synthesize
+from snowmap.runs.training import quiet
+from snowmap.sources.synthetic import synthesize
+from snowmap.tasks.load import pick_device
 
 FORMS = {"fp32": ("32-true", False), "bf16": ("bf16-mixed", False), "bf16 compiled": ("bf16-mixed", True)}
 

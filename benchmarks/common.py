@@ -14,15 +14,15 @@ import torch
 import xarray as xr
 from hydra import compose, initialize_config_dir
 
-from snowmap.batch import Batch
-from snowmap.config import check_config
-from snowmap.datamodule import SnowDataModule
-from snowmap.heads import masked_loss
-from snowmap.run import make_trainer
-from snowmap.schema import TrainConfig
-from snowmap.setup import make_parts
-from snowmap.splits import Split, make_split
-from snowmap.task import SnowRegression
+from snowmap.config.checking import check_config
+from snowmap.config.schema import TrainConfig
+from snowmap.data.batch import Batch
+from snowmap.data.datamodule import SnowDataModule
+from snowmap.data.splits import Split, make_split
+from snowmap.runs.training import make_trainer
+from snowmap.tasks.build import make_parts
+from snowmap.tasks.heads import masked_loss
+from snowmap.tasks.pixel import SnowRegression
 
 MODELS = ("unet", "convlstm", "transformer", "unet3d", "massbalance")
 CONF = Path(__file__).parents[1] / "conf"

@@ -14,11 +14,11 @@ from pathlib import Path
 
 from benchmarks.common import configuration, parts, table
 from snowmap.baselines import baseline_maps
+from snowmap.config.schema import Scoring
 from snowmap.evaluation import evaluate_maps
+from snowmap.evaluation.scoring import provenance_of
 from snowmap.evaluation.tables import score_maps
-from snowmap.schema import Scoring
-from snowmap.scoring import provenance_of
-from snowmap.synthetic import synthesize
+from snowmap.sources.synthetic import synthesize
 
 
 def main() -> None:

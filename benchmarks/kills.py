@@ -21,8 +21,8 @@ from pathlib import Path
 import torch
 
 from benchmarks.common import CONF
-from snowmap.archive import write_archive
-from snowmap.synthetic import synthesize
+from snowmap.sources.synthetic import synthesize
+from snowmap.sources.trentino import write_archive
 
 PROGRAM = str(CONF.parent / "train.py")
 WORDS = ("model.channels=[8,16]", "trainer.max_epochs=30", "callbacks.ema=0.9", "trainer.enable_progress_bar=false")

@@ -12,8 +12,8 @@ from pathlib import Path
 
 from benchmarks.common import peak_gibibytes, table
 from benchmarks.predicting import write_scene
-from snowmap.cube import STANDARD_BANDS, TARGETS
-from snowmap.synthetic import synthesize
+from snowmap.data.cube import STANDARD_BANDS, TARGETS
+from snowmap.sources.synthetic import synthesize
 
 
 def main() -> None:

@@ -18,21 +18,21 @@ from pathlib import Path
 import rasterio
 
 from snowmap import open_archive, write_archive
-from snowmap.synthetic import synthesize
+from snowmap.sources.synthetic import synthesize
 
 ROUNDS = 15
 
 PEAK = """
 import sys
 from pathlib import Path
-import snowmap.archive
+import snowmap.sources.trentino
 
 def peak_kilobytes():  # not getrusage: that begins with the peak of the parent process
     lines = Path("/proc/self/status").read_text().splitlines()
     return next(int(line.split()[1]) for line in lines if line.startswith("VmHWM"))
 
 before = peak_kilobytes()
-cube = snowmap.archive.open_archive(sys.argv[1], threads=2)
+cube = snowmap.sources.trentino.open_archive(sys.argv[1], threads=2)
 print((peak_kilobytes() - before) * 1024 / cube.nbytes)
 """
 

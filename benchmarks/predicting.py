@@ -22,17 +22,17 @@ import xarray as xr
 from monai.data.utils import dense_patch_slices
 
 from benchmarks.common import configuration, parts, peak_gibibytes
-from snowmap.archive import open_lazily
-from snowmap.archive.layout import MASK_NAME, raster_path
-from snowmap.batch import Windows
-from snowmap.cube import window_names
-from snowmap.derived import derive
+from snowmap.data.batch import Windows
+from snowmap.data.cube import window_names
+from snowmap.data.features import derive
+from snowmap.data.sequences import samples
+from snowmap.maps.predict import predict_archive
 from snowmap.models.net import Inputs, Maps
 from snowmap.models.unet import UNet
-from snowmap.predicting import predict_archive
-from snowmap.sequences import samples
-from snowmap.synthetic import synthesize
-from snowmap.task import SnowRegression
+from snowmap.sources.synthetic import synthesize
+from snowmap.sources.trentino import open_lazily
+from snowmap.sources.trentino.layout import MASK_NAME, raster_path
+from snowmap.tasks.pixel import SnowRegression
 
 
 def write_scene(cube: xr.Dataset, root: Path, size: int, windows: int, targets: Sequence[str] = ()) -> None:

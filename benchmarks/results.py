@@ -22,10 +22,10 @@ from typing import Any, NamedTuple
 import torch
 
 from benchmarks.common import table
-from snowmap.archive import write_archive
 from snowmap.evaluation.printing import label_of
-from snowmap.run import MONITOR
-from snowmap.synthetic import synthesize
+from snowmap.runs.training import MONITOR
+from snowmap.sources.synthetic import synthesize
+from snowmap.sources.trentino import write_archive
 
 ROOT = Path(__file__).parents[1]
 FORMS = {

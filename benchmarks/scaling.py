@@ -17,7 +17,7 @@ from pathlib import Path
 import psutil
 
 from benchmarks.common import MODELS, configuration, framework_epochs, parts, table
-from snowmap.run import quiet
+from snowmap.runs.training import quiet
 from tests.cubes import make_cube
 
 WINDOWS, HEIGHT, WIDTH = 20, 48, 64

@@ -18,13 +18,13 @@ import time
 from pathlib import Path
 
 from benchmarks.common import CONF, configuration
-from snowmap.archive import opening, reading, write_archive
-from snowmap.run import fit, quiet
-from snowmap.run_folder import working_in
-from snowmap.scoring import open_for
-from snowmap.setup import make_parts
-from snowmap.splits import make_split
-from snowmap.synthetic import synthesize
+from snowmap.data.splits import make_split
+from snowmap.evaluation.scoring import open_for
+from snowmap.runs.folder import working_in
+from snowmap.runs.training import fit, quiet
+from snowmap.sources.synthetic import synthesize
+from snowmap.sources.trentino import opening, reading, write_archive
+from snowmap.tasks.build import make_parts
 
 LIMIT = 1.15
 

@@ -10,8 +10,8 @@ import argparse
 import statistics
 
 from benchmarks.common import MODELS, bare_epochs, configuration, framework_epochs, table
-from snowmap.run import quiet
-from snowmap.synthetic import synthesize
+from snowmap.runs.training import quiet
+from snowmap.sources.synthetic import synthesize
 
 LIMIT = 1.10
 

@@ -1,4 +1,4 @@
-"""What `mkdocs build` adds to the pages: the keys of the configuration, from `snowmap/schema.py` and its comments."""
+"""What `mkdocs build` adds to the pages: the keys of the configuration, by `snowmap/config/schema.py`."""
 
 import html
 import inspect
@@ -9,7 +9,7 @@ from typing import Any
 
 import yaml
 
-from snowmap import schema
+from snowmap.config import schema
 
 MARK = re.compile(r"<!-- keys: (\w+) -->")
 

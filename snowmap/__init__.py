@@ -5,20 +5,20 @@ from importlib.metadata import version
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from snowmap.archive import open_archive, write_archive
     from snowmap.errors import SnowmapError
-    from snowmap.loading import load_model
-    from snowmap.task import SnowRegression
+    from snowmap.sources.trentino import open_archive, write_archive
+    from snowmap.tasks.load import load_model
+    from snowmap.tasks.pixel import SnowRegression
 
 __version__ = version("snowmap")
 __all__ = ["SnowRegression", "SnowmapError", "load_model", "open_archive", "write_archive"]
 
 _HOME = {
-    "open_archive": "snowmap.archive",
-    "write_archive": "snowmap.archive",
-    "SnowRegression": "snowmap.task",
+    "open_archive": "snowmap.sources.trentino",
+    "write_archive": "snowmap.sources.trentino",
+    "SnowRegression": "snowmap.tasks.pixel",
     "SnowmapError": "snowmap.errors",
-    "load_model": "snowmap.loading",
+    "load_model": "snowmap.tasks.load",
 }
 
 

@@ -137,7 +137,7 @@ def _add_basin_options(parser: argparse.ArgumentParser) -> None:
 
 
 def _basin_options(options: argparse.Namespace) -> dict[str, Any]:
-    """Keyword arguments of `snowmap.basins.basin_table`."""
+    """Keyword arguments of `snowmap.maps.basins.basin_table`."""
     from snowmap.units import SNOW_DEPTH_M, metres_per
 
     thresholds = dict(SNOW_DEPTH_M)
@@ -153,7 +153,7 @@ def _basin_options(options: argparse.Namespace) -> dict[str, Any]:
 
 
 def _check(options: argparse.Namespace) -> int:
-    from snowmap.checkup import check_archive, print_report
+    from snowmap.sources.check import check_archive, print_report
 
     bands = options.bands.split(",") if options.bands else None
     targets = [name for name in options.targets.split(",") if name]
@@ -163,8 +163,8 @@ def _check(options: argparse.Namespace) -> int:
 
 
 def _download(options: argparse.Namespace) -> int:
-    from snowmap.checkup import check_archive, print_report
-    from snowmap.download import download
+    from snowmap.sources.check import check_archive, print_report
+    from snowmap.sources.download import download
 
     root = download(options.out, repository=options.repo, revision=options.revision)
     report = check_archive(root)
@@ -176,8 +176,8 @@ def _download(options: argparse.Namespace) -> int:
 
 
 def _synthesize(options: argparse.Namespace) -> int:
-    from snowmap.archive import write_archive
-    from snowmap.synthetic import synthesize
+    from snowmap.sources.synthetic import synthesize
+    from snowmap.sources.trentino import write_archive
 
     shape = tuple(options.shape) if options.shape else None if options.dem else (93, 211)
     cube = synthesize(seed=options.seed, windows=options.windows, shape=shape, dem=options.dem)
@@ -189,7 +189,7 @@ def _synthesize(options: argparse.Namespace) -> int:
 
 
 def _predict(options: argparse.Namespace) -> int:
-    from snowmap.predicting import predict_archive
+    from snowmap.maps.predict import predict_archive
 
     written = predict_archive(
         options.checkpoint,
@@ -209,7 +209,7 @@ def _predict(options: argparse.Namespace) -> int:
 
 
 def _export(options: argparse.Namespace) -> int:
-    from snowmap.exporting import export_program
+    from snowmap.tasks.export import export_program
 
     export_program(options.checkpoint, options.out, windows=options.windows)
     print(f"the program lies in {options.out}; its snowmap.json says what goes in and comes out")
@@ -217,9 +217,9 @@ def _export(options: argparse.Namespace) -> int:
 
 
 def _basins(options: argparse.Namespace) -> int:
-    from snowmap.basins import basin_table, print_basins, read_outlines, write_basins
     from snowmap.files import refuse_inputs
-    from snowmap.maps import read_maps
+    from snowmap.maps.basins import basin_table, print_basins, read_outlines, write_basins
+    from snowmap.maps.read import read_maps
 
     refuse_inputs(options.out, options.predictions, options.outlines)
     maps = read_maps(options.predictions)
@@ -231,8 +231,8 @@ def _basins(options: argparse.Namespace) -> int:
 
 
 def _compare(options: argparse.Namespace) -> int:
-    from snowmap.maps import read_maps
-    from snowmap.stations import compare_stations, print_scores
+    from snowmap.evaluation.stations import compare_stations, print_scores
+    from snowmap.maps.read import read_maps
 
     maps = read_maps(options.predictions)
     scored = compare_stations(maps, options.stations, options.out, days=options.days, unit=options.unit)

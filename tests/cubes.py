@@ -6,7 +6,7 @@ import numpy as np
 import xarray as xr
 from rasterio.transform import from_origin
 
-from snowmap.cube import BANDS, STANDARD_BANDS, check
+from snowmap.data.cube import BANDS, STANDARD_BANDS, check
 
 PIXEL_DEGREES = 0.005
 

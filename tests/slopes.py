@@ -3,7 +3,7 @@
 import numpy as np
 from rasterio.transform import from_origin
 
-from snowmap.synthetic.terrain import Terrain
+from snowmap.sources.synthetic.terrain import Terrain
 
 
 def slope_terrain(rise_to_east: float = 0.0, shape: tuple[int, int] = (40, 60)) -> Terrain:

@@ -5,8 +5,8 @@ import numpy as np
 import pytest
 import torch
 
-from snowmap.archive import open_archive
 from snowmap.cli import main
+from snowmap.sources.trentino import open_archive
 
 
 def test_synthesize_writes_an_archive_that_says_what_it_is(tmp_path, capsys):

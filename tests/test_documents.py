@@ -12,10 +12,10 @@ import pytest
 from tests.archives import write_foreign_archive
 from tests.commands import ROOT
 from tests.hub_server import Hub, serve_hub
-from tests.test_download import REPOSITORY, packed
+from tests.sources.test_download import REPOSITORY, packed
 
 DOCUMENTS = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").rglob("*.md"))]
-SHORTER = {"train": "debug=fast", "test": "tests/test_splits.py"}
+SHORTER = {"train": "debug=fast", "test": "tests/data/test_splits.py"}
 """What `make` is given as ARGS, so that the full training and all tests do not run inside of a test."""
 MINE = "python train.py hydra.run.dir=outputs/mine trainer.max_epochs=3"
 """The command of the README whose run other documents go on with."""

@@ -9,13 +9,13 @@ from types import ModuleType
 import pytest
 import yaml
 
-from snowmap.archive.layout import RASTER_NAMES
 from snowmap.baselines import BASELINES
-from snowmap.cube import STANDARD_BANDS
-from snowmap.derived import with_derived
+from snowmap.config.schema import EvaluateConfig, TrainConfig
+from snowmap.data.cube import STANDARD_BANDS
+from snowmap.data.features import with_derived
+from snowmap.data.normalize import Normalizer
 from snowmap.models import NETS, Frame, build_net
-from snowmap.normalize import Normalizer
-from snowmap.schema import EvaluateConfig, TrainConfig
+from snowmap.sources.trentino.layout import RASTER_NAMES
 from tests.commands import ROOT
 from tests.cubes import make_cube
 

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 import xarray as xr
 
-from snowmap.archive import open_archive
 from snowmap.cli import main
+from snowmap.sources.trentino import open_archive
 from tests.archives import MEXICO_BANDS, write_mexico_archive
 from tests.commands import succeed, train
 

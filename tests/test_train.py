@@ -9,9 +9,9 @@ import pytest
 import torch
 import xarray as xr
 
-from snowmap.archive import open_archive
-from snowmap.loading import load_model
-from snowmap.task import SnowRegression
+from snowmap.sources.trentino import open_archive
+from snowmap.tasks.load import load_model
+from snowmap.tasks.pixel import SnowRegression
 from tests.archives import write_foreign_archive
 from tests.commands import SMALL, command, fail, succeed, train
 

@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytorch_lightning as pl
 
-from snowmap.run import make_trainer
+from snowmap.runs.training import make_trainer
 from tests.cubes import make_cube
-from tests.test_task import parts
+from tests.tasks.test_pixel import parts
 
 
 def validated(model: str, processes: int, folder: Path) -> tuple[dict[str, float], pl.Trainer]:

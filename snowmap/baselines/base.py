@@ -10,11 +10,11 @@ import torch
 import xarray as xr
 from jaxtyping import Float
 
-from snowmap.cube import BANDS, TARGETS
-from snowmap.derived import DERIVED, estimate_phase_sign, with_derived
+from snowmap.checkpoints.provenance import check_bands, check_grid, grid_of
+from snowmap.data.cube import BANDS, TARGETS
+from snowmap.data.features import DERIVED, estimate_phase_sign, with_derived
 from snowmap.errors import SnowmapError
 from snowmap.physics import density_guyennon
-from snowmap.provenance import check_bands, check_grid, grid_of
 from snowmap.units import unit_factor
 
 Maps = Float[np.ndarray, "window y x"]
@@ -25,19 +25,19 @@ logger = logging.getLogger(__name__)
 class Baseline(ABC):
     """Maps that need no network, learnt from training windows × study area × valid pixels alone.
 
-    It answers to the same names as `snowmap.task.SnowRegression`: `targets`, `facts`, `archive_bands`, `predict`, `to`.
+    It answers to the same names as `SnowRegression`: `targets`, `facts`, `archive_bands`, `predict`, `to`.
 
     Attributes:
         name: What users type.
         keeps_grid: Whether it remembers maps, so that it can only map the grid on which it was fitted.
         needs: Bands that it reads.
-        derived: Derived inputs (`snowmap.derived`) that it reads.
+        derived: Derived inputs (`snowmap.data.features`) that it reads.
         options: The keyword arguments of its class.
         targets: Unit of each target, by name.
         phase_sign: +1 where the phase grows with snow, −1 where it falls.
         grid: On which it was fitted.
         learned: What it remembers of each target: numbers, arrays and scikit-learn estimators.
-        facts: What the run was, as `snowmap.provenance.facts_of` makes them.
+        facts: What the run was, as `snowmap.checkpoints.provenance.facts_of` makes them.
     """
 
     name: ClassVar[str]

@@ -11,7 +11,7 @@ import numpy as np
 import torch
 
 from snowmap.baselines.base import Baseline
-from snowmap.checkpointing import save_whole
+from snowmap.checkpoints.files import save_whole
 
 TRUSTED = ["sklearn.ensemble._hist_gradient_boosting.predictor.TreePredictor"]
 """Types that skops does not know by itself and that a baseline holds: the trees are arrays of numbers."""

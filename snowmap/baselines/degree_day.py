@@ -9,9 +9,9 @@ from jaxtyping import Bool, Float
 from scipy.optimize import least_squares
 
 from snowmap.baselines.base import Baseline, Maps
+from snowmap.data.sequences import Dates, gap_days, season_of, season_starts
 from snowmap.errors import SnowmapError
 from snowmap.physics import DEGREE_DAY_FACTOR, snow_fraction
-from snowmap.sequences import Dates, gap_days, season_of, season_starts
 
 logger = logging.getLogger(__name__)
 

@@ -7,7 +7,7 @@ import xarray as xr
 from scipy.ndimage import gaussian_filter
 
 from snowmap.baselines.base import Baseline, Maps
-from snowmap.derived import phase_swe_change, season_sum
+from snowmap.data.features import phase_swe_change, season_sum
 
 
 class InsarSwe(Baseline):

@@ -12,8 +12,8 @@ import xarray as xr
 from jaxtyping import Float
 
 from snowmap.baselines.base import Baseline, Maps
-from snowmap.cube import DERIVED_BANDS
-from snowmap.derived import DERIVED
+from snowmap.data.cube import DERIVED_BANDS
+from snowmap.data.features import DERIVED
 from snowmap.errors import SnowmapError
 
 TRAINING_PIXELS = 200_000
@@ -96,7 +96,7 @@ class BoostedTrees(_PixelRegression):
         """Make it.
 
         Args:
-            derived: Keys of `snowmap.derived.DERIVED`.
+            derived: Keys of `snowmap.data.features.DERIVED`.
         """
         super().__init__(derived=list(derived))
         if unknown := [name for name in derived if name not in DERIVED]:

@@ -7,7 +7,7 @@ import xarray as xr
 from jaxtyping import Float
 
 from snowmap.baselines.base import Baseline, Maps
-from snowmap.sequences import Dates
+from snowmap.data.sequences import Dates
 
 YEAR_DAYS = 365.25
 

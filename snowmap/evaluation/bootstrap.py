@@ -73,7 +73,7 @@ def score_intervals(
         columns: Values of the ``model`` and of every baseline at the valid pixels; NaN = no value.
         observed: Observed values there.
         valid: Where in the maps these pixels are.
-        options: ``block_pixels``, ``resamples``, ``level`` and ``seed``, as `snowmap.schema.Scoring` describes them.
+        options: ``block_pixels``, ``resamples``, ``level`` and ``seed``, of `snowmap.config.schema.Scoring`.
         same: A number for each map, the same for maps of the same window; by default each map is of another one.
 
     Returns:

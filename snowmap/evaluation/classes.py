@@ -8,8 +8,8 @@ import numpy as np
 import xarray as xr
 from jaxtyping import Bool, Float, Int
 
-from snowmap.derived import aspect, slope
-from snowmap.sequences import season_of
+from snowmap.data.features import aspect, slope
+from snowmap.data.sequences import season_of
 from snowmap.units import snow_threshold
 
 MONTHS = (
@@ -27,7 +27,7 @@ DEPTH_EDGES: dict[str, tuple[float, ...]] = {
     "hs": (50.0, 100.0, 150.0, 200.0, 300.0),
     "swe": (5.0, 10.0, 20.0, 30.0, 50.0),  # 30 cm is where the requirement of CoReH2O becomes relative
 }
-"""Of each target, in its unit in `snowmap.cube.TARGETS`."""
+"""Of each target, in its unit in `snowmap.data.cube.TARGETS`."""
 
 FLAT_DEGREE = 2.0
 """Ground less steep than this faces no direction."""
@@ -67,7 +67,7 @@ def pixel_classes(
         windows: Index in the Cube of each window that is scored.
         valid: Which of their pixels are classed.
         target: Name of the target, whose observed value tells the class of depth.
-        options: As `snowmap.schema.Scoring` describes them.
+        options: As `snowmap.config.schema.Scoring` describes them.
 
     Returns:
         ``month`` and ``winter`` of the window's last day; ``elevation``, ``slope`` and ``aspect`` where there is

@@ -6,7 +6,7 @@ import numpy as np
 import xarray as xr
 from matplotlib.figure import Figure
 
-from snowmap.cube import TARGETS, window_names
+from snowmap.data.cube import TARGETS, window_names
 
 MOST_ROWS = 12
 OUTSIDE = "0.85"

@@ -9,13 +9,13 @@ from typing import Any
 import xarray as xr
 
 from snowmap.baselines import baseline_maps
+from snowmap.config.schema import Scoring
 from snowmap.evaluation.figures import maps_figure
 from snowmap.evaluation.printing import as_frame
 from snowmap.evaluation.report import write_report
 from snowmap.evaluation.tables import score_maps
-from snowmap.export import write_predictions
 from snowmap.files import as_png, whole_folder, write_whole
-from snowmap.schema import Scoring
+from snowmap.maps.netcdf import write_predictions
 from snowmap.tables import as_csv
 
 
@@ -40,7 +40,7 @@ def evaluate_maps(
         targets: Names of the targets.
         out: Folder for the files.
         provenance: Kept in the files; ``part`` and ``scored_archive`` are shown.
-        scoring: Thresholds, classes and resamples, as `snowmap.schema.Scoring` describes them; its defaults if None.
+        scoring: Thresholds, classes and resamples, of `snowmap.config.schema.Scoring`; its defaults if None.
         known: The Cube whose targets the baselines may see, if not all of those of `cube`.
 
     Returns:

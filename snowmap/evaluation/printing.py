@@ -21,7 +21,7 @@ def label_of(name: str) -> str:
 
 
 def as_frame(result: Mapping[str, Any]) -> pd.DataFrame:
-    """The scores of `snowmap.metrics.scores`, one row for each target, map, window and class.
+    """The scores of `snowmap.evaluation.metrics.scores`, one row for each target, map, window and class.
 
     ``all`` stands for the pooled windows and for no grouping; the grouping ``snow`` has the classes ``snow-free`` and
     ``snow-covered``. ``unit`` is that of rmse, mae, bias, median_error and nmad.

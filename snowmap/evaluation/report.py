@@ -15,7 +15,7 @@ from markupsafe import Markup
 from matplotlib.backends.backend_svg import FigureCanvasSVG
 from matplotlib.figure import Figure
 
-from snowmap.cube import TARGETS
+from snowmap.data.cube import TARGETS
 from snowmap.evaluation.charts import class_chart, density_chart, difference_chart, reliability_chart, series_chart
 from snowmap.evaluation.figures import maps_figure, spaced
 from snowmap.evaluation.printing import label_of

@@ -6,14 +6,14 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
-from snowmap.cube import window_names
+from snowmap.data.cube import window_names
+from snowmap.data.grid import cell_areas
 from snowmap.errors import SnowmapError
 from snowmap.evaluation.area import area_series
 from snowmap.evaluation.bootstrap import score_intervals
 from snowmap.evaluation.classes import pixel_classes, snow_depths_m
+from snowmap.evaluation.metrics import presence, ranks, requirement_share, scores
 from snowmap.evaluation.uncertainty import score_uncertainty
-from snowmap.grid import cell_areas
-from snowmap.metrics import presence, ranks, requirement_share, scores
 from snowmap.units import snow_threshold, unit_factor
 
 
@@ -36,12 +36,12 @@ def score_maps(
         cube: The Cube that was mapped.
         windows: Index in the Cube of each window of `maps`.
         targets: Names of the targets to score.
-        options: As `snowmap.schema.Scoring` describes them.
+        options: As `snowmap.config.schema.Scoring` describes them.
 
     Returns:
         ``{"target": {name: {…}}, "windows": [{"window", "target", "model", "baselines"}, …]}``. Of each target
-        ``unit``; ``model`` and ``baselines`` with the scores of `snowmap.metrics.scores`, and so for ``snow_free`` and
-        ``snow_covered`` ground and for each class of ``classes`` (`pixel_classes`); ``intervals``
+        ``unit``; ``model`` and ``baselines`` with the scores of `snowmap.evaluation.metrics.scores`, and so for
+        ``snow_free`` and ``snow_covered`` ground and for each class of ``classes`` (`pixel_classes`); ``intervals``
         (`score_intervals`); ``presence`` of snow; ``requirement``, for SWE alone; ``area`` and ``area_bias``
         (`area_series`); ``uncertainty`` (`score_uncertainty`). What is undefined is None.
 

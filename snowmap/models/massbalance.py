@@ -59,8 +59,8 @@ class Budget(NamedTuple):
 class MassBalance(Net):
     """State ← state + accumulation − melt, pixel by pixel; a convolutional net says how far the phase can be trusted.
 
-    The first guess of a window's accumulation is the closed-form ΔSWE of dry snow (`snowmap.derived.phase_swe`). What
-    of it was not accepted is carried to the next window: neighbouring interferograms share an acquisition, whose
+    The first guess of a window's accumulation is the closed-form ΔSWE of dry snow (`phase_swe`). What of it was not
+    accepted is carried to the next window: neighbouring interferograms share an acquisition, whose
     atmosphere enters the second with the opposite sign.
     """
 

@@ -9,11 +9,11 @@ import numpy as np
 import pandas as pd
 from rich.console import Console
 
-from snowmap.ablation import LEFT_OUT
+from snowmap.config.schema import Scoring
+from snowmap.data.ablation import LEFT_OUT
 from snowmap.errors import SnowmapError
 from snowmap.evaluation.bootstrap import score_intervals
 from snowmap.files import as_png, write_whole
-from snowmap.schema import Scoring
 from snowmap.sweeps.importance import permutation_importance
 from snowmap.sweeps.output import (
     Panel,

@@ -6,14 +6,14 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
-from snowmap.ablation import altered
 from snowmap.baselines import Baseline
-from snowmap.cube import narrowed
-from snowmap.metrics import scores
-from snowmap.provenance import areas_of, windows_of
-from snowmap.scoring import load_with_archive
+from snowmap.checkpoints.provenance import areas_of, windows_of
+from snowmap.data.ablation import altered
+from snowmap.data.cube import narrowed
+from snowmap.evaluation.metrics import scores
+from snowmap.evaluation.scoring import load_with_archive
 from snowmap.sweeps.runs import PART, Run
-from snowmap.task import SnowRegression
+from snowmap.tasks.pixel import SnowRegression
 
 REPEATS = 3
 

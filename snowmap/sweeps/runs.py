@@ -19,8 +19,8 @@ from omegaconf.errors import OmegaConfBaseException
 from yaml import YAMLError
 
 from snowmap.errors import SnowmapError
-from snowmap.run_config import OF_NO_ACCOUNT, flat, within
-from snowmap.run_folder import NEW_RECORD, read_record
+from snowmap.runs.configuration import OF_NO_ACCOUNT, flat, within
+from snowmap.runs.folder import NEW_RECORD, read_record
 from snowmap.units import IN_UNITS, METRES, metres_per
 
 PART = "validation"
@@ -168,7 +168,7 @@ def configurations(runs: Sequence[Run]) -> dict[str, list[Run]]:
 
 def validation_metrics(run: Run) -> dict[str, Any]:
     """What ``metrics.json`` says of the validation windows; they are scored now if the run did not."""
-    from snowmap.scoring import score_checkpoint
+    from snowmap.evaluation.scoring import score_checkpoint
 
     return _metrics(run.folder, PART) or score_checkpoint(run.checkpoint, part=PART)
 

@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING, Any
 
 from omegaconf import OmegaConf
 
-from snowmap.config import check_config, nearest
+from snowmap.config.checking import check_config, nearest
+from snowmap.config.schema import TrainConfig
 from snowmap.errors import SnowmapError
-from snowmap.run_config import OF_NO_ACCOUNT, flat, within
-from snowmap.schema import TrainConfig
+from snowmap.runs.configuration import OF_NO_ACCOUNT, flat, within
 
 if TYPE_CHECKING:
     from optuna.distributions import BaseDistribution

@@ -18,15 +18,15 @@ from hydra.core.hydra_config import HydraConfig
 from omegaconf import OmegaConf
 from pytorch_lightning.callbacks import Callback
 
-from snowmap.cube import narrowed
+from snowmap.data.cube import narrowed
+from snowmap.data.normalize import mean_and_std
+from snowmap.data.splits import make_split
 from snowmap.errors import Interrupted, SnowmapError, Stopped
+from snowmap.evaluation.scoring import open_for
 from snowmap.files import write_whole
-from snowmap.normalize import mean_and_std
-from snowmap.run import MONITOR
-from snowmap.run_config import differing, flat, refuse_foreign
-from snowmap.run_folder import SWEEP, read_record
-from snowmap.scoring import open_for
-from snowmap.splits import make_split
+from snowmap.runs.configuration import differing, flat, refuse_foreign
+from snowmap.runs.folder import SWEEP, read_record
+from snowmap.runs.training import MONITOR
 from snowmap.sweeps.search_space import changed, distributions, value_of
 from snowmap.sweeps.study_report import folder_name, report
 

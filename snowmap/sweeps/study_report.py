@@ -14,7 +14,7 @@ from omegaconf import OmegaConf
 
 from snowmap.errors import SnowmapError
 from snowmap.files import as_png, write_whole
-from snowmap.run_config import within
+from snowmap.runs.configuration import within
 from snowmap.sweeps.output import print_frame
 from snowmap.sweeps.runs import SYNTHETIC
 from snowmap.sweeps.runs_table import compare_runs

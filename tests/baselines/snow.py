@@ -3,8 +3,8 @@
 import numpy as np
 import xarray as xr
 
+from snowmap.data.sequences import season_of
 from snowmap.physics import density_guyennon, phase_of_swe_oveisgharan
-from snowmap.sequences import season_of
 from tests.cubes import make_cube
 
 

@@ -10,11 +10,11 @@ import xarray as xr
 
 import snowmap
 from snowmap.baselines import BASELINES, save_baseline
+from snowmap.checkpoints.provenance import facts_of
+from snowmap.config.schema import TrainConfig
+from snowmap.data.splits import make_split
 from snowmap.errors import SnowmapError
-from snowmap.loading import load_model
-from snowmap.provenance import facts_of
-from snowmap.schema import TrainConfig
-from snowmap.splits import make_split
+from snowmap.tasks.load import load_model
 from tests.cubes import make_cube
 
 LATER = [13, 14, 15]

@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 import yaml
 
-from snowmap.archive import open_archive
-from snowmap.loading import load_model
+from snowmap.sources.trentino import open_archive
+from snowmap.tasks.load import load_model
 from tests.archives import write_foreign_archive
 from tests.commands import SMALL, fail, succeed, train
 

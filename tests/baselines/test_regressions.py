@@ -4,7 +4,7 @@ import xarray as xr
 from sklearn.ensemble import HistGradientBoostingRegressor
 
 from snowmap.baselines import BASELINES
-from snowmap.derived import summed_pdd, with_derived
+from snowmap.data.features import summed_pdd, with_derived
 from snowmap.errors import SnowmapError
 from tests.baselines.snow import snow_told_by_phase
 from tests.cubes import make_cube

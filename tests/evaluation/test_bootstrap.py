@@ -4,7 +4,7 @@ from scipy.stats import foldnorm, norm, t
 
 from snowmap.evaluation import bootstrap
 from snowmap.evaluation.bootstrap import SCALES, _of_normal_effects, cell_sums, score_intervals, scores_of_sums
-from snowmap.metrics import scores
+from snowmap.evaluation.metrics import scores
 
 OPTIONS = {"block_pixels": 4, "resamples": 1000, "level": 0.9, "seed": 0}
 PIXELS = 16

@@ -5,8 +5,8 @@ import pytest
 import xarray as xr
 from rasterio.transform import from_origin
 
+from snowmap.config.schema import Scoring
 from snowmap.evaluation.classes import UNKNOWN, pixel_classes
-from snowmap.schema import Scoring
 from tests.cubes import make_cube
 
 OPTIONS = asdict(Scoring())

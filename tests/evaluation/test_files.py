@@ -13,9 +13,9 @@ from sklearn.metrics import mean_absolute_error, r2_score, root_mean_squared_err
 from snowmap.baselines import BASELINES, baseline_maps
 from snowmap.errors import SnowmapError
 from snowmap.evaluation import evaluate_maps, print_table
-from snowmap.metrics import SCORES, scores
+from snowmap.evaluation.metrics import SCORES, scores
 from tests.cubes import make_cube
-from tests.test_export import WINDOWS, predictions
+from tests.maps.test_netcdf import WINDOWS, predictions
 
 TRAIN = [0, 1, 2, 3, 6, 7]
 PROVENANCE = {"part": "test", "scored_archive": {"origin": "synthetic: a test"}}

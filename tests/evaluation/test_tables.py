@@ -7,12 +7,12 @@ import xarray as xr
 from scipy.stats import median_abs_deviation, pearsonr, spearmanr
 from sklearn.metrics import f1_score, mean_absolute_error, r2_score, root_mean_squared_error
 
+from snowmap.config.schema import Scoring
+from snowmap.data.grid import cell_areas
 from snowmap.errors import SnowmapError
 from snowmap.evaluation import evaluate_maps
+from snowmap.evaluation.metrics import SCORES
 from snowmap.evaluation.tables import score_maps
-from snowmap.grid import cell_areas
-from snowmap.metrics import SCORES
-from snowmap.schema import Scoring
 from tests.cubes import make_cube
 
 OPTIONS = asdict(Scoring()) | {"block_pixels": 4}

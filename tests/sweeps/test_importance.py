@@ -2,15 +2,15 @@ import numpy as np
 import pytest
 import torch
 
-from snowmap.ablation import shuffled_order
-from snowmap.archive import open_archive
-from snowmap.cube import window_names
+from snowmap.data.ablation import shuffled_order
+from snowmap.data.cube import window_names
 from snowmap.models import Net
+from snowmap.sources.trentino import open_archive
 from snowmap.sweeps.importance import REPEATS, permutation_importance
 from snowmap.sweeps.runs import Run
-from snowmap.task import SnowRegression
+from snowmap.tasks.pixel import SnowRegression
 from tests.archives import write_foreign_archive
-from tests.test_task import fit
+from tests.tasks.test_pixel import fit
 
 
 class OneBand(Net):

@@ -15,8 +15,8 @@ from PIL import Image
 from rich.console import Console
 
 from snowmap.cli import main
-from snowmap.metrics import SCORES
-from snowmap.run_folder import record_failure
+from snowmap.evaluation.metrics import SCORES
+from snowmap.runs.folder import record_failure
 from snowmap.sweeps.comparison import SCORES as SORTING
 from snowmap.sweeps.comparison import Comparison, compare_scores, parse_score
 from snowmap.sweeps.runs import find_runs

@@ -3,11 +3,11 @@
 import pytest
 from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
 
+from snowmap.config.schema import BANDS, MODELS
 from snowmap.errors import SnowmapError
 from snowmap.models import NETS, Frame, build_net
-from snowmap.schema import BANDS, MODELS
 from snowmap.sweeps.search_space import changed, distribution, distributions, value_of
-from tests.test_config import checked
+from tests.config.test_checking import checked
 
 
 @pytest.mark.parametrize("name", [name for name in MODELS if name != "persistence"])

@@ -19,15 +19,15 @@ from optuna.trial import TrialState
 from PIL import Image
 
 import train
-from snowmap.archive import open_archive
+from snowmap.data.splits import make_split
 from snowmap.errors import Interrupted, SnowmapError
-from snowmap.run_folder import working_in
-from snowmap.splits import make_split
+from snowmap.runs.folder import working_in
+from snowmap.sources.trentino import open_archive
 from snowmap.sweeps.study import optimize, relative_rmse
 from tests.archives import write_foreign_archive
 from tests.commands import ROOT, succeed
+from tests.config.test_checking import checked
 from tests.sweeps.runs import score
-from tests.test_config import checked
 
 RATE = "optimizer.learning_rate"
 BEST = 3e-3

@@ -1,0 +1,1 @@
+"""Checkpoint files: writing them whole, and what they remember of their run."""

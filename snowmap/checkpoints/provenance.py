@@ -1,0 +1,207 @@
+"""What a run was made of, kept in its checkpoint, and whether an archive fits it."""
+
+import pickle
+import platform
+import subprocess
+import zipfile
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+import xarray as xr
+
+from snowmap.data.cube import BANDS, window_names
+from snowmap.data.splits import OF_THE_MAP, Area, Split, areas
+from snowmap.errors import SnowmapError
+
+FORMAT = 3
+"""Of the checkpoints that are written, and the only one that is read. It grows when weights or keys change."""
+
+UNREADABLE = (
+    *(RuntimeError, pickle.UnpicklingError, zipfile.BadZipFile, EOFError, OSError),
+    *(LookupError, TypeError, ValueError, AttributeError, SnowmapError),
+)
+"""What is raised by files that are cut short, and by those that hold something else."""
+
+
+def facts_of(cube: xr.Dataset, split: Split, config: Mapping[str, Any]) -> dict[str, Any]:
+    """Everything that a checkpoint has to remember beside its weights, in plain containers.
+
+    Args:
+        cube: The Cube that is trained on.
+        split: Its windows.
+        config: The composed configuration.
+    """
+    return {
+        "format": FORMAT,
+        "units": dict(zip(cube["band"].values.tolist(), cube["unit"].values.tolist(), strict=True)),
+        "grid": grid_of(cube),
+        "split": split.named(cube["start"].values, cube["end"].values),
+        "archive": archive_of(cube),
+        "versions": versions(),
+        "git_revision": git_revision(),
+        "config": dict(config),
+    }
+
+
+def archive_of(cube: xr.Dataset) -> dict[str, str]:
+    """Path (``archive``), ``origin`` and ``fingerprint`` of the archive that the Cube was read from."""
+    return {key: str(cube.attrs.get(key, "")) for key in ("archive", "origin", "fingerprint")}
+
+
+def grid_of(cube: xr.Dataset) -> dict[str, Any]:
+    """Shape (height, width), CRS and transform of the Cube's grid."""
+    return {
+        "shape": [cube.sizes["y"], cube.sizes["x"]],
+        "crs": cube.rio.crs.to_string(),
+        "transform": [float(value) for value in cube.rio.transform()[:6]],
+    }
+
+
+def versions() -> dict[str, str]:
+    """Version of each package that can change a result, and of Python."""
+    packages = {name: version(name) for name in ("snowmap", "torch", "pytorch-lightning", "scikit-learn")}
+    return packages | {"python": platform.python_version()}
+
+
+def environment() -> dict[str, Any]:
+    """What a run worked with: `versions`, platform and commit of the code, and whether it was changed since."""
+    revision, _, dirty = git_revision().partition("-")
+    return {**versions(), "platform": platform.platform(), "git_revision": revision, "git_dirty": bool(dirty)}
+
+
+def git_revision() -> str:
+    """Commit of the code, with ``-dirty`` where it was changed since; empty outside a checkout."""
+    command = ["git", "describe", "--always", "--dirty", "--abbrev=40", "--exclude=*"]
+    try:
+        found = subprocess.run(command, cwd=Path(__file__).parent, capture_output=True, text=True, check=False)
+    except FileNotFoundError:
+        return ""
+    return found.stdout.strip()
+
+
+@contextmanager
+def reading(checkpoint: Path) -> Iterator[None]:
+    """Explain what goes wrong while a checkpoint is read.
+
+    Raises:
+        SnowmapError: When the file is missing, cut short, or no checkpoint of snowmap.
+    """
+    if not checkpoint.is_file():
+        raise SnowmapError(f"checkpoint {checkpoint} does not exist; give the path of a best.ckpt or last.ckpt")
+    try:
+        yield
+    except UNREADABLE as error:
+        reason = str(error).splitlines()[0].partition(". ")[0] if str(error) else type(error).__name__
+        raise SnowmapError(
+            f"{checkpoint} is cut short, no snowmap checkpoint, or one of another version ({reason}); use the other of "
+            "best.ckpt and last.ckpt, or move it away and train anew"
+        ) from error
+
+
+def read_checkpoint(checkpoint: Path) -> dict[str, Any]:
+    """The content of a checkpoint, of a net or a baseline, on the CPU.
+
+    The tensors are read from the file when they are looked at.
+
+    Raises:
+        SnowmapError: When the file is missing, cut short, no checkpoint of snowmap, or of another format.
+    """
+    with reading(checkpoint):
+        content = torch.load(checkpoint, map_location="cpu", weights_only=True, mmap=True)
+        facts = (content if "baseline" in content else content["hyper_parameters"])["facts"]
+    if facts.get("format") != FORMAT:
+        raise SnowmapError(
+            f"{checkpoint} has the format {facts.get('format')!r}; this snowmap ({version('snowmap')}) reads format "
+            f"{FORMAT}: train anew, or use the version that wrote it"
+        )
+    return content
+
+
+def check_bands(bands: Sequence[str], cube: xr.Dataset) -> None:
+    """Refuse a Cube that lacks a band, or has it in another unit.
+
+    Raises:
+        SnowmapError: Naming every band that does not fit.
+    """
+    _raise_if(_band_faults(bands, cube))
+
+
+def check_grid(grid: Mapping[str, Any], cube: xr.Dataset) -> None:
+    """Refuse a Cube of another grid, for what remembers maps.
+
+    Raises:
+        SnowmapError: Naming everything that does not fit.
+    """
+    _raise_if(_grid_faults(grid, cube))
+
+
+def check_fit(facts: Mapping[str, Any], bands: Sequence[str], targets: Mapping[str, str], cube: xr.Dataset) -> None:
+    """Refuse to score a checkpoint on a Cube of other bands, units or grid than it was trained on.
+
+    Args:
+        facts: Of the checkpoint, as `facts_of` makes them.
+        bands: Bands of the checkpoint.
+        targets: Unit of each target of the checkpoint.
+        cube: The Cube to score on.
+
+    Raises:
+        SnowmapError: Naming everything that does not fit.
+    """
+    faults = _band_faults(bands, cube)
+    for name, unit in targets.items():
+        if name not in cube:
+            faults.append(f"target '{name}' is missing")
+        elif cube[name].attrs["units"] != unit:
+            faults.append(f"target '{name}' is in {cube[name].attrs['units']}; the checkpoint was trained on {unit}")
+    _raise_if(faults + _grid_faults(facts["grid"], cube))
+
+
+def windows_of(facts: Mapping[str, Any], part: str, cube: xr.Dataset) -> list[int]:
+    """Indices in the Cube of the windows that the checkpoint's split calls `part`.
+
+    Raises:
+        SnowmapError: When the Cube lacks one of them.
+    """
+    position = {name: index for index, name in enumerate(window_names(cube))}
+    wanted = facts["split"][part]
+    if missing := [name for name in wanted if name not in position]:
+        raise SnowmapError(f"the archive lacks {len(missing)} {part} windows of the checkpoint: {', '.join(missing)}")
+    return [position[name] for name in wanted]
+
+
+def areas_of(facts: Mapping[str, Any]) -> tuple[Area | None, Area | None]:
+    """Training area and held-out area of the checkpoint's split on its own grid; None is the study area."""
+    options = facts["config"]["split"]
+    if options["name"] not in OF_THE_MAP:
+        return None, None
+    height, width = facts["grid"]["shape"]
+    return areas((height, width), *(options[key] for key in ("rows", "columns", "fold", "buffer")))
+
+
+def _band_faults(bands: Sequence[str], cube: xr.Dataset) -> list[str]:
+    units = dict(zip(cube["band"].values.tolist(), cube["unit"].values.tolist(), strict=True))
+    faults = [f"band '{name}' is missing; the archive has {', '.join(units)}" for name in bands if name not in units]
+    return faults + [
+        f"band '{name}' is in {units[name]}; the checkpoint was trained on {BANDS[name].unit}"
+        for name in bands
+        if name in units and units[name] != BANDS[name].unit
+    ]
+
+
+def _grid_faults(trained: Mapping[str, Any], cube: xr.Dataset) -> list[str]:
+    found, faults = grid_of(cube), []
+    for key in ("shape", "crs", "transform"):
+        same = np.allclose(found[key], trained[key], rtol=1e-9) if key == "transform" else found[key] == trained[key]
+        if not same:
+            faults.append(f"{key} of the grid is {found[key]}; the checkpoint was trained on {trained[key]}")
+    return faults
+
+
+def _raise_if(faults: list[str]) -> None:
+    if faults:
+        raise SnowmapError("the checkpoint does not fit the archive:\n" + "\n".join(f"  - {line}" for line in faults))

@@ -1,0 +1,191 @@
+"""From the command line to a checked configuration, in plain containers (`snowmap.config.schema` lists the keys).
+
+Checked before anything heavy is imported, so a misspelt key costs no more than Hydra itself. This module imports
+neither torch nor xarray.
+"""
+
+import difflib
+import re
+from collections.abc import Iterator
+from dataclasses import fields, is_dataclass
+from pathlib import Path
+from types import NoneType, UnionType
+from typing import Any, get_args, get_origin
+
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.errors import HydraException
+from omegaconf import MISSING, DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+
+from snowmap.config.fields import Expected
+from snowmap.config.schema import GROUPS, NAMED, OPTIONAL, TrainConfig
+from snowmap.errors import SnowmapError, shown
+
+KINDS = {bool: "true or false", str: "a text", dict: "a mapping, e.g. {key: value}"}
+"""What is expected of a key that declares nothing but its type."""
+
+
+def check_config(composed: DictConfig, schema: type) -> dict[str, Any]:
+    """The composed configuration as plain containers, or one error that names the key at fault.
+
+    Args:
+        composed: What Hydra composed; its interpolations are resolved here.
+        schema: `TrainConfig` or `EvaluateConfig`.
+
+    Raises:
+        SnowmapError: On an unknown key, a missing value, or one that is not among those that the key takes.
+    """
+    try:
+        given: Any = OmegaConf.to_container(composed, resolve=True)
+    except OmegaConfBaseException as error:
+        raise SnowmapError(f"{error.full_key} cannot be resolved: {one_line(error)}") from error
+    named = NAMED if schema is TrainConfig else {}
+    config = _typed(schema, {key: value for key, value in given.items() if key not in named})
+    for group, schemas in named.items():
+        name = given[group].get("name") if isinstance(given.get(group), dict) else given.get(group)
+        if not isinstance(name, str) or name not in schemas:
+            expected = " | ".join(schemas) + nearest(str(name), schemas)
+            raise SnowmapError(f"{group}.name={shown(name)}: expected {expected}")
+        config[group] = _typed(schemas[name], given[group], f"{group}.")
+    if schema is TrainConfig:
+        _check_together(config)
+        if config["sweep"]["name"] == "none":
+            del config["search"]  # it is no setting of a run
+    return config
+
+
+def check_overrides(arguments: list[str], schema: type, folder: Path) -> None:
+    """Reject a misspelt or added (``+``) key and an unknown choice of a group before Hydra composes anything.
+
+    Args:
+        arguments: The command line without the program's name.
+        schema: `TrainConfig` or `EvaluateConfig`.
+        folder: Where the groups are, ``conf/``.
+
+    Raises:
+        SnowmapError: Naming the key or choice and the nearest right one.
+    """
+    if {"-sc", "--shell-completion"} & set(arguments):
+        return  # what follows are Hydra's own words and half a command
+    groups = GROUPS if schema is TrainConfig else ()
+    known = {*known_keys(schema), *groups}
+    elsewhere = any(word.startswith(("--config-", "-c", "hydra.searchpath=")) for word in arguments)
+    for argument in arguments:
+        key, separator, _ = argument.partition("=")
+        key = key.lstrip("+~").partition("@")[0].replace("/", ".")
+        if separator and not key.startswith(("-", "hydra.")) and key not in known:
+            raise SnowmapError(f"'{key}' is no key of the configuration{nearest(key, known)}")
+        if key in groups and not argument.startswith("-"):
+            _check_choice(argument, key, sorted(file.stem for file in (folder / key).glob("*.yaml")), elsewhere)
+
+
+def _check_choice(argument: str, group: str, choices: list[str], elsewhere: bool) -> None:
+    """Refuse a choice of a group that has no file; what is `elsewhere`, in folders of the user's, Hydra knows."""
+    override = OverridesParser.create().parse_overrides([argument])[0]
+    try:
+        values = list(override.sweep_iterator()) if override.is_sweep_override() else [override.value()]
+    except HydraException:
+        return  # glob(…) names files that are there
+    for value in [name for each in values for name in (each if isinstance(each, list) else [each])] or [None]:
+        required, deleted = group not in OPTIONAL, override.is_delete()
+        unknown = str(value) not in choices and not elsewhere
+        if required if value is None else deleted or unknown:
+            raise SnowmapError(f"{group}={shown(value)}: expected {' | '.join(choices)}{nearest(str(value), choices)}")
+
+
+def known_keys(schema: type) -> list[str]:
+    """Every key that `schema` knows, in dots; those of all models under ``model``."""
+    keys = list(_keys(schema))
+    if schema is TrainConfig:
+        keys += [f"{group}.{key}" for group, known in NAMED.items() for kind in known.values() for key in _keys(kind)]
+    return keys
+
+
+def run_folder(checkpoint: str | None, fallback: str) -> str:
+    """The folder of the run that `checkpoint` belongs to, else `fallback`: going on happens where the run lies."""
+    if checkpoint:
+        folder = Path(checkpoint).absolute().parent.parent
+        if (folder / "config.yaml").is_file():
+            return str(folder)
+    return fallback
+
+
+OmegaConf.register_new_resolver("snowmap.runs.folder", run_folder, replace=True)
+
+
+def _typed(schema: Any, given: Any, prefix: str = "") -> dict[str, Any]:
+    """What was given, in the types of `schema` and with its defaults; each value is one that its key takes."""
+    entries = {entry.name: entry for entry in fields(schema)}
+    if not isinstance(given, dict):
+        raise SnowmapError(f"{prefix[:-1]}={shown(given)}: expected keys, e.g. {prefix}{[*entries][-1]}=…")
+    typed, groups = OmegaConf.structured(schema), {}
+    for name, value in given.items():
+        if name not in entries:
+            raise SnowmapError(f"'{prefix}{name}' is no key of the configuration{nearest(str(name), entries, prefix)}")
+        if is_dataclass(entries[name].type):
+            groups[name] = _typed(entries[name].type, value, f"{prefix}{name}.")
+            continue
+        try:
+            typed[name] = value
+        except (OmegaConfBaseException, OverflowError) as error:
+            raise _unexpected(prefix, entries[name], value) from error
+    config: Any = OmegaConf.to_container(typed)
+    for name, entry in entries.items():
+        if config[name] == MISSING and name not in NAMED:
+            raise SnowmapError(f"no value for {prefix}{name}; give it as {prefix}{name}=…")
+        if not _holds(entry, config[name]):
+            raise _unexpected(prefix, entry, config[name])
+    return config | groups
+
+
+def _holds(entry: Any, value: Any) -> bool:
+    if "expected" not in entry.metadata or (value is None and entry.type is not Any):
+        return True  # its type says whether it may be None
+    try:
+        return entry.metadata["expected"].holds(value)
+    except TypeError:  # what cannot be compared is none of them
+        return False
+
+
+def _unexpected(prefix: str, entry: Any, value: Any) -> SnowmapError:
+    """An error that names key, value and what is possible."""
+    kinds = get_args(entry.type) if isinstance(entry.type, UnionType) else (entry.type,)
+    expected = entry.metadata.get("expected") or Expected(KINDS[get_origin(kinds[0]) or kinds[0]], bool)
+    words = expected.words + (", or null" if NoneType in kinds else "")
+    hint = nearest(str(value), [*map(str, expected.choices)])
+    return SnowmapError(f"{prefix}{entry.name}={shown(value)}: expected {words}{hint}")
+
+
+def _check_together(config: dict[str, Any]) -> None:
+    """What no key by itself can tell."""
+    if config["ckpt"] and config["init_from"]:
+        raise SnowmapError("ckpt=… goes on with a run, init_from=… begins a new one with its weights; give one of them")
+    if config["freeze"] != "none" and not (config["ckpt"] or config["init_from"]):
+        raise SnowmapError(f"freeze={config['freeze']} would hold random weights; give those of a run as init_from=…")
+
+
+def of_another_choice(message: str) -> str:
+    """What to say of a key that only another ``model=`` or ``split=`` has; Hydra would advise to append it."""
+    found = re.match(r"Could not override '((\w+)\.[\w.]+)'", message)
+    if not found:
+        return ""
+    key, group = found.groups()
+    return f"'{key}' is no key of the {group}= that was chosen; choose another {group}=, or leave the key out"
+
+
+def nearest(word: str, known: Any, prefix: str = "") -> str:
+    """A hint at the word that was probably meant; empty where none is near."""
+    near = difflib.get_close_matches(word, known, n=1, cutoff=0.5)
+    return f"; did you mean '{prefix}{near[0]}'?" if near else ""
+
+
+def one_line(error: Exception) -> str:
+    """What an error of Hydra or OmegaConf says, without what it adds for programmers."""
+    return shown(re.split(r"\n    full_key:|\nSee https?:", str(error))[0], longest=500)
+
+
+def _keys(schema: Any) -> Iterator[str]:
+    for entry in fields(schema):
+        yield entry.name
+        if is_dataclass(entry.type):
+            yield from (f"{entry.name}.{key}" for key in _keys(entry.type))

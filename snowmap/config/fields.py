@@ -1,0 +1,82 @@
+"""What a key of the configuration may hold, declared beside the key in `snowmap.config.schema`."""
+
+import math
+from collections.abc import Callable
+from dataclasses import field
+from typing import Any, NamedTuple
+
+
+class Expected(NamedTuple):
+    """The values that a key takes, besides null where its type allows it.
+
+    Attributes:
+        words: What an error says after "expected".
+        holds: Whether a value is one of them.
+        choices: All of them, where they are a few words or numbers.
+    """
+
+    words: str
+    holds: Callable[[Any], bool]
+    choices: tuple[Any, ...] = ()
+
+
+def special(default: Any, words: str, holds: Callable[[Any], bool]) -> Any:
+    """A field with a rule of its own; lists are copied for each configuration."""
+    metadata = {"expected": Expected(words, holds)}
+    if isinstance(default, list):
+        return field(default_factory=lambda: list(default), metadata=metadata)
+    return field(default=default, metadata=metadata)
+
+
+def choice(default: Any, *others: Any) -> Any:
+    """A field that holds its default or one of a few other words or numbers; None is no choice."""
+    choices = others if default is None else (default, *others)
+    expected = Expected(" | ".join(map(str, choices)), lambda value: value in choices, choices)
+    return field(default=default, metadata={"expected": expected})
+
+
+def number(default: Any, **bounds: Any) -> Any:
+    """A field that holds a finite number within the bounds of `Within`."""
+    found = Within(**bounds)
+    return special(default, f"a number {found}", found.holds)
+
+
+def integer(default: Any, *other: int, at_most: int = 10**6, **bounds: Any) -> Any:
+    """A field that holds a whole number within the bounds of `Within`, or one of the `other` numbers."""
+    found = Within(at_most=at_most, **bounds)
+    words = "".join(f", or {value}" for value in other)
+    return special(default, f"a whole number {found}{words}", lambda value: value in other or found.holds(value))
+
+
+def integers(default: Any, *, length: tuple[int, int], at_most: int = 10**6, **bounds: Any) -> Any:
+    """A field that holds a list of whole numbers, of least and greatest `length`, each within bounds."""
+    found, (least, greatest) = Within(at_most=at_most, **bounds), length
+    count = f"{least}" if least == greatest else f"{least} to {greatest}"
+    words = f"a list of {count} whole numbers {found}"
+    return special(default, words, lambda value: least <= len(value) <= greatest and all(map(found.holds, value)))
+
+
+def distinct(default: Any, *, least: int = 0) -> Any:
+    """A field that holds a list of at least so many names, none of them twice."""
+    words = f"a list of {'at least one name' if least else 'names'}, none of them empty or twice"
+    return special(
+        default, words, lambda value: len(value) >= least and len(set(value)) == len(value) and "" not in value
+    )
+
+
+class Within(NamedTuple):
+    """Bounds of a number, themselves included (`at_least`, `at_most`) or not; NaN and infinity lie in none."""
+
+    at_least: float = -math.inf
+    above: float = -math.inf
+    at_most: float = math.inf
+    below: float = math.inf
+
+    def holds(self, value: Any) -> bool:
+        """Whether a number lies within."""
+        return self.at_least <= value <= self.at_most and self.above < value < self.below and math.isfinite(value)
+
+    def __str__(self) -> str:
+        """In words, e.g. ``> 0 and ≤ 1``."""
+        signs = zip("≥>≤<", self, strict=True)
+        return " and ".join(f"{sign} {bound}" for sign, bound in signs if math.isfinite(bound))

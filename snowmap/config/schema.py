@@ -1,0 +1,499 @@
+"""The schema of the configuration: every key that a user can type, with its type and its reason.
+
+Imports neither torch nor xarray.
+"""
+
+import re
+from dataclasses import dataclass, field
+from typing import Any
+
+from omegaconf import MISSING
+
+from snowmap.config.fields import choice, distinct, integer, integers, number, special
+from snowmap.units import SNOW_DEPTH_M
+
+BANDS = (
+    "coherence",
+    "displacement",
+    "elevation",
+    "intensity",
+    "incidence",
+    "phase",
+    "unwrapped_phase",
+    "mean_temperature",
+    "pdd",
+)
+"""Names of the bands, as in `snowmap.data.cube.BANDS`, which this module must not import."""
+
+ABLATIONS = ("no_sar", "shuffled_sar", "weather_only", *(f"without_{band}" for band in BANDS))
+"""Beside ``all``, what `ablation` can be."""
+
+
+def _channels(default: list[int]) -> Any:
+    """Channels of a net, level by level; each further level halves height and width."""
+    return integers(default, length=(1, 8), at_least=1, at_most=2048)
+
+
+def _seed() -> Any:
+    """A seed of random numbers, as NumPy and PyTorch take it."""
+    return integer(0, at_least=0, at_most=2**32 - 1)
+
+
+def _batches(default: Any, *, none: bool = False) -> Any:
+    """A whole number of batches, or a share of them; 0 only where `none` means something."""
+
+    def holds(value: Any) -> bool:
+        return (none and value == 0) or (1 <= value <= 10**6 if type(value) is int else 0 < value <= 1)
+
+    return special(default, f"{'0, ' if none else ''}a whole number of batches ≥ 1, or a share > 0 and ≤ 1.0", holds)
+
+
+def _sequence() -> Any:
+    """The length of sequences."""
+
+    def holds(value: Any) -> bool:
+        return value in (None, "season") or (type(value) is int and 1 <= value <= 10**6)
+
+    return special(None, "a number of windows ≥ 1, season, or null", holds)
+
+
+def _duration() -> Any:
+    """A time above zero, as Lightning reads it."""
+    form = re.compile(r"(?=.*[1-9])\d{2}:\d{2}:\d{2}:\d{2}")
+    return special(None, "days:hours:minutes:seconds, e.g. 00:04:00:00", lambda value: bool(form.fullmatch(value)))
+
+
+def _lines() -> Any:
+    """Lines of a script."""
+    return special(None, "a list of lines", lambda value: all(isinstance(line, str) for line in value))
+
+
+def _devices(default: int) -> Any:
+    """How many devices, or which."""
+
+    def holds(value: Any) -> bool:
+        if isinstance(value, list):
+            return 0 < len(value) == len({*map(str, value)}) and all(type(i) is int and i >= 0 for i in value)
+        return value == "auto" or (type(value) is int and 1 <= value <= 10**6)
+
+    return special(default, "a whole number ≥ 1, a list of indices such as [0,2], or auto", holds)
+
+
+@dataclass
+class Data:
+    """Where the archive is and how it is read and fed."""
+
+    root: str = MISSING
+    bands: list[str] | None = distinct(None, least=1)  # None: the nine of the public archive
+    swe_unit: str = choice("auto", "cm", "mm")  # a contradiction with what is found is an error
+    strict: bool = False  # an incomplete window is an error instead of a named exclusion
+    zero_is_missing: list[str] | None = distinct(None)  # bands in which 0 means no data; None: all of INSAR/
+    threads: int | None = integer(None, at_least=1, at_most=256)  # that read rasters; None: one for each core
+    cache: bool = True
+    derived: list[str] | None = distinct(None)  # derived inputs beside the bands; None: the model's own
+    phase_sign: int | None = choice(None, 1, -1)  # of phase where snow grows; None: from the training windows
+    time: Any = _sequence()  # windows in a sequence, or season (since 1 September); None: the model's own
+    supervise: str = choice("auto", "last", "every")  # targets that the loss sees; auto: every, if all steps are mapped
+    batch_size: int = integer(4, at_least=1)
+    augment: str = choice("none", "flip")
+    crop: list[int] | None = integers(None, length=(2, 2), at_least=1)  # [height, width] of random pieces; None: whole
+    resident_share: float = number(0.5, above=0, at_most=1)  # of the accelerator's free memory, for the Cube
+
+
+@dataclass
+class Split:
+    """Arguments of the split called `name`; see `snowmap.data.splits`."""
+
+    name: str = MISSING
+
+
+@dataclass
+class Rolling(Split):
+    """Training and validation windows alternate; see `snowmap.data.splits.rolling`."""
+
+    train: int = integer(5, at_least=1)
+    validation: int = integer(1, at_least=1)
+    test: int = integer(7, at_least=1)
+
+
+@dataclass
+class Winters(Split):
+    """A whole winter validates; see `snowmap.data.splits.winters`."""
+
+    fold: int = integer(1, at_least=0)  # which snow year of the archive validates
+    test: int = integer(7, at_least=1)
+
+
+@dataclass
+class Blocked(Split):
+    """A block of windows validates; see `snowmap.data.splits.blocked`."""
+
+    folds: int = integer(5, at_least=2)  # blocks before the test windows
+    fold: int = integer(0, at_least=0)  # which of them validates
+    gap: int = integer(1, at_least=0)  # windows between two parts; at least as many as a sequence has
+    test: int = integer(7, at_least=1)
+
+
+@dataclass
+class Expanding(Split):
+    """What lies before a block trains, the block validates; see `snowmap.data.splits.expanding`."""
+
+    folds: int = integer(4, at_least=1)  # blocks that can validate
+    fold: int = integer(0, at_least=0)  # which of them validates; the first has the shortest past
+    gap: int = integer(1, at_least=0)  # windows between two parts; at least as many as a sequence has
+    test: int = integer(7, at_least=1)
+
+
+@dataclass
+class Spatial(Split):
+    """A rectangle of the map is held out; see `snowmap.data.splits.spatial`."""
+
+    rows: int = integer(2, at_least=1)  # rectangles from north to south
+    columns: int = integer(2, at_least=1)  # rectangles from west to east
+    fold: int = integer(0, at_least=0)  # which of them is held out, row by row
+    buffer: int = integer(8, at_least=0)  # pixels around it of neither side; about what a net sees beside a pixel
+    test: int = integer(7, at_least=1)
+
+
+@dataclass
+class Target:
+    """What to map."""
+
+    names: list[str] = distinct(MISSING, least=1)
+
+
+@dataclass
+class UNet:
+    """Arguments of `snowmap.models.unet.UNet`."""
+
+    name: str = "unet"
+    channels: list[int] = _channels([16, 48, 96, 192])
+    dropout: float = number(0.0, at_least=0, below=1)
+    time: str = choice("single", "stack")
+    steps: int = integer(6, at_least=1, at_most=1000)  # windows in the stack
+
+
+@dataclass
+class ConvLSTM:
+    """Arguments of `snowmap.models.convlstm.ConvLSTM`."""
+
+    name: str = "convlstm"
+    channels: list[int] = _channels([24, 48, 96])
+    hidden: list[int] = _channels([96, 96])
+    bidirectional: bool = False
+    dropout: float = number(0.0, at_least=0, below=1)
+
+
+@dataclass
+class Transformer:
+    """Arguments of `snowmap.models.transformer.Transformer`."""
+
+    name: str = "transformer"
+    channels: list[int] = _channels([24, 48, 96])
+    heads: int = integer(4, at_least=1, at_most=256)
+    layers: int = integer(2, at_least=1, at_most=64)
+    dropout: float = number(0.0, at_least=0, below=1)
+
+
+@dataclass
+class UNet3D:
+    """Arguments of `snowmap.models.unet3d.UNet3D`."""
+
+    name: str = "unet3d"
+    channels: list[int] = _channels([16, 32, 64])
+    dropout: float = number(0.0, at_least=0, below=1)
+
+
+@dataclass
+class MassBalance:
+    """Arguments of `snowmap.models.massbalance.MassBalance`."""
+
+    name: str = "massbalance"
+    channels: list[int] = _channels([8, 16, 24])
+    hidden: int = integer(8, at_least=1, at_most=2048)
+
+
+@dataclass
+class Climatology:
+    """Arguments of `snowmap.baselines.remembered.Climatology`."""
+
+    name: str = "climatology"
+    season_days: float = number(20.0, at_least=1, at_most=1000)  # training maps of the same weeks count most
+
+
+@dataclass
+class Persistence:
+    """`snowmap.baselines.remembered.Persistence`: the last-seen map, which needs a known past."""
+
+    name: str = "persistence"
+
+
+@dataclass
+class Elevation:
+    """Arguments of `snowmap.baselines.regressions.Elevation`."""
+
+    name: str = "elevation"
+    degree: int = integer(3, at_least=1, at_most=8)  # of the polynomial
+
+
+@dataclass
+class DegreeDay:
+    """Arguments of `snowmap.baselines.degree_day.DegreeDay`."""
+
+    name: str = "degree_day"
+    pixels: int = integer(1000, at_least=1)  # drawn for the calibration: four numbers need no more
+
+
+@dataclass
+class InsarSwe:
+    """Arguments of `snowmap.baselines.insar_swe.InsarSwe`."""
+
+    name: str = "insar_swe"
+    smoothing_pixels: float = number(3.0, at_least=0.1, at_most=1000)  # that stand in for an incoherent one
+
+
+@dataclass
+class BoostedTrees:
+    """Arguments of `snowmap.baselines.regressions.BoostedTrees`."""
+
+    name: str = "boosted_trees"
+    derived: list[str] = distinct(["summed_phase_swe", "summed_pdd"], least=1)  # derived inputs
+
+
+@dataclass
+class Point:
+    """A value alone, trained by `loss`."""
+
+    name: str = "point"
+
+
+@dataclass
+class Gaussian:
+    """Arguments of `snowmap.tasks.heads.Gaussian`."""
+
+    name: str = "gaussian"
+    beta: float = number(0.5, at_least=0, at_most=1)  # 0: the likelihood itself; 1 weighs errors as mse does
+
+
+@dataclass
+class Quantile:
+    """Median and 50 and 90 % intervals, trained by the pinball loss."""
+
+    name: str = "quantile"
+
+
+@dataclass
+class Local:
+    """One job of a multirun after the other, in this process."""
+
+    name: str = "local"
+
+
+@dataclass
+class Joblib:
+    """Several jobs of a multirun at a time on this machine, each a command of its own."""
+
+    name: str = "joblib"
+    jobs: int = integer(2, at_least=1, at_most=256)  # at a time; the cores are dealt out among them
+
+
+@dataclass
+class Slurm:
+    """Jobs of a multirun as one SLURM array, by submitit."""
+
+    name: str = "slurm"
+    cluster: str = choice("slurm", "local")  # local: processes on this machine instead, to try it
+    jobs: int = integer(16, at_least=1)  # at a time
+    timeout_min: int = integer(240, at_least=1)
+    signal_delay_s: int = integer(120, at_least=0)  # before the end, the job saves and queues again
+    nodes: int = integer(1, at_least=1)
+    cpus_per_task: int = integer(4, at_least=1)
+    gpus_per_node: int | None = integer(1, at_least=0)
+    mem_gb: int | None = integer(16, at_least=1)
+    partition: str | None = None
+    account: str | None = None
+    setup: list[str] | None = _lines()  # lines of the batch script before the command, e.g. ["module load cuda"]
+    sbatch: dict[str, Any] = field(default_factory=dict)  # further options of sbatch, e.g. {qos: long}
+
+
+@dataclass
+class NoSweep:
+    """A single run, or Hydra's own multirun."""
+
+    name: str = "none"
+
+
+@dataclass
+class OptunaSweep:
+    """A study of trials over `search`; see `snowmap.sweeps.study`."""
+
+    name: str = "optuna"
+    trials: int = integer(30, at_least=1)  # in all; the same command in the same folder goes on to it
+    timeout_s: float | None = number(None, at_least=0)  # after which no further trial begins
+    pruner: str = choice("median", "none", "hyperband")  # which trials are ended early
+    startup_trials: int = integer(8, at_least=0)  # drawn at random, from which the sampler and the pruner learn
+    warmup_epochs: int = integer(10, at_least=0)  # before which no trial is ended early
+    seed: int = _seed()  # of the sampler; `seed` is that of every trial
+
+
+@dataclass
+class Optimizer:
+    """AdamW; the learning rate rises over the warm-up, then halves every `half_life_steps`."""
+
+    learning_rate: float = number(2e-3, above=0, at_most=10)
+    weight_decay: float = number(1e-2, at_least=0, at_most=100)
+    warmup_steps: int = integer(50, at_least=0)
+    half_life_steps: int = integer(200, at_least=1, at_most=10**9)  # no share of the run: a longer one keeps its curve
+    layer_decay: float = number(1.0, above=0, at_most=1)  # of the rate, stage by stage from the head down; 1: the same
+
+
+@dataclass
+class Trainer:
+    """Arguments of `pytorch_lightning.Trainer`."""
+
+    accelerator: str = choice("cpu", "gpu", "cuda", "mps", "auto")
+    devices: Any = _devices(1)
+    num_nodes: int = integer(1, at_least=1)
+    strategy: str = choice("auto", "ddp")
+    precision: str = choice("32-true", "bf16-mixed", "16-mixed")
+    max_epochs: int = integer(40, -1, at_least=1)
+    max_steps: int = integer(-1, -1, at_least=1, at_most=10**9)
+    max_time: str | None = _duration()
+    accumulate_grad_batches: int = integer(1, at_least=1)
+    gradient_clip_val: float | None = number(1.0, at_least=0)
+    check_val_every_n_epoch: int = integer(1, at_least=1)
+    log_every_n_steps: int = integer(10, at_least=1)
+    overfit_batches: int | float = _batches(0.0, none=True)  # to train on again and again
+    limit_train_batches: int | float | None = _batches(None)
+    limit_val_batches: int | float | None = _batches(None)
+    deterministic: bool = True
+    benchmark: bool | None = None
+    detect_anomaly: bool = False
+    profiler: str | None = choice(None, "simple", "advanced", "pytorch")
+    enable_progress_bar: bool = True
+
+
+@dataclass
+class Logger:
+    """Where the curves go."""
+
+    name: str = choice("csv", "tensorboard", "wandb", "none")
+    project: str = "snowmap"
+    mode: str | None = choice(None, "online", "offline")  # of wandb; None: online where there is a key
+    group: str | None = None  # of wandb; None: the folder's name in a multirun
+    tags: list[str] = distinct([])  # of wandb; none: sweep in a multirun
+    maps: int = integer(3, at_least=0)  # validation windows that are drawn, the same ones each time
+    maps_every: int = integer(10, at_least=1)  # epochs; and at the end
+
+
+@dataclass
+class Callbacks:
+    """What watches the training."""
+
+    patience: int | None = integer(15, at_least=1)  # validations without improvement; None: never stop
+    ema: float | None = number(None, above=0, below=1)  # decay of a running mean of the weights, which is what is saved
+
+
+@dataclass
+class Scoring:
+    """How maps are turned into numbers; see `snowmap.evaluation`."""
+
+    snow_threshold_swe_mm: float = number(1000 * SNOW_DEPTH_M["swe"], above=0)  # snow from here on
+    snow_threshold_hs_cm: float = number(100 * SNOW_DEPTH_M["hs"], above=0)  # snow from here on
+    elevation_step_m: float = number(500.0, at_least=10, at_most=10_000)  # height of an elevation band
+    aspect_directions: int = choice(8, 4)
+    block_pixels: int = integer(16, at_least=1)  # edge of the blocks that are resampled: beyond a local error's reach
+    resamples: int = integer(1000, at_least=100, at_most=100_000)  # for the confidence intervals
+    level: float = number(0.9, above=0, below=1)  # nominal coverage of the confidence intervals
+    seed: int = _seed()  # of the resamples
+
+
+@dataclass
+class TrainConfig:
+    """All of `conf/train.yaml`."""
+
+    data: Data = field(default_factory=Data)
+    split: Any = MISSING
+    target: Target = field(default_factory=Target)
+    model: Any = MISSING
+    head: Any = MISSING
+    launcher: Any = MISSING
+    sweep: Any = MISSING
+    optimizer: Optimizer = field(default_factory=Optimizer)
+    trainer: Trainer = field(default_factory=Trainer)
+    logger: Logger = field(default_factory=Logger)
+    callbacks: Callbacks = field(default_factory=Callbacks)
+    scoring: Scoring = field(default_factory=Scoring)
+    ablation: str = choice("all", *ABLATIONS)  # bands that the net sees
+    loss: str = choice("mse", "mae", "huber")  # of head=point
+    ensemble: int = integer(1, at_least=1, at_most=100)  # nets that are trained side by side and map as one
+    dropout_samples: int = integer(0, at_least=0, at_most=1000)  # of dropout, for each map; needs model.dropout
+    compile: bool = False  # the net, by torch.compile
+    seed: int = _seed()
+    ckpt: str | None = None  # a checkpoint to go on from
+    init_from: str | None = None  # a checkpoint whose weights a new run begins with, as far as they fit
+    freeze: str = choice("none", "encoder", "all_but_head")  # weights of init_from that stay as they are
+    search: dict[str, Any] = field(default_factory=dict)  # of sweep=optuna: ranges or choices, by key
+    evaluate: str = choice("test", "validation", "none")  # what the best checkpoint is scored on
+
+
+@dataclass
+class EvaluateData:
+    """Where the archive is; everything else is in the checkpoint."""
+
+    root: str | None = None  # None: the archive that the checkpoint was trained on
+
+
+@dataclass
+class EvaluateConfig:
+    """All of `conf/evaluate.yaml`."""
+
+    ckpt: str = MISSING
+    data: EvaluateData = field(default_factory=EvaluateData)
+    split: str = choice("test", "train", "validation")  # the part to score
+    out: str | None = None  # None: beside the checkpoint's folder, evaluation/<split>
+    device: str = "cpu"
+    scoring: Scoring = field(default_factory=Scoring)
+
+
+MODELS: dict[str, type] = {
+    "unet": UNet,
+    "convlstm": ConvLSTM,
+    "transformer": Transformer,
+    "unet3d": UNet3D,
+    "massbalance": MassBalance,
+    "climatology": Climatology,
+    "persistence": Persistence,
+    "elevation": Elevation,
+    "degree_day": DegreeDay,
+    "insar_swe": InsarSwe,
+    "boosted_trees": BoostedTrees,
+}
+"""Schema of each `model=`: nets, then baselines."""
+
+SPLITS: dict[str, type] = {
+    "rolling": Rolling,
+    "winters": Winters,
+    "blocked": Blocked,
+    "expanding": Expanding,
+    "spatial": Spatial,
+}
+"""Schema of each `split=`."""
+
+HEADS: dict[str, type] = {"point": Point, "gaussian": Gaussian, "quantile": Quantile}
+"""Schema of each `head=`."""
+
+LAUNCHERS: dict[str, type] = {"local": Local, "joblib": Joblib, "slurm": Slurm}
+"""Schema of each `launcher=`."""
+
+SWEEPS: dict[str, type] = {"none": NoSweep, "optuna": OptunaSweep}
+"""Schema of each `sweep=`."""
+
+NAMED = {"model": MODELS, "split": SPLITS, "head": HEADS, "launcher": LAUNCHERS, "sweep": SWEEPS}
+"""Groups whose keys depend on the name chosen."""
+
+OPTIONAL = ("experiment", "debug")
+"""Groups of which nothing need be chosen."""
+
+GROUPS = ("data", "split", "target", "model", "head", "trainer", "logger", "callbacks", "launcher", "sweep", *OPTIONAL)
+"""Folders of `conf/` with a file for each choice."""

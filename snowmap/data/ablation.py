@@ -1,0 +1,115 @@
+"""What a network sees of the bands: all of them, or a Cube from which some were taken away.
+
+The Cube keeps its form, so the same architecture runs in every case, also one that cannot do without a band. A band
+that is taken away is held at one value everywhere, missing pixels included, because what is missing tells something
+too: at its mean in the training windows, and at 0 if it is a phase, whose constant is arbitrary (0 is no change of
+snow). A band that is shuffled keeps its maps, but each window gets those of another window of the same part of the
+split; no acquisition changes sides. Derived inputs and the sign of the phase are then made from what is left.
+
+The checkpoint remembers the plan, and `SnowRegression.predict` applies it to whatever Cube it is given. The baselines
+never see it: they are the same in every case.
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import xarray as xr
+
+from snowmap.data.cube import BANDS, INSAR_BANDS, WEATHER_BANDS, narrowed, window_names
+from snowmap.data.normalize import mean_and_std
+from snowmap.data.splits import Split
+from snowmap.errors import SnowmapError
+
+TERRAIN = ("elevation",)
+SAR = tuple(band for band in INSAR_BANDS if band not in TERRAIN)
+PHASES = ("phase", "unwrapped_phase")
+
+LEFT_OUT: dict[str, tuple[str, ...]] = {
+    "all": (),
+    "no_sar": SAR,
+    "shuffled_sar": (),
+    "weather_only": tuple(band for band in BANDS if band not in WEATHER_BANDS),
+    **{f"without_{band}": (band,) for band in BANDS},
+}
+"""The words that users type (``ablation=no_sar``), and the bands that each takes away."""
+
+Plan = Mapping[str, Any]
+"""Plain containers: ``name``; ``held``, the value of each band that is taken away; ``shuffled``, the bands that are
+shuffled; ``seed`` of the shuffle."""
+
+
+def plan_ablation(name: str, cube: xr.Dataset, split: Split, seed: int) -> dict[str, Any]:
+    """What `altered` has to do.
+
+    Args:
+        name: A key of `LEFT_OUT`.
+        cube: The Cube that is trained on.
+        split: Its windows; the means are taken from the training windows and the training area.
+        seed: Of the shuffle.
+
+    Raises:
+        SnowmapError: When the Cube has none of the bands that are to be taken away.
+    """
+    there = cube["band"].values.tolist()
+    asked = SAR if name == "shuffled_sar" else LEFT_OUT[name]
+    chosen = [band for band in there if band in asked]
+    if asked and not chosen:
+        raise SnowmapError(
+            f"ablation={name} would change nothing: data.bands has none of {', '.join(asked)}; ask for ablation=all"
+        )
+    if name == "shuffled_sar":
+        return {"name": name, "held": {}, "shuffled": chosen, "seed": seed}
+    inside = narrowed(cube, split.train_area)["mask"].values
+    features = cube["features"]
+    held = {
+        band: 0.0
+        if band in PHASES
+        else mean_and_std(features.isel(band=there.index(band)).values, split.train, inside, f"band '{band}'")[0]
+        for band in chosen
+    }
+    return {"name": name, "held": held, "shuffled": [], "seed": seed}
+
+
+def altered(cube: xr.Dataset, plan: Plan | None, parts: Mapping[str, Sequence[str]]) -> xr.Dataset:
+    """The Cube that the net sees.
+
+    Args:
+        cube: The Cube.
+        plan: Of `plan_ablation`; None leaves the Cube as it is.
+        parts: Names of the windows of each part of the split.
+
+    Returns:
+        The Cube itself where there is nothing to do, else one with other `features`.
+    """
+    if not plan or not (plan["held"] or plan["shuffled"]):
+        return cube
+    there = cube["band"].values.tolist()
+    features = cube["features"].values.copy()
+    for band, value in plan["held"].items():
+        if band in there:
+            features[:, there.index(band)] = value
+    if plan["shuffled"]:
+        bands = [there.index(band) for band in plan["shuffled"] if band in there]
+        order = shuffled_order(window_names(cube), parts, plan["seed"])
+        features[:, bands] = features[np.ix_(order, bands)]
+    return cube.assign(features=(cube["features"].dims, features))
+
+
+def shuffled_order(names: Sequence[str], parts: Mapping[str, Sequence[str]], seed: int) -> list[int]:
+    """For each window the one whose maps it gets: another one of the same parts, where there is another.
+
+    Args:
+        names: Of the windows.
+        parts: Names of the windows of each part of the split; windows of no part are shuffled among themselves.
+        seed: The order follows from it alone.
+    """
+    generator = np.random.default_rng(seed)
+    sides = [tuple(name in windows for windows in parts.values()) for name in names]
+    order = list(range(len(names)))
+    for side in sorted(set(sides)):
+        # one round through all of them in random order: none keeps its own
+        ring = generator.permutation([window for window, own in enumerate(sides) if own == side]).tolist()
+        for window, other in zip(ring, [*ring[1:], ring[0]], strict=True):
+            order[window] = other
+    return order

@@ -1,0 +1,33 @@
+"""Augmentation of whole Batches, on their device. The values of the bands stay as they are."""
+
+from collections.abc import Callable
+
+import torch
+
+from snowmap.data.batch import Batch
+
+MAPS = ("x", "x_valid", "y", "y_valid")
+"""What lies on the grid."""
+
+
+def flip(batch: Batch) -> Batch:
+    """Mirror each sequence left to right, and top to bottom, each with probability ½.
+
+    The look direction does not turn with the scene: local incidence of a mirrored scene fits its terrain only as if the
+    satellite looked from the other side, and aspect no longer points to where the ground faces. A net that reads the
+    angle is safe; one that infers the look direction from the terrain, or reads aspect, is not.
+    """
+    for axis in (-1, -2):
+        chosen = (torch.rand(len(batch.window)) < 0.5).to(batch.x.device)
+        batch = batch._replace(
+            **{
+                name: torch.where(chosen.view(-1, *[1] * (tensor.ndim - 1)), tensor.flip(axis), tensor)
+                for name, tensor in batch._asdict().items()
+                if name in MAPS
+            }
+        )
+    return batch
+
+
+AUGMENTATIONS: dict[str, Callable[[Batch], Batch] | None] = {"none": None, "flip": flip}
+"""Every augmentation under the name that users type (``data.augment=flip``)."""

@@ -1,0 +1,261 @@
+"""Derived inputs: further bands of a Cube, computed from its own, for networks and baselines alike.
+
+`derive` gives them as maps, `with_derived` appends them to the Cube under names and units of their own, so that
+everything after it treats them as bands. A derived input of a window uses that window and earlier ones only.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from itertools import pairwise
+from typing import NamedTuple
+
+import numpy as np
+import xarray as xr
+from jaxtyping import Float32
+
+from snowmap.data.cube import DERIVED_BANDS, canonical
+from snowmap.data.sequences import season_of
+from snowmap.errors import SnowmapError
+from snowmap.physics import phase_of_swe_oveisgharan
+
+Maps = Float32[np.ndarray, "window y x"]
+
+REFERENCE_SHARE = 0.1
+"""Share of the study area, from its lowest pixel up, that is the reference of the phase: least likely to hold snow."""
+
+FLAT = 1e-6
+"""Rise per m below which ground faces no direction: what rounding of float32 heights makes of a plain."""
+
+SPHERE = 6_371_000.0
+"""Mean radius of the Earth in m."""
+
+
+class Derived(NamedTuple):
+    """A derived input.
+
+    Attributes:
+        needs: Bands that it is computed from.
+        make: ``(cube, phase_sign) -> {band: maps}``.
+        summed: Whether it looks back to 1 September, beyond its window.
+    """
+
+    needs: tuple[str, ...]
+    make: Callable[[xr.Dataset, int], Mapping[str, Maps]]
+    summed: bool = False
+
+
+def day_of_year(cube: xr.Dataset, phase_sign: int) -> dict[str, Maps]:
+    """``day_of_year_cos``, ``day_of_year_sin`` (1): the end of the window on the circle of the year."""
+    end = cube["end"].dt
+    angle = 2 * np.pi * ((end.dayofyear - 1) / (365 + end.is_leap_year)).values[:, None, None]
+    shape = _shape(cube)
+    return {  # views of one value for each window, which take no memory
+        "day_of_year_cos": np.broadcast_to(np.cos(angle).astype(np.float32), shape),
+        "day_of_year_sin": np.broadcast_to(np.sin(angle).astype(np.float32), shape),
+    }
+
+
+def slope(cube: xr.Dataset, phase_sign: int) -> dict[str, Maps]:
+    """``slope`` (degree): steepest slope of the ground, by central differences of elevation."""
+    return {"slope": _each(cube, lambda window: np.degrees(np.arctan(np.hypot(*_gradient(window)))))}
+
+
+def aspect(cube: xr.Dataset, phase_sign: int) -> dict[str, Maps]:
+    """``aspect_east``, ``aspect_north`` (1): direction that the ground faces, as a unit vector; 0 on flat ground."""
+
+    def facing(window: xr.Dataset, axis: int) -> np.ndarray:
+        gradient = _gradient(window)
+        steepness = np.hypot(*gradient)
+        unit = -gradient[axis] / np.where(steepness > FLAT, steepness, 1)
+        return np.where(steepness > FLAT, unit, 0 * gradient[axis])
+
+    return {
+        "aspect_east": _each(cube, lambda window: facing(window, 0)),
+        "aspect_north": _each(cube, lambda window: facing(window, 1)),
+    }
+
+
+def summed_pdd(cube: xr.Dataset, phase_sign: int) -> dict[str, Maps]:
+    """``summed_pdd`` (degC d): positive degree days since 1 September, the window included."""
+    return {"summed_pdd": season_sum(_band(cube, "pdd"), cube)}
+
+
+def phase_swe(cube: xr.Dataset, phase_sign: int) -> dict[str, Maps]:
+    """``phase_swe`` (mm): ΔSWE of the window from its unwrapped phase, were the snow dry.
+
+    Oveisgharan et al. (2024), which needs no density; see `phase_swe_change`.
+    """
+    return {"phase_swe": phase_swe_change(cube, phase_sign)}
+
+
+def coherent_phase_swe(cube: xr.Dataset, phase_sign: int) -> dict[str, Maps]:
+    """``coherent_phase_swe`` (mm): `phase_swe` × coherence², so that a change that cannot be trusted counts little."""
+    return {"coherent_phase_swe": phase_swe_change(cube, phase_sign) * _band(cube, "coherence") ** 2}
+
+
+def summed_phase_swe(cube: xr.Dataset, phase_sign: int) -> dict[str, Maps]:
+    """``summed_phase_swe`` (mm): `phase_swe` summed since 1 September, the window included."""
+    return {"summed_phase_swe": season_sum(phase_swe_change(cube, phase_sign), cube)}
+
+
+def summed_coherent_phase_swe(cube: xr.Dataset, phase_sign: int) -> dict[str, Maps]:
+    """``summed_coherent_phase_swe`` (mm): `coherent_phase_swe` summed since 1 September, the window included."""
+    (change,) = coherent_phase_swe(cube, phase_sign).values()
+    return {"summed_coherent_phase_swe": season_sum(change, cube)}
+
+
+DERIVED: dict[str, Derived] = {
+    "day_of_year": Derived((), day_of_year),
+    "slope": Derived(("elevation",), slope),
+    "aspect": Derived(("elevation",), aspect),
+    "summed_pdd": Derived(("pdd",), summed_pdd, summed=True),
+    "phase_swe": Derived(("unwrapped_phase", "incidence", "elevation"), phase_swe),
+    "coherent_phase_swe": Derived(("unwrapped_phase", "incidence", "elevation", "coherence"), coherent_phase_swe),
+    "summed_phase_swe": Derived(("unwrapped_phase", "incidence", "elevation"), summed_phase_swe, summed=True),
+    "summed_coherent_phase_swe": Derived(
+        ("unwrapped_phase", "incidence", "elevation", "coherence"), summed_coherent_phase_swe, summed=True
+    ),
+}
+"""Every derived input under the name that users type (``data.derived=[slope,summed_pdd]``)."""
+
+
+def with_derived(cube: xr.Dataset, names: Sequence[str], phase_sign: int = 1) -> xr.Dataset:
+    """The Cube with derived inputs as further bands, which copies all bands; for its arguments see `derive`."""
+    made = derive(cube, names, phase_sign)
+    if not made:
+        return cube
+    there = cube["band"].values.tolist()
+    bands = canonical([*there, *made])
+    kept = cube["features"].values
+    features = np.stack([made[band] if band in made else kept[:, there.index(band)] for band in bands], axis=1)
+    units = dict(zip(there, cube["unit"].values.tolist(), strict=True))
+    units |= {band: DERIVED_BANDS[band].unit for band in made}
+    coordinates = {"band": bands, "unit": ("band", np.array([units[band] for band in bands], dtype=object))}
+    whole = cube.drop_dims("band").assign_coords(coordinates)
+    return whole.assign(features=(("window", "band", "y", "x"), features))
+
+
+def derive(cube: xr.Dataset, names: Sequence[str], phase_sign: int = 1) -> dict[str, Maps]:
+    """The maps of derived inputs by the names of their bands, as far as the Cube does not hold them already.
+
+    Args:
+        cube: The Cube.
+        names: Keys of `DERIVED`.
+        phase_sign: +1 where the phase grows with snow, −1 where it falls; see `estimate_phase_sign`.
+
+    Raises:
+        SnowmapError: When a name is unknown, or the Cube lacks a band that it is computed from.
+    """
+    there = cube["band"].values.tolist()
+    made: dict[str, Maps] = {}
+    for name in DERIVED:
+        if name in names:
+            if missing := [band for band in DERIVED[name].needs if band not in there]:
+                raise SnowmapError(
+                    f"the derived input '{name}' needs the band {', '.join(missing)}, which is not there"
+                )
+            made |= DERIVED[name].make(cube, phase_sign)
+    if unknown := [name for name in names if name not in DERIVED]:
+        raise SnowmapError(f"data.derived={unknown} is unknown; known are {', '.join(DERIVED)}")
+    return {band: maps for band, maps in made.items() if band not in there}
+
+
+def phase_swe_change(cube: xr.Dataset, phase_sign: int) -> Maps:
+    """ΔSWE in mm of every window from its unwrapped phase, relative to the window's low ground.
+
+    An interferogram's phase has an arbitrary constant, which is taken off: the coordinate ``phase_reference (window)``
+    of a Cube that is a piece of a scene, else what `phase_reference` says. Phase to ΔSWE is Oveisgharan et al. (2024).
+    """
+    reference = cube["phase_reference"].values if "phase_reference" in cube.coords else phase_reference(cube)
+    change = _each(cube, _swe_of_phase)
+    change -= reference[:, None, None]
+    change *= phase_sign
+    return change
+
+
+def phase_reference(cube: xr.Dataset) -> Float32[np.ndarray, " window"]:
+    """ΔSWE in mm that the phase shows on the low ground of each window, were it to grow with snow.
+
+    The median over the lowest `REFERENCE_SHARE` of the study area, where snow is least likely; 0 where it has no
+    phase. The windows are read one after the other: a Cube may be larger than the memory.
+    """
+    inside = cube["mask"].values
+    found = np.zeros(cube.sizes["window"], np.float32)
+    for index in range(len(found)):
+        window = cube.isel(window=[index])
+        change, height = _swe_of_phase(window)[0], _band(window, "elevation")[0]
+        known = np.isfinite(change) & np.isfinite(height) & inside
+        if known.any():
+            change, height = change[known], height[known]
+            found[index] = np.median(change[height <= np.quantile(height, REFERENCE_SHARE)])
+    return found
+
+
+def season_sum(change: Maps, cube: xr.Dataset) -> Maps:
+    """Running sum since 1 September; a missing change counts as none, NaN until a pixel has had a value."""
+    total = np.empty(change.shape, np.float32)
+    sums: dict[int, np.ndarray] = {}
+    for index, (year, of_window) in enumerate(zip(season_of(cube["end"].values).tolist(), change, strict=True)):
+        before = sums.get(year, np.full(of_window.shape, np.nan))
+        sums[year] = np.where(np.isfinite(of_window), np.nan_to_num(before) + of_window, before)
+        total[index] = sums[year]
+    return total
+
+
+def estimate_phase_sign(cube: xr.Dataset, train: Sequence[int]) -> int:
+    """Whether the phase grows (+1) or falls (−1) where snow is added: processors differ.
+
+    The sign of the pooled covariance, weighted by coherence where there is such a band, between `phase_swe` and the
+    change of SWE (or HS) from the window before, over pairs of neighbouring training windows that gain snow. Within
+    each pair both are centred, so the arbitrary reference of the phase plays no part. +1 where nothing can be told.
+    """
+    target = next((name for name in ("swe", "hs") if name in cube), None)
+    there = cube["band"].values.tolist()
+    if target is None or any(band not in there for band in DERIVED["phase_swe"].needs):
+        return 1
+    inside, total = cube["mask"].values, 0.0
+    for before, after in pairwise(train):
+        if after != before + 1 or cube["end"].values[before] != cube["start"].values[after]:
+            continue
+        window = cube.isel(window=[after])
+        change = _swe_of_phase(window)[0]
+        weight = _band(window, "coherence")[0] ** 2 if "coherence" in there else np.ones_like(change)
+        gained = window[target].values[0] - cube[target].values[before]
+        usable = inside & np.isfinite(gained) & np.isfinite(change) & np.isfinite(weight)
+        if usable.sum() > 1 and np.mean(gained[usable]) > 0:
+            centred = change[usable] - np.median(change[usable])
+            total += float(np.sum(weight[usable] * centred * (gained[usable] - np.median(gained[usable]))))
+    return -1 if total < 0 else 1
+
+
+def _each(cube: xr.Dataset, make: Callable[[xr.Dataset], np.ndarray]) -> Maps:
+    """What `make` gives for each window by itself: its intermediate maps are those of one window."""
+    made = np.empty(_shape(cube), np.float32)
+    for index in range(len(made)):
+        made[index] = make(cube.isel(window=[index]))[0]
+    return made
+
+
+def _swe_of_phase(cube: xr.Dataset) -> Maps:
+    incidence = np.minimum(_band(cube, "incidence"), 80)
+    return (_band(cube, "unwrapped_phase") / phase_of_swe_oveisgharan(1.0, incidence)).astype(np.float32)
+
+
+def _band(cube: xr.Dataset, name: str) -> Maps:
+    return cube["features"].sel(band=name).values
+
+
+def _shape(cube: xr.Dataset) -> tuple[int, ...]:
+    return cube["features"].isel(band=0).shape
+
+
+def _gradient(cube: xr.Dataset) -> tuple[np.ndarray, np.ndarray]:
+    """Rise of the ground per m to the east and to the north, ``(window, y, x)``; NaN beside missing elevation."""
+    y, x = cube["y"].values, cube["x"].values
+    metres = np.ones((len(y), 1)), np.ones((len(y), 1))
+    if cube.rio.crs.is_geographic:
+        degree = np.radians(1) * SPHERE
+        metres = np.full((len(y), 1), degree), degree * np.cos(np.radians(y))[:, None]
+    elevation = _band(cube, "elevation").astype(np.float64)
+    to_north = np.gradient(elevation, y, axis=1) / metres[0] if len(y) > 1 else np.zeros_like(elevation)
+    to_east = np.gradient(elevation, x, axis=2) / metres[1] if len(x) > 1 else np.zeros_like(elevation)
+    return to_east, to_north

@@ -1,0 +1,145 @@
+"""The Normalizer: physical units to network units and back, fitted on training data only."""
+
+import logging
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+from jaxtyping import Bool, Float
+from torch import Tensor, nn
+
+from snowmap.data.batch import Windows
+from snowmap.errors import SnowmapError
+
+logger = logging.getLogger(__name__)
+
+Bands = Float[Tensor, "*batch band height width"]
+Targets = Float[Tensor, "*batch target height width"]
+
+
+class Normalizer(nn.Module):
+    """Scales bands and targets by statistics that are part of its state.
+
+    Wrapped phase enters as (cos, sin), so that −π and π are neighbours; it has no scale. Every other band is centred
+    and divided by its standard deviation. What is missing becomes 0 after scaling, and a validity channel for each
+    band says so to the network.
+
+    There are no default statistics: until `fit` or `load_state_dict` they are NaN.
+
+    Attributes:
+        bands: Names of the bands, in the order of the Cube.
+        targets: Names of the targets.
+        band_mean: Mean of each band, in its unit; 0 for wrapped phase. Shape (band,).
+        band_std: Standard deviation of each band, in its unit; 1 for wrapped phase. Shape (band,).
+        target_mean: Mean of each target, in its unit. Shape (target,).
+        target_std: Standard deviation of each target, in its unit. Shape (target,).
+    """
+
+    band_mean: Tensor
+    band_std: Tensor
+    target_mean: Tensor
+    target_std: Tensor
+
+    def __init__(self, bands: Sequence[str], targets: Sequence[str]) -> None:
+        super().__init__()
+        self.bands = tuple(bands)
+        self.targets = tuple(targets)
+        for kind, count in (("band", len(bands)), ("target", len(targets))):
+            self.register_buffer(f"{kind}_mean", torch.full((count,), torch.nan))
+            self.register_buffer(f"{kind}_std", torch.full((count,), torch.nan))
+
+    @property
+    def channels(self) -> int:
+        """Channels that `encode` gives for each step."""
+        return 2 * len(self.bands) + ("phase" in self.bands)
+
+    @property
+    def channel_names(self) -> list[str]:
+        """What each channel of `encode` is, in order: bands and ``… (known)``, their validity."""
+        names = ["phase (cos)" if name == "phase" else name for name in self.bands]
+        sine = ["phase (sin)"] if "phase" in self.bands else []
+        return [*names, *sine, *(f"{name} (known)" for name in self.bands)]
+
+    def fit(self, windows: Windows, train: Sequence[int], area: Bool[Tensor, "height width"] | None = None) -> None:
+        """Take the statistics from the valid pixels of the training windows inside the study area.
+
+        Args:
+            windows: The Cube's, with the bands and targets of the Normalizer.
+            train: Indices of the training windows.
+            area: Where the study area may be looked at; everywhere by default.
+
+        Raises:
+            SnowmapError: When a band or target has no valid pixel there, or a target is constant.
+        """
+        inside = (windows.inside if area is None else windows.inside & area).numpy()
+        constant = []
+        for position, (name, maps) in enumerate(zip(self.bands, windows.x, strict=True)):
+            if name == "phase":
+                mean, std = 0.0, 1.0
+            else:
+                mean, std = mean_and_std(maps.numpy(), train, inside, f"band '{name}'")
+            if std == 0:
+                constant.append(name)
+                std = 1.0
+            self.band_mean[position], self.band_std[position] = mean, std
+        if constant:
+            logger.warning("constant in the training windows, so they tell the net nothing: %s", ", ".join(constant))
+        for position, (name, maps) in enumerate(zip(self.targets, windows.y, strict=True)):
+            mean, std = mean_and_std(maps.numpy(), train, inside, f"target '{name}'")
+            if std == 0:
+                raise SnowmapError(
+                    f"target '{name}' is {mean:g} everywhere in the training windows; there is nothing to learn"
+                )
+            self.target_mean[position], self.target_std[position] = mean, std
+
+    def encode(
+        self, x: Bands, valid: Bool[Tensor, "*batch band height width"]
+    ) -> Float[Tensor, "*batch channel height width"]:
+        """Bands in physical units to the channels that a network reads.
+
+        Args:
+            x: Bands, in the units of the Cube; any value, also NaN, where `valid` is false.
+            valid: True where the band has a value.
+
+        Returns:
+            Scaled bands (wrapped phase as cos, and as sin behind the last band), 0 where missing; then one validity
+            channel for each band.
+        """
+        scaled = (x - self.band_mean[:, None, None]).div_(self.band_std[:, None, None])
+        shown = valid
+        if "phase" in self.bands:
+            position = self.bands.index("phase")
+            phase = x[..., position, :, :]
+            scaled = torch.cat([scaled, phase.sin().unsqueeze(-3)], dim=-3)
+            scaled[..., position, :, :] = phase.cos()
+            shown = torch.cat([valid, valid[..., position : position + 1, :, :]], dim=-3)
+        return torch.cat([torch.where(shown, scaled, 0), valid.to(scaled.dtype)], dim=-3)
+
+    def scale_targets(self, y: Targets) -> Targets:
+        """Targets in physical units to network units."""
+        return (y - self.target_mean[:, None, None]) / self.target_std[:, None, None]
+
+    def unscale_targets(self, y: Targets) -> Targets:
+        """Targets in network units to physical units, the inverse of `scale_targets`."""
+        return y * self.target_std[:, None, None] + self.target_mean[:, None, None]
+
+
+def mean_and_std(
+    maps: Float[np.ndarray, "window y x"], windows: Sequence[int], inside: np.ndarray, what: str
+) -> tuple[float, float]:
+    """Over the valid pixels, window by window: a Cube may be larger than the memory (Chan et al. 1983, eq. 2.1)."""
+    count, mean, squares = 0, 0.0, 0.0
+    for window in windows:
+        values = maps[window][inside]
+        values = values[np.isfinite(values)].astype(np.float64)
+        if values.size:
+            total = count + values.size
+            off = values.mean() - mean
+            squares += values.var() * values.size + off**2 * count * values.size / total
+            mean += off * values.size / total
+            count = total
+    if count == 0:
+        raise SnowmapError(
+            f"{what} has no valid pixel inside the study area in any training window; leave it out or mend the rasters"
+        )
+    return float(mean), float(np.sqrt(squares / count))

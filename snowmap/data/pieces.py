@@ -1,0 +1,57 @@
+"""Pieces of maps: random ones to train on, and tiles that cover a scene."""
+
+from collections.abc import Sequence
+from itertools import product
+
+import torch
+
+from snowmap.data.sequences import Sample
+
+TILE, OVERLAP = 512, 64
+"""Pixels. A U-Net of four levels reaches 58 px: in the middle of an overlap of 64 px a tile has over half of it."""
+
+SMALLEST_TILE = 128
+"""Pixels: half of each side of it is overlap."""
+
+VALIDATION_PIXELS = 2**20
+"""Pixels × windows of a sequence that are validated at once where a scene is larger than a tile: they keep the nets of
+`conf/model/` within about 1 GiB."""
+
+
+def random_pieces(samples: Sequence[Sample], size: Sequence[int], extent: Sequence[int]) -> list[Sample]:
+    """A random piece of `size` (height, width) of each sequence on a grid of `extent`, the same for all its windows.
+
+    Safe for every band. A side that is shorter than asked for stays whole.
+    """
+    lengths = [min(asked, there) for asked, there in zip(size, extent, strict=True)]
+    firsts = [
+        (torch.rand(len(samples)) * (there - length + 1)).long().tolist()
+        for there, length in zip(extent, lengths, strict=True)
+    ]
+    return [
+        sample._replace(rows=slice(row, row + lengths[0]), columns=slice(column, column + lengths[1]))
+        for sample, row, column in zip(samples, *firsts, strict=True)
+    ]
+
+
+def tiles(size: Sequence[int], tile: int, overlap: int) -> list[tuple[slice, slice]]:
+    """Rows and columns of the tiles that cover a scene of a height and width; the last ones end with the scene."""
+    of_axes = [range(0, max(1, length - overlap), tile - overlap) for length in size]
+    return [
+        (slice(row, min(row + tile, size[0])), slice(column, min(column + tile, size[1])))
+        for row, column in product(*of_axes)
+    ]
+
+
+def tiled(sample: Sample, size: Sequence[int]) -> list[Sample]:
+    """A sequence as tiles, none of which has more than `VALIDATION_PIXELS`; each target pixel is looked at in one.
+
+    A scene that is not larger than a tile stays whole.
+    """
+    if max(size) <= TILE:
+        return [sample]
+    tile = TILE
+    while tile > SMALLEST_TILE and tile**2 * len(sample.steps) > VALIDATION_PIXELS:
+        tile //= 2
+    places = tiles(size, tile, OVERLAP)
+    return [sample._replace(rows=rows, columns=columns, margin=OVERLAP // 2) for rows, columns in places]

@@ -1,0 +1,315 @@
+"""Which windows train, validate and test, and where: pure functions of the windows' dates and the grid's shape.
+
+A split is a function ``(start, end, **options) -> Split`` over the windows sorted by date, entered in `SPLITS` under
+the name that users type (``split=rolling``). It never sees data. ``docs/splits.md`` says what each can tell.
+
+Every split keeps the last `test` windows for the test. None has one acquisition in two parts, unless its `Split.note`
+says so.
+"""
+
+import logging
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from jaxtyping import Bool, Int
+
+from snowmap.data.cube import window_name
+from snowmap.data.sequences import SEASON, Dates, season_of
+from snowmap.errors import SnowmapError
+
+logger = logging.getLogger(__name__)
+
+Area = Bool[np.ndarray, "y x"]
+Indices = Int[np.ndarray, " _"]
+
+
+@dataclass(frozen=True)
+class Split:
+    """Window indices of the three parts, each in order of date, and the areas that belong to them.
+
+    Where there are no areas, no window is in two parts.
+
+    Attributes:
+        train: Windows whose targets the loss may see.
+        validation: Windows that choose the checkpoint.
+        test: Windows that are scored once, by `evaluate.py`.
+        train_area: Pixels whose targets the loss, the statistics and the baselines may see; None: the study area.
+        held_area: Pixels in which validation and test are scored; None: the study area.
+        note: What has to be said of every score of this split; empty where there is nothing.
+    """
+
+    train: list[int]
+    validation: list[int]
+    test: list[int]
+    train_area: Area | None = None
+    held_area: Area | None = None
+    note: str = ""
+
+    @property
+    def parts(self) -> dict[str, list[int]]:
+        """The windows of each part by its name."""
+        return {"train": self.train, "validation": self.validation, "test": self.test}
+
+    def named(self, start: Dates, end: Dates) -> dict[str, list[str]]:
+        """Names of the windows of each part, e.g. ``{"test": ["2022-12-30_to_2023-01-11", ...]}``."""
+        return {part: [window_name(start[i], end[i]) for i in windows] for part, windows in self.parts.items()}
+
+
+def rolling(start: Dates, end: Dates, *, train: int = 5, validation: int = 1, test: int = 7) -> Split:
+    """The reference split: the last `test` windows test; before them `train` and `validation` windows alternate.
+
+    Consecutive windows share an acquisition, so a validation window lies next to training windows: its score is
+    optimistic.
+
+    Args:
+        start: First day of each window, sorted.
+        end: Last day of each window.
+        train: Training windows in each turn.
+        validation: Validation windows that end each turn.
+        test: Windows at the end of the archive that are kept for the test.
+
+    Returns:
+        The split; every window is in exactly one part.
+
+    Raises:
+        SnowmapError: When the archive has too few windows for at least one whole turn.
+    """
+    count = len(start)
+    needed = train + validation + test
+    if min(train, validation, test) < 1:
+        raise SnowmapError(
+            f"split.train={train}, split.validation={validation}, split.test={test}: each must be at least 1"
+        )
+    if count < needed:
+        raise SnowmapError(
+            f"split=rolling needs at least {needed} windows ({train} train + {validation} validation + {test} test), "
+            f"but the archive has {count}; add windows, or ask for smaller parts, e.g. split.test={max(1, count // 5)}"
+        )
+    position = np.arange(count - test) % (train + validation)
+    return Split(
+        train=np.flatnonzero(position < train).tolist(),
+        validation=np.flatnonzero(position >= train).tolist(),
+        test=list(range(count - test, count)),
+        note="training and validation windows share acquisitions: the validation score is optimistic",
+    )
+
+
+def winters(start: Dates, end: Dates, *, fold: int = 1, test: int = 7) -> Split:
+    """One whole snow year (1 September on) validates, the others train: what a rolling validation cannot see.
+
+    Windows that share an acquisition with a window of another part are left out of training and of validation.
+
+    Args:
+        start: First day of each window, sorted.
+        end: Last day of each window.
+        fold: Which snow year validates, counted from the first one of the archive.
+        test: Windows at the end of the archive that are kept for the test.
+
+    Raises:
+        SnowmapError: When there are fewer than two snow years before the test windows, or no such fold.
+    """
+    count = len(start)
+    season = season_of(end)[: max(0, count - test)]
+    years = np.unique(season)
+    if test < 1 or len(years) < 2:
+        raise SnowmapError(
+            f"split=winters needs windows of at least two snow years before the last {test} of the {count} windows; "
+            f"found {len(years)}"
+        )
+    if not 0 <= fold < len(years):
+        known = ", ".join(f"{number} ({year}/{(year + 1) % 100:02d})" for number, year in enumerate(years))
+        raise SnowmapError(f"split.fold={fold} is no snow year before the test windows; there are {known}")
+    chosen = season == years[fold]
+    return _apart(start, end, np.flatnonzero(~chosen), np.flatnonzero(chosen), test, f"split.fold={fold}")
+
+
+def blocked(start: Dates, end: Dates, *, folds: int = 5, fold: int = 0, gap: int = 1, test: int = 7) -> Split:
+    """The windows before the test in `folds` blocks without holes, one of which validates; the others train.
+
+    Between two parts lie `gap` windows of neither. What may leak across is a target: a sequence reads the bands of
+    earlier windows, never their targets, but a net that was trained on a window can know its target by heart from its
+    bands. So no window whose target trains may lie in what a validation sequence reads, and no validation window in
+    what a training sequence reads. A sequence of n windows reaches n − 1 windows back and shares its first acquisition
+    with one more: a gap of n windows keeps both apart, in either direction (`check_reach`). Sequences of both sides may
+    meet inside the gap, whose targets nobody sees.
+
+    Args:
+        start: First day of each window, sorted.
+        end: Last day of each window.
+        folds: Number of blocks.
+        fold: Which block validates, from 0.
+        gap: Windows between two parts; windows that share an acquisition with another part are left out besides.
+        test: Windows at the end of the archive that are kept for the test.
+
+    Raises:
+        SnowmapError: When there are too few windows, no such fold, or nothing is left to train or to validate.
+    """
+    blocks = _blocks("blocked", len(start), folds, folds, fold, gap, test)
+    train = np.concatenate([block for number, block in enumerate(blocks) if number != fold])
+    return _apart(start, end, train, blocks[fold], test, f"split.fold={fold}", gap)
+
+
+def expanding(start: Dates, end: Dates, *, folds: int = 4, fold: int = 0, gap: int = 1, test: int = 7) -> Split:
+    """Forward chaining: everything before a block trains, the block validates, and what comes after it is not used.
+
+    The windows before the test are cut into ``folds + 1`` blocks without holes; the first one only trains, and fold 0
+    has the shortest past. The gap and its reason, the other arguments and the errors are those of `blocked`.
+    """
+    blocks = _blocks("expanding", len(start), folds + 1, folds, fold, gap, test)
+    return _apart(start, end, np.concatenate(blocks[: fold + 1]), blocks[fold + 1], test, f"split.fold={fold}", gap)
+
+
+def spatial(
+    start: Dates,
+    end: Dates,
+    *,
+    shape: Sequence[int],
+    rows: int = 2,
+    columns: int = 2,
+    fold: int = 0,
+    buffer: int = 8,
+    test: int = 7,
+) -> Split:
+    """A rectangle of the map is held out: the same windows train outside of it and validate inside.
+
+    The test windows are scored inside the rectangle, too: they are new in time and in space.
+
+    Args:
+        start: First day of each window, sorted.
+        end: Last day of each window.
+        shape: Height and width of the grid.
+        rows: Rectangles from north to south.
+        columns: Rectangles from west to east.
+        fold: Which rectangle is held out, from 0, row by row. The rectangles of all folds cover the map once.
+        buffer: Pixels around the rectangle, in rows and columns, that belong to neither area.
+        test: Windows at the end of the archive that are kept for the test.
+
+    Raises:
+        SnowmapError: When there are too few windows, no such fold, or no pixel is left to train on.
+    """
+    if test < 1 or len(start) <= test:
+        raise SnowmapError(f"split.test={test} leaves no window of the {len(start)} to train; at least 1 must test")
+    train_area, held_area = areas(shape, rows, columns, fold, buffer)
+    before = list(range(len(start) - test))
+    return Split(
+        before,
+        before,
+        list(range(len(start) - test, len(start))),
+        train_area,
+        held_area,
+        "the same windows, and so the same acquisitions, train and validate: apart in space, not in time",
+    )
+
+
+def areas(shape: Sequence[int], rows: int, columns: int, fold: int, buffer: int) -> tuple[Area, Area]:
+    """Training area and held-out area of `spatial`, whose arguments these are.
+
+    Raises:
+        SnowmapError: When there is no such rectangle, or no pixel is left to train on.
+    """
+    if min(rows, columns) < 1 or rows * columns < 2 or rows > shape[0] or columns > shape[1] or buffer < 0:
+        raise SnowmapError(
+            f"split.rows={rows}, split.columns={columns}, split.buffer={buffer}: the map of {shape[0]} × {shape[1]} "
+            "pixels needs at least two rectangles of at least a pixel, and a buffer from 0 on"
+        )
+    _check_fold(fold, rows * columns)
+    row, column = divmod(fold, columns)
+    y = np.linspace(0, shape[0], rows + 1).round().astype(int)[row : row + 2]
+    x = np.linspace(0, shape[1], columns + 1).round().astype(int)[column : column + 2]
+    held, train = np.zeros(shape, dtype=bool), np.ones(shape, dtype=bool)
+    held[y[0] : y[1], x[0] : x[1]] = True
+    train[max(0, y[0] - buffer) : y[1] + buffer, max(0, x[0] - buffer) : x[1] + buffer] = False
+    if not train.any():
+        raise SnowmapError(f"split.buffer={buffer} leaves no pixel of the {shape[0]} × {shape[1]} to train on")
+    return train, held
+
+
+SPLITS: dict[str, Callable[..., Split]] = {
+    "rolling": rolling,
+    "winters": winters,
+    "blocked": blocked,
+    "expanding": expanding,
+    "spatial": spatial,
+}
+
+OF_THE_MAP = ("spatial",)
+"""Splits that need the shape of the grid."""
+
+
+def make_split(name: str, start: Dates, end: Dates, *, shape: Sequence[int] | None = None, **options: int) -> Split:
+    """The split called `name`; `shape`, height and width of the grid, is for those `OF_THE_MAP`.
+
+    Raises:
+        SnowmapError: When no split has that name, or the split cannot be made from these windows.
+    """
+    if name not in SPLITS:
+        raise SnowmapError(f"split.name={name} is unknown; known are {', '.join(SPLITS)}")
+    return SPLITS[name](start, end, **options, **({"shape": shape} if name in OF_THE_MAP else {}))
+
+
+def check_reach(options: Mapping[str, Any], time: int | str) -> None:
+    """Refuse a gap that is shorter than the sequences: see `blocked`.
+
+    Sequences since 1 September have no length that a gap could keep, which is said; `winters` holds them apart.
+
+    Args:
+        options: Name and arguments of the split.
+        time: Windows in a sequence, or ``season``.
+
+    Raises:
+        SnowmapError: When the split has a gap and a sequence reaches across it.
+    """
+    if "gap" not in options:
+        return
+    if time == SEASON:
+        logger.warning("sequences since 1 September reach across split.gap; split=winters keeps whole seasons apart")
+    elif int(time) > max(1, options["gap"]):
+        raise SnowmapError(
+            f"split.gap={options['gap']} is shorter than the sequences of {time} windows, which would reach from one "
+            f"part into the other; give split.gap={time}"
+        )
+
+
+def _blocks(name: str, count: int, blocks: int, folds: int, fold: int, gap: int, test: int) -> list[Indices]:
+    """The windows before the test in so many blocks, as equal as can be."""
+    if min(folds, test) < 1 or blocks < 2 or gap < 0:
+        raise SnowmapError(
+            f"split.folds={folds}, split.gap={gap}, split.test={test}: expected at least two blocks of windows, no "
+            "negative gap and at least one test window"
+        )
+    if count - test < blocks:
+        raise SnowmapError(
+            f"split={name} with split.folds={folds} needs at least {blocks} windows before the {test} test windows, "
+            f"but the archive has {max(0, count - test)}; ask for fewer folds"
+        )
+    _check_fold(fold, folds)
+    return np.array_split(np.arange(count - test), blocks)
+
+
+def _check_fold(fold: int, folds: int) -> None:
+    if not 0 <= fold < folds:
+        raise SnowmapError(f"split.fold={fold} is not possible; there are {', '.join(map(str, range(folds)))}")
+
+
+def _apart(start: Dates, end: Dates, train: Indices, validation: Indices, test: int, asked: str, gap: int = 0) -> Split:
+    """The split without the windows of training and validation that are too near to another part.
+
+    `asked` names in errors what was asked for.
+    """
+    tested = np.arange(len(start) - test, len(start))
+    validation = _far(start, end, validation, tested, gap)
+    train = _far(start, end, train, np.concatenate([validation, tested]), gap)
+    if not (len(train) and len(validation)):
+        mend = "; give a smaller split.gap" if gap else ""
+        raise SnowmapError(f"{asked} leaves no window to {'validate' if len(train) else 'train'}{mend}")
+    return Split(train.tolist(), validation.tolist(), tested.tolist())
+
+
+def _far(start: Dates, end: Dates, windows: Indices, others: Indices, gap: int) -> Indices:
+    """Of `windows` those with `gap` windows between them and each of `others`, and no acquisition in common."""
+    theirs = np.concatenate([start[others], end[others]])
+    shared = np.isin(start[windows], theirs) | np.isin(end[windows], theirs)
+    distance = np.abs(windows[:, None] - others).min(axis=1)
+    return windows[~shared & (distance > gap)]

@@ -1,0 +1,127 @@
+"""From a checkpoint to a scored map: what `evaluate.py` does, and `train.py` at its end."""
+
+import logging
+import shlex
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import xarray as xr
+
+from snowmap.baselines import Baseline
+from snowmap.checkpoints.provenance import archive_of, areas_of, check_fit, windows_of
+from snowmap.data.cube import narrowed, with_targets_inside
+from snowmap.evaluation.metrics import scores
+from snowmap.maps.tiles import map_windows
+from snowmap.sources.trentino import open_archive
+from snowmap.tasks.load import load_model, pick_device
+from snowmap.tasks.pixel import SnowRegression
+
+logger = logging.getLogger(__name__)
+
+
+def open_for(data: Mapping[str, Any], targets: list[str]) -> xr.Dataset:
+    """The Cube that the configuration's ``data`` group describes.
+
+    Args:
+        data: The group, as `snowmap.config.schema.Data` describes it.
+        targets: Targets that every window must have.
+    """
+    keys = ("bands", "swe_unit", "strict", "zero_is_missing", "threads", "cache")
+    return open_archive(data["root"], targets=targets, **{key: data[key] for key in keys if data[key] is not None})
+
+
+def load_with_archive(
+    checkpoint: str | Path, *, root: str | None = None, device: str = "cpu"
+) -> tuple[SnowRegression | Baseline, xr.Dataset]:
+    """The model of a checkpoint and the Cube that it can be scored on; the arguments are those of `score_checkpoint`.
+
+    Raises:
+        SnowmapError: When there is no such device, or the checkpoint cannot be read or does not fit the archive.
+    """
+    picked = pick_device(device)
+    model = load_model(checkpoint).to(picked)
+    # the bands of the run, though the model may read fewer: the baselines beside it need them
+    data = {**model.facts["config"]["data"], "root": root or model.facts["archive"]["archive"]}
+    cube = open_for(data, list(model.targets))
+    check_fit(model.facts, model.archive_bands, model.targets, cube)
+    if cube.attrs["fingerprint"] != model.facts["archive"]["fingerprint"]:
+        logger.warning("the archive's content is not that which the checkpoint was trained on")
+    return model, cube
+
+
+def score_checkpoint(
+    checkpoint: str | Path,
+    *,
+    part: str = "test",
+    root: str | None = None,
+    out: str | Path | None = None,
+    device: str = "cpu",
+    scoring: Mapping[str, Any] | None = None,
+) -> dict[str, Any]:
+    """Score a checkpoint beside the baselines on one part of its split, and write the files.
+
+    Args:
+        checkpoint: Path of the checkpoint; everything but the archive is in it.
+        part: ``train``, ``validation`` or ``test``.
+        root: The archive; by default the one that the checkpoint was trained on.
+        out: Folder for the files; by default ``evaluation/<part>`` in the run folder.
+        device: Torch device that predicts.
+        scoring: The group of the configuration, as `snowmap.config.schema.Scoring` describes it; its defaults if None.
+
+    Returns:
+        What ``metrics.json`` holds.
+
+    Raises:
+        SnowmapError: When the checkpoint cannot be read or does not fit the archive, or `out` cannot be written.
+    """
+    from snowmap.evaluation import evaluate_maps  # with its figures half a second, which evaluate=none can spare
+
+    task, cube = load_with_archive(checkpoint, root=root, device=device)
+    windows = windows_of(task.facts, part, cube)
+    train_area, held_area = areas_of(task.facts)
+    scored = narrowed(cube, train_area if part == "train" else held_area)
+    return evaluate_maps(
+        map_windows(task, cube, windows).where(scored["mask"]),
+        scored,
+        windows,
+        windows_of(task.facts, "train", cube),
+        list(task.targets),
+        Path(out) if out else evaluation_folder(checkpoint, part),
+        {"checkpoint": str(checkpoint), "part": part, **provenance_of(task.facts, cube)},
+        scoring,
+        known=with_targets_inside(cube, train_area),
+    )
+
+
+def validation_of(checkpoint: Path, cube: xr.Dataset) -> dict[str, dict[str, Any]]:
+    """Scores of a checkpoint on the validation windows, pooled over their pixels.
+
+    Args:
+        checkpoint: The checkpoint.
+        cube: The Cube that it was trained on.
+
+    Returns:
+        For each target its ``unit`` and what `snowmap.evaluation.metrics.scores` gives.
+    """
+    model = load_model(checkpoint)
+    windows, (_, held_area) = windows_of(model.facts, "validation", cube), areas_of(model.facts)
+    maps, inside = map_windows(model, cube, windows), narrowed(cube, held_area)["mask"].values
+    return {
+        name: {"unit": unit, **scores(maps[name].values, np.where(inside, cube[name].values[windows], np.nan))}
+        for name, unit in model.targets.items()
+    }
+
+
+def evaluation_folder(checkpoint: str | Path, part: str) -> Path:
+    """Where the evaluation of a checkpoint lies unless told otherwise: ``evaluation/<part>`` in its run folder."""
+    return Path(checkpoint).absolute().parent.parent / "evaluation" / part
+
+
+def provenance_of(facts: Mapping[str, Any], cube: xr.Dataset) -> dict[str, Any]:
+    """What the files of an evaluation say of the model and of the archive that it was scored on."""
+    kept = {key: facts[key] for key in ("archive", "split", "versions", "git_revision", "config")}
+    kept["command"] = shlex.join([Path(sys.argv[0]).name, *sys.argv[1:]])
+    return kept | {"scored_archive": archive_of(cube)}

@@ -1,0 +1,277 @@
+"""Observations at stations, read from a table and set beside maps: matched in place and time, scored and drawn."""
+
+# pyright: reportArgumentType=false, reportAttributeAccessIssue=false, reportCallIssue=false
+# pyright: reportGeneralTypeIssues=false, reportReturnType=false
+# pandas has no stubs here: every selection is a Series, a DataFrame or an array to the type checker
+
+import logging
+import re
+from io import BytesIO
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import xarray as xr
+from pyproj import Transformer
+from rasterio.warp import transform_bounds
+
+from snowmap.data.cube import TARGETS, targets_of, window_names
+from snowmap.errors import SnowmapError
+from snowmap.evaluation.metrics import scores
+from snowmap.evaluation.station_figure import stations_figure
+from snowmap.files import refuse_inputs, whole_folder, write_whole
+from snowmap.maps.read import INTERVALS, interval_of, is_synthetic, sigma_of
+from snowmap.tables import as_csv, listed, print_table, printable
+from snowmap.units import metres_per, unit_factor
+
+logger = logging.getLogger(__name__)
+
+WGS84 = "EPSG:4326"
+PLACE_AND_DATE = ("name", "lon", "lat", "date")
+HEAD = re.compile(r"(hs|swe)(?:[\s_]*[\[(]\s*(?P<bracket>.*?)\s*[\])]|[\s_]+(?P<plain>.+))?")
+"""``hs``, ``hs_cm``, ``hs cm``, ``HS [cm]``, ``swe (kg m-2)``, …"""
+
+POOLED = "all"
+"""In the place of the station, in rows that hold all of them."""
+
+
+def compare_stations(
+    maps: xr.Dataset, stations: str | Path, out: Path, *, days: int = 6, unit: str | None = None
+) -> pd.DataFrame:
+    """Match, score and draw, and write ``matches.csv``, ``scores.csv`` and ``stations.png``.
+
+    Args:
+        maps: Maps as `SnowRegression.predict` or `read_maps` give them.
+        stations: Table of observations; see `read_stations`.
+        out: Folder for the files; those of an earlier comparison are replaced.
+        days: How far the date of an observation may lie from that of its map.
+        unit: Unit of columns whose head names none; by default that of the maps.
+
+    Returns:
+        The scores; see `score_matches`.
+
+    Raises:
+        SnowmapError: When the table cannot be used, nothing matches, or `out` cannot be written.
+    """
+    refuse_inputs(out / "matches.csv", stations)
+    refuse_inputs(out / "scores.csv", stations)
+    matches = match_stations(maps, read_stations(stations, unit), days)
+    scored = score_matches(matches)
+    drawn = BytesIO()
+    stations_figure(maps, matches).savefig(drawn, dpi=110, bbox_inches="tight")
+    with whole_folder(out) as unfinished:
+        write_whole(unfinished / "matches.csv", as_csv(matches.drop(columns=["row", "column"])))
+        write_whole(unfinished / "scores.csv", as_csv(scored))
+        write_whole(unfinished / "stations.png", drawn.getbuffer())
+    return scored
+
+
+def read_stations(path: str | Path, unit: str | None = None) -> pd.DataFrame:
+    """Read the columns name, lon, lat (degrees, WGS 84), date (ISO 8601) and hs or swe, or both, in any case.
+
+    A unit may stand in a column's head (``hs_cm``, ``swe_mm``, ``HS [m]``). Columns are separated by commas, semicolons
+    (then a comma may be the decimal sign) or tabs. Rows that cannot be used are left out with a warning that names
+    them, by their line in the file: no place on Earth, an unreadable date, no value, or a station and date that stood
+    before.
+
+    Args:
+        path: The file.
+        unit: Unit of columns whose head names none.
+
+    Returns:
+        One row for each observation: ``station``, ``lon``, ``lat``, ``date``, ``quantity`` (``hs`` or ``swe``),
+        ``observed``, ``unit`` (empty where neither head nor `unit` names it) and ``line``.
+
+    Raises:
+        SnowmapError: When the file cannot be read, lacks a column, has an unknown unit or no usable row.
+    """
+    path = Path(path)
+    table = _table(path)
+    if missing := [name for name in PLACE_AND_DATE if name not in table]:
+        raise SnowmapError(f"{path} has no column {', '.join(missing)}; it has {', '.join(table.columns)}")
+    columns = _quantities(path, list(table.columns), unit)
+    numbers = {"lon": "lon", "lat": "lat"} | {quantity: column for quantity, (column, _) in columns.items()}
+    rows = pd.DataFrame({name: pd.to_numeric(table[column], errors="coerce") for name, column in numbers.items()})
+    rows["station"], rows["line"] = table["name"].map(printable, na_action="ignore"), np.arange(len(table)) + 2
+    dates = pd.to_datetime(table["date"].str.strip(), format="ISO8601", errors="coerce", utc=True)
+    rows["date"] = dates.dt.tz_localize(None).dt.normalize()
+    on_earth = rows["lon"].between(-180, 360) & rows["lat"].between(-90, 90)
+    rows = _keep(rows, on_earth, "no readable lon and lat in degrees")
+    rows = _keep(rows, rows["date"].notna(), "an unreadable date, expected e.g. 2021-01-21")
+    parts = []
+    for quantity, (_, its_unit) in columns.items():
+        part = rows.assign(quantity=quantity, observed=rows[quantity].astype(np.float64), unit=its_unit)
+        part = _keep(part, np.isfinite(part["observed"]), f"no value of {quantity}")
+        parts.append(_keep(part, ~part.duplicated(["station", "date"]), "a station and date that stood before"))
+    observations = pd.concat(parts, ignore_index=True).drop(columns=list(columns))
+    if observations.empty:
+        raise SnowmapError(f"{path} holds no usable row; expected {', '.join(PLACE_AND_DATE)} and hs or swe in each")
+    return observations
+
+
+def _table(path: Path) -> pd.DataFrame:
+    """The file as text, with the heads in small letters."""
+    if not path.is_file():
+        raise SnowmapError(
+            f"{path} does not exist; expected a table with the columns {', '.join(PLACE_AND_DATE)}, hs or swe"
+        )
+    try:
+        head = path.read_text(encoding="utf-8-sig").partition("\n")[0]
+        separator = max(";\t,", key=head.count)
+        table = pd.read_csv(path, sep=separator, dtype=str, encoding="utf-8-sig", skip_blank_lines=False)
+    except (UnicodeDecodeError, pd.errors.ParserError, pd.errors.EmptyDataError) as error:
+        raise SnowmapError(f"{path} cannot be read as a table: {error}") from error
+    table = table.rename(columns=lambda head: str(head).strip().lower())
+    numbers = table.columns.drop("name", errors="ignore")
+    return table.assign(**{name: table[name].str.replace(",", ".") for name in numbers}) if separator == ";" else table
+
+
+def _quantities(path: Path, heads: list[str], unit: str | None) -> dict[str, tuple[str, str]]:
+    """``{"hs": (its column, its unit)}``."""
+    columns: dict[str, tuple[str, str]] = {}
+    for head in heads:
+        match = HEAD.fullmatch(head)
+        if match is None:
+            continue
+        quantity, its_unit = match[1], match["bracket"] or (match["plain"] or "").replace("_", " ") or unit or ""
+        if its_unit:
+            metres_per(its_unit, quantity, f"{path}, column '{head}'")
+        if quantity in columns:
+            raise SnowmapError(
+                f"{path} has two columns of {quantity}: '{columns[quantity][0]}' and '{head}'; expected one"
+            )
+        columns[quantity] = (head, its_unit)
+    if not columns:
+        expected = " or ".join(TARGETS)
+        raise SnowmapError(f"{path} has no column {expected} (with a unit: hs_cm, swe_mm); it has {', '.join(heads)}")
+    return columns
+
+
+def _keep(rows: pd.DataFrame, usable: pd.Series | np.ndarray, why: str) -> pd.DataFrame:
+    if not usable.all():
+        names = (f"line {line} ({station})" for line, station in rows.loc[~usable, ["line", "station"]].to_numpy())
+        logger.warning("left out, %s: %s", why, listed(names))
+    return rows[usable]
+
+
+def match_stations(maps: xr.Dataset, observations: pd.DataFrame, days: int = 6) -> pd.DataFrame:
+    """Give each observation the pixel that holds its station and the map whose date is nearest.
+
+    The date of a map is the end of its window. Of several observations of a station for the same map, the one nearest
+    in time stays, so that a station read every day does not count twelve times for one map.
+
+    Args:
+        maps: The maps.
+        observations: As `read_stations` gives them.
+        days: How far the two dates may lie apart.
+
+    Returns:
+        Columns ``station``, ``lon``, ``lat``, ``date``, ``window``, ``days`` (date of the map − date of the
+        observation), ``quantity``, ``unit`` (that of the maps), ``observed``, ``predicted``, ``difference`` (predicted
+        − observed), ``row`` and ``column`` of the pixel; where the maps have σ also ``sigma``, ``inside_50`` and
+        ``inside_90``.
+
+    Raises:
+        SnowmapError: When no observation has a map.
+    """
+    rows = _in_quantity(maps, observations)
+    rows = _in_place(maps, rows)
+    rows = _in_time(maps, rows, days)
+    parts = [_values(maps, part, str(quantity)) for quantity, part in rows.groupby("quantity", sort=False)]
+    matches = pd.concat(parts, ignore_index=True) if parts else rows
+    if matches.empty:
+        bounds = ", ".join(f"{value:.4g}" for value in transform_bounds(maps.rio.crs, WGS84, *maps.rio.bounds()))
+        dates = listed(np.datetime_as_string(maps["end"].values, "D").tolist())
+        raise SnowmapError(
+            f"no station matches the maps: they hold {', '.join(targets_of(maps))} over {bounds} (west, south, east, "
+            f"north in degrees) on {dates}; observations may be {days} days from that"
+        )
+    return matches
+
+
+def _in_quantity(maps: xr.Dataset, rows: pd.DataFrame) -> pd.DataFrame:
+    """Observations of what the maps hold, in the unit of the maps."""
+    rows = _keep(rows, rows["quantity"].isin(targets_of(maps)), "the maps have no such quantity").assign(most=0.0)
+    for target, part in rows.groupby("quantity"):
+        known, unit = TARGETS[str(target)], maps[target].attrs["units"]
+        if not (its_unit := part["unit"].iloc[0]):
+            logger.warning("%s of the stations is taken to be in %s, as the maps are; or name a --unit", target, unit)
+        rows.loc[part.index, "observed"] *= unit_factor(its_unit or unit, unit, target, "the stations")
+        rows.loc[part.index, "unit"] = unit
+        rows.loc[part.index, "most"] = known.high * unit_factor(known.unit, unit, target)
+    return _keep(rows, rows["observed"].between(0, rows["most"]), "no plausible value")
+
+
+def _in_place(maps: xr.Dataset, rows: pd.DataFrame) -> pd.DataFrame:
+    to_map = Transformer.from_crs(WGS84, maps.rio.crs, always_xy=True)
+    x, y = to_map.transform(rows["lon"].to_numpy(), rows["lat"].to_numpy())
+    (across, down), indexes = np.abs(maps.rio.resolution()) / 2, maps.indexes
+    column = indexes["x"].get_indexer(x, method="nearest", tolerance=across)
+    row = indexes["y"].get_indexer(y, method="nearest", tolerance=down)
+    return _keep(rows.assign(row=row, column=column), (row >= 0) & (column >= 0), "outside the maps")
+
+
+def _in_time(maps: xr.Dataset, rows: pd.DataFrame, days: int) -> pd.DataFrame:
+    apart = (maps["end"].values - rows["date"].to_numpy()[:, None]) / np.timedelta64(1, "D")
+    nearest = np.abs(apart).argmin(axis=1)
+    distance = np.take_along_axis(apart, nearest[:, None], axis=1)[:, 0].astype(int)
+    rows = rows.assign(index=nearest, window=np.array(window_names(maps))[nearest], days=distance)
+    rows = _keep(rows, rows["days"].abs() <= days, f"no map within {days} days")
+    rows = rows.sort_values("days", key=np.abs, kind="stable")
+    again = rows.duplicated(["station", "quantity", "window"])
+    return _keep(rows, ~again, "another one of the same station is nearer to the date of the map").sort_index()
+
+
+def _values(maps: xr.Dataset, rows: pd.DataFrame, target: str) -> pd.DataFrame:
+    """Values of the maps at the pixels and windows of one target's observations."""
+    at = {"window": rows["index"], "y": rows["row"], "x": rows["column"]}
+    points = maps.isel({dim: xr.DataArray(position, dims="match") for dim, position in at.items()})
+    columns = ["station", "lon", "lat", "date", "window", "days", "quantity", "unit", "observed"]
+    predicted = points[target].values.astype(np.float64)
+    matched = rows[columns].assign(predicted=predicted, difference=predicted - rows["observed"])
+    matched[["row", "column"]] = rows[["row", "column"]]
+    sigma = sigma_of(points, target)
+    if sigma is not None:
+        matched["sigma"] = sigma.values
+    for level in INTERVALS:
+        interval = interval_of(points, target, level)
+        if interval is not None:
+            low, high = (end.values for end in interval)
+            matched[f"inside_{level * 100:.0f}"] = matched["observed"].between(low, high)
+    _keep(rows, np.isfinite(predicted), "the map has no value there")
+    return matched[np.isfinite(predicted)]
+
+
+def score_matches(matches: pd.DataFrame) -> pd.DataFrame:
+    """Scores of each quantity over all stations and for each station.
+
+    Args:
+        matches: As `match_stations` gives them.
+
+    Returns:
+        Columns ``station`` ("all" for all of them), ``quantity``, ``unit``, ``matches``, those of
+        `snowmap.evaluation.metrics.scores` without ``pixels``, and where the maps have σ ``inside_50`` and
+        ``inside_90``: the share of observations in the 50 % and 90 % interval of their pixel.
+    """
+    rows: list[dict[str, Any]] = []
+    for quantity, part in matches.groupby("quantity", sort=False):
+        for station, own in [(POOLED, part), *part.groupby("station", sort=False)]:
+            scored = scores(own["predicted"].to_numpy(np.float64), own["observed"].to_numpy(np.float64))
+            about = {"station": station, "quantity": quantity, "unit": own["unit"].iloc[0]}
+            shares = own.filter(like="inside_").astype(float).mean().to_dict()
+            rows.append(about | {"matches": scored.pop("pixels")} | scored | shares)
+    return pd.DataFrame(rows)
+
+
+def print_scores(scored: pd.DataFrame, maps: xr.Dataset) -> None:
+    """Print a table for each quantity: all stations above each of them."""
+    errors = {"rmse": "RMSE", "mae": "MAE", "bias": "bias", "r2": "R²", "pearson_r": "r"}
+    for quantity, rows in scored.groupby("quantity", sort=False):
+        title = f"{str(quantity).upper()} at stations, errors in {rows['unit'].iloc[0]}"
+        title += " · SYNTHETIC maps, no measure of skill" if is_synthetic(maps) else ""
+        columns = {"station": rows["station"], "matches": rows["matches"].map(str)}
+        for name, head in errors.items():
+            columns[head] = rows[name].astype(float).map("{:.2f}".format).replace("nan", "–")
+        columns |= {f"in {name[-2:]} %": rows[name].map("{:.0%}".format) for name in rows.filter(like="inside_")}
+        print_table(title, columns, bold=POOLED)

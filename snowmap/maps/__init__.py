@@ -1,0 +1,1 @@
+"""From a model to georeferenced maps, and from written maps to tables."""

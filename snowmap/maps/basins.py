@@ -1,0 +1,263 @@
+"""Mean, volume and snow-covered area of basins, window by window, with their uncertainty."""
+
+# pyright: reportArgumentType=false, reportAttributeAccessIssue=false, reportCallIssue=false
+# pyright: reportGeneralTypeIssues=false, reportOperatorIssue=false, reportOptionalSubscript=false
+# pandas has no stubs here: every selection is a Series, a DataFrame or an array to the type checker
+
+import logging
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import geopandas as gpd
+import numpy as np
+import pandas as pd
+import xarray as xr
+from exactextract import exact_extract
+from exactextract.raster import NumPyRasterSource
+from pyogrio.errors import DataLayerError, DataSourceError
+from shapely import box
+
+from snowmap.data.cube import targets_of, window_names
+from snowmap.data.grid import cell_areas
+from snowmap.errors import SnowmapError
+from snowmap.files import write_whole
+from snowmap.maps.correlation import pixel_spacing_m, sigma_of_sum
+from snowmap.maps.read import interval_of, is_synthetic, sigma_of
+from snowmap.tables import as_csv, listed, print_table, printable
+from snowmap.units import SNOW_DEPTH_M, metres_per, snow_threshold
+
+logger = logging.getLogger(__name__)
+
+EQUAL_AREA = "EPSG:6933"
+"""In which the areas of outlines can be compared."""
+
+FARTHEST = 1e9
+"""No coordinate on the Earth is greater, in whatever unit."""
+
+COLUMNS = ["basin", "window", "start", "end", "quantity", "unit", "area_km2", "share_in_map"]
+"""Of the table, before those that depend on the maps."""
+
+MOST_ROWS_PRINTED = 40
+
+
+def read_outlines(path: str | Path, name: str | None = None) -> gpd.GeoDataFrame:
+    """The polygons of a vector file, indexed by the basins' names.
+
+    Args:
+        path: Any file that geopandas reads (GeoPackage, shapefile, GeoJSON, …), in any CRS.
+        name: Column with the names; by default one called "name" in any case, else basins are numbered from 1 in the
+            order of the file, as those without a name are.
+
+    Raises:
+        SnowmapError: When the file cannot be read, has no CRS, no polygon or no such column.
+    """
+    path = Path(path)
+    if not path.exists():
+        raise SnowmapError(f"{path} does not exist; expected a vector file with the outlines of basins")
+    try:
+        table = gpd.read_file(path)
+    except (DataSourceError, DataLayerError, ValueError) as error:
+        raise SnowmapError(f"{path} cannot be read as a vector file: {error}") from error
+    if not isinstance(table, gpd.GeoDataFrame):
+        raise SnowmapError(f"{path} holds a table without geometry; expected polygons")
+    if table.crs is None:
+        raise SnowmapError(f"{path} has no CRS; write one into the file (a shapefile keeps it in a .prj beside it)")
+    columns = [str(column) for column in table.columns if column != table.geometry.name]
+    if name is not None and name not in columns:
+        raise SnowmapError(f"{path} has no column '{name}'; it has {', '.join(columns) or 'none'}")
+    column = name or next((column for column in columns if column.lower() == "name"), None)
+    values = [None] * len(table) if column is None else table[column].tolist()
+    named = [isinstance(value, str | int) and printable(value) for value in values]
+    table.index = pd.Index([name or str(number) for number, name in enumerate(named, start=1)])
+    polygons = table.geom_type.isin(["Polygon", "MultiPolygon"]) & (table.bounds.abs() < FARTHEST).all(axis=1)
+    if not polygons.any():
+        kinds = ", ".join(sorted({str(kind) for kind in table.geom_type.dropna()})) or "nothing"
+        raise SnowmapError(f"{path} holds no polygon but {kinds}; expected the outlines of basins")
+    if not polygons.all():
+        logger.warning("%s: left out, no polygons on the Earth: %s", path.name, listed(table.index[~polygons]))
+    outlines = gpd.GeoSeries(table.geometry[polygons]).make_valid(method="structure", keep_collapsed=False)
+    return gpd.GeoDataFrame(geometry=outlines)
+
+
+def pixels_of_basins(maps: xr.Dataset, outlines: gpd.GeoDataFrame) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Lay outlines on a grid; a warning names those that lie outside.
+
+    A pixel that an outline cuts counts with its share of area, which is exact in the plane of the CRS.
+
+    Args:
+        maps: A Cube or maps: the grid.
+        outlines: Polygons with a CRS, indexed by the basins' names.
+
+    Returns:
+        For each basin on the grid ``basin`` (its name), ``area_km2`` inside the grid, and ``share_in_map``, the share
+        of its whole area. For each pixel of a basin ``basin`` (the row of the first table), ``y`` and ``x`` (the
+        pixel's place on the grid), and ``area_m2`` inside the basin.
+
+    Raises:
+        SnowmapError: When no basin lies on the grid, or the outlines have no CRS.
+    """
+    if outlines.crs is None:
+        raise SnowmapError("the outlines of the basins have no CRS; set one with outlines.set_crs(...)")
+    areas, transform, frame = cell_areas(maps), maps.rio.transform(), box(*maps.rio.bounds())
+    local = outlines.to_crs(maps.rio.crs)
+    finite = np.isfinite(local.bounds).all(axis=1)  # the CRS of the maps does not reach everywhere
+    inside = (finite & local.intersects(frame) & ~local.touches(frame)).to_numpy()
+    if not inside.any():
+        reach = [", ".join(f"{value:.6g}" for value in bounds) for bounds in (local.total_bounds, frame.bounds)]
+        raise SnowmapError(
+            f"no basin lies inside the maps: the outlines reach over {reach[0]} (west, south, east, north in "
+            f"{maps.rio.crs}), the maps over {reach[1]}; check the CRS of the outlines"
+        )
+    if not inside.all():
+        logger.warning("left out, since they lie outside the maps: %s", listed(map(str, local.index[~inside])))
+    grid = NumPyRasterSource(areas, *frame.bounds)
+    found = exact_extract(grid, local[inside], ["cell_id", "coverage"], output="pandas")
+    y, x = np.unravel_index(np.concatenate(found["cell_id"]), areas.shape)  # from the north-west, however the maps run
+    y = areas.shape[0] - 1 - y if transform.e > 0 else y
+    x = areas.shape[1] - 1 - x if transform.a < 0 else x
+    number = np.repeat(np.arange(len(found)), found["cell_id"].map(len))
+    pixels = pd.DataFrame({"basin": number, "y": y, "x": x, "area_m2": areas[y, x] * np.concatenate(found["coverage"])})
+    area_m2 = pixels.groupby("basin")["area_m2"].sum().to_numpy()
+    share = np.minimum(area_m2 / outlines[inside].to_crs(EQUAL_AREA).area, 1.0)
+    basins = pd.DataFrame({"basin": local.index[inside].map(str), "area_km2": area_m2 / 1e6, "share_in_map": share})
+    return basins, pixels
+
+
+def basin_table(
+    maps: xr.Dataset,
+    outlines: gpd.GeoDataFrame,
+    *,
+    snow_threshold_m: Mapping[str, float] = SNOW_DEPTH_M,
+    correlation_length_m: float | None = None,
+) -> pd.DataFrame:
+    """One row for each basin, window and target.
+
+    Every pixel counts with its true area inside the basin. Pixels without a value are left out: the mean is that of the
+    covered part, and so is the volume; nothing is extrapolated.
+
+    Where the maps have σ, so have the mean and the volume. Errors of neighbouring pixels go together: with weights a_i,
+    Var(Σ a_i e_i) = Σ_ij a_i a_j σ_i σ_j exp(−d_ij/L). L is `correlation_length_m`, else the attribute
+    ``correlation_length_m`` of the σ layer; where neither is there, errors count as fully correlated, which gives the
+    greatest σ that the mean can have. ``sigma_assumes`` says which.
+
+    The snow-covered area comes with the areas in which the 5 % and the 95 % quantile of the pixels reach the threshold.
+    This is its 90 % interval if the errors of all pixels go together, so it is a cautious one. The expected area
+    Σ A_i P(x_i ≥ threshold) is not given: it would not be the area of the map that people look at, and its standard
+    deviation needs the joint distribution of errors close to the threshold, of which σ and L say little.
+
+    Args:
+        maps: Maps as `SnowRegression.predict` or `read_maps` give them.
+        outlines: Polygons with a CRS, indexed by the basins' names, as `read_outlines` gives them.
+        snow_threshold_m: For each target, depth in m (of water for ``swe``, of snow for ``hs``) from which a pixel is
+            covered with snow.
+        correlation_length_m: L in m, for maps that do not say it, or instead of theirs.
+
+    Returns:
+        Columns ``basin``, ``window``, ``start``, ``end``, ``quantity``, ``unit`` (of ``mean``), ``area_km2`` (of the
+        basin inside the map), ``share_in_map`` (of the basin's whole area), ``covered_share`` (of ``area_km2`` that has
+        values), ``mean``, ``volume_m3`` (of water for SWE, of snow for HS), ``snow_area_km2``; where the maps have σ
+        also ``mean_sigma``, ``volume_sigma_m3``, ``snow_area_q05_km2``, ``snow_area_q95_km2`` and ``sigma_assumes``.
+
+    Raises:
+        SnowmapError: When no basin lies inside the map, the outlines have no CRS, or a unit is unknown.
+    """
+    basins, pixels = pixels_of_basins(maps, outlines)
+    spacing_m, parts = pixel_spacing_m(maps), []
+    for index, window in enumerate(window_names(maps)):  # one at a time: a scene may be large
+        for target in targets_of(maps):
+            dates = {"window": window, "start": maps["start"].values[index], "end": maps["end"].values[index]}
+            part = basins.assign(**dates, quantity=target, unit=maps[target].attrs["units"])
+            snow = _snow(maps.isel(window=index), target, pixels, snow_threshold_m, correlation_length_m, spacing_m)
+            parts.append(part[COLUMNS].assign(**snow))
+    return pd.concat(parts, ignore_index=True)
+
+
+def _snow(
+    maps: xr.Dataset,
+    target: str,
+    pixels: pd.DataFrame,
+    depth_m: Mapping[str, float],
+    length_m: float | None,
+    spacing_m: tuple[float, float],
+) -> dict[str, Any]:
+    """The columns of the table that depend on the maps, of one window and target."""
+    places = pixels["y"].to_numpy(), pixels["x"].to_numpy()
+    values = maps[target].values[places]
+    area, known, basin = pixels["area_m2"].to_numpy(), np.isfinite(values), pixels["basin"].to_numpy()
+    covered = np.bincount(basin, np.where(known, area, 0.0))
+
+    def total(layer: np.ndarray) -> np.ndarray:
+        """Sums over the basins, each pixel times its area; missing where a basin has no value."""
+        return np.where(covered > 0, np.bincount(basin, np.where(known, area * layer, 0.0)), np.nan)
+
+    unit = maps[target].attrs["units"]
+    metres, threshold = metres_per(unit, target, "the maps"), snow_threshold(target, unit, depth_m)
+    columns: dict[str, Any] = {
+        "covered_share": covered / np.bincount(basin, area),
+        "mean": total(values) / total(np.ones_like(values)),
+        "volume_m3": total(values) * metres,
+        "snow_area_km2": total(values >= threshold) / 1e6,
+    }
+    sigma, interval = sigma_of(maps, target), interval_of(maps, target, 0.9)
+    if sigma is None or interval is None:
+        return columns
+    length_m = length_m or sigma.attrs.get("correlation_length_m")
+    own = pixels.assign(term=np.where(known, area * sigma.values[places], 0.0))
+    of_sum = [_sigma_of_sum(part, spacing_m, length_m) for _, part in own.groupby("basin")]
+    low, high = (total(end.values[places] >= threshold) / 1e6 for end in interval)
+    assumed = (
+        f"errors correlated over {length_m / 1000:.3g} km" if length_m else "fully correlated errors (upper bound)"
+    )
+    return columns | {
+        "mean_sigma": of_sum / total(np.ones_like(values)),
+        "volume_sigma_m3": np.where(covered > 0, of_sum, np.nan) * metres,
+        "snow_area_q05_km2": low,
+        "snow_area_q95_km2": high,
+        "sigma_assumes": np.where(covered > 0, assumed, None),
+    }
+
+
+def _sigma_of_sum(pixels: pd.DataFrame, spacing_m: tuple[float, float], length_m: float | None) -> float:
+    """σ of the sum of the ``term`` of pixels, in the smallest rectangle that holds them."""
+    y, x = (pixels[axis].to_numpy() - pixels[axis].min() for axis in ("y", "x"))
+    terms = np.zeros((y.max() + 1, x.max() + 1))
+    terms[y, x] = pixels["term"]
+    return sigma_of_sum(terms, spacing_m, length_m)
+
+
+def write_basins(table: pd.DataFrame, path: Path) -> None:
+    """Write the table as CSV, whole or not at all.
+
+    Raises:
+        WriteError: When `path` cannot be written.
+    """
+    write_whole(path, as_csv(table))
+
+
+def print_basins(table: pd.DataFrame, maps: xr.Dataset) -> None:
+    """Print a table for each quantity; of more than `MOST_ROWS_PRINTED` rows, those of the last window."""
+    last = table["window"].iloc[-1]
+    shown = table if len(table) <= MOST_ROWS_PRINTED else table[table["window"] == last]
+    for quantity, rows in shown.groupby("quantity", sort=False):
+        title = f"{str(quantity).upper()} of basins"
+        title += f", {last}, the last of {table['window'].nunique()} windows" if len(shown) < len(table) else ""
+        title += " · SYNTHETIC data, no measure of snow" if is_synthetic(maps) else ""
+        sigmas = rows.reindex(columns=["mean_sigma", "volume_sigma_m3"]).to_numpy(np.float64)
+        columns = {
+            "basin": rows["basin"],
+            "date": rows["end"].dt.strftime("%Y-%m-%d"),
+            "km²": rows["area_km2"].map("{:.2f}".format),
+            "covered": rows["covered_share"].map("{:.0%}".format),
+            f"mean {rows['unit'].iloc[0]}": map(_number, rows["mean"], sigmas[:, 0]),
+            "10⁶ m³": map(_number, rows["volume_m3"] / 1e6, sigmas[:, 1] / 1e6),
+            "snow km²": rows["snow_area_km2"].map("{:.2f}".format),
+        }
+        print_table(title, columns)
+    if "mean_sigma" in table:
+        print(f"± is one σ: {'; '.join(table['sigma_assumes'].dropna().unique())}")
+
+
+def _number(value: float, sigma: float) -> str:
+    shown = f"{value:,.0f}" if abs(value) >= 1000 else f"{value:.3g}"
+    return f"{shown} ± {sigma:.2g}" if np.isfinite(sigma) else shown

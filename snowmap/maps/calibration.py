@@ -1,0 +1,99 @@
+"""How far a net's intervals must be widened, from the validation windows alone (split conformal prediction)."""
+
+import logging
+import math
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+import xarray as xr
+from jaxtyping import Float
+
+from snowmap.checkpoints.files import save_whole
+from snowmap.checkpoints.provenance import areas_of, windows_of
+from snowmap.data.cube import narrowed
+from snowmap.maps.correlation import correlation_length_m, pixel_spacing_m
+from snowmap.maps.tiles import map_windows
+from snowmap.tasks.heads import LEAST_SIGMA
+from snowmap.tasks.pixel import SnowRegression
+
+logger = logging.getLogger(__name__)
+
+INTERVALS = {50: ("q25", "q75"), 90: ("q05", "q95")}
+"""Quantiles at the ends of each central interval, by its share in per cent."""
+
+
+def calibrate(
+    task: SnowRegression, cube: xr.Dataset, windows: Sequence[int], held_area: np.ndarray | None = None
+) -> dict[str, dict[str, float]]:
+    """Fit the factors by which the distances of the quantiles from the map are multiplied.
+
+    Split conformal prediction with the normalised score of Lei et al. (2018, section 5.2), each side by its own
+    quantile (Romano et al. 2019): a pixel's score is the factor that would just make its interval hold the truth, and
+    the factor is their quantile at ⌈(n + 1)·share⌉/n. What it promises holds for pixels exchangeable with those of
+    the validation windows; another winter is not. Only pixels where the map shows snow count: in autumn most are bare,
+    and mapped so exactly that no interval would be left for the others.
+
+    Args:
+        task: A task that knows how sure it is.
+        cube: The Cube.
+        windows: Indices of the validation windows.
+        held_area: Where they validate, ``(y, x)``; None for the whole study area.
+
+    Returns:
+        For each target ``factor_50`` and ``factor_90``, and the length over which errors ÷ σ are alike,
+        ``correlation_length_m``, if there is one (`snowmap.maps.correlation`); nothing for a target without such a pixel.
+    """
+    kept, task.calibration = task.calibration, {}
+    maps = map_windows(task, cube, windows)
+    task.calibration = kept
+    found, inside = {}, narrowed(cube, held_area)["mask"].values
+    for index, target in enumerate(task.targets):
+        snow = maps[target].values > LEAST_SIGMA * float(task.normalizer.target_std[index])
+        observed = cube[target].values[list(windows)]
+        valid = np.isfinite(observed) & inside & snow
+        if not valid.any():
+            logger.warning("the maps of the validation windows show no snow: intervals of %s are as predicted", target)
+            continue
+        y, m = observed[valid].astype(np.float64), maps[target].values[valid].astype(np.float64)
+        found[target] = {}
+        for share, (low, high) in INTERVALS.items():
+            below, above = (np.abs(maps[f"{target}_{name}"].values[valid] - m) for name in (low, high))
+            found[target][f"factor_{share}"] = conformal_factor((y - m) / np.where(y < m, below, above), share / 100)
+        errors = np.where(valid, (maps[target].values - observed) / maps[f"{target}_sigma"].values, np.nan)
+        if length := correlation_length_m(errors, pixel_spacing_m(maps)):
+            found[target]["correlation_length_m"] = length
+    return found
+
+
+def conformal_factor(errors: Float[np.ndarray, " pixel"], share: float) -> float:
+    """The ⌈(n + 1)·share⌉-th smallest of the absolute errors, or their largest.
+
+    Args:
+        errors: Errors in half-widths of the interval.
+        share: Share of the truth that the interval is to hold.
+    """
+    scores = np.abs(errors)
+    rank = min(len(scores), math.ceil((len(scores) + 1) * share))
+    return float(np.partition(scores, rank - 1)[rank - 1])
+
+
+def calibrate_checkpoint(path: Path, cube: xr.Dataset) -> None:
+    """Calibrate a checkpoint's intervals on its validation windows and write them into it; a sure net is left alone.
+
+    Args:
+        path: The checkpoint; it is replaced whole or not at all.
+        cube: The Cube that it was trained on.
+    """
+    task = SnowRegression.load_from_checkpoint(path)
+    if not task.uncertain:
+        return
+    _, held_area = areas_of(task.facts)
+    calibration = calibrate(task, cube, windows_of(task.facts, "validation", cube), held_area)
+    stored = torch.load(path, weights_only=True)
+    stored["hyper_parameters"]["calibration"] = calibration
+    save_whole(stored, path)
+    for target, factors in calibration.items():
+        said = ", ".join(f"{share} % × {factors[f'factor_{share}']:.2f}" for share in INTERVALS)
+        logger.warning("intervals of %s, calibrated on the validation windows: %s", target, said)

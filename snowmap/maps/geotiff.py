@@ -1,0 +1,89 @@
+"""Maps to Cloud-Optimised GeoTIFF, one file for each window, on the very grid of the Cube."""
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import rasterio
+import xarray as xr
+from rasterio.io import MemoryFile
+
+import snowmap
+from snowmap.files import write_whole
+from snowmap.maps.netcdf import companions, targets_of_maps, title
+
+COG = {
+    "driver": "COG",
+    "dtype": "float32",
+    "nodata": np.nan,
+    "compress": "DEFLATE",  # every GDAL reads it, unlike ZSTD
+    "level": 1,  # more saves 1 % of a map
+    "predictor": "YES",
+    "blocksize": 512,
+    "overview_resampling": "AVERAGE",
+    "num_threads": "ALL_CPUS",
+    "bigtiff": "IF_SAFER",
+}
+CACHE_MEGABYTES = 128
+"""Of GDAL, which else takes 5 % of the machine's memory."""
+
+
+def write_geotiff(maps: xr.Dataset, cube: xr.Dataset, path: Path, provenance: Mapping[str, Any]) -> Path:
+    """Write the maps of one window.
+
+    A band for each target, behind it its σ and quantiles, then the fluxes; names and units are those of the bands.
+
+    A pixel without a value is NaN, and NaN is the nodata value: GIS programs leave such pixels out of display and
+    statistics unasked, GDAL makes the dataset mask of it (`raster.dataset_mask()`), and overviews average over the
+    others. A mask beside it would be a second truth, and one as a further band would be drawn as if it were data.
+
+    Args:
+        maps: Predictions ``(window, y, x)`` of a single window, as `snowmap.maps.netcdf.write_predictions` takes them.
+        cube: The Cube that was mapped, or one on the same grid.
+        path: The file.
+        provenance: Kept as tags; containers as JSON.
+
+    Returns:
+        `path`.
+
+    Raises:
+        SnowmapError: When a target is in a unit that is no length.
+        WriteError: When the file cannot be written; nothing of it stays.
+    """
+    targets = targets_of_maps(maps)
+    ordered = dict.fromkeys(name for target in targets for name in (target, *companions(maps, target)))
+    ordered |= dict.fromkeys(str(name) for name in maps.data_vars)
+    units = {name: str(maps[name].attrs.get("units", "")) for name in ordered}
+    grid = {
+        "count": len(ordered),
+        "height": maps.sizes["y"],
+        "width": maps.sizes["x"],
+        "crs": cube.rio.crs,
+        "transform": cube.rio.transform(),
+    }
+    with rasterio.Env(GDAL_CACHEMAX=CACHE_MEGABYTES), MemoryFile() as memory:
+        with memory.open(**COG, **grid) as raster:
+            for band, name in enumerate(ordered, start=1):
+                raster.write(maps[name].values[0], band)
+                raster.set_band_description(band, name)
+                raster.set_band_unit(band, units[name])
+                raster.update_tags(band, long_name=str(maps[name].attrs.get("long_name", name)))
+            raster.update_tags(**_tags(maps, cube, provenance))
+        return write_whole(path, memoryview(memory.getbuffer()))
+
+
+def _tags(maps: xr.Dataset, cube: xr.Dataset, provenance: Mapping[str, Any]) -> dict[str, str]:
+    start, end = (np.datetime_as_string(maps[edge].values[0], "D") for edge in ("start", "end"))
+    return {
+        "TIFFTAG_IMAGEDESCRIPTION": title(cube),
+        "TIFFTAG_SOFTWARE": f"snowmap {snowmap.__version__}",
+        "WINDOW_START": start,
+        "WINDOW_END": end,
+        "ORIGIN": str(cube.attrs.get("origin", "")),
+        **{
+            f"SNOWMAP_{key.upper()}": value if isinstance(value, str) else json.dumps(value, default=str)
+            for key, value in provenance.items()
+        },
+    }

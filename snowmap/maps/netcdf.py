@@ -1,0 +1,192 @@
+"""Maps to a CF NetCDF file (CF-1.11, https://cfconventions.org), on the very grid of the Cube."""
+
+import json
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import xarray as xr
+from jaxtyping import Int8
+from rasterio.crs import CRS
+
+import snowmap
+from snowmap.data.cube import TARGETS
+from snowmap.errors import SnowmapError
+from snowmap.files import write_whole
+from snowmap.units import METRES
+
+STANDARD_NAMES = {"hs": "surface_snow_thickness", "swe": "lwe_thickness_of_surface_snow_amount"}
+
+EPOCH = "days since 1970-01-01"
+VALID = {"outside_study_area": 0, "map": 1, "no_map": 2}
+"""What a pixel of a window is: `no_map` lies inside the study area, but the model has nothing to say."""
+
+
+def write_predictions(
+    maps: xr.Dataset, cube: xr.Dataset, windows: list[int], path: Path, provenance: Mapping[str, Any]
+) -> Path:
+    """Write predicted maps with their uncertainty, observed maps where the Cube has them, dates, grid and provenance.
+
+    The time of a map is the end of its window, when the state holds; its bounds are the window.
+
+    Args:
+        maps: Predictions ``(window, y, x)``, one variable for each target, with ``units``; what is called after a
+            target (`swe_sigma`, `swe_q05`, …) belongs to it; further variables are sums over the window.
+        cube: The Cube that was mapped, or one on the same grid; it need not hold targets.
+        windows: Index in the Cube of each window of `maps`.
+        path: The file.
+        provenance: Kept as attributes; containers as JSON.
+
+    Returns:
+        `path`.
+
+    Raises:
+        SnowmapError: When a target is in a unit that a file cannot hold.
+        WriteError: When the file cannot be written; nothing of it stays.
+    """
+    y, x = ("lat", "lon") if cube.rio.crs.is_geographic else ("y", "x")
+    start, end = (_days(maps[name].values) for name in ("start", "end"))
+    variables: dict[str, Any] = {"time_bnds": (("time", "bnds"), np.stack([start, end], axis=1))}
+    for name in (str(name) for name in maps.data_vars):
+        variables[name] = (("time", y, x), maps[name].values, _attributes(maps, name))
+    for name in (target for target in targets_of_maps(maps) if target in cube):
+        observed = np.where(cube["mask"].values, cube[name].values[windows], np.float32(np.nan))
+        words = {"units": cube[name].attrs["units"], "long_name": f"{TARGETS[name].long_name} of the archive"}
+        variables[f"{name}_observed"] = (("time", y, x), observed, {**_of_target(name), **words})
+    inside = cube["mask"].values
+    area = {"long_name": "study area", "flag_values": np.array([0, 1], np.int8), "flag_meanings": "outside inside"}
+    variables["study_area"] = ((y, x), inside.astype(np.int8), area)
+    variables["valid"] = (("time", y, x), valid_flags(maps, inside), _flag_attributes())
+    file = xr.Dataset(
+        variables,
+        coords={
+            "time": ("time", end, _time_attributes()),
+            y: (y, cube["y"].values, _axis_attributes("y", cube.rio.crs)),
+            x: (x, cube["x"].values, _axis_attributes("x", cube.rio.crs)),
+        },
+        attrs=_global_attributes(cube, provenance),
+    )
+    file = file.rio.write_crs(cube.rio.crs, grid_mapping_name="crs").rio.write_transform(
+        cube.rio.transform(), grid_mapping_name="crs"
+    )
+    _encode(file)
+    return write_whole(path, file.to_netcdf(engine="h5netcdf"))
+
+
+def targets_of_maps(maps: xr.Dataset) -> list[str]:
+    """The targets that are mapped, in canonical order.
+
+    Raises:
+        SnowmapError: When one is in a unit that CF does not convert to its own.
+    """
+    found = [name for name in TARGETS if name in maps]
+    for name in found:
+        unit, own = maps[name].attrs.get("units"), TARGETS[name].unit
+        possible = tuple(METRES) if own in METRES else (own,)
+        if unit not in possible:
+            raise SnowmapError(
+                f"the map of '{name}' is in '{unit}'; a file can hold it in {', '.join(possible)}: set its 'units'"
+            )
+    return found
+
+
+def companions(maps: xr.Dataset, target: str) -> list[str]:
+    """What belongs to the map of a target: `swe_sigma`, `swe_q05`, … in the order of the maps."""
+    return [str(name) for name in maps.data_vars if str(name).startswith(f"{target}_")]
+
+
+def valid_flags(maps: xr.Dataset, inside: np.ndarray) -> Int8[np.ndarray, "window y x"]:
+    """What each pixel of each window is, one of `VALID`: a map is one where every target has a value."""
+    known = np.logical_and.reduce([np.isfinite(maps[name].values) for name in targets_of_maps(maps)])
+    flags = np.where(known, VALID["map"], VALID["no_map"]).astype(np.int8)
+    flags[:, ~inside] = VALID["outside_study_area"]
+    return flags
+
+
+def title(cube: xr.Dataset) -> str:
+    """Of a file; synthetic data says so."""
+    synthetic = str(cube.attrs.get("origin", "")).startswith("synthetic")
+    return f"Snow maps predicted by snowmap{' from SYNTHETIC data' if synthetic else ''}"
+
+
+def _attributes(maps: xr.Dataset, name: str) -> dict[str, Any]:
+    """Of a map: CF's names where there are any, words where there are none."""
+    own = maps[name].attrs
+    targets = targets_of_maps(maps)
+    if name in targets:
+        beside = " ".join([*companions(maps, name), "valid"])
+        words = {"units": own["units"], "long_name": f"predicted {TARGETS[name].long_name}"}
+        return {**_of_target(name), **words, "ancillary_variables": beside}
+    target = next((target for target in targets if name in companions(maps, target)), None)
+    if target is None:
+        return {"units": own["units"], "long_name": own["long_name"], "cell_methods": "time: sum"}
+    # CF has a name for a standard error, none for a quantile
+    error = {"standard_name": f"{STANDARD_NAMES[target]} standard_error"} if name == f"{target}_sigma" else {}
+    default = {"units": maps[target].attrs["units"], "long_name": f"{name.removeprefix(target)[1:]} of {target}"}
+    return {**default, **own, **error, "cell_methods": "time: point", "ancillary_variables": "valid"}
+
+
+def _of_target(name: str) -> dict[str, str]:
+    return {"standard_name": STANDARD_NAMES[name], "cell_methods": "time: point"}
+
+
+def _flag_attributes() -> dict[str, Any]:
+    return {
+        "standard_name": "status_flag",
+        "long_name": "whether a pixel of the window has a map",
+        "flag_values": np.array(list(VALID.values()), np.int8),
+        "flag_meanings": " ".join(VALID),
+    }
+
+
+def _days(dates: np.ndarray) -> np.ndarray:
+    return (dates.astype("datetime64[D]") - np.datetime64("1970-01-01")).astype(np.float64)
+
+
+def _time_attributes() -> dict[str, str]:
+    return {
+        "standard_name": "time",
+        "long_name": "end of the window",
+        "units": EPOCH,
+        "calendar": "standard",
+        "units_metadata": "leap_seconds: none",
+        "axis": "T",
+        "bounds": "time_bnds",
+    }
+
+
+def _axis_attributes(axis: str, crs: CRS) -> dict[str, str]:
+    if crs.is_geographic:
+        name, unit = {"y": ("latitude", "degrees_north"), "x": ("longitude", "degrees_east")}[axis]
+        return {"standard_name": name, "long_name": name, "units": unit, "axis": axis.upper()}
+    name = f"projection_{axis}_coordinate"
+    unit = "m" if crs.linear_units == "metre" else crs.linear_units.replace(" ", "_")  # as UDUNITS spells it
+    return {"standard_name": name, "long_name": f"{axis} of the projection", "units": unit, "axis": axis.upper()}
+
+
+def _global_attributes(cube: xr.Dataset, provenance: Mapping[str, Any]) -> dict[str, str]:
+    now = datetime.now(UTC).isoformat(timespec="seconds")
+    return {
+        "Conventions": "CF-1.11",
+        "title": title(cube),
+        "source": f"snowmap {snowmap.__version__} on {cube.attrs.get('origin', '')}",
+        "history": f"{now} written by snowmap {snowmap.__version__}",
+        **{
+            f"snowmap_{key}": value if isinstance(value, str) else json.dumps(value, default=str)
+            for key, value in provenance.items()
+        },
+    }
+
+
+def _encode(file: xr.Dataset) -> None:
+    """Say how each variable is written; beside, not instead of, the grid mapping that rioxarray noted there."""
+    for name in ("time", "time_bnds", *file.dims):
+        if name in file:
+            file[name].encoding["_FillValue"] = None
+    for variable in file.data_vars.values():
+        if variable.ndim > 2:
+            variable.encoding |= {"zlib": True, "complevel": 1, "shuffle": True}  # more saves 1 % of a map
+        if variable.dtype == np.float32:
+            variable.encoding["_FillValue"] = np.float32(np.nan)

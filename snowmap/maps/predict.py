@@ -1,0 +1,182 @@
+"""`snowmap predict`: from a checkpoint and an archive to files that others open, one or two for each window."""
+
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import xarray as xr
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+from snowmap.baselines import Baseline
+from snowmap.data.cube import INSAR_BANDS, window_name, window_names
+from snowmap.data.pieces import OVERLAP, TILE
+from snowmap.errors import SnowmapError
+from snowmap.files import WriteError, refuse_inputs, remove_unfinished
+from snowmap.maps.basins import basin_table, read_outlines, write_basins
+from snowmap.maps.geotiff import write_geotiff
+from snowmap.maps.netcdf import write_predictions
+from snowmap.maps.tiles import ALIGNMENT, Scene
+from snowmap.sources.trentino import open_lazily
+from snowmap.tasks.load import load_model, pick_device
+from snowmap.tasks.pixel import SnowRegression
+
+FORMATS = {"netcdf": (".nc",), "geotiff": (".tif",), "both": (".nc", ".tif")}
+"""File endings of each `--format`."""
+
+SMALLEST_TILE = 64
+"""Pixels. A smaller tile is little but edge, and its statistics those of a single slope."""
+
+
+def predict_archive(
+    checkpoint: str | Path,
+    archive: str | Path,
+    out: str | Path,
+    *,
+    windows: Sequence[str] = (),
+    tile: int = TILE,
+    overlap: int = OVERLAP,
+    device: str = "cpu",
+    form: str = "both",
+    basins: str | Path | None = None,
+    name: str | None = None,
+    basin_options: Mapping[str, Any] | None = None,
+) -> list[Path]:
+    """Map windows of an archive, on whatever grid it has, and write each as soon as it is mapped.
+
+    The archive needs no targets. A file is whole or not there, and one of the same name is replaced.
+
+    Args:
+        checkpoint: Path of the checkpoint.
+        archive: Folder in the layout of the archive; `ITSNOW/` is not looked at.
+        out: Folder for the files, e.g. ``2021-01-09_to_2021-01-21.nc`` and ``.tif``.
+        windows: Which to map, as `choose_windows` takes them; all by default.
+        tile: Height and width of a tile in pixels; a scene that is not larger is mapped whole.
+        overlap: Pixels that neighbouring tiles share.
+        device: Torch device that predicts.
+        form: A key of `FORMATS`.
+        basins: Outlines, in any vector file; ``basins.csv`` is then written beside the maps.
+        name: Column with the basins' names, as `snowmap.maps.basins.read_outlines` takes it.
+        basin_options: Keyword arguments of `snowmap.maps.basins.basin_table`.
+
+    Returns:
+        The files written.
+
+    Raises:
+        SnowmapError: When checkpoint and archive do not fit each other, or something cannot be read or written.
+    """
+    if tile < SMALLEST_TILE or not 0 <= overlap <= tile // 2 or tile % ALIGNMENT or overlap % ALIGNMENT:
+        raise SnowmapError(
+            f"--tile {tile} --overlap {overlap}; expected a tile of at least {SMALLEST_TILE} pixels and an overlap "
+            f"from 0 to half of it, both multiples of {ALIGNMENT}"
+        )
+    refuse_inputs(Path(out) / "basins.csv", basins)
+    outlines = None if basins is None else read_outlines(basins, name)
+    picked = pick_device(device)
+    model = load_model(checkpoint).to(picked)
+    zero_is_missing = model.facts["config"]["data"]["zero_is_missing"]
+    cube = open_lazily(
+        archive,
+        bands=model.archive_bands or None,  # a baseline that reads no band still needs the windows' dates
+        zero_is_missing=tuple(INSAR_BANDS) if zero_is_missing is None else zero_is_missing,
+    )
+    chosen = choose_windows(cube, windows)
+    scene = Scene(model, cube, chosen, tile, overlap)
+    provenance = _provenance(checkpoint, model, cube, scene)
+    written, tables = [], []
+    remove_unfinished(Path(out))
+    with _progress() as progress:
+        bar = progress.add_task("", total=scene.steps)
+        for some in scene.passes:
+            name = window_names(cube.isel(window=some))[0]
+            progress.update(bar, description=name if len(some) == 1 else f"{name} and {len(some) - 1} more")
+            maps = scene.predict(some, lambda: progress.advance(bar))
+            for position, window in enumerate(some):
+                own = maps.isel(window=[position])
+                written += _write(own, cube, window, Path(out), FORMATS[form], provenance)
+                if outlines is not None:
+                    tables.append(basin_table(own, outlines, **(basin_options or {})))
+                    outlines = outlines.loc[tables[0]["basin"].unique()]  # those outside the map were named once
+    if tables:
+        written.append(Path(out) / "basins.csv")
+        write_basins(pd.concat(tables, ignore_index=True), written[-1])
+    return written
+
+
+def choose_windows(cube: xr.Dataset, asked: Sequence[str]) -> list[int]:
+    """Indices of the windows that are asked for, by date; all where nothing is asked for.
+
+    Args:
+        cube: The Cube.
+        asked: Names of windows (``2021-01-09_to_2021-01-21``) and spans ``FIRST..LAST``, with a window's name or a date
+            on either side: the windows that begin on FIRST or later and end on LAST or earlier.
+
+    Raises:
+        SnowmapError: When something asked for is no window of the archive, or holds none.
+    """
+    names = window_names(cube)
+    if not asked:
+        return list(range(len(names)))
+    chosen: set[int] = set()
+    for words in asked:
+        first, dots, last = words.partition("..")
+        found = _between(cube, first, last, words) if dots else [names.index(words)] if words in names else []
+        if not found:
+            raise SnowmapError(
+                f"--windows {words}: no such window in the archive, which has {len(names)}, from {names[0]} to "
+                f"{names[-1]}; name one, or a span such as {names[0]}..{names[-1]}"
+            )
+        chosen.update(found)
+    return sorted(chosen)
+
+
+def _between(cube: xr.Dataset, first: str, last: str, words: str) -> list[int]:
+    dates = first[:10], last[-10:]
+    if not all(re.fullmatch(r"\d{4}-\d\d-\d\d(_to_\d{4}-\d\d-\d\d)?", edge) for edge in (first, last)):
+        raise SnowmapError(
+            f"--windows {words}: expected FIRST..LAST, each a date or a window's name, e.g. 2021-01-09..2021-03-22"
+        )
+    try:
+        low, high = (np.datetime64(date, "ns") for date in dates)
+    except ValueError as error:
+        raise SnowmapError(f"--windows {words}: {error}") from error
+    return np.flatnonzero((cube["start"].values >= low) & (cube["end"].values <= high)).tolist()
+
+
+def _write(
+    maps: xr.Dataset,
+    cube: xr.Dataset,
+    window: int,
+    out: Path,
+    endings: Iterable[str],
+    provenance: dict[str, Any],
+) -> list[Path]:
+    name = window_name(cube["start"].values[window], cube["end"].values[window])
+    written = []
+    try:
+        for ending in endings:
+            if ending == ".nc":
+                written.append(write_predictions(maps, cube, [window], out / f"{name}.nc", provenance))
+            else:
+                written.append(write_geotiff(maps, cube, out / f"{name}.tif", provenance))
+    except WriteError as error:
+        raise SnowmapError(
+            f"{error}; the files that are there are whole; go on from this window with --windows "
+            f"{name}..{window_names(cube)[-1]}"
+        ) from error
+    return written
+
+
+def _provenance(
+    checkpoint: str | Path, model: SnowRegression | Baseline, cube: xr.Dataset, scene: Scene
+) -> dict[str, Any]:
+    kept = {key: model.facts[key] for key in ("archive", "versions", "git_revision", "config")}
+    tiles = {} if scene.whole else {"tile": scene.tile, "overlap": scene.overlap}
+    mapped = {key: str(cube.attrs[key]) for key in ("archive", "origin")}
+    return {"checkpoint": str(checkpoint), **kept, "mapped_archive": mapped, **tiles}
+
+
+def _progress() -> Progress:
+    return Progress(TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())

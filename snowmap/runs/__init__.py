@@ -1,0 +1,1 @@
+"""One run: its folder, log, callbacks, loggers, and how commands start it."""

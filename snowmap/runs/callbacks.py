@@ -1,0 +1,251 @@
+"""What watches a training: progress bar, speed, maps, signals, and the guard against a loss that is no number."""
+
+import signal
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import pytorch_lightning as pl
+import torch
+import xarray as xr
+from pytorch_lightning.callbacks import Callback, TQDMProgressBar, WeightAveraging
+from pytorch_lightning.callbacks.progress.tqdm_progress import Tqdm
+from pytorch_lightning.loggers import Logger
+from torch import Tensor
+from torch.optim.swa_utils import get_ema_multi_avg_fn
+
+from snowmap.data.batch import Batch
+from snowmap.data.cube import narrowed, window_names
+from snowmap.data.splits import Split
+from snowmap.errors import Interrupted, SnowmapError
+from snowmap.evaluation.figures import maps_figure, spaced
+from snowmap.maps.tiles import map_windows
+from snowmap.runs.loggers import draws, log_figure
+from snowmap.runs.signals import StopSignal
+
+OUTLYING = 100.0
+"""Standard deviations beyond which a value is taken for the cause of a loss that is no number."""
+
+
+class EpochBar(TQDMProgressBar):
+    """One bar, that of the epoch; validation is short and shows in its scores."""
+
+    def init_validation_tqdm(self) -> Tqdm:
+        """A bar that shows nothing."""
+        return Tqdm(disable=True)
+
+
+class RunningMean(WeightAveraging):
+    """Validates and saves an exponential running mean of the weights.
+
+    Lightning's own rounds anew in each step, so that frozen weights and the statistics would drift; this one leaves
+    what stays the same as it is, to the last bit.
+    """
+
+    def __init__(self, decay: float) -> None:
+        super().__init__(multi_avg_fn=get_ema_multi_avg_fn(decay))
+
+
+class FiniteLoss(Callback):
+    """Stops the training before a checkpoint of a net whose loss became NaN or infinite is written.
+
+    A step's loss is looked at one step later, when it has long been computed: the accelerator need not wait.
+    """
+
+    def __init__(self) -> None:
+        self.step: tuple[Tensor, Batch] | None = None
+
+    def on_train_batch_end(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, batch: Batch, batch_idx: int
+    ) -> None:
+        """Look at the step before."""
+        self._look(trainer, pl_module)
+        self.step = outputs["loss"].detach(), batch
+
+    def on_validation_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Look at the last step of the epoch."""
+        self._look(trainer, pl_module)
+
+    def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Look at the last step of an epoch without validation."""
+        self._look(trainer, pl_module)
+
+    def _look(self, trainer: pl.Trainer, task: Any) -> None:
+        if self.step is None:
+            return
+        (loss, batch), self.step = self.step, None
+        if not loss.isfinite():
+            saved = next((each.best_model_path for each in reversed(trainer.checkpoint_callbacks)), "")  # type: ignore
+            kept = f"the last good checkpoint is {saved}" if saved else "no checkpoint had been written yet"
+            names = trainer.datamodule.names  # type: ignore[attr-defined]
+            raise SnowmapError(
+                f"the training loss became {loss.item()} in epoch {trainer.current_epoch}: "
+                f"{suspect(batch, task, names)}; {kept}"
+            )
+
+
+class StopBetweenSteps(Callback):
+    """Ends the training between two steps when a signal asks for it, with a checkpoint of the last one."""
+
+    def __init__(self, stop: StopSignal, checkpoint: Path) -> None:
+        self.stop, self.checkpoint = stop, checkpoint
+
+    def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Take the signals back from Lightning, which would end the run without a checkpoint.
+
+        And end at once where the run had lost its patience when it was killed: one more epoch would be one too many.
+        """
+        self.stop.install()
+        patience = trainer.early_stopping_callback
+        if patience and patience.wait_count >= patience.patience:
+            trainer.should_stop = True
+
+    def on_train_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """The checkpoint of the epoch before is the one to go on from."""
+        if trainer.current_epoch and self._asked(trainer):
+            raise Interrupted(self.stop.received or signal.SIGTERM)
+
+    def on_train_batch_end(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, batch: Batch, batch_idx: int
+    ) -> None:
+        """Save in the midst of an epoch; its end saves by itself, and gradients that are summed up are not saved."""
+        done = batch_idx + 1
+        if done == trainer.num_training_batches or done % trainer.accumulate_grad_batches or not self._asked(trainer):
+            return
+        if outputs["loss"].isfinite():
+            trainer.save_checkpoint(self.checkpoint)
+        raise Interrupted(self.stop.received or signal.SIGTERM)
+
+    def _asked(self, trainer: pl.Trainer) -> bool:
+        asked = self.stop.received is not None
+        return trainer.strategy.reduce_boolean_decision(asked, all=False) if trainer.world_size > 1 else asked
+
+
+class ValidationAtLastStep(Callback):
+    """Validates after ``trainer.max_steps``, also in the midst of an epoch: without it no checkpoint is chosen."""
+
+    def on_train_batch_end(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, batch: Batch, batch_idx: int
+    ) -> None:
+        """Lightning validates before it stops early."""
+        if 0 < trainer.max_steps <= trainer.global_step:
+            trainer.should_stop, trainer.check_val_every_n_epoch = True, 1
+
+
+class Throughput(Callback):
+    """Logs how long the training part of an epoch took, and how many target windows it saw in a second.
+
+    It comes after `FiniteLoss`, which waits for the accelerator.
+    """
+
+    def __init__(self) -> None:
+        self.began = self.began_validation = self.validating = 0.0
+        self.windows = 0
+
+    def on_train_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """The clock starts."""
+        self.began, self.validating, self.windows = time.monotonic(), 0.0, 0
+
+    def on_train_batch_end(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, batch: Batch, batch_idx: int
+    ) -> None:
+        """Every supervised step of a sequence is a window."""
+        self.windows += batch.y.shape[0] * batch.y.shape[1]
+
+    def on_validation_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Validation does not count."""
+        self.began_validation = time.monotonic()
+
+    def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Training goes on."""
+        self.validating += time.monotonic() - self.began_validation
+
+    def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """All processes together."""
+        seconds = time.monotonic() - self.began - self.validating
+        pl_module.log("throughput/seconds_per_epoch", seconds, sync_dist=True)
+        pl_module.log("throughput/windows_per_second", self.windows / seconds, sync_dist=True, reduce_fx="sum")
+
+
+class ValidationMaps(Callback):
+    """Draws observed, predicted and difference maps of fixed validation windows: one figure for each window.
+
+    It comes before a running mean of the weights, which then is what is drawn.
+    """
+
+    def __init__(self, cube: xr.Dataset, split: Split, windows: Sequence[int], every: int) -> None:
+        """Hold the Cube.
+
+        Args:
+            cube: The Cube.
+            split: Whose held-out area is drawn.
+            windows: Index in the Cube of each window to draw.
+            every: Epochs between two drawings, at least; validation may be rarer.
+        """
+        self.cube, self.shown = cube, narrowed(cube, split.held_area)
+        self.windows, self.every = list(windows), every
+        self.epoch = self.step = 0
+
+    def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Count from the epoch from which the run goes on."""
+        self.epoch, self.step = trainer.current_epoch, trainer.global_step
+
+    def on_validation_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Draw, when it is time."""
+        if trainer.current_epoch + 1 >= self.epoch + self.every:
+            self._draw(trainer, pl_module)
+            self.epoch = trainer.current_epoch + 1
+
+    def on_fit_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Draw the end."""
+        if trainer.global_step > self.step:
+            self._draw(trainer, pl_module)
+
+    def _draw(self, trainer: pl.Trainer, task: Any) -> None:
+        self.step = trainer.global_step
+        if not trainer.is_global_zero or trainer.logger is None:
+            return
+        maps = map_windows(task, self.cube, self.windows).where(self.shown["mask"])
+        names = window_names(self.cube)
+        for position, window in enumerate(self.windows):
+            figure = maps_figure(maps, self.shown, self.windows, list(task.targets), [position])
+            log_figure(trainer.logger, f"maps/{names[window]}", figure, self.step)
+
+
+def validation_maps(
+    config: Mapping[str, Any], logger: Logger | None, cube: xr.Dataset, split: Split
+) -> list[ValidationMaps]:
+    """The callback that draws as the configuration's ``logger`` group says; none for a logger that shows no figures."""
+    options = config["logger"]
+    if not (draws(logger) and options["maps"]):
+        return []
+    windows = [split.validation[position] for position in spaced(len(split.validation), options["maps"])]
+    return [ValidationMaps(cube, split, windows, options["maps_every"])]
+
+
+def suspect(batch: Batch, task: Any, names: list[str]) -> str:
+    """The window and band (or target) of a Batch that lie farthest from what the Normalizer knows, in words."""
+    scales = task.normalizer
+    bands = _distance(batch.x, scales.band_mean, scales.band_std, batch.x_valid)
+    targets = _distance(batch.y, scales.target_mean, scales.target_std, batch.y_valid)
+    kind, found, known = max(
+        (("band", bands, task.bands), ("target", targets, list(task.targets))), key=lambda entry: entry[1].max().item()
+    )
+    sample, step, index = (int(i) for i in torch.unravel_index(found.argmax(), found.shape))
+    window = int(batch.window[sample]) - (found.shape[1] - 1 - step)
+    distance = found.max().item()
+    where = f"{kind} '{known[index]}' of window {names[window]}"
+    if distance > OUTLYING:
+        return f"{where} lies {distance:.3g} standard deviations off; mend the raster or leave the window out"
+    told = ", ".join(names[int(window)] for window in batch.window)
+    return (
+        f"no value of the windows {told} stands out (farthest: {where}, {distance:.1f} standard deviations); lower "
+        "optimizer.learning_rate or trainer.gradient_clip_val"
+    )
+
+
+def _distance(values: Tensor, mean: Tensor, std: Tensor, valid: Tensor) -> Tensor:
+    """Largest distance from the mean in standard deviations, ``(batch, step, band)``."""
+    scaled = ((values - mean[:, None, None]) / std[:, None, None]).abs()
+    return torch.where(valid, scaled, 0).double().amax(dim=(-2, -1))

@@ -1,0 +1,309 @@
+"""The folder of a run: one process at a time works in it, its state stands in ``run.json``, its words in ``run.log``.
+
+Whatever ends a process, be it `kill -9`, the same command in the same folder goes on with what lies there. Imports
+neither torch nor xarray.
+"""
+
+import contextlib
+import json
+import os
+import platform
+import shlex
+import shutil
+import sys
+import time
+from collections.abc import Iterator, Mapping
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from filelock import FileLock, Timeout
+from omegaconf import OmegaConf
+
+from snowmap.errors import Interrupted, SnowmapError, Stopped
+from snowmap.files import WriteError, remove_unfinished, write_whole
+from snowmap.runs.configuration import differing, flat, foreign_files, refuse_foreign, stored_config
+from snowmap.runs.log import logged
+from snowmap.runs.signals import StopSignal, requeue, stoppable
+
+SWEEP = "SNOWMAP_SWEEP"
+"""Environment variable: the folder of the sweep that a process works for, which also keeps what it prints."""
+
+NEW_RECORD: dict[str, Any] = {
+    "status": "running",  # | finished | failed | interrupted | pruned
+    "stage": "training",  # | scoring | done
+    "error": None,  # one line
+    "started": None,  # the first time, as ISO 8601
+    "ended": None,
+    "wall_s": 0.0,  # of work, over all starts
+    "starts": 0,
+    "host": None,
+    "pid": None,
+    "command": None,
+    "epochs": None,
+    "parameters": None,  # that are trained
+    "wandb_id": None,
+    "archive": None,  # {"archive", "origin", "fingerprint"} of what it was trained on
+    "validation": None,  # {target: {"unit", "rmse", …}} of the best checkpoint
+}
+
+LOCK_PATIENCE_S = 2.0
+"""Longer than anybody needs who only looks whether the folder is held."""
+
+_OWN = {"run.json", "run.log", "config.yaml", ".lock", "curves"}
+
+
+class RunFolder:
+    """A run folder that this process works in; see `working_in`.
+
+    Attributes:
+        path: The folder.
+        record: What ``run.json`` holds, with the keys of `NEW_RECORD`.
+        leads: Whether this process writes files; of the processes of one run only the first does.
+        stop: Whether somebody asked for the end.
+    """
+
+    def __init__(self, path: Path, record: Mapping[str, Any], leads: bool, stop: StopSignal) -> None:
+        self.path, self.record, self.leads, self.stop = path, dict(record), leads, stop
+
+    @property
+    def best(self) -> Path:
+        """The checkpoint with the best validation."""
+        return self.path / "checkpoints" / "best.ckpt"
+
+    @property
+    def last(self) -> Path:
+        """The checkpoint to go on from."""
+        return self.path / "checkpoints" / "last.ckpt"
+
+    @property
+    def finished(self) -> bool:
+        """Whether nothing is left to do."""
+        return self.record["status"] == "finished"
+
+    def update(self, **changes: Any) -> None:
+        """Change entries of the record and write it whole."""
+        unknown = changes.keys() - NEW_RECORD.keys()
+        assert not unknown, unknown
+        self.record |= changes
+        if self.leads:
+            write_whole(self.path / "run.json", json.dumps(self.record, indent=2))
+
+
+def read_record(folder: Path) -> dict[str, Any] | None:
+    """What is known of the run in a folder: its ``run.json``; None where there is none.
+
+    The status is ``killed`` where the record says ``running``, but no process works there.
+
+    Raises:
+        SnowmapError: When the file is damaged, or no record of a run.
+    """
+    file = folder / "run.json"
+    try:
+        found = json.loads(file.read_text())
+        if not (isinstance(found, dict) and {"status", "starts"} <= found.keys()):
+            raise ValueError("it is no record of a run")
+    except FileNotFoundError:
+        return None
+    except (OSError, ValueError) as error:
+        raise SnowmapError(
+            f"{file} cannot be read ({error}); give another folder, or, if the run is yours, move the file away: the "
+            "same command then goes on"
+        ) from error
+    record = NEW_RECORD | found
+    if record["status"] == "running" and record["host"] == platform.node() and not is_held(folder):
+        record["status"] = "killed"
+    return record
+
+
+def is_held(folder: Path) -> bool:
+    """Whether a process works in a run folder."""
+    if not (folder / ".lock").exists():
+        return False
+    try:
+        with FileLock(folder / ".lock", blocking=False):
+            return False
+    except (Timeout, PermissionError):  # another user's lock cannot be tried: what run.json says stands
+        return True
+
+
+def is_finished(folder: Path, config: Mapping[str, Any]) -> bool:
+    """Whether a folder holds a finished run of this very configuration.
+
+    Raises:
+        SnowmapError: When it holds another run, or files of others.
+    """
+    record = read_record(folder)
+    if record is None or record["status"] != "finished":
+        _refuse_foreign_run(folder, config)
+        return False
+    _begins(folder, config)
+    return True
+
+
+def record_failure(folder: Path, told: str) -> None:
+    """Write down that a run failed which could not do so itself; what it or another program wrote stays."""
+    with contextlib.suppress(SnowmapError):
+        record = read_record(folder)
+        if foreign_files(folder) if record is None else record["started"] and record["status"] != "killed":
+            return
+        changed = {**(record or NEW_RECORD), "status": "failed", "error": told, "ended": _now()}
+        write_whole(folder / "run.json", json.dumps(changed, indent=2))
+
+
+@contextlib.contextmanager
+def working_in(folder: Path, config: Mapping[str, Any]) -> Iterator[RunFolder]:
+    """Work in a run folder: alone, with a record of how it ends and a log of what is said.
+
+    A finished run of the same configuration is given as it is: there is nothing to do. With an unfinished one the
+    caller goes on. Where nothing came about before an error, the folder is removed again, unless it is one of a sweep.
+
+    Args:
+        folder: The run folder.
+        config: The checked configuration.
+
+    Raises:
+        SnowmapError: When the folder cannot be written, another process works in it, or it holds another run or files
+            of others.
+    """
+    with stoppable() as stop:
+        if not _leads():
+            yield RunFolder(folder, read_record(folder) or NEW_RECORD, False, stop)
+            return
+        _refuse_foreign_run(folder, config)
+        fresh = not folder.exists() or not any(folder.iterdir())
+        with _held(folder):
+            run = RunFolder(folder, read_record(folder) or NEW_RECORD, True, stop)
+            if _begins(folder, config):
+                run.record = dict(NEW_RECORD)
+            if run.finished and not config["ckpt"]:
+                yield run
+                return
+            try:
+                _begin(run, config)
+                with _ending(run), logged(folder / "run.log", f"{_now()} {run.record['command']}"):
+                    yield run
+            except SnowmapError:
+                if fresh and not os.environ.get(SWEEP):
+                    _remove_if_empty(folder)
+                raise
+
+
+def _begin(run: RunFolder, config: Mapping[str, Any]) -> None:
+    """Write down what begins here, after removing what a killed process had half written."""
+    for folder in (run.path, run.best.parent):
+        remove_unfinished(folder)
+    stage = "training" if run.finished else run.record["stage"]
+    # the record comes first: it says whose folder this is
+    run.update(
+        **{"status": "running", "stage": stage, "error": None, "ended": None},
+        **{"started": run.record["started"] or _now(), "starts": run.record["starts"] + 1},
+        **{"host": platform.node(), "pid": os.getpid(), "command": shlex.join(sys.argv)},
+    )
+    write_whole(run.path / "config.yaml", OmegaConf.to_yaml(OmegaConf.create(dict(config))))
+
+
+@contextlib.contextmanager
+def _ending(run: RunFolder) -> Iterator[None]:
+    """Write down how it ends."""
+    began, before = time.monotonic(), run.record["wall_s"]
+
+    def end(status: str, told: str | None = None) -> None:
+        stage = "done" if status == "finished" else run.record["stage"]
+        wall = round(before + time.monotonic() - began, 2)
+        with contextlib.suppress(WriteError):  # a full disk: what went wrong before is worth more
+            run.update(status=status, stage=stage, error=told, ended=_now(), wall_s=wall)
+
+    try:
+        yield
+    except Stopped as stopped:
+        end(stopped.status, str(stopped))
+        if isinstance(stopped, Interrupted):
+            requeue(stopped)
+        raise
+    except (OSError, WriteError) as error:
+        failed = error if isinstance(error, WriteError) else WriteError(run.path, error)
+        if not failed.no_room:
+            end("failed", str(error))
+            raise
+        end("failed", str(failed))
+        kept = f"the last good checkpoint is {run.last}" if run.last.is_file() else "no checkpoint had been written yet"
+        raise SnowmapError(f"{failed}; {kept}; the same command goes on") from error
+    except SnowmapError as error:
+        end("failed", str(error))
+        raise
+    except BaseException as error:
+        end("failed", f"{type(error).__name__}: {error}")
+        raise
+    end("finished")
+
+
+@contextlib.contextmanager
+def _held(folder: Path) -> Iterator[None]:
+    """Keep other processes out; one of a sweep waits until the other has ended."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        lock = FileLock(folder / ".lock", timeout=-1 if os.environ.get(SWEEP) else LOCK_PATIENCE_S)
+        lock.acquire()
+    except Timeout as error:
+        record = read_record(folder) or NEW_RECORD
+        raise SnowmapError(
+            f"process {record['pid']} on {record['host']} works in {folder} since {record['started']}; wait for its "
+            "end, or give another folder as hydra.run.dir=…"
+        ) from error
+    except OSError as error:
+        raise WriteError(folder, error) from error
+    try:
+        yield
+    finally:
+        lock.release()
+
+
+def _refuse_foreign_run(folder: Path, config: Mapping[str, Any]) -> None:
+    """As `refuse_foreign`, but a run may have lost its record, or be older than records."""
+    if config["ckpt"] and Path(config["ckpt"]).resolve().parent.parent == folder.resolve():
+        return
+    with contextlib.suppress(SnowmapError):
+        if not differing(stored_config(folder, config), flat(config)):
+            return
+    refuse_foreign(folder, "run.json")
+
+
+def _begins(folder: Path, config: Mapping[str, Any]) -> bool:
+    """Whether a run begins in a folder, be it after one of another configuration that left no checkpoint.
+
+    Raises:
+        SnowmapError: When the run there is of another configuration, or its configuration cannot be read, and no
+            checkpoint is given to go on from.
+    """
+    if config["ckpt"]:
+        return False
+    record, last = read_record(folder) or NEW_RECORD, folder / "checkpoints" / "last.ckpt"
+    nothing_there = record["stage"] == "training" and not any(last.parent.glob("*.ckpt"))
+    advice = f"go on with it by ckpt={last}, or " if last.is_file() else ""
+    try:
+        stored, asked = stored_config(folder, config), flat(config)
+        if not (other := differing(stored, asked)):
+            return False
+        shown = ", ".join(f"{key}={stored.get(key)} there and {asked.get(key)} here" for key in other[:3])
+        raise SnowmapError(
+            f"{folder} already holds a run of another configuration ({shown}{', …' if len(other) > 3 else ''})"
+        )
+    except SnowmapError as error:
+        if nothing_there:
+            return True
+        raise SnowmapError(f"{error}; {advice}give another folder as hydra.run.dir=…") from error
+
+
+def _remove_if_empty(folder: Path) -> None:
+    if {path.name for path in folder.iterdir()} <= _OWN:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def _leads() -> bool:
+    """Whether this is the first process of its run, as Lightning tells it."""
+    return next((os.environ[key] for key in ("RANK", "LOCAL_RANK", "SLURM_PROCID") if key in os.environ), "0") == "0"
+
+
+def _now() -> str:
+    return datetime.now(UTC).isoformat(timespec="seconds")

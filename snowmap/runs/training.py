@@ -1,0 +1,304 @@
+"""The parts of a training run that are neither data nor net: its folder, logger, callbacks, and going on with it."""
+
+import logging
+import sys
+import warnings
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytorch_lightning as pl
+import torch
+import xarray as xr
+from hydra.core.hydra_config import HydraConfig
+from hydra.types import RunMode
+from lightning_fabric.utilities.exceptions import MisconfigurationException
+from omegaconf import OmegaConf
+from pytorch_lightning.callbacks import (
+    Callback,
+    EarlyStopping,
+    LearningRateMonitor,
+    ModelCheckpoint,
+)
+from pytorch_lightning.loggers import Logger
+from pytorch_lightning.utilities import rank_zero_only
+from rich.table import Table
+
+from snowmap.baselines import BASELINES
+from snowmap.checkpoints.files import WholeFiles
+from snowmap.checkpoints.provenance import read_checkpoint
+from snowmap.data.cube import window_names
+from snowmap.data.datamodule import SnowDataModule
+from snowmap.data.plausibility import implausible
+from snowmap.data.splits import Split
+from snowmap.errors import Interrupted, SnowmapError, Stopped
+from snowmap.evaluation import print_table
+from snowmap.evaluation.scoring import score_checkpoint, validation_of
+from snowmap.maps.calibration import calibrate_checkpoint
+from snowmap.runs.callbacks import EpochBar, FiniteLoss, RunningMean, StopBetweenSteps, Throughput, ValidationAtLastStep
+from snowmap.runs.folder import RunFolder
+from snowmap.runs.loggers import end_run, log_results
+from snowmap.runs.memory import explaining_exhaustion, refuse_too_large
+from snowmap.runs.signals import StopSignal
+from snowmap.tables import plain_console
+from snowmap.tasks.load import load_model
+from snowmap.tasks.pixel import SnowRegression
+
+logger = logging.getLogger(__name__)
+
+MONITOR = "validation/relative_rmse"
+LOG_EVERY_BATCHES = 1000
+"""How often the progress bar writes a line where it cannot overwrite the last one, as in the log of a batch job."""
+
+
+def quiet() -> None:
+    """Silence what Lightning tells that is no news here; its errors and other warnings stay."""
+    for name in ("pytorch_lightning", "lightning_fabric"):
+        logging.getLogger(name).setLevel(logging.WARNING)
+    for message in (
+        ".*does not have many workers.*",  # the windows lie in memory
+        ".*smaller than the logging interval.*",
+        ".*LeafSpec.*",
+        ".*exists and is not empty.*",  # a run that goes on
+        ".*_trainer_ references.*",
+        ".*your dataloader is not resumable.*",  # its order leaves out what was seen
+        ".*in eval mode at the start of training.*",  # what is frozen
+    ):
+        warnings.filterwarnings("ignore", message)
+
+
+def continued(config: dict[str, Any]) -> dict[str, Any]:
+    """The configuration to go on with: that of the checkpoint, changed by what was typed this time.
+
+    Args:
+        config: The composed configuration of a Hydra job, which knows what was typed.
+
+    Raises:
+        SnowmapError: When the checkpoint is missing or is none of snowmap, a baseline is asked for, or an override is
+            no single key.
+    """
+    if not config["ckpt"]:
+        return config
+    model = load_model(config["ckpt"])
+    if not isinstance(model, SnowRegression) or config["model"]["name"] in BASELINES:
+        name = config["model"]["name"] if isinstance(model, SnowRegression) else model.name
+        raise SnowmapError(
+            f"model={name} is a baseline, fitted at once: there is nothing to go on with; leave ckpt=… out"
+        )
+    resumed = OmegaConf.create(dict(model.facts["config"]))
+    composed = OmegaConf.create(config)
+    for override in HydraConfig.get().overrides.task:
+        key = override.partition("=")[0].lstrip("+~").replace("/", ".")
+        if key in ("experiment", "debug"):
+            raise SnowmapError(f"{key}=… cannot be combined with ckpt=…; type the keys that it would change")
+        OmegaConf.update(resumed, key, OmegaConf.select(composed, key), merge=False)
+    return OmegaConf.to_container(resumed)  # type: ignore[return-value]
+
+
+def make_trainer(
+    config: Mapping[str, Any],
+    folder: Path,
+    logger: Logger | None = None,
+    callbacks: Sequence[Callback] = (),
+    stop: StopSignal | None = None,
+) -> pl.Trainer:
+    """The Trainer with its callbacks.
+
+    Args:
+        config: The checked configuration.
+        folder: The run folder.
+        logger: From `snowmap.runs.loggers.make_logger`.
+        callbacks: More of them.
+        stop: What ends the training between two steps.
+
+    Raises:
+        SnowmapError: When the machine lacks the device or the precision that is asked for.
+    """
+    checkpoints = folder / "checkpoints"
+    watching: list[Callback] = [
+        ModelCheckpoint(checkpoints, "best", monitor=MONITOR, enable_version_counter=False),
+        # of its own: with `save_last` it would be written only when the best one is
+        ModelCheckpoint(checkpoints, "last", enable_version_counter=False),
+        FiniteLoss(),
+        ValidationAtLastStep(),
+        *callbacks,
+    ]
+    if logger:
+        watching += [LearningRateMonitor("epoch"), Throughput()]
+    if config["callbacks"]["patience"]:
+        watching.append(EarlyStopping(MONITOR, patience=config["callbacks"]["patience"]))
+    if config["callbacks"]["ema"]:
+        watching.append(RunningMean(config["callbacks"]["ema"]))
+    if config["trainer"]["enable_progress_bar"]:
+        watching.append(EpochBar(refresh_rate=1 if sys.stderr.isatty() else LOG_EVERY_BATCHES))
+    if stop:
+        watching.append(StopBetweenSteps(stop, checkpoints / "last.ckpt"))  # it saves what the others did in the step
+    options = dict(config["trainer"])
+    if options["max_epochs"] > 0:  # a run that is shorter than the time between validations still needs one
+        options["check_val_every_n_epoch"] = min(options["check_val_every_n_epoch"], options["max_epochs"])
+    try:
+        trainer = pl.Trainer(
+            **options,
+            callbacks=watching,
+            logger=logger or False,
+            plugins=[WholeFiles()],
+            default_root_dir=folder,
+            num_sanity_val_steps=0,  # the first epoch validates soon enough
+            use_distributed_sampler=False,  # the data module brings its own
+            enable_model_summary=False,
+        )
+        check_precision(config["trainer"]["precision"], trainer.strategy.root_device)
+        refuse_sweep_of_processes(trainer.world_size)
+        return trainer
+    except (MisconfigurationException, ValueError, RuntimeError) as error:
+        raise SnowmapError(f"the trainer cannot be set up as asked: {error}") from error
+
+
+def refuse_sweep_of_processes(processes: int) -> None:
+    """Refuse several processes within a multirun: each of them would run the whole sweep.
+
+    Raises:
+        SnowmapError: When this is a job of a multirun and there is more than one process.
+    """
+    if processes > 1 and HydraConfig.initialized() and HydraConfig.get().mode == RunMode.MULTIRUN:
+        raise SnowmapError(
+            f"a multirun whose jobs take {processes} processes would run once in each of them; give launcher=joblib "
+            "launcher.jobs=1, which starts each job as a command of its own, or trainer.devices=1 trainer.num_nodes=1"
+        )
+
+
+def check_precision(precision: str, device: torch.device) -> None:
+    """Refuse a precision that the device does not have, or that PyTorch would only emulate.
+
+    Raises:
+        SnowmapError: Naming the precision, the device and what it has.
+    """
+    half = str(precision).partition("-")[0]
+    if half == "16" and device.type != "cuda":
+        raise SnowmapError(
+            f"trainer.precision={precision} needs a GPU, not {device.type}; choose 32-true or bf16-mixed"
+        )
+    if half == "bf16" and device.type == "cuda" and not torch.cuda.is_bf16_supported(including_emulation=False):
+        name = torch.cuda.get_device_name(device)
+        raise SnowmapError(f"trainer.precision={precision}, but {name} has no bf16; choose 16-mixed or 32-true")
+
+
+@contextmanager
+def finishing(logger: Logger | None) -> Iterator[None]:
+    """End the logger's run whatever happens, as failed when something went wrong, and leave the other processes."""
+    failed = True
+    try:
+        yield
+        failed = False
+    except Stopped as stopped:
+        failed = isinstance(stopped, Interrupted)  # a trial that was pruned did all that was asked of it
+        raise
+    finally:
+        end_run(logger, failed)
+        if torch.distributed.is_available() and torch.distributed.is_initialized():
+            torch.distributed.destroy_process_group()  # otherwise its threads may abort the process at its end
+
+
+def fit(
+    config: Mapping[str, Any],
+    run: RunFolder,
+    logger: Logger | None,
+    task: SnowRegression,
+    datamodule: SnowDataModule,
+    callbacks: Sequence[Callback] = (),
+) -> None:
+    """Train, from the checkpoint that is given, else from the last one of the run, else from the beginning.
+
+    Args:
+        config: The checked configuration.
+        run: The run folder.
+        logger: From `snowmap.runs.loggers.make_logger`.
+        task: From `snowmap.tasks.build.make_parts`.
+        datamodule: The same.
+        callbacks: More than those of every run.
+    """
+    trainer = make_trainer(config, run.path, logger, callbacks, run.stop)
+    resumed = config["ckpt"] or (run.last if run.last.is_file() else None)
+    if resumed:
+        read_checkpoint(Path(resumed))  # Lightning would not explain what is wrong with it
+    if resumed and run.leads:
+        print(f"going on from {resumed}")
+    refuse_too_large(task, datamodule, trainer.strategy.root_device, config["trainer"]["precision"])
+    with run.stop.deferred(), explaining_exhaustion():
+        try:
+            trainer.fit(task, datamodule, ckpt_path=resumed, weights_only=True)
+        except MisconfigurationException as error:
+            raise SnowmapError(f"the trainer cannot do as asked: {error}") from error
+        if run.leads and not run.best.is_file():
+            raise SnowmapError(
+                f"the training ended in epoch {trainer.current_epoch + 1}, before a validation could choose a "
+                "checkpoint; give trainer.max_time, max_steps or max_epochs more, or check_val_every_n_epoch less"
+            )
+        trained = sum(weight.numel() for weight in task.net.parameters() if weight.requires_grad)
+        run.update(stage="scoring", epochs=trainer.current_epoch, parameters=trained)
+
+
+def conclude(config: Mapping[str, Any], cube: xr.Dataset, run: RunFolder, logger: Logger | None) -> None:
+    """What follows the training: calibration, the scores of the validation windows, and those that are asked for."""
+    if not run.leads:
+        return
+    part = config["evaluate"]
+    if config["model"]["name"] not in BASELINES:
+        calibrate_checkpoint(run.best, cube)
+    run.update(validation=validation_of(run.best, cube))
+    if part != "none":
+        print_table(score_checkpoint(run.best, part=part, scoring=config["scoring"]))
+    log_results(logger, run.path, part, run.record["validation"])
+    say_validation(run)
+    say_files(run.path, part)
+
+
+@rank_zero_only
+def say_split(split: Split, cube: xr.Dataset) -> None:
+    """Print what trains, validates and tests, with its dates."""
+    names = window_names(cube)
+    table = Table("part", "windows", "dates", title="split", title_justify="left")
+    for part, windows in split.parts.items():
+        dates = (
+            f"{names[windows[0]]} … {names[windows[-1]]}"
+            if part != "validation" or split.held_area is not None
+            else ", ".join(names[i] for i in windows)
+        )
+        table.add_row(part, str(len(windows)), dates)
+    console = plain_console()
+    console.print(table)
+    if split.train_area is not None and split.held_area is not None:
+        inside = cube["mask"].values
+        train, held = int((inside & split.train_area).sum()), int((inside & split.held_area).sum())
+        console.print(f"{train} pixels train, {held} are held out for validation and test, the rest lies between them")
+    if split.note:
+        console.print(f"note: {split.note}")
+
+
+@rank_zero_only
+def warn_of_values(cube: xr.Dataset, split: Split, targets: Sequence[str]) -> None:
+    """Warn of training pixels outside the plausible range of their band or target."""
+    for sentence in implausible(cube, split, targets):
+        logger.warning("training windows: %s; mend the rasters or leave the windows out", sentence)
+
+
+def say_validation(run: RunFolder) -> None:
+    """Print how long the training was and how the best checkpoint maps the validation windows."""
+    epochs = f"{run.record['epochs']} epochs, " if run.record["epochs"] else ""
+    found = (
+        f"{name.upper()} {scored['rmse']:.3g} {scored['unit']}" if scored["pixels"] else f"{name.upper()} unknown"
+        for name, scored in run.record["validation"].items()
+    )
+    print(f"\n{epochs}validation RMSE {', '.join(found)}")
+
+
+def say_files(folder: Path, part: str) -> None:
+    """Print where things lie and the next command to type, once `part` (or none) was scored."""
+    best, out = folder / "checkpoints" / "best.ckpt", folder / "evaluation" / part
+    print(f"checkpoint   {best}")
+    if part != "none":
+        print(f"report       {out / 'report.html'}")
+        print(f"score table  {out / 'metrics.csv'}")
+        print(f"maps         {out / 'predictions.nc'}\nfigure       {out / 'maps.png'}")
+    print(f"next         python evaluate.py ckpt={best} split={'validation' if part == 'test' else 'test'}")

@@ -1,0 +1,1 @@
+"""Where Cubes come from: each source reads one layout of files."""

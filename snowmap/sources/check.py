@@ -1,0 +1,253 @@
+"""Whether an archive is fit to train on: what it holds, against what is plausible, and every fault in one go."""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+import xarray as xr
+from rich.console import Console
+from rich.table import Table
+
+from snowmap.data.cube import INSAR_BANDS, TARGETS, WEATHER_BANDS, targets_of, window_names
+from snowmap.data.plausibility import Tally, quantities, values_inside
+from snowmap.data.splits import Split, rolling
+from snowmap.errors import SnowmapError
+from snowmap.sources.trentino import Survey, survey
+from snowmap.tables import plain_console
+
+IMPLAUSIBLE_SHARE = 0.01
+"""More implausible pixels than this are a fault of the band (a wrong unit, a missed sentinel), fewer are bad data."""
+
+RADIANS = 1.6
+"""No local incidence angle above this, in degrees, means that it is in radians (π/2 = 1.57)."""
+
+PDD_TOLERANCE = 0.5
+"""°C d: what rounding of daily means may take from the sum of positive degree days."""
+
+
+@dataclass
+class Report:
+    """What `check_archive` found.
+
+    Attributes:
+        root: The archive's folder.
+        origin: Where the data came from; begins with "synthetic" for synthetic data.
+        faults: What makes training on the archive wrong, one sentence each.
+        warnings: What a user should know, one sentence each.
+        notes: Facts, one sentence each.
+        windows: Rows of the table of windows: name, days, and coverage of InSAR, weather and each target.
+        quantities: Rows of the table of bands and targets: name, unit, coverage, least, median, greatest, verdict.
+    """
+
+    root: Path
+    origin: str = ""
+    faults: list[str] = field(default_factory=list)
+    warnings: list[str] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
+    windows: list[tuple[str, ...]] = field(default_factory=list)
+    quantities: list[tuple[str, ...]] = field(default_factory=list)
+
+
+def check_archive(
+    root: str | Path,
+    *,
+    bands: Iterable[str] | None = None,
+    targets: Iterable[str] = ("hs", "swe"),
+    swe_unit: str = "auto",
+) -> Report:
+    """Check everything that can be checked without training.
+
+    Args:
+        root: The archive's folder.
+        bands: Bands that every window must have; the nine of the public archive by default.
+        targets: Targets that every window must have.
+        swe_unit: ``auto``, ``cm`` or ``mm``.
+
+    Returns:
+        The report; the archive is fit to train on when it has no `faults`.
+
+    Raises:
+        SnowmapError: When a band or target is unknown.
+    """
+    seen, targets = _Seen(), list(targets)
+    found = survey(root, seen.look, bands=bands, targets=targets, swe_unit=swe_unit)
+    report = Report(Path(root), faults=list(found.faults), warnings=[f"left out: {line}" for line in found.excluded])
+    if not found.windows:
+        return report
+    report.origin, report.windows = found.origin, seen.rows
+    for tally in seen.tallies.values():
+        _check_quantity(report, tally, found.swe_unit)
+    start, end = (np.array(dates) for dates in zip(*seen.dates, strict=True))
+    if split := _check_split(report, start, end):
+        _check_variation(report, seen, targets, split.train)
+    _check_time(report, start, end)
+    _check_static_elevation(report, seen)
+    _check_positive_degree_days(report, seen)
+    _note_swe_unit(report, found)
+    inside = seen.inside
+    report.notes.append(f"study area: {inside.sum():,} of {inside.size:,} px ({inside.mean():.0%})")
+    return report
+
+
+class _Seen:
+    """What is kept of the windows, which are looked at one after the other.
+
+    Attributes:
+        inside: True inside the study area.
+        dates: Start and end of each window.
+        rows: Of the table of windows.
+        tallies: Of each band and target.
+        ranges: Least and greatest value of each band and target, for each window; NaN where it has none.
+        lowest, highest: Elevation of each pixel of the study area over the windows.
+        pdd_pixels, pdd_below: With both PDD and temperature; of these, those whose PDD is too low.
+    """
+
+    def __init__(self) -> None:
+        self.inside = np.zeros((0, 0), bool)
+        self.dates: list[tuple[np.datetime64, np.datetime64]] = []
+        self.rows: list[tuple[str, ...]] = []
+        self.tallies: dict[str, Tally] = {}
+        self.ranges: list[dict[str, tuple[float, float]]] = []
+        self.lowest = self.highest = np.empty(0, np.float32)
+        self.pdd_pixels = self.pdd_below = 0
+
+    def look(self, window: xr.Dataset) -> None:
+        """Look at the Cube of one window."""
+        bands = window["band"].values.tolist()
+        values = {name: values_inside(window, name) for name in (*bands, *targets_of(window))}
+        for name, of_name in values.items():
+            self.tallies.setdefault(name, Tally(name)).add(of_name)
+        self.ranges.append({name: (np.fmin.reduce(maps), np.fmax.reduce(maps)) for name, maps in values.items()})
+        self.inside = window["mask"].values
+        self.dates.append((window["start"].values[0], window["end"].values[0]))
+        days = (self.dates[-1][1] - self.dates[-1][0]) // np.timedelta64(1, "D")
+        groups = [[name for name in bands if name in group] for group in (INSAR_BANDS, WEATHER_BANDS)]
+        groups += [[name] if name in values else [] for name in TARGETS]
+        covered = [np.mean([np.isfinite(values[name]).mean() for name in group]) if group else None for group in groups]
+        coverage = ["–" if share is None else f"{share:.0%}" for share in covered]
+        self.rows.append((window_names(window)[0], str(days), *coverage))
+        if "elevation" in values:
+            first = not self.lowest.size
+            self.lowest = values["elevation"] if first else np.fmin(self.lowest, values["elevation"])
+            self.highest = values["elevation"] if first else np.fmax(self.highest, values["elevation"])
+        if {"mean_temperature", "pdd"} <= values.keys():
+            # PDD ≥ days · max(mean temperature, 0): the mean of positive parts is no less than the part of the mean
+            least = days * np.maximum(values["mean_temperature"], 0)
+            both = np.isfinite(least) & np.isfinite(values["pdd"])
+            self.pdd_pixels += int(both.sum())
+            self.pdd_below += int((values["pdd"][both] < least[both] - PDD_TOLERANCE).sum())
+
+
+def _check_quantity(report: Report, tally: Tally, swe_unit: str) -> None:
+    name = tally.name
+    unit = next(iter(quantities(name))) if name != "swe" else swe_unit or "cm"
+    shown = "unknown" if name == "swe" and not swe_unit else unit
+    if not tally.valid:
+        report.quantities.append((name, shown, "0%", "–", "–", "–", "empty"))
+        return
+    verdict = "ok"
+    if tally.outside[unit] > IMPLAUSIBLE_SHARE * tally.valid:
+        verdict = "implausible"
+        report.faults.append(f"{tally.sentence(unit)}; check the unit and the no-data value of these rasters")
+    elif tally.outside[unit]:
+        verdict = "outliers"
+        report.warnings.append(tally.sentence(unit))
+    if name == "incidence" and tally.greatest < RADIANS:
+        verdict = "implausible"
+        report.faults.append(f"'incidence' reaches only {tally.greatest:.2f}: it is in radians; expected degrees")
+    numbers = (f"{value:.3g}" for value in (tally.least, tally.median, tally.greatest))
+    report.quantities.append((name, shown, f"{tally.valid / tally.pixels:.0%}", *numbers, verdict))
+
+
+def _check_split(report: Report, start: np.ndarray, end: np.ndarray) -> Split | None:
+    try:
+        split = rolling(start, end)
+    except SnowmapError as error:
+        report.faults.append(str(error))
+        return None
+    counts = ", ".join(f"{len(windows)} {part}" for part, windows in split.parts.items())
+    report.notes.append(f"split=rolling: {counts}")
+    return split
+
+
+def _check_variation(report: Report, seen: _Seen, targets: Sequence[str], train: Sequence[int]) -> None:
+    for name in targets:
+        ranges = np.array([seen.ranges[window][name] for window in train])
+        if (value := np.nanmin(ranges, initial=np.inf)) == np.nanmax(ranges, initial=-np.inf):
+            report.faults.append(
+                f"target '{name}' is {value:g} everywhere in the training windows of split=rolling; "
+                "expected one that varies: mend the rasters, there is nothing to learn"
+            )
+
+
+def _check_time(report: Report, start: np.ndarray, end: np.ndarray) -> None:
+    start, end = start.astype("datetime64[D]"), end.astype("datetime64[D]")
+    days = (end - start).astype(int)
+    if len(set(days.tolist())) > 1:
+        report.warnings.append(
+            f"windows of {days.min()} to {days.max()} days: their changes cannot be compared directly"
+        )
+    shared = sum(bool((end == first).any()) for first in start)
+    report.notes.append(f"{shared} of {len(start)} windows begin with the acquisition that ended another one")
+    for previous, following in zip(end[:-1], start[1:], strict=True):
+        if following > previous:
+            report.warnings.append(
+                f"gap of {(following - previous).astype(int)} days: no window from {previous} to {following}"
+            )
+
+
+def _check_static_elevation(report: Report, seen: _Seen) -> None:
+    if seen.lowest.size and (changed := float(np.nanmax(seen.highest - seen.lowest, initial=0))) > 1:
+        report.warnings.append(f"'elevation' changes between windows by up to {changed:.0f} m")
+
+
+def _check_positive_degree_days(report: Report, seen: _Seen) -> None:
+    if not {"mean_temperature", "pdd"} <= seen.tallies.keys():
+        return
+    if seen.pdd_below:
+        share = seen.pdd_below / seen.pdd_pixels
+        report.warnings.append(
+            f"'pdd' is below days × max(mean temperature, 0) in {share:.1%} of the pixels: not a sum over daily means"
+        )
+    else:
+        report.notes.append("PDD ≥ days × max(mean temperature, 0) everywhere")
+
+
+def _note_swe_unit(report: Report, found: Survey) -> None:
+    if found.swe_unit:
+        ratio = "no HS to compare with" if found.swe_per_hs is None else f"median of SWE/HS {found.swe_per_hs:.3f}"
+        report.notes.append(f"SWE is in {found.swe_unit} ({ratio})")
+
+
+def print_report(report: Report, console: Console | None = None) -> None:
+    """Print the tables, then notes, warnings, every fault and the verdict."""
+    console = console or plain_console()
+    for title, heads, rows in (
+        (
+            "windows (coverage inside the study area)",
+            ("window", "days", "InSAR", "weather", *(name.upper() for name in TARGETS)),
+            report.windows,
+        ),
+        ("bands and targets", ("name", "unit", "cover", "least", "median", "greatest", "verdict"), report.quantities),
+    ):
+        if rows:
+            table = Table(title=title, title_justify="left")
+            for head in heads:
+                table.add_column(head, justify="left" if head in ("window", "name", "unit", "verdict") else "right")
+            for row in rows:
+                table.add_row(*row)
+            console.print(table)
+    if report.origin.startswith("synthetic"):
+        console.print(
+            f"SYNTHETIC data ({report.origin}): it proves the pipeline, never skill", style="bold red", soft_wrap=True
+        )
+    for label, style, lines in (
+        ("note", "", report.notes),
+        ("warning", "yellow", report.warnings),
+        ("FAULT", "bold red", report.faults),
+    ):
+        for line in lines:
+            console.print(f"{label}: {line}", style=style, soft_wrap=True)
+    verdict = f"NOT fit to train on: {len(report.faults)} faults" if report.faults else "fit to train on"
+    console.print(f"{report.root}: {verdict}", style="bold", soft_wrap=True)

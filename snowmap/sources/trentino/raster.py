@@ -1,0 +1,144 @@
+"""One raster: its grid, its values with NaN for "no value"."""
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import rasterio
+from rasterio.crs import CRS
+from rasterio.enums import MaskFlags
+from rasterio.env import hasenv
+from rasterio.errors import RasterioError
+from rasterio.io import DatasetReader
+from rasterio.transform import Affine
+from rasterio.windows import Window
+
+from snowmap.errors import SnowmapError
+from snowmap.sources.trentino.layout import SIDECARS
+
+SENTINEL = -9000.0
+"""This value and everything below it means missing, in every raster."""
+ZERO_IS_DATA_TAG = "ZERO_IS_DATA"
+"""GeoTIFF tag of an INSAR/ raster whose zeros are measurements; `write_archive` sets it where there are zeros."""
+ORIGIN_TAG = "ORIGIN"
+
+# Otherwise GDAL lists the whole folder at every opening, a third of the time; `opened` undoes it for sidecars.
+GDAL_OPTIONS: dict[str, Any] = {"GDAL_DISABLE_READDIR_ON_OPEN": "EMPTY_DIR"}
+PIECE_ROWS = 256
+"""Rows that are read at once of a raster that is larger than the memory; strips of GeoTIFF span its full width."""
+_FLOAT32 = np.finfo(np.float32)
+
+
+class Grid(NamedTuple):
+    """Where the pixels lie."""
+
+    shape: tuple[int, int]
+    transform: Affine
+    crs: CRS | None
+
+    def __str__(self) -> str:
+        height, width = self.shape
+        corner = f"({self.transform.c:.10g}, {self.transform.f:.10g})"
+        step = f"({self.transform.a:.10g}, {self.transform.e:.10g})"
+        return f"{height} × {width} px, corner {corner}, step {step}, {self.crs.to_string() if self.crs else 'no CRS'}"
+
+    def same(self, other: "Grid") -> bool:
+        """Whether pixels fall on each other to a thousandth of a pixel, which forgives floating-point noise."""
+        if self.shape != other.shape or self.crs != other.crs:
+            return False
+        return self.transform == other.transform or self._nearly(other)
+
+    def _nearly(self, other: "Grid") -> bool:
+        height, width = self.shape
+        a, b, c, d, e, f = (mine - theirs for mine, theirs in zip(self.transform[:6], other.transform[:6], strict=True))
+        shift = max(abs(c), abs(f), abs(c + a * width + b * height), abs(f + d * width + e * height))
+        step = min(abs(self.transform.a) + abs(self.transform.b), abs(self.transform.d) + abs(self.transform.e))
+        return shift <= 1e-3 * step
+
+
+@contextmanager
+def opened(path: str | Path) -> Iterator[DatasetReader]:
+    """Open a GeoTIFF of real numbers, with what lies in the sidecars beside it.
+
+    Raises:
+        SnowmapError: When the file cannot be opened or, within the context, read; when its values are complex.
+    """
+    beside = any(os.path.exists(f"{path}{ending}") for ending in SIDECARS)  # noqa: PTH110  Path takes three times as long
+    options: dict[str, Any] = {"GDAL_DISABLE_READDIR_ON_OPEN": "FALSE"} if beside else GDAL_OPTIONS
+    try:
+        # rasterio.open ends in DatasetReader too, after as much time again in looking at its arguments
+        with (
+            rasterio.Env(**options) if beside or not hasenv() else nullcontext(),  # GDAL knows no driver without one
+            DatasetReader(str(path), driver="GTiff") as raster,
+        ):
+            if raster.dtypes[0].startswith("complex"):
+                raise SnowmapError(
+                    f"{path}: holds complex values ({raster.dtypes[0]}); expected real ones: write the phase (rad) or "
+                    "the intensity (dB) of them"
+                )
+            yield raster
+    except RasterioError as error:
+        raise SnowmapError(
+            f"{path}: not readable as GeoTIFF, truncated or damaged ({error.__cause__ or error}); "
+            "fetch or write the file again"
+        ) from error
+
+
+def grid_of(raster: DatasetReader) -> Grid:
+    """The grid of an open raster."""
+    return Grid(raster.shape, raster.transform, raster.crs)
+
+
+def read_cleaned(
+    raster: DatasetReader, out: np.ndarray, zero_is_missing: bool, piece: Window | None = None
+) -> np.ndarray:
+    """Read the first band of an open raster in physical units, and set what stands for "no value" to NaN.
+
+    No value is, as the file says: its nodata and what its mask (internal, alpha or beside it) leaves out. Then scale
+    and offset of the file apply. And of what results: not finite, `SENTINEL` or below, 0 where `zero_is_missing`.
+
+    Args:
+        raster: An open raster.
+        out: Where the values go, (y, x) float32.
+        zero_is_missing: Whether 0 means no value, unless the raster's tag says that its zeros are data.
+        piece: Rows and columns to read; all by default.
+
+    Returns:
+        Where the raster has values, (y, x) bool.
+    """
+    raster.read(1, out=out, window=piece)
+    known, nodata = np.True_, raster.nodata
+    if nodata is not None and nodata == nodata:
+        # a nodata of a float64 raster may lie beyond float32, where reading clips it
+        known = out != np.float32(np.clip(nodata, _FLOAT32.min, _FLOAT32.max))
+    if MaskFlags.per_dataset in raster.mask_flag_enums[0]:
+        known = known & (raster.read_masks(1, window=piece) != 0)
+    if (raster.scales[0], raster.offsets[0]) != (1, 0):
+        out *= raster.scales[0]
+        out += raster.offsets[0]
+    valid = (out > SENTINEL) & (out < np.inf) & known
+    if zero_is_missing and not out.all() and ZERO_IS_DATA_TAG not in raster.tags():
+        valid &= out != 0
+    np.copyto(out, np.nan, where=~valid)
+    return valid
+
+
+def any_value(raster: DatasetReader, mask: np.ndarray, zero_is_missing: bool) -> bool:
+    """Whether an open raster has a value inside the study area; it is read only until the first one."""
+    height, width = mask.shape
+    for first in range(0, height, PIECE_ROWS):
+        rows = min(PIECE_ROWS, height - first)
+        inside = mask[first : first + rows]
+        out = np.empty((rows, width), np.float32)
+        if inside.any() and (read_cleaned(raster, out, zero_is_missing, Window(0, first, width, rows)) & inside).any():  # type: ignore[call-arg]
+            return True
+    return False
+
+
+def mask_of(raster: DatasetReader) -> np.ndarray:
+    """The study area of an open mask raster, (y, x) bool: where it has a value, and a positive one."""
+    values = np.empty(raster.shape, np.float32)
+    return read_cleaned(raster, values, zero_is_missing=False) & (values > 0)

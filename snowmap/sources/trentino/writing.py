@@ -1,0 +1,102 @@
+"""Cube → archive on disk, in the layout that `open_archive` reads."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import xarray as xr
+from rasterio.io import MemoryFile
+
+from snowmap.data.cube import INSAR_BANDS, check, targets_of, window_names
+from snowmap.errors import SnowmapError
+from snowmap.files import whole_folder, write_whole
+from snowmap.sources.trentino.layout import MASK_NAME, raster_path
+from snowmap.sources.trentino.raster import ORIGIN_TAG, SENTINEL, ZERO_IS_DATA_TAG
+
+
+def write_archive(cube: xr.Dataset, root: str | Path) -> Path:
+    """Write a Cube as an archive in the Trentino layout, whole or not at all.
+
+    Opening it again gives the same values bit for bit. NaN is written as NaN and named as nodata. An INSAR/ raster
+    that holds zeros carries the tag `ZERO_IS_DATA=YES`, because 0 would be read as missing there. A window that has no
+    value at all in a band is written, but `open_archive` will exclude it.
+
+    Args:
+        cube: The Cube.
+        root: The new folder; it must not exist, or be empty.
+
+    Returns:
+        The folder.
+
+    Raises:
+        SnowmapError: If the folder holds something or cannot be written, or the Cube holds what the layout cannot.
+    """
+    root = Path(root)
+    check(cube)
+    _refuse_unwritable(cube)
+    if root.exists() and (not root.is_dir() or any(root.iterdir())):
+        raise SnowmapError(
+            f"{root}: exists and is not an empty folder; an archive never overwrites anything; name a new folder"
+        )
+    with whole_folder(root) as unfinished:  # the mask comes last, without which it is no archive
+        _write_rasters(cube, unfinished)
+    return root
+
+
+def _refuse_unwritable(cube: xr.Dataset) -> None:
+    """Values and dates that would not come back as they are."""
+    refused = []
+    for name in ("features", *targets_of(cube)):
+        with np.errstate(invalid="ignore"):
+            if (cube[name].values <= SENTINEL).any():
+                refused.append(
+                    f"'{name}' holds values of {SENTINEL:g} or below, which mean missing in an archive; set them to NaN"
+                )
+    names = window_names(cube)
+    if repeated := sorted({name for name in names if names.count(name) > 1}):
+        refused.append(f"several windows have the dates {', '.join(repeated)}; the layout has room for one")
+    refused += [
+        f"'{edge}' has a time of day, which file names cannot hold; use whole days"
+        for edge in ("start", "end")
+        if (cube[edge].values != cube[edge].values.astype("datetime64[D]")).any()
+    ]
+    if refused:
+        raise SnowmapError(
+            "this Cube cannot be written as an archive:\n" + "\n".join(f"  - {line}" for line in refused)
+        )
+
+
+def _write_rasters(cube: xr.Dataset, root: Path) -> None:
+    form = {
+        "driver": "GTiff",
+        "count": 1,
+        "height": cube.sizes["y"],
+        "width": cube.sizes["x"],
+        "crs": cube.rio.crs,
+        "transform": cube.rio.transform(),
+    }
+    stacks = {
+        str(name): (cube["features"].values[:, b], str(cube["unit"].values[b]))
+        for b, name in enumerate(cube["band"].values)
+    }
+    stacks |= {name: (cube[name].values, str(cube[name].attrs["units"])) for name in targets_of(cube)}
+    for name, (stack, unit) in stacks.items():
+        for values, start, end in zip(stack, cube["start"].values, cube["end"].values, strict=True):
+            zero_is_data = name in INSAR_BANDS and (values == 0).any()
+            tags = {ZERO_IS_DATA_TAG: "YES"} if zero_is_data else {}
+            options = {**form, "dtype": "float32", "nodata": np.nan}
+            _write_raster(raster_path(root, name, start, end), values, options, tags, unit)
+    origin = {ORIGIN_TAG: str(cube.attrs.get("origin", ""))}
+    _write_raster(root / MASK_NAME, cube["mask"].values.astype(np.uint8), {**form, "dtype": "uint8"}, origin)
+
+
+def _write_raster(
+    path: Path, values: np.ndarray, options: Mapping[str, Any], tags: Mapping[str, str], unit: str = ""
+) -> None:
+    with MemoryFile() as memory:
+        with memory.open(**options) as raster:
+            raster.write(values, 1)
+            raster.units = (unit,)
+            raster.update_tags(**tags)
+        write_whole(path, memoryview(memory.getbuffer()))

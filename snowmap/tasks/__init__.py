@@ -1,0 +1,1 @@
+"""Nets with what their outputs mean: heads, training, transfer, calibration."""

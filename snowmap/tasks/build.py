@@ -1,0 +1,150 @@
+"""From the configuration to a fitted baseline, or to the two parts that a Trainer puts together."""
+
+import logging
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import pytorch_lightning as pl
+import torch
+import torch._dynamo
+import xarray as xr
+
+from snowmap.baselines import Baseline, build_baseline
+from snowmap.checkpoints.provenance import facts_of
+from snowmap.data.ablation import altered, plan_ablation
+from snowmap.data.batch import Windows
+from snowmap.data.cube import canonical, narrowed, with_targets_inside
+from snowmap.data.datamodule import SnowDataModule
+from snowmap.data.features import derive, estimate_phase_sign
+from snowmap.data.sequences import SEASON, check_time, longest_season
+from snowmap.data.splits import Split, check_reach
+from snowmap.errors import SnowmapError
+from snowmap.models import NETS, Net
+from snowmap.tasks.pixel import SnowRegression
+from snowmap.tasks.transfer import say_transfer, starting_point, transfer
+
+logger = logging.getLogger(__name__)
+
+
+def fit_baseline(config: Mapping[str, Any], cube: xr.Dataset, split: Split) -> Baseline:
+    """The baseline that the configuration asks for, fitted on the training windows.
+
+    Raises:
+        SnowmapError: When the baseline cannot be built, or the Cube lacks what it needs.
+    """
+    if config["ablation"] != "all":
+        raise SnowmapError(f"ablation={config['ablation']} is for nets; a baseline sees what its name says")
+    if config["init_from"]:
+        raise SnowmapError(f"init_from=… is for nets; model={config['model']['name']} is a baseline and has no weights")
+    baseline = build_baseline(config["model"])
+    baseline.facts = facts_of(cube, split, config)
+    known = with_targets_inside(cube, split.train_area)
+    return baseline.fit(known, split.train, config["target"]["names"], config["data"]["phase_sign"])
+
+
+def make_parts(config: Mapping[str, Any], cube: xr.Dataset, split: Split) -> tuple[SnowRegression, SnowDataModule]:
+    """The task with its fitted Normalizer, and the data module that feeds it, both by the configuration's seed.
+
+    What the configuration leaves to the model (length of the sequences, derived inputs, supervised steps) is asked from
+    the net.
+
+    Args:
+        config: The checked configuration.
+        cube: The Cube.
+        split: Its windows.
+
+    Raises:
+        SnowmapError: When net, bands, sequences and archive do not fit each other.
+    """
+    data, targets = config["data"], list(config["target"]["names"])
+    facts = facts_of(cube, split, config)
+    facts["ablation"] = plan_ablation(config["ablation"], cube, split, config["seed"])
+    cube = altered(cube, facts["ablation"], facts["split"])
+    if unseen := [*facts["ablation"]["held"], *facts["ablation"]["shuffled"]]:
+        logger.warning("ablation=%s: the net does not see %s as they are", config["ablation"], ", ".join(unseen))
+    net = NETS[config["model"]["name"]]
+    derived = net.derived if data["derived"] is None else data["derived"]
+    sign = data["phase_sign"] or estimate_phase_sign(narrowed(cube, split.train_area), split.train)
+    made = derive(cube, derived, sign)
+    bands = [band for band in canonical([*cube["band"].values.tolist(), *made]) if band not in net.ignores]
+    if sign < 0 and any("phase" in name for name in derived):
+        logger.warning("the phase falls where snow is added (phase_sign=-1), as far as the training windows tell")
+    units = {name: cube[name].attrs["units"] for name in targets}
+    time = choose_time(config["model"], data["time"], cube["end"].values)
+    check_reach(config["split"], time)
+    source = starting_point(config, facts)
+    pl.seed_everything(config["seed"], workers=True, verbose=False)
+    task = SnowRegression(
+        model=config["model"],
+        bands=bands,
+        targets=units,
+        optimizer=config["optimizer"],
+        freeze=config["freeze"],
+        loss=config["loss"],
+        head=config["head"],
+        ensemble=config["ensemble"],
+        dropout_samples=config["dropout_samples"],
+        derived=list(derived),
+        phase_sign=sign,
+        time=time,
+        facts=facts,
+    )
+    windows = Windows.of(cube, bands, targets, made)
+    task.normalizer.fit(windows, split.train, None if split.train_area is None else torch.from_numpy(split.train_area))
+    if source:
+        say_transfer(transfer(source, task), facts["weights_from"])
+    if config["compile"]:
+        compile_net(task.net)
+    datamodule = SnowDataModule(
+        cube,
+        windows,
+        split,
+        targets,
+        time=time,
+        every_step=task.net.every_step,
+        supervise=choose_supervision(task.net, data["supervise"]),
+        batch_size=data["batch_size"],
+        augment=data["augment"],
+        crop_size=data["crop"],
+        resident_share=data["resident_share"],
+        seed=config["seed"],
+    )
+    return task, datamodule
+
+
+def choose_time(model: Mapping[str, Any], asked: int | str | None, end: np.ndarray) -> int | str:
+    """The length of the sequences: what is asked for, else the net's own, which a short archive may cut.
+
+    Raises:
+        SnowmapError: When the net cannot work with what is asked for, or the archive has no such sequence.
+    """
+    net = NETS[model["name"]]
+    fixed = net.fixed_time(model)
+    if asked is None:
+        asked = fixed or (net.time if net.time == SEASON else min(int(net.time), longest_season(end)))
+    if fixed and asked != fixed:
+        raise SnowmapError(f"data.time={asked}, but the net reads stacks of {fixed}; give model.steps={asked} instead")
+    if asked != SEASON and int(asked) < net.minimum_time:
+        raise SnowmapError(f"data.time={asked}, but the net needs at least {net.minimum_time} windows")
+    check_time(asked, end)
+    return asked
+
+
+def choose_supervision(net: Net, asked: str) -> str:
+    """``last`` or ``every``.
+
+    Raises:
+        SnowmapError: When every step is to be supervised, but the net maps the target window alone.
+    """
+    if asked == "every" and not net.every_step:
+        raise SnowmapError(
+            "data.supervise=every, but this net maps the target window alone; choose data.supervise=last"
+        )
+    return ("every" if net.every_step else "last") if asked == "auto" else asked
+
+
+def compile_net(net: Net) -> None:
+    """Compile in place, which keeps the names of the weights; what cannot be compiled runs as it is, with a warning."""
+    torch._dynamo.config.suppress_errors = True  # PyTorch's own way back, which warns
+    net.compile()

@@ -1,0 +1,213 @@
+"""A net as one file for use without this package: ``torch.export``, from bands in physical units to maps.
+
+The normalisation is inside. Beside the program the file holds ``snowmap.json``, which says what goes in and comes out.
+"""
+
+import inspect
+import io
+import json
+import math
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+import xarray as xr
+from torch import Tensor, nn
+
+from snowmap.data.batch import Batch, Windows
+from snowmap.data.cube import BANDS, DERIVED_BANDS
+from snowmap.data.features import DERIVED, derive
+from snowmap.data.sequences import SEASON, Sample, history
+from snowmap.errors import SnowmapError
+from snowmap.files import refuse_inputs, write_whole
+from snowmap.tasks.load import load_model
+from snowmap.tasks.pixel import SnowRegression
+
+METADATA = "snowmap.json"
+"""Name of the description among the program's ``extra_files``."""
+
+INPUTS = {
+    "bands": ("window, band, y, x", "float32", "bands in physical units; NaN = missing, and outside the study area"),
+    "step_valid": ("window", "bool", "false where a window only fills up the beginning of a short sequence"),
+    "days": ("window", "float32", "days from the end of each window to the end of the last one"),
+    "gap_days": ("window", "float32", "days before each window that no window covers"),
+    "season_start": ("window", "bool", "true for the first window since 1 September, if the ground was bare before it"),
+    "day_of_year": ("window", "float32", "day of the year of the end of each window, 1 … 366"),
+}
+"""What the program takes, in this order: shape, type and meaning. The last window is the one that is mapped."""
+
+
+class Program(nn.Module):
+    """What is exported: one sequence of windows to its maps."""
+
+    def __init__(self, task: SnowRegression) -> None:
+        super().__init__()
+        self.task = task.eval()
+        self.multiple = 2 ** (task.net.levels - 1)
+
+    def forward(
+        self,
+        bands: Tensor,
+        step_valid: Tensor,
+        days: Tensor,
+        gap_days: Tensor,
+        season_start: Tensor,
+        day_of_year: Tensor,
+    ) -> Tensor:
+        """What `INPUTS` says to `SnowRegression.layers`, ``(step, map, y, x)``, of every step or the last alone."""
+        height, width = bands.shape[-2:]
+        # as `pad_to_multiple` pads, but for a height and width that are not yet known
+        for axis in (-2, -1):
+            size = bands.shape[axis]
+            padded = (size + self.multiple - 1) // self.multiple * self.multiple
+            bands = bands.index_select(axis, torch.arange(padded).clamp(max=size - 1))
+        x = bands[None]
+        batch = Batch(
+            x=x,
+            x_valid=(x.abs() < torch.inf) & step_valid[None, :, None, None, None],
+            step_valid=step_valid[None],
+            days=days[None],
+            gap_days=gap_days[None],
+            season_start=season_start[None],
+            day_of_year=day_of_year[None],
+            y=x[:, -1:, :0],
+            y_valid=x[:, -1:, :0] > 0,
+            window=step_valid.sum()[None],
+        )
+        maps = self.task._all_maps(batch)
+        return maps.index_select(-2, torch.arange(height)).index_select(-1, torch.arange(width))
+
+
+def export_program(checkpoint: str | Path, out: str | Path, *, windows: int | None = None) -> Path:
+    """Write the net of a checkpoint as a program for ``torch.export.load``.
+
+    Height and width are free, and so is the number of windows, unless the net goes through them one by one (then there
+    are as many as a season has, or `windows`) or reads a stack. Shorter sequences are filled up at their beginning.
+
+    Args:
+        checkpoint: Path of the checkpoint.
+        out: The file to write, ``….pt2``.
+        windows: In a sequence, for nets that go through them one by one; by default as many as fit into a season.
+
+    Returns:
+        `out`.
+
+    Raises:
+        SnowmapError: When the checkpoint is none of a net, draws at random, or was trained on altered bands; when
+            `windows` cannot be chosen for the net; when the file cannot be written.
+    """
+    refuse_inputs(Path(out), checkpoint)
+    task = load_model(checkpoint)
+    if not isinstance(task, SnowRegression):
+        raise SnowmapError(
+            f"{checkpoint} holds the baseline {task.name}; only nets can be exported, baselines are for snowmap predict"
+        )
+    if task.dropout_samples:
+        raise SnowmapError(f"{checkpoint} draws dropout to tell how sure it is; an exported program draws nothing")
+    if (task.facts.get("ablation") or {}).get("name", "all") != "all":
+        name = task.facts["ablation"]["name"]
+        raise SnowmapError(f"{checkpoint} was trained with ablation={name}; only nets that see all can be exported")
+    number = _windows(task, windows)
+    program = Program(task)
+    least = program.multiple + 1
+    time = {} if number else {0: torch.export.Dim("window", min=2)}
+    edges = {2: torch.export.Dim("y", min=least), 3: torch.export.Dim("x", min=least)}
+    shapes = ({**time, **edges}, *[time] * (len(INPUTS) - 1))
+    with torch.no_grad():
+        exported = torch.export.export(program, _example(task, number or 3), dynamic_shapes=shapes, strict=False)
+    for node in exported.graph.nodes:
+        node.meta.pop("stack_trace", None)  # where the package lies on this machine
+    content = io.BytesIO()
+    about = json.dumps(_about(task, number, least), ensure_ascii=False, indent=1)
+    torch.export.save(exported, content, extra_files={METADATA: about})
+    return write_whole(Path(out), content.getbuffer())
+
+
+def program_inputs(task: SnowRegression, cube: xr.Dataset, window: int, windows: int | None = None) -> dict[str, Any]:
+    """What the exported program of `task` takes to map a window of a Cube.
+
+    Args:
+        task: The net.
+        cube: The Cube.
+        window: Index of the window to map.
+        windows: The number of windows that the program asks for; None if it takes any.
+
+    Returns:
+        NumPy arrays by the names of `INPUTS`.
+
+    Raises:
+        SnowmapError: When the window's sequence has more windows.
+    """
+    steps = history(cube["end"].values, window, task.time)
+    number = windows or max(len(steps), 1 if task.time == 1 else 2)
+    if len(steps) > number:
+        raise SnowmapError(
+            f"the sequence of the window has {len(steps)} windows, the program takes {number}; export it with "
+            f"--windows {len(steps)}"
+        )
+    held = Windows.of(cube, task.bands, [], derive(cube, task.derived, task.phase_sign))
+    batch = held.gather([Sample(steps, (True,))])
+    found = {"bands": torch.where(batch.x_valid, batch.x, torch.nan)} | {
+        name: getattr(batch, name) for name in INPUTS if name != "bands"
+    }
+    missing = number - len(steps)
+    arrays = {name: values[0].numpy() for name, values in found.items()}
+    fill = {"bands": np.nan, "step_valid": False, "days": 0, "gap_days": 0, "season_start": False, "day_of_year": 1}
+    return {
+        name: np.concatenate([np.full((missing, *values.shape[1:]), fill[name], values.dtype), values])
+        for name, values in arrays.items()
+    }
+
+
+def _windows(task: SnowRegression, asked: int | None) -> int | None:
+    """Windows in each sequence, or None where their number is free."""
+    free = task.net.unrolled and task.time == SEASON
+    if asked is not None and (not free or asked < 1):
+        raise SnowmapError(
+            f"--windows {asked}: expected a number from 1 on, only for nets that go through a season window by window"
+        )
+    if not free:
+        return int(task.time) if task.time == 1 or task.net.unrolled else None
+    ends = np.array([name[-10:] for part in task.facts["split"].values() for name in part], "datetime64[D]")
+    apart = np.diff(np.unique(ends)).astype(int)
+    return asked or math.ceil(366 / apart.min(initial=366))
+
+
+def _example(task: SnowRegression, windows: int) -> tuple[Tensor, ...]:
+    """Inputs of the right form; what they hold does not matter."""
+    size = 4 * 2**task.net.levels
+    facts = [torch.ones(windows, dtype=getattr(torch, kind)) for _, kind, _ in list(INPUTS.values())[1:]]
+    return torch.zeros(windows, len(task.bands), size + 1, 2 * size), *facts
+
+
+def _about(task: SnowRegression, windows: int | None, least: int) -> dict[str, Any]:
+    """All that is needed to use the program, in plain containers."""
+    known = BANDS | DERIVED_BANDS
+    made = {band: name for name in task.derived for band in task.bands if band.startswith(name)}
+    return {
+        "snowmap": version("snowmap"),
+        "torch": torch.__version__,
+        "inputs": [
+            {"name": name, "shape": shape, "dtype": dtype, "meaning": meaning}
+            for name, (shape, dtype, meaning) in INPUTS.items()
+        ],
+        "bands": [
+            {"name": band, "unit": known[band].unit, "meaning": known[band].long_name}
+            | ({"derived": inspect.getdoc(DERIVED[made[band]].make)} if band in made else {})
+            for band in task.bands
+        ],
+        "phase_sign": task.phase_sign,
+        "time": task.time,
+        "windows": windows,
+        "least_height_and_width": least,
+        "outputs": [{"name": name, **attributes} for name, attributes in task.layers.items()],
+        "steps": "all windows, the last one last" if task.net.every_step else "the last window",
+        "targets": task.targets,
+        "head": dict(task.hparams["head"]),
+        "members": task.members,
+        "calibration": task.calibration,
+        "model": dict(task.hparams["model"]),
+        **{key: task.facts[key] for key in ("archive", "grid", "git_revision", "versions")},
+    }

@@ -1,0 +1,42 @@
+"""A fitted model from its file, be it a net or a baseline."""
+
+from pathlib import Path
+
+import torch
+
+from snowmap.baselines import Baseline, restore_baseline
+from snowmap.checkpoints.provenance import read_checkpoint, reading
+from snowmap.errors import SnowmapError, shown
+from snowmap.tasks.pixel import SnowRegression
+
+
+def load_model(path: str | Path) -> SnowRegression | Baseline:
+    """The model that a checkpoint holds.
+
+    Both kinds answer to `targets`, `facts`, `archive_bands`, ``predict(cube, windows)`` and ``to(device)``.
+
+    Args:
+        path: A ``best.ckpt`` or ``last.ckpt``.
+
+    Raises:
+        SnowmapError: When the file is missing, cut short, no checkpoint of snowmap, or of a newer version.
+    """
+    content = read_checkpoint(Path(path))
+    if "baseline" not in content:
+        return SnowRegression.load_from_checkpoint(path)
+    with reading(Path(path)):
+        return restore_baseline(content)
+
+
+def pick_device(name: str) -> torch.device:
+    """The torch device called `name`.
+
+    Raises:
+        SnowmapError: When this machine has no such device, or it cannot compute.
+    """
+    try:
+        torch.zeros(1, device=name).item()
+    except Exception as error:  # each back end has its own
+        told = shown(str(error).splitlines()[0])
+        raise SnowmapError(f"the device {name} is not on this machine ({told}); choose cpu, or another") from error
+    return torch.device(name)

@@ -1,0 +1,264 @@
+"""Weights of another run for a new one: what fits is taken, and a table says what does not and why.
+
+The other run may have had other bands, targets, sequences, members of an ensemble, and another archive on another
+grid. Bands are matched by name, and so are the windows of a stack, by their place before the target window. What is
+never taken are the statistics of the Normalizer: they are those of the new training windows.
+"""
+
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import torch
+from pytorch_lightning.utilities import rank_zero_only
+from rich.table import Table
+from torch import Tensor
+
+from snowmap.checkpoints.provenance import read_checkpoint
+from snowmap.errors import SnowmapError
+from snowmap.models import Net
+from snowmap.models.ensemble import Ensemble
+from snowmap.tables import plain_console
+from snowmap.tasks.load import load_model
+from snowmap.tasks.pixel import SnowRegression
+
+HEAD = "head"
+"""The last stage of every net."""
+
+
+class Row(NamedTuple):
+    """What became of one part of the net, or of the checkpoint.
+
+    Attributes:
+        part: A stage of the net (`Net.stages`), or the checkpoint.
+        parameters: Numbers in it.
+        taken: How many of them are those of the checkpoint.
+        zero: How many begin at zero: the weights of channels that the checkpoint did not know.
+        notes: What was not taken, and why.
+    """
+
+    part: str
+    parameters: int
+    taken: int
+    zero: int
+    notes: tuple[str, ...]
+
+    @property
+    def new(self) -> int:
+        """How many begin as in a run of its own."""
+        return self.parameters - self.taken - self.zero
+
+
+def starting_point(config: Mapping[str, Any], facts: dict[str, Any]) -> SnowRegression | None:
+    """The task whose weights a new run begins with, if the configuration names one; `facts` then say so.
+
+    Args:
+        config: The checked configuration. A run that goes on has its weights already, and remembers where from.
+        facts: Of the new run; gets ``weights_from``: checkpoint, model, targets, archive and git revision of the
+            other, and where its own weights came from.
+
+    Raises:
+        SnowmapError: When ``init_from`` is no checkpoint of a net.
+    """
+    facts["weights_from"] = None
+    if config["ckpt"]:
+        stored = read_checkpoint(Path(config["ckpt"]))["hyper_parameters"]["facts"]
+        facts["weights_from"] = stored.get("weights_from")
+        return None
+    if not config["init_from"]:
+        return None
+    source = load_model(config["init_from"])
+    if not isinstance(source, SnowRegression):
+        raise SnowmapError(
+            f"init_from={config['init_from']} holds the baseline {source.name}, which has no weights; name a net's"
+        )
+    facts["weights_from"] = {
+        "checkpoint": config["init_from"],
+        "model": dict(source.hparams["model"]),
+        "targets": source.targets,
+        **{key: source.facts.get(key) for key in ("archive", "git_revision", "weights_from")},
+    }
+    return source
+
+
+def transfer(source: SnowRegression, task: SnowRegression) -> list[Row]:
+    """Give a new task the weights of another one, as far as they fit.
+
+    A layer is taken if the other net has one of the same name and shape. Of a layer that reads the bands, the channels
+    that both know are taken by name, and those that only the new net knows begin at zero: on what they have in common
+    the nets map alike. Of a layer that gives the targets, those that both know are taken by name, if the head is the
+    same. Of an ensemble the members are taken one by one; where the new one has more, they are taken again, but without
+    the head, so that no two members are the same.
+
+    Args:
+        source: The other task.
+        task: The new one, with its first weights; they are changed in place.
+
+    Returns:
+        A row for each stage of the new net, from the input to the head, then one for what the checkpoint holds further.
+
+    Raises:
+        SnowmapError: When nothing fits, or weights that are to be frozen were not taken.
+    """
+    sources, nets = _members(source.net), _members(task.net)
+    found: dict[str, list[_Layer]] = defaultdict(list)
+    for number, net in enumerate(nets):
+        match = _Match(source, task, sources[number % len(sources)], net, repeated=number >= len(sources))
+        for stage, layers in match.layers().items():
+            found[stage] += layers
+    rows = [_row(stage, layers) for stage, layers in found.items()]
+    if not any(row.taken for row in rows):
+        raise SnowmapError(
+            f"init_from=…: nothing fits; the checkpoint holds {dict(source.hparams['model'])}, this run has "
+            f"{dict(task.hparams['model'])}; give the model and the channels of the checkpoint, or leave init_from out"
+        )
+    frozen = task.net.frozen_stages(task.hparams["freeze"])
+    if random := [row for row in rows if row.part in frozen and row.new]:
+        told = ", ".join(f"{row.part} ({'; '.join(row.notes)})" for row in random)
+        raise SnowmapError(
+            f"freeze={task.hparams['freeze']} would hold weights that the checkpoint does not have: {told}; "
+            "choose freeze=none, or a model like the checkpoint's"
+        )
+    for index, row in enumerate(rows):
+        if row.part in frozen:
+            told = "frozen: what begins at zero stays without influence" if row.zero else "frozen"
+            rows[index] = row._replace(notes=(*row.notes, told))
+    left = [f"left out: {stage}" for stage in sources[0].stages if stage not in found]
+    left += [f"left out: the target {target}" for target in source.targets if target not in task.targets]
+    if len(sources) > len(nets):
+        left.append(f"left out: {len(sources) - len(nets)} of {len(sources)} members")
+    if source.phase_sign != task.phase_sign:
+        left.append(
+            f"phase_sign={source.phase_sign} in the checkpoint, {task.phase_sign} here: derived inputs have the sign "
+            "right, the bands of the phase do not"
+        )
+    return [*rows, Row("the checkpoint", 0, 0, 0, tuple(left))] if left else rows
+
+
+@rank_zero_only
+def say_transfer(rows: Sequence[Row], weights_from: Mapping[str, Any]) -> None:
+    """Print what was taken."""
+    table = Table("part", title=f"weights from {weights_from['checkpoint']}", title_justify="left")
+    for name in ("taken", "from zero", "new"):
+        table.add_column(name, justify="right")
+    table.add_column("what was not taken")
+    for row in rows:
+        table.add_row(row.part, *(f"{n:,}" for n in (row.taken, row.zero, row.new)), "; ".join(row.notes))
+    table.add_row("statistics", "0", "", "", "new: means and spreads are those of this run's training windows")
+    plain_console().print(table)
+
+
+class _Layer(NamedTuple):
+    parameters: int
+    taken: int
+    zero: int
+    notes: tuple[str, ...]
+
+
+class _Match:
+    """One net that takes the weights of another."""
+
+    def __init__(self, source: SnowRegression, task: SnowRegression, old: Net, new: Net, repeated: bool) -> None:
+        self.source, self.task, self.old, self.new, self.repeated = source, task, old, new, repeated
+        self.reads = new.reads(task.normalizer.channel_names)
+        self.read = old.reads(source.normalizer.channel_names)
+        self.weights: dict[str, dict[str, Tensor]] = defaultdict(dict)
+        for name, weight in old.named_parameters():
+            layer, _, kind = name.rpartition(".")
+            self.weights[layer][kind] = weight.detach()
+
+    @torch.no_grad()
+    def layers(self) -> dict[str, list[_Layer]]:
+        """What became of each layer, by stage."""
+        names = {module: name for name, module in self.new.named_modules()}
+        found: dict[str, list[_Layer]] = {}
+        for stage, parts in self.new.stages.items():
+            modules = [module for part in parts for module in part.modules()]
+            known = [(names[module], dict(module.named_parameters(recurse=False))) for module in modules]
+            found[stage] = [self._layer(stage, name, weights) for name, weights in known if weights]
+        return found
+
+    def _layer(self, stage: str, name: str, new: Mapping[str, Tensor]) -> _Layer:
+        old, size = self.weights.get(name), sum(weight.numel() for weight in new.values())
+        if self.repeated and stage == HEAD:
+            return _Layer(size, 0, 0, ("new in repeated members, so that they differ",))
+        if old is None or old.keys() != new.keys():
+            return _Layer(size, 0, 0, ("not in the checkpoint",))
+        if name in self.new.output_layers:
+            return self._outputs(old, new, size)
+        if name in self.reads and name in self.read:
+            return self._channels(name, old, new, size)
+        if any(old[kind].shape != new[kind].shape for kind in new):
+            return _Layer(size, 0, 0, (_shapes(old, new),))
+        for kind, weight in new.items():
+            weight.copy_(old[kind])
+        return _Layer(size, size, 0, ())
+
+    def _channels(self, name: str, old: Mapping[str, Tensor], new: Mapping[str, Tensor], size: int) -> _Layer:
+        """A layer that reads the bands: its input channels by name."""
+        reads, read = self.reads[name], self.read[name]
+        common = [channel for channel in reads if channel in read]
+        if any(old[kind].shape[:1] + old[kind].shape[2:] != new[kind].shape[:1] + new[kind].shape[2:] for kind in new):
+            return _Layer(size, 0, 0, (_shapes(old, new),))
+        if not common:
+            return _Layer(size, 0, 0, ("no band in common",))
+        for kind, weight in new.items():
+            if kind == "bias":
+                weight.copy_(old[kind])
+                continue
+            weight.zero_()
+            for channel in common:
+                weight[:, reads.index(channel)] = old[kind][:, read.index(channel)]
+        zero = (len(reads) - len(common)) * new["weight"][:, 0].numel()
+        notes = (*_unmatched("new, from zero", reads, read), *_unmatched("left out", read, reads))
+        return _Layer(size, size - zero, zero, notes)
+
+    def _outputs(self, old: Mapping[str, Tensor], new: Mapping[str, Tensor], size: int) -> _Layer:
+        """A layer that gives the targets: those that both know, by name."""
+        before, after = (task.hparams["head"]["name"] for task in (self.source, self.task))
+        if before != after:
+            return _Layer(size, 0, 0, (f"built anew: head={before} in the checkpoint, {after} here",))
+        targets, known = list(self.task.targets), list(self.source.targets)
+        if any(old[kind].shape[1:] != new[kind].shape[1:] for kind in new):
+            return _Layer(size, 0, 0, (_shapes(old, new),))
+        common = [target for target in targets if target in known]
+        for kind, weight in new.items():
+            rows, of_old = weight.unflatten(0, (len(targets), -1)), old[kind].unflatten(0, (len(known), -1))
+            for target in common:
+                rows[targets.index(target)] = of_old[known.index(target)]
+        notes = tuple(f"built anew: {target}" for target in targets if target not in known)
+        return _Layer(size, size * len(common) // len(targets), 0, notes)
+
+
+def _members(net: Net) -> list[Net]:
+    return list(net.members) if isinstance(net, Ensemble) else [net]
+
+
+def _row(stage: str, layers: Sequence[_Layer]) -> Row:
+    return Row(
+        stage,
+        sum(layer.parameters for layer in layers),
+        sum(layer.taken for layer in layers),
+        sum(layer.zero for layer in layers),
+        tuple(dict.fromkeys(note for layer in layers for note in layer.notes)),
+    )
+
+
+def _shapes(old: Mapping[str, Tensor], new: Mapping[str, Tensor]) -> str:
+    before, after = (" × ".join(map(str, weights["weight"].shape)) for weights in (old, new))
+    return f"other shape: {before} in the checkpoint, {after} here"
+
+
+def _unmatched(what: str, channels: Sequence[str], others: Sequence[str]) -> list[str]:
+    """What `channels` have and `others` have not, in words: bands, or windows of bands that both have."""
+    bands, known = ([_band(channel) for channel in names] for names in (channels, others))
+    alone = dict.fromkeys(band for band in bands if band not in known)
+    notes = [f"{what}: {', '.join(alone)}"] if alone else []
+    missing = [channel for channel in channels if channel not in others and _band(channel) in known]
+    steps = {channel.partition(", ")[2] for channel in missing}
+    return [*notes, *([f"{what}: {len(steps)} of the earlier windows"] if steps else [])]
+
+
+def _band(channel: str) -> str:
+    return channel.partition(" (")[0].partition(", ")[0]

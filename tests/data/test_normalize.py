@@ -1,0 +1,98 @@
+import numpy as np
+import pytest
+import torch
+
+from snowmap.data.batch import Windows
+from snowmap.data.cube import STANDARD_BANDS
+from snowmap.data.normalize import Normalizer
+from snowmap.errors import SnowmapError
+from tests.cubes import make_cube
+
+TRAIN = [0, 1, 2, 4, 6]
+
+
+def fitted(cube, targets=("swe",)):
+    normalizer = Normalizer(cube["band"].values.tolist(), targets)
+    normalizer.fit(Windows.of(cube, normalizer.bands, normalizer.targets), TRAIN)
+    return normalizer
+
+
+def test_statistics_are_those_of_valid_training_pixels_inside_the_study_area():
+    cube = make_cube()
+    normalizer = fitted(cube, ("hs", "swe"))
+    inside = cube["mask"].values
+    for index, name in enumerate(STANDARD_BANDS):
+        values = cube["features"].sel(band=name).values[TRAIN][:, inside].astype(np.float64)
+        mean, std = (0, 1) if name == "phase" else (np.nanmean(values), np.nanstd(values))
+        assert normalizer.band_mean[index].item() == pytest.approx(mean, rel=1e-5, abs=1e-6)
+        assert normalizer.band_std[index].item() == pytest.approx(std, rel=1e-5)
+    for index, name in enumerate(("hs", "swe")):
+        values = cube[name].values[TRAIN][:, inside].astype(np.float64)
+        assert normalizer.target_mean[index].item() == pytest.approx(np.nanmean(values), rel=1e-5)
+        assert normalizer.target_std[index].item() == pytest.approx(np.nanstd(values), rel=1e-5)
+
+
+def test_values_of_other_windows_and_outside_the_mask_change_nothing():
+    cube = make_cube()
+    before = fitted(cube).state_dict()
+    others = [i for i in range(cube.sizes["window"]) if i not in TRAIN]
+    for name in ("features", "swe"):
+        cube[name].values[others] = 1e6
+        cube[name].values[..., ~cube["mask"].values] = -1e6
+    after = fitted(cube).state_dict()
+    assert all(torch.equal(before[key], after[key]) for key in before)
+
+
+def test_encoding_scales_keeps_wrapped_phase_continuous_and_marks_what_is_missing():
+    cube = make_cube()
+    normalizer = fitted(cube)
+    x = torch.from_numpy(cube["features"].values[:2, None])
+    valid = x.isfinite()
+    encoded = normalizer.encode(x, valid)
+    assert encoded.shape == (2, 1, normalizer.channels, *x.shape[-2:])
+    assert torch.isfinite(encoded).all()
+    bands, validity = encoded[:, :, :10], encoded[:, :, 10:]
+    assert torch.equal(validity.bool(), valid)
+    phase = list(STANDARD_BANDS).index("phase")
+    cos, sin = bands[:, :, phase], bands[:, :, 9]
+    shown = valid[:, :, phase]
+    torch.testing.assert_close(torch.atan2(sin, cos)[shown], x[:, :, phase][shown])
+    assert (cos[~shown] == 0).all()
+    assert (sin[~shown] == 0).all()
+    elevation = list(STANDARD_BANDS).index("elevation")
+    known = (x[:, :, elevation] - normalizer.band_mean[elevation]) / normalizer.band_std[elevation]
+    torch.testing.assert_close(bands[:, :, elevation][valid[:, :, elevation]], known[valid[:, :, elevation]])
+
+
+def test_targets_come_back():
+    cube = make_cube()
+    normalizer = fitted(cube, ("hs", "swe"))
+    y = torch.rand(3, 2, 4, 5) * 100
+    torch.testing.assert_close(normalizer.unscale_targets(normalizer.scale_targets(y)), y)
+
+
+def test_without_statistics_nothing_comes_out():
+    normalizer = Normalizer(["elevation"], ["swe"])
+    assert (
+        normalizer.encode(torch.ones(1, 1, 1, 2, 2), torch.ones(1, 1, 1, 2, 2, dtype=torch.bool))[:, :, 0].isnan().all()
+    )
+
+
+def test_a_band_without_values_and_a_constant_target_are_refused():
+    cube = make_cube()
+    cube["features"].loc[{"band": "coherence"}] = np.nan
+    with pytest.raises(SnowmapError, match="band 'coherence' has no valid pixel"):
+        fitted(cube)
+    cube = make_cube()
+    cube["swe"].values[:] = 3
+    with pytest.raises(SnowmapError, match="target 'swe' is 3 everywhere"):
+        fitted(cube)
+
+
+def test_a_constant_band_is_said_and_does_no_harm(caplog):
+    cube = make_cube()
+    cube["features"].loc[{"band": "incidence"}] = 39.7
+    normalizer = fitted(cube)
+    assert "constant in the training windows, so they tell the net nothing: incidence" in caplog.text
+    x = torch.from_numpy(cube["features"].values[:1, None])
+    assert torch.isfinite(normalizer.encode(x, x.isfinite())).all()

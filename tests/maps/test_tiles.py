@@ -1,0 +1,189 @@
+"""Scenes by tiles: the same as whole where they have to be, smooth and honest where they cannot."""
+
+import numpy as np
+import pytest
+import torch
+import xarray as xr
+from monai.data.utils import dense_patch_slices
+
+from snowmap.data.features import with_derived
+from snowmap.data.pieces import tiles
+from snowmap.data.sequences import season_of
+from snowmap.maps.tiles import Scene, map_windows, ramp
+from snowmap.models import Net
+from snowmap.sources.trentino import open_lazily, write_archive
+from snowmap.tasks.pixel import SnowRegression
+from tests.cubes import make_cube
+from tests.tasks.test_pixel import fit, parts
+
+SHAPE = (90, 130)
+
+
+class Pixelwise(Net):
+    """In place of a net: a mean over channels and a sum over windows, pixel by pixel, which no tile can change."""
+
+    physical = True
+
+    def forward(self, inputs):
+        known = inputs.step_valid[:, :, None, None, None]
+        facts = inputs.gap_days + 100 * inputs.season_start + inputs.days
+        summed = (torch.where(known, inputs.x, 0).mean(2, keepdim=True) + facts[..., None, None, None]).sum(1, True)
+        return 50 + summed
+
+
+@pytest.fixture(scope="module")
+def scene(tmp_path_factory) -> xr.Dataset:
+    """A lazy Cube that holds a gap and a 1 September."""
+    cube = make_cube(windows=30, shape=SHAPE)
+    cube = cube.isel(window=[*range(5), *range(7, 30)])
+    row, column = np.indices(SHAPE)
+    hills = (1500 + 900 * np.sin(row / 12) * np.cos(column / 9)).astype(np.float32)
+    cube["features"].loc[{"band": "elevation"}] = hills
+    cube["mask"].values[60:, :70] = False  # whole tiles lie outside
+    return open_lazily(write_archive(cube, tmp_path_factory.mktemp("scene") / "a"))
+
+
+def untrained(*words: str) -> SnowRegression:
+    _, task, _ = parts(make_cube(windows=30), *words)
+    return task
+
+
+def pixelwise(*words: str) -> SnowRegression:
+    task = untrained(*words)
+    task.net = Pixelwise()
+    return task
+
+
+def assert_same(found: xr.Dataset, known: xr.Dataset, exact: bool = False) -> None:
+    assert set(found.data_vars) == set(known.data_vars)
+    assert set(found.coords) == set(known.coords)
+    for name in found.data_vars:
+        assert found[name].attrs == known[name].attrs
+        np.testing.assert_allclose(found[name], known[name], rtol=0 if exact else 1e-4, atol=0 if exact else 1e-3)
+
+
+@pytest.mark.parametrize("time", ["1", "3", "season"])
+@pytest.mark.parametrize(("tile", "overlap"), [(64, 16), (80, 0), (96, 33)])
+def test_what_looks_at_pixels_alone_is_the_same_for_every_tile(scene, time, tile, overlap):
+    """Gaps, season starts, sums since September and the reference of the phase are facts of the scene."""
+    model = pixelwise(
+        "model=convlstm", "data.derived=[day_of_year,summed_pdd,phase_swe,summed_phase_swe]", f"data.time={time}"
+    )
+    windows = [4, 5, 18, 27]
+    tiled = Scene(model, scene, windows, tile=tile, overlap=overlap)
+    assert not tiled.whole
+    known = model.predict(scene.load().copy(), windows)
+    found = xr.concat([tiled.predict(some) for some in tiled.passes], "window", data_vars="minimal")
+    assert_same(found, known)
+    np.testing.assert_array_equal(found["start"], known["start"])
+
+
+def test_slope_is_that_of_the_scene_though_a_tile_ends_in_it(scene, monkeypatch):
+    """Only the outermost row of a tile is another, and it hardly counts."""
+
+    def slopes(self, cube, windows):
+        made = with_derived(cube, ["slope"])["features"].sel(band="slope", drop=True).isel(window=windows)
+        return made.drop_attrs().to_dataset(name="swe")
+
+    monkeypatch.setattr(SnowRegression, "predict", slopes)
+    model = untrained()
+    found, known = Scene(model, scene, [3], 64, 16).predict([3])["swe"], model.predict(scene, [3])["swe"]
+    off = np.abs(found.values - known.values)[0, :60]
+    assert (off < 1e-3).mean() > 0.9
+    assert off.max() < 0.1 * float(known.std())
+
+
+def test_every_step_of_a_season_is_mapped_in_one_pass(scene, monkeypatch):
+    model = untrained("model=massbalance", "model.channels=[8,8]", "target=both")
+    windows = [2, 3, 20, 21, 25]
+    tiled = Scene(model, scene, windows, tile=64, overlap=16)
+    season = season_of(scene["end"].values)
+    assert [set(season[some]) for some in tiled.passes] == [{2020}, {2021}]
+    assert tiled.steps == 2 * len(tiles(SHAPE, 64, 16))
+    together = xr.concat([tiled.predict(some) for some in tiled.passes], "window", data_vars="minimal")
+    assert set(together.data_vars) == {"hs", "swe", "accumulation", "melt"}
+    monkeypatch.setattr("snowmap.maps.tiles.MAP_BYTES", 2 * 4 * SHAPE[0] * SHAPE[1] * 4)
+    split = Scene(model, scene, windows, tile=64, overlap=16)
+    assert split.passes == [[2, 3], [20, 21], [25]]
+    assert_same(xr.concat([split.predict(some) for some in split.passes], "window", data_vars="minimal"), together)
+
+
+def test_a_scene_of_a_tile_is_mapped_by_the_plain_path(scene):
+    model = untrained("model=convlstm", "model.channels=[8,8]", "model.hidden=[8,8]")
+    whole = Scene(model, scene, [1, 6], tile=max(SHAPE))
+    assert whole.whole
+    assert (whole.passes, whole.steps) == ([[1, 6]], 1)
+    assert_same(whole.predict([1, 6]), model.predict(scene.load(), [1, 6]), exact=True)
+
+
+def test_a_season_read_in_pieces_is_that_read_at_once(scene, monkeypatch):
+    model = untrained("model=convlstm", "model.channels=[8,8]", "model.hidden=[8,8]")
+    known = Scene(model, scene, [9], 64, 16).predict([9])
+    monkeypatch.setattr("snowmap.maps.tiles.READ_BYTES", 1)
+    assert_same(Scene(model, scene, [9], 64, 16).predict([9]), known, exact=True)
+
+
+@pytest.mark.parametrize("head", ["gaussian", "quantile"])
+def test_uncertainty_is_blended_like_the_maps_and_quantiles_stay_in_order(scene, head):
+    model = untrained(f"head={head}")
+    found = Scene(model, scene, [3], 64, 16).predict([3])
+    names = ["swe_q05", "swe_q25", "swe", "swe_q75", "swe_q95"]
+    assert set(found.data_vars) == {*names, "swe_sigma"}
+    assert found["swe_sigma"].attrs == model.predict(scene.isel(window=[3]).load())["swe_sigma"].attrs
+    layers = np.stack([found[name].values[0, scene["mask"].values] for name in names])
+    assert (np.diff(layers, axis=0) > 0).all()
+    width = (found["swe_q95"] - found["swe_q05"]).values
+    np.testing.assert_allclose(width, 2 * 1.6449 * found["swe_sigma"], rtol=1e-3)
+
+
+def test_blending_leaves_no_seam(scene, monkeypatch):
+    """Tiles that disagree by a constant meet in a slope as long as half the overlap."""
+
+    def steps(self, cube, windows):
+        maps = cube[["start", "end"]].isel(window=windows)
+        value = np.full((len(windows), cube.sizes["y"], cube.sizes["x"]), cube["x"].values[0] > 9.9, np.float32)
+        return maps.assign(swe=(("window", "y", "x"), value))
+
+    monkeypatch.setattr(SnowRegression, "predict", steps)
+    found = Scene(untrained(), scene, [0], tile=100, overlap=40).predict([0])["swe"].values[0]
+    assert found.min() == 0
+    assert found.max() == 1
+    assert np.abs(np.diff(found, axis=1)).max() == pytest.approx(1 / 20, rel=0.01)
+
+
+def test_weights_are_one_inside_and_nearly_nothing_at_the_edges():
+    weights = ramp((100, 80), 20)
+    assert weights[50, 40] == weights[20, 20] == weights[15, 40] == 1
+    assert weights[0, 40] == weights[50, -5] == pytest.approx(0.001)
+    both = weights[:, 40][:20] + weights[:, 40][-20:]  # of two neighbours
+    torch.testing.assert_close(both, torch.ones(20), rtol=0, atol=0.002)
+    assert (weights > 0).all()
+
+
+@pytest.mark.parametrize(
+    ("size", "tile", "overlap"), [((5000, 5000), 512, 64), ((513, 90), 512, 0), ((1100, 777), 256, 77)]
+)
+def test_there_are_as_many_tiles_as_monai_lays(size, tile, overlap):
+    laid = dense_patch_slices(size, [min(tile, s) for s in size], [tile - overlap] * 2)
+    assert len(tiles(size, tile, overlap)) == len(laid)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "words", [("model=unet", "trainer.max_epochs=8"), ("model=massbalance", "trainer.max_epochs=4")]
+)
+def test_the_maps_of_a_trained_net_do_not_depend_on_the_tile(words, tmp_path):
+    """A tile that ends beside a pixel does not know its surroundings: that is all, and it hardly counts."""
+    model = fit(make_cube(windows=20), tmp_path, *words)
+    scene = make_cube(windows=3, shape=(250, 330), seed=1)
+    whole = model.predict(scene, [2])["swe"]
+    for tile, overlap in ((128, 64), (224, 64)):
+        tiled = Scene(model, scene, [2], tile, overlap).predict([2])["swe"]
+        off = np.abs(tiled - whole).values
+        assert np.nanmax(off) < 0.05 * float(whole.std())
+        assert np.sqrt(np.nanmean(off**2)) < 0.003 * float(whole.std())
+
+
+def test_a_scene_larger_than_a_tile_is_mapped_by_tiles_at_the_end_of_a_run_too():
+    model, cube = pixelwise(), make_cube(windows=6, shape=(16, 600))
+    assert_same(map_windows(model, cube, [2, 5]), model.predict(cube, [2, 5]))

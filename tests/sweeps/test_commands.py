@@ -1,0 +1,213 @@
+"""What happens when a user types `python train.py -m …`: runs one after the other in one process, then a table."""
+
+import json
+import os
+import signal
+import sys
+import time
+from pathlib import Path
+
+import pandas as pd
+import pytest
+import torch
+import xarray as xr
+from hydra.core.hydra_config import HydraConfig
+from omegaconf import OmegaConf
+
+from snowmap.cli import main
+from snowmap.evaluation.metrics import scores
+from snowmap.runs.command_line import job_name
+from snowmap.tasks.pixel import SnowRegression
+from tests.archives import write_foreign_archive
+from tests.commands import begin, command, fail, succeed
+
+pytestmark = pytest.mark.slow
+
+FOLDS = ("split.fold-0", "split.fold-1")
+BASELINE = ("model=climatology", "evaluate=none", "split.test=3")
+"""Where it does not matter what is trained."""
+
+FAST = ("debug=fast", "trainer.enable_progress_bar=false", "split=winters", "split.test=3")
+
+
+@pytest.fixture(scope="module")
+def archive(tmp_path_factory) -> Path:
+    root = tmp_path_factory.mktemp("foreign") / "Dataset_icip2026"
+    write_foreign_archive(root, windows=40, shape=(16, 24))
+    return root
+
+
+@pytest.fixture(scope="module")
+def sweep(archive, tmp_path_factory) -> tuple[Path, str]:
+    folder = tmp_path_factory.mktemp("sweep") / "folds"
+    words = (*FAST, f"data.root={archive}", f"hydra.sweep.dir={folder}", "split.fold=0,1", "evaluate=none")
+    return folder, succeed("train.py", "-m", *words)
+
+
+def test_every_fold_has_its_folder_and_all_have_one_table(sweep):
+    folder, said = sweep
+    for fold in FOLDS:
+        assert (folder / fold / "checkpoints" / "best.ckpt").is_file()
+        assert len(list((folder / fold / "curves").glob("*"))) == 1
+        assert not (folder / fold / "evaluation" / "test").exists()
+    assert "2 folds" in said
+    assert "optimistic" in said
+    table = pd.read_csv(folder / "cross_validation.csv").query("map == 'model'").set_index("over")
+    assert [*table.index] == ["fold 0", "fold 1", "mean", "std", "pooled"]
+    maps = []
+    for fold in FOLDS:
+        with xr.open_dataset(folder / fold / "evaluation" / "validation" / "predictions.nc") as file:
+            maps.append(file[["swe", "swe_observed"]].load())
+    together = xr.concat(maps, "time")
+    known = scores(together["swe"].values, together["swe_observed"].values)
+    assert table.loc["pooled", [*known]].astype(float).to_dict() == pytest.approx(known)
+
+
+def test_a_run_of_a_sweep_is_that_of_a_run_by_itself(sweep, archive, tmp_path):
+    """Nothing of the run before it is left in the process: neither seeds nor what Lightning and the logger keep."""
+    words = (f"data.root={archive}", f"hydra.run.dir={tmp_path}/alone", *FAST, "split.fold=1", "evaluate=none")
+    assert command("train.py", *words).returncode == 0
+    states = [
+        SnowRegression.load_from_checkpoint(folder / "checkpoints" / "last.ckpt").state_dict()
+        for folder in (sweep[0] / FOLDS[1], tmp_path / "alone")
+    ]
+    assert all(torch.equal(value, states[1][name]) for name, value in states[0].items())
+
+
+def test_the_table_can_be_made_again_from_the_folder(sweep, capsys):
+    folder, _ = sweep
+    first = (folder / "cross_validation.json").read_text()
+    (folder / "cross_validation.json").unlink()
+    assert main(["summarize", str(folder)]) == 0
+    assert (folder / "cross_validation.json").read_text() == first
+    assert "2 folds" in capsys.readouterr().out
+
+
+def test_other_sweeps_end_with_the_table_of_runs_alone(archive, tmp_path):
+    words = (*BASELINE, f"data.root={archive}", f"hydra.sweep.dir={tmp_path}/seeds", "seed=0,1")
+    succeed("train.py", "-m", *words)
+    tables = {"runs.csv", "runs.md", "runs.png"}
+    assert {path.name for path in (tmp_path / "seeds").iterdir()} == {"seed-0", "seed-1", "multirun.yaml", *tables}
+
+
+def test_the_ablation_is_one_command(archive, tmp_path):
+    words = ("experiment=sar_ablation", "ablation=all,no_sar,shuffled_sar", f"hydra.sweep.dir={tmp_path}/sweep")
+    said = succeed("train.py", f"data.root={archive}", *words, *FAST, "split.fold=0")
+    assert "the test windows were not touched" in said
+    assert not list((tmp_path / "sweep").glob("*/evaluation/test"))
+    table = pd.read_csv(tmp_path / "sweep" / "ablation.csv").set_index("name")
+    cases = table[table["kind"] == "ablation"]
+    assert [*cases.index] == ["all", "no_sar", "shuffled_sar"]
+    for name in cases.index:
+        metrics = tmp_path / "sweep" / f"ablation-{name}" / "evaluation" / "validation" / "metrics.json"
+        rmse = json.loads(metrics.read_text())["target"]["swe"]["model"]["rmse"]
+        assert cases.loc[name, "rmse"] == pytest.approx(rmse, rel=1e-5)
+    assert cases.loc["no_sar", "low"] <= cases.loc["no_sar", "high"]
+    assert (table["kind"] == "permutation").sum() == 9
+    assert (tmp_path / "sweep" / "ablation.png").stat().st_size > 10_000
+
+
+def test_a_sweep_in_one_process_whose_runs_take_several_is_refused(archive, tmp_path, capsys):
+    words = ("split.fold=0,1", "trainer.devices=2", f"hydra.sweep.dir={tmp_path}/sweep", f"data.root={archive}")
+    with pytest.raises(SystemExit, match="1"):
+        succeed("train.py", "-m", *FAST, *words)
+    error = capsys.readouterr().err
+    assert "a multirun whose jobs take 2 processes" in error
+    assert "give launcher=joblib launcher.jobs=1" in error
+
+
+class TestLaunchers:
+    """Jobs as commands of their own: what befalls one of them does not end the others."""
+
+    WORDS = (*FAST, "split.fold=0", "evaluate=none")
+
+    def starts(self, folder: Path) -> dict[str, int]:
+        return {name: json.loads((folder / name / "run.json").read_text())["starts"] for name in self.names(folder)}
+
+    def names(self, folder: Path) -> list[str]:
+        return sorted(path.parent.name for path in folder.glob("*/run.json"))
+
+    def test_a_failed_and_a_killed_job_are_named_and_alone_run_again(self, archive, tmp_path):
+        folder = tmp_path / "sweep"
+        words = (*self.WORDS, f"data.root={archive}", f"hydra.sweep.dir={folder}", "launcher=joblib")
+        words = ("train.py", "-m", *words, "model.channels=[4]", "seed=0,1,2")
+        blocked = folder / "seed-0" / "thesis.txt"
+        blocked.parent.mkdir(parents=True)
+        blocked.write_text("in the way")
+        (folder / "multirun.yaml").touch()
+        victim = folder / "seed-1"
+        sweep = begin(*words)
+        while not (victim / "run.json").exists():
+            assert sweep.poll() is None, sweep.communicate()[0]
+            time.sleep(0.005)
+        os.kill(json.loads((victim / "run.json").read_text())["pid"], signal.SIGKILL)
+        said = sweep.communicate(timeout=400)[0]
+        assert sweep.returncode == 1, said
+        assert "2 of 3 jobs did not finish" in said
+        assert f"{victim.name}: failed, the process was killed by SIGKILL" in said
+        assert f"{blocked.parent.name}: failed, {blocked.parent} holds other files (thesis.txt)" in said
+        assert list(blocked.parent.iterdir()) == [blocked]
+        blocked.unlink()
+        first = self.starts(folder)
+        assert first == dict.fromkeys(first, 1)
+        assert len(first) == 2
+        done = command(*words)
+        assert done.returncode == 0, done.stderr
+        assert done.stdout.count(": finished before") == 1
+        again = {name for name, starts in self.starts(folder).items() if starts == 2}
+        assert again == {victim.name}
+        records = [json.loads((folder / name / "run.json").read_text()) for name in self.starts(folder)]
+        assert [record["status"] for record in records] == ["finished"] * 3
+        assert pd.read_csv(folder / "runs.csv")["runs"].tolist() == [3]
+
+    def test_a_signal_ends_the_jobs_and_the_same_command_goes_on(self, archive, tmp_path):
+        folder = tmp_path / "sweep"
+        words = (*self.WORDS, f"data.root={archive}", f"hydra.sweep.dir={folder}", "launcher=joblib", "launcher.jobs=1")
+        words = ("train.py", "-m", *words, "trainer.max_epochs=4000", "trainer.limit_train_batches=null", "seed=0,1")
+        sweep = begin(*words)
+        while not (folder / "seed-0" / "checkpoints" / "last.ckpt").exists():
+            assert sweep.poll() is None, sweep.communicate()[0]
+            time.sleep(0.02)
+        sweep.send_signal(signal.SIGTERM)
+        said = sweep.communicate(timeout=200)[0]
+        assert sweep.returncode == 128 + signal.SIGTERM, said
+        assert f"the same command with hydra.sweep.dir={folder} goes on" in said
+        assert json.loads((folder / "seed-0" / "run.json").read_text())["status"] == "interrupted"
+        assert not (folder / "seed-1").exists()
+
+    def test_submitit_runs_the_jobs_of_a_sweep(self, archive, tmp_path):
+        words = (*BASELINE, f"data.root={archive}", f"hydra.sweep.dir={tmp_path}/sweep", "seed=0,1")
+        said = succeed(
+            "train.py", "-m", *words, "launcher=slurm", "launcher.cluster=local", "launcher.gpus_per_node=null"
+        )
+        assert said.count(": finished in") == 2
+        assert self.starts(tmp_path / "sweep") == {"seed-0": 1, "seed-1": 1}
+        assert "validation RMSE" in (tmp_path / "sweep" / "seed-1" / "run.log").read_text()
+        told = fail("train.py", "-m", *words[:-1], "seed=2,3", "launcher=slurm")
+        assert 'Could not detect "srun"' in told
+
+
+def test_a_failing_job_in_one_process_does_not_end_the_others(archive, tmp_path, capsys):
+    words = (*BASELINE, f"data.root={archive}", f"hydra.sweep.dir={tmp_path}/sweep", "data.phase_sign=7,1")
+    with pytest.raises(SystemExit, match="1"):
+        succeed("train.py", "-m", *words)
+    error = capsys.readouterr().err
+    assert "1 of 2 jobs did not finish" in error
+    assert "data.phase_sign-7: failed, data.phase_sign=7: expected 1, -1" in error
+    assert json.loads((tmp_path / "sweep" / "data.phase_sign-1" / "run.json").read_text())["status"] == "finished"
+
+
+@pytest.mark.parametrize(
+    ("typed", "task", "name"),
+    [
+        ("model=unet,convlstm seed=0,1 loss=mae", "model=unet seed=1 loss=mae", "model-unet_seed-1"),
+        ("data.root=/a/one,/b/one loss=mae", "data.root=/b/one loss=mae", "data.root-one.c712d7"),
+        ("model.channels=[8,16],[4,8]", "model.channels=[4,8]", "model.channels-4-8"),
+        ("loss=mae", "loss=mae", "7"),
+    ],
+)
+def test_a_job_is_named_after_what_is_swept(monkeypatch, typed, task, name):
+    settings = OmegaConf.create({"sweeper": {"params": None}, "overrides": {"task": task.split()}})
+    monkeypatch.setattr(HydraConfig, "get", staticmethod(lambda: settings))
+    monkeypatch.setattr(sys, "argv", ["train.py", "-m", *typed.split()])
+    assert job_name(7) == name
