@@ -43,7 +43,7 @@ def calibrate(
 
     Returns:
         For each target ``factor_50`` and ``factor_90``, and the length over which errors ÷ σ are alike,
-        ``correlation_length_m``, if there is one (`snowmap.maps.correlation`); nothing for a target without such a pixel.
+        ``correlation_length_m``, if there is one; nothing for a target without such a pixel.
     """
     kept, task.calibration = task.calibration, {}
     maps = map_windows(task, cube, windows)
