@@ -21,7 +21,6 @@ from snowmap.data.datamodule import SnowDataModule
 from snowmap.data.splits import Split, make_split
 from snowmap.runs.training import make_trainer
 from snowmap.tasks.build import make_parts
-from snowmap.tasks.heads import masked_loss
 from snowmap.tasks.pixel import SnowRegression
 
 MODELS = ("unet", "convlstm", "transformer", "unet3d", "massbalance")
@@ -97,10 +96,8 @@ def bare_epochs(
         for index in torch.randperm(len(ready)).tolist():
             inputs, y, valid = ready[index]
             with torch.autocast(device, precision, enabled=precision is not None):
-                predicted = task.net(inputs)[:, -y.shape[1] :].float()
-                if task.net.physical:
-                    predicted = task.normalizer.scale_targets(predicted)
-                loss = masked_loss(task.head, predicted.unsqueeze(-3), y, valid)
+                outputs = task.net(inputs)[:, -y.shape[1] :]
+                loss = task.head.masked_loss(task.head.parameters_of(outputs, task.net.physical), y[None], valid[None])
             optimizer.zero_grad()
             loss.backward()
             if clip:
@@ -112,8 +109,8 @@ def bare_epochs(
 
 
 def scaled(task: SnowRegression, batch: Batch) -> tuple[Any, torch.Tensor, torch.Tensor]:
-    """A Batch as the net sees it, its scaled targets, and where they have a value."""
-    return task._inputs(batch), task.normalizer.scale_targets(batch.y), batch.y_valid
+    """A Batch as the net sees it, its normalised targets, and where they have a value."""
+    return task._inputs(batch), task.head.encode(batch.y), batch.y_valid
 
 
 def peak_gibibytes(*words: str) -> float:

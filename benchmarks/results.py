@@ -23,9 +23,9 @@ import torch
 
 from benchmarks.common import table
 from snowmap.evaluation.printing import label_of
-from snowmap.runs.training import MONITOR
 from snowmap.sources.synthetic import synthesize
 from snowmap.sources.trentino import write_archive
+from snowmap.tasks.heads import Point
 
 ROOT = Path(__file__).parents[1]
 FORMS = {
@@ -62,9 +62,9 @@ def train(form: str, seed: int, more: Sequence[str], archive: Path, folder: Path
     relative = next(
         state["best_model_score"]
         for name, state in saved["callbacks"].items()
-        if "best_model_score" in state and MONITOR in name
+        if "best_model_score" in state and Point.monitor in name
     )
-    validation = float(relative) * float(saved["state_dict"]["normalizer.target_std"][0])
+    validation = float(relative) * float(saved["state_dict"]["head.std"][0])
     print(f"{form}, seed {seed}: validation {validation:.2f}, test {scores['model']['rmse']:.2f} cm", flush=True)
     return Run(validation, scores["model"]["rmse"], scores["model"]["bias"], minutes, scores["baselines"])
 

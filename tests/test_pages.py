@@ -49,7 +49,7 @@ def test_the_models_page_counts_parameters(typed, count):
     net, words = NETS[name], dict(word.removeprefix("model.").split("=") for word in words)
     bands = [band for band in with_derived(make_cube(), net.derived)["band"].values.tolist() if band not in net.ignores]
     model = yaml.safe_load((ROOT / "conf" / "model" / f"{name}.yaml").read_text())["model"] | words
-    built = build_net(model, Frame(Normalizer(bands, ["swe"]).channels, tuple(bands), {"swe": "cm"}))
+    built = build_net(model, Frame(Normalizer(bands).channels, tuple(bands), {"swe": "cm"}))
     assert f"{sum(parameter.numel() for parameter in built.parameters()):,}" == count
 
 

@@ -427,7 +427,6 @@ class TrainConfig:
     ablation: str = choice("all", *ABLATIONS)  # bands that the net sees
     loss: str = choice("mse", "mae", "huber")  # of head=point
     ensemble: int = integer(1, at_least=1, at_most=100)  # nets that are trained side by side and map as one
-    dropout_samples: int = integer(0, at_least=0, at_most=1000)  # of dropout, for each map; needs model.dropout
     compile: bool = False  # the net, by torch.compile
     seed: int = _seed()
     ckpt: str | None = None  # a checkpoint to go on from

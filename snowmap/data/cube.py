@@ -13,8 +13,8 @@ attributes ``origin`` (where the data came from; begins with "synthetic" for a s
 (of the content).
 """
 
-from collections.abc import Collection
-from typing import NamedTuple
+from collections.abc import Collection, Sequence
+from typing import Any, NamedTuple
 
 import numpy as np
 import rioxarray  # noqa: F401  registers the .rio accessor
@@ -99,6 +99,14 @@ def window_names(cube: xr.Dataset) -> list[str]:
 def canonical(bands: Collection[str]) -> list[str]:
     """Bands and derived bands in canonical order."""
     return [band for band in (BANDS | DERIVED_BANDS) if band in bands]
+
+
+def target_attributes(cube: xr.Dataset, names: Sequence[str]) -> dict[str, dict[str, Any]]:
+    """``units``, ``long_name`` and ``valid_min`` of targets, in plain containers; those of the Cube come first."""
+    return {
+        name: {"long_name": TARGETS[name].long_name, "valid_min": TARGETS[name].low, **cube[name].attrs}
+        for name in names
+    }
 
 
 def targets_of(cube: xr.Dataset) -> list[str]:

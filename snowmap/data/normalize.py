@@ -1,4 +1,4 @@
-"""The Normalizer: physical units to network units and back, fitted on training data only."""
+"""The Normalizer: bands in physical units to the channels of a net, fitted on training data only."""
 
 import logging
 from collections.abc import Sequence
@@ -14,11 +14,10 @@ from snowmap.errors import SnowmapError
 logger = logging.getLogger(__name__)
 
 Bands = Float[Tensor, "*batch band height width"]
-Targets = Float[Tensor, "*batch target height width"]
 
 
 class Normalizer(nn.Module):
-    """Scales bands and targets by statistics that are part of its state.
+    """Scales bands by statistics that are part of its state.
 
     Wrapped phase enters as (cos, sin), so that −π and π are neighbours; it has no scale. Every other band is centred
     and divided by its standard deviation. What is missing becomes 0 after scaling, and a validity channel for each
@@ -28,25 +27,18 @@ class Normalizer(nn.Module):
 
     Attributes:
         bands: Names of the bands, in the order of the Cube.
-        targets: Names of the targets.
         band_mean: Mean of each band, in its unit; 0 for wrapped phase. Shape (band,).
         band_std: Standard deviation of each band, in its unit; 1 for wrapped phase. Shape (band,).
-        target_mean: Mean of each target, in its unit. Shape (target,).
-        target_std: Standard deviation of each target, in its unit. Shape (target,).
     """
 
     band_mean: Tensor
     band_std: Tensor
-    target_mean: Tensor
-    target_std: Tensor
 
-    def __init__(self, bands: Sequence[str], targets: Sequence[str]) -> None:
+    def __init__(self, bands: Sequence[str]) -> None:
         super().__init__()
         self.bands = tuple(bands)
-        self.targets = tuple(targets)
-        for kind, count in (("band", len(bands)), ("target", len(targets))):
-            self.register_buffer(f"{kind}_mean", torch.full((count,), torch.nan))
-            self.register_buffer(f"{kind}_std", torch.full((count,), torch.nan))
+        self.register_buffer("band_mean", torch.full((len(bands),), torch.nan))
+        self.register_buffer("band_std", torch.full((len(bands),), torch.nan))
 
     @property
     def channels(self) -> int:
@@ -69,7 +61,7 @@ class Normalizer(nn.Module):
             area: Where the study area may be looked at; everywhere by default.
 
         Raises:
-            SnowmapError: When a band or target has no valid pixel there, or a target is constant.
+            SnowmapError: When a band has no valid pixel there.
         """
         inside = (windows.inside if area is None else windows.inside & area).numpy()
         constant = []
@@ -84,13 +76,6 @@ class Normalizer(nn.Module):
             self.band_mean[position], self.band_std[position] = mean, std
         if constant:
             logger.warning("constant in the training windows, so they tell the net nothing: %s", ", ".join(constant))
-        for position, (name, maps) in enumerate(zip(self.targets, windows.y, strict=True)):
-            mean, std = mean_and_std(maps.numpy(), train, inside, f"target '{name}'")
-            if std == 0:
-                raise SnowmapError(
-                    f"target '{name}' is {mean:g} everywhere in the training windows; there is nothing to learn"
-                )
-            self.target_mean[position], self.target_std[position] = mean, std
 
     def encode(
         self, x: Bands, valid: Bool[Tensor, "*batch band height width"]
@@ -114,14 +99,6 @@ class Normalizer(nn.Module):
             scaled[..., position, :, :] = phase.cos()
             shown = torch.cat([valid, valid[..., position : position + 1, :, :]], dim=-3)
         return torch.cat([torch.where(shown, scaled, 0), valid.to(scaled.dtype)], dim=-3)
-
-    def scale_targets(self, y: Targets) -> Targets:
-        """Targets in physical units to network units."""
-        return (y - self.target_mean[:, None, None]) / self.target_std[:, None, None]
-
-    def unscale_targets(self, y: Targets) -> Targets:
-        """Targets in network units to physical units, the inverse of `scale_targets`."""
-        return y * self.target_std[:, None, None] + self.target_mean[:, None, None]
 
 
 def mean_and_std(

@@ -45,12 +45,12 @@ def calibrate(
         For each target ``factor_50`` and ``factor_90``, and the length over which errors ÷ σ are alike,
         ``correlation_length_m``, if there is one; nothing for a target without such a pixel.
     """
-    kept, task.calibration = task.calibration, {}
+    kept, task.head.calibration = task.head.calibration, {}
     maps = map_windows(task, cube, windows)
-    task.calibration = kept
+    task.head.calibration = kept
     found, inside = {}, narrowed(cube, held_area)["mask"].values
     for index, target in enumerate(task.targets):
-        snow = maps[target].values > LEAST_SIGMA * float(task.normalizer.target_std[index])
+        snow = maps[target].values > LEAST_SIGMA * float(task.head.std[index])
         observed = cube[target].values[list(windows)]
         valid = np.isfinite(observed) & inside & snow
         if not valid.any():
@@ -87,7 +87,7 @@ def calibrate_checkpoint(path: Path, cube: xr.Dataset) -> None:
         cube: The Cube that it was trained on.
     """
     task = SnowRegression.load_from_checkpoint(path)
-    if not task.uncertain:
+    if not task.head.uncertain:
         return
     _, held_area = areas_of(task.facts)
     calibration = calibrate(task, cube, windows_of(task.facts, "validation", cube), held_area)

@@ -1,6 +1,7 @@
 """A recurrent network whose state is the SWE map: accumulation comes on top, melt takes away what lies there."""
 
 from collections.abc import Sequence
+from types import MappingProxyType
 from typing import NamedTuple
 
 import torch
@@ -70,7 +71,12 @@ class MassBalance(Net):
     derived = ("phase_swe",)
     needs = ("phase_swe", "coherence", "mean_temperature", "pdd")
     ignores = ("displacement", "phase", "unwrapped_phase")
-    fluxes = ("accumulation", "melt")
+    fluxes = MappingProxyType(
+        {
+            "accumulation": {"units": "mm", "long_name": "water that the window added to the snow pack"},
+            "melt": {"units": "mm", "long_name": "water that left the snow pack in the window"},
+        }
+    )
     output_layers = ("spread.2",)
     unrolled = True
 

@@ -5,6 +5,7 @@ window. Networks know no files, no Hydra, no Lightning.
 """
 
 from collections.abc import Mapping, Sequence
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 from jaxtyping import Bool, Float
@@ -74,7 +75,7 @@ class Net(nn.Module):
         needs: Bands and derived inputs that it cannot do without, and reads in physical units.
         ignores: Bands that it does not want to see: an arbitrary constant in each window tells one window from another,
             which a net can learn by heart.
-        fluxes: Further maps that it can give, in mm of water.
+        fluxes: Further maps that it can give: their attributes by name, ``units`` and ``long_name``.
         output_layers: Names of its layers that give `Frame.outputs`, or a share of them for each target, side by side.
         levels: Resolutions at which it looks.
         unrolled: Whether a traced graph of it is for one number of steps only.
@@ -87,7 +88,7 @@ class Net(nn.Module):
     derived: tuple[str, ...] = ("day_of_year",)
     needs: tuple[str, ...] = ()
     ignores: tuple[str, ...] = ()
-    fluxes: tuple[str, ...] = ()
+    fluxes: Mapping[str, Mapping[str, str]] = MappingProxyType({})
     output_layers: tuple[str, ...] = ("head",)
     levels: int = 1
     unrolled: bool = False

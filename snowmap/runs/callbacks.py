@@ -226,9 +226,8 @@ def validation_maps(
 
 def suspect(batch: Batch, task: Any, names: list[str]) -> str:
     """The window and band (or target) of a Batch that lie farthest from what the Normalizer knows, in words."""
-    scales = task.normalizer
-    bands = _distance(batch.x, scales.band_mean, scales.band_std, batch.x_valid)
-    targets = _distance(batch.y, scales.target_mean, scales.target_std, batch.y_valid)
+    bands = _distance(batch.x, task.normalizer.band_mean, task.normalizer.band_std, batch.x_valid)
+    targets = _distance(batch.y, task.head.mean, task.head.std, batch.y_valid)
     kind, found, known = max(
         (("band", bands, task.bands), ("target", targets, list(task.targets))), key=lambda entry: entry[1].max().item()
     )

@@ -42,12 +42,12 @@ from snowmap.runs.loggers import end_run, log_results
 from snowmap.runs.memory import explaining_exhaustion, refuse_too_large
 from snowmap.runs.signals import StopSignal
 from snowmap.tables import plain_console
+from snowmap.tasks.heads import HEADS
 from snowmap.tasks.load import load_model
 from snowmap.tasks.pixel import SnowRegression
 
 logger = logging.getLogger(__name__)
 
-MONITOR = "validation/relative_rmse"
 LOG_EVERY_BATCHES = 1000
 """How often the progress bar writes a line where it cannot overwrite the last one, as in the log of a batch job."""
 
@@ -115,9 +115,10 @@ def make_trainer(
     Raises:
         SnowmapError: When the machine lacks the device or the precision that is asked for.
     """
-    checkpoints = folder / "checkpoints"
+    checkpoints, head = folder / "checkpoints", HEADS[config["head"]["name"]]
+    monitor = f"validation/{head.monitor}"
     watching: list[Callback] = [
-        ModelCheckpoint(checkpoints, "best", monitor=MONITOR, enable_version_counter=False),
+        ModelCheckpoint(checkpoints, "best", monitor=monitor, mode=head.mode, enable_version_counter=False),
         # of its own: with `save_last` it would be written only when the best one is
         ModelCheckpoint(checkpoints, "last", enable_version_counter=False),
         FiniteLoss(),
@@ -127,7 +128,7 @@ def make_trainer(
     if logger:
         watching += [LearningRateMonitor("epoch"), Throughput()]
     if config["callbacks"]["patience"]:
-        watching.append(EarlyStopping(MONITOR, patience=config["callbacks"]["patience"]))
+        watching.append(EarlyStopping(monitor, patience=config["callbacks"]["patience"], mode=head.mode))
     if config["callbacks"]["ema"]:
         watching.append(RunningMean(config["callbacks"]["ema"]))
     if config["trainer"]["enable_progress_bar"]:

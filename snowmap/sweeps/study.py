@@ -26,9 +26,9 @@ from snowmap.evaluation.scoring import open_for
 from snowmap.files import write_whole
 from snowmap.runs.configuration import differing, flat, refuse_foreign
 from snowmap.runs.folder import SWEEP, read_record
-from snowmap.runs.training import MONITOR
 from snowmap.sweeps.search_space import changed, distributions, value_of
 from snowmap.sweeps.study_report import folder_name, report
+from snowmap.tasks.pixel import SnowRegression
 
 if TYPE_CHECKING:
     import optuna
@@ -46,13 +46,15 @@ class Reporting(Callback):
     def __init__(self, trial: "optuna.Trial") -> None:
         self.trial = trial
 
-    def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+    def on_validation_end(self, trainer: pl.Trainer, pl_module: SnowRegression) -> None:  # type: ignore[override]
         """Report the score of this epoch.
 
         Raises:
             Stopped: When the pruner ends the trial.
         """
-        self.trial.report(float(trainer.callback_metrics[MONITOR]), trainer.current_epoch)
+        self.trial.report(
+            float(trainer.callback_metrics[f"validation/{pl_module.head.monitor}"]), trainer.current_epoch
+        )
         if self.trial.should_prune():
             raise Stopped(f"pruned in epoch {trainer.current_epoch + 1}")
 
@@ -146,7 +148,7 @@ def _run_trial(
         # what it prints stands in its run.log
         with Path(os.devnull).open("w") as nowhere, contextlib.redirect_stdout(nowhere):
             main(config, run, [Reporting(trial)])
-        value = relative_rmse((read_record(run) or {})["validation"], std)
+        value = nrmse((read_record(run) or {})["validation"], std)
         study.tell(trial, value)
         result = f"{value:.4g}"
     except Interrupted:
@@ -164,10 +166,10 @@ def _run_trial(
     print(f"{run.name}: {result} ({', '.join(settings)})", flush=True)
 
 
-def relative_rmse(validation: Mapping[str, Mapping[str, Any]], std: Mapping[str, float]) -> float:
+def nrmse(validation: Mapping[str, Mapping[str, Any]], std: Mapping[str, float]) -> float:
     """What a study minimises: the mean over targets of RMSE ÷ standard deviation in the training windows.
 
-    It is what a training calls ``validation/relative_rmse``, of its best checkpoint; baselines have it, too.
+    It is what a training calls ``validation/nrmse``, of its best checkpoint; baselines have it, too.
 
     Args:
         validation: Unit and scores of each target, as in ``run.json``.

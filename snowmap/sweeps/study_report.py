@@ -65,7 +65,7 @@ def report(study: "optuna.Study", search: Mapping[str, Any], folder: Path, typed
     run, command = folder_name(study.best_trial), command_of(best, typed, folder)
     content = {
         "trial": run,
-        "relative_rmse": study.best_value,
+        "nrmse": study.best_value,
         "trials": len(finished),
         "overrides": best,
         "command": command,

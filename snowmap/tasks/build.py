@@ -14,7 +14,7 @@ from snowmap.baselines import Baseline, build_baseline
 from snowmap.checkpoints.provenance import facts_of
 from snowmap.data.ablation import altered, plan_ablation
 from snowmap.data.batch import Windows
-from snowmap.data.cube import canonical, narrowed, with_targets_inside
+from snowmap.data.cube import canonical, narrowed, target_attributes, with_targets_inside
 from snowmap.data.datamodule import SnowDataModule
 from snowmap.data.features import derive, estimate_phase_sign
 from snowmap.data.sequences import SEASON, check_time, longest_season
@@ -70,7 +70,6 @@ def make_parts(config: Mapping[str, Any], cube: xr.Dataset, split: Split) -> tup
     bands = [band for band in canonical([*cube["band"].values.tolist(), *made]) if band not in net.ignores]
     if sign < 0 and any("phase" in name for name in derived):
         logger.warning("the phase falls where snow is added (phase_sign=-1), as far as the training windows tell")
-    units = {name: cube[name].attrs["units"] for name in targets}
     time = choose_time(config["model"], data["time"], cube["end"].values)
     check_reach(config["split"], time)
     source = starting_point(config, facts)
@@ -78,20 +77,21 @@ def make_parts(config: Mapping[str, Any], cube: xr.Dataset, split: Split) -> tup
     task = SnowRegression(
         model=config["model"],
         bands=bands,
-        targets=units,
+        targets=target_attributes(cube, targets),
         optimizer=config["optimizer"],
         freeze=config["freeze"],
         loss=config["loss"],
         head=config["head"],
         ensemble=config["ensemble"],
-        dropout_samples=config["dropout_samples"],
         derived=list(derived),
         phase_sign=sign,
         time=time,
         facts=facts,
     )
     windows = Windows.of(cube, bands, targets, made)
-    task.normalizer.fit(windows, split.train, None if split.train_area is None else torch.from_numpy(split.train_area))
+    area = None if split.train_area is None else torch.from_numpy(split.train_area)
+    task.normalizer.fit(windows, split.train, area)
+    task.head.fit(windows, split.train, area)
     if source:
         say_transfer(transfer(source, task), facts["weights_from"])
     if config["compile"]:

@@ -95,7 +95,7 @@ def export_program(checkpoint: str | Path, out: str | Path, *, windows: int | No
         `out`.
 
     Raises:
-        SnowmapError: When the checkpoint is none of a net, draws at random, or was trained on altered bands; when
+        SnowmapError: When the checkpoint is none of a net, or was trained on altered bands; when
             `windows` cannot be chosen for the net; when the file cannot be written.
     """
     refuse_inputs(Path(out), checkpoint)
@@ -104,8 +104,6 @@ def export_program(checkpoint: str | Path, out: str | Path, *, windows: int | No
         raise SnowmapError(
             f"{checkpoint} holds the baseline {task.name}; only nets can be exported, baselines are for snowmap predict"
         )
-    if task.dropout_samples:
-        raise SnowmapError(f"{checkpoint} draws dropout to tell how sure it is; an exported program draws nothing")
     if (task.facts.get("ablation") or {}).get("name", "all") != "all":
         name = task.facts["ablation"]["name"]
         raise SnowmapError(f"{checkpoint} was trained with ablation={name}; only nets that see all can be exported")
@@ -206,8 +204,8 @@ def _about(task: SnowRegression, windows: int | None, least: int) -> dict[str, A
         "steps": "all windows, the last one last" if task.net.every_step else "the last window",
         "targets": task.targets,
         "head": dict(task.hparams["head"]),
-        "members": task.members,
-        "calibration": task.calibration,
+        "members": task.head.members,
+        "calibration": task.head.calibration,
         "model": dict(task.hparams["model"]),
         **{key: task.facts[key] for key in ("archive", "grid", "git_revision", "versions")},
     }

@@ -1,4 +1,4 @@
-"""SnowRegression: a net with its normalisation, loss and optimiser, whole in its checkpoint."""
+"""SnowRegression: a net with its normalisation, head and optimiser, whole in its checkpoint."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -12,27 +12,19 @@ import xarray as xr
 from jaxtyping import Bool, Float
 from torch import Tensor
 from torch.optim.lr_scheduler import LambdaLR
-from torchmetrics import MeanAbsoluteError, MeanSquaredError, Metric
 
 from snowmap.checkpoints.provenance import check_bands, read_checkpoint, reading
 from snowmap.data.ablation import altered
 from snowmap.data.batch import Batch, Windows
-from snowmap.data.cube import BANDS, TARGETS, window_names
+from snowmap.data.cube import BANDS, window_names
 from snowmap.data.features import DERIVED, derive
 from snowmap.data.normalize import Normalizer
 from snowmap.data.sequences import SEASON, samples
 from snowmap.errors import SnowmapError
 from snowmap.models import Frame, Inputs, build_net
-from snowmap.models.net import Maps
-from snowmap.tasks.heads import LEVELS, build_head, masked_loss
+from snowmap.tasks.heads import build_head
 
-Parameters = Float[Tensor, "member batch step target size height width"]
-
-FLUXES = {
-    "accumulation": "water that the window added to the snow pack",
-    "melt": "water that left the snow pack in the window",
-}
-"""Further maps that a net may give, in mm, with words for axes and files."""
+Parameters = Float[Tensor, "member batch step target parameter height width"]
 
 
 class SnowRegression(pl.LightningModule):
@@ -42,10 +34,7 @@ class SnowRegression(pl.LightningModule):
 
     Attributes:
         targets: Unit of each target, by name.
-        head: What the net's outputs mean.
-        members: Nets of the ensemble; 1 without one.
-        dropout_samples: Times that dropout is drawn for each map; 0 leaves dropout out.
-        calibration: Of each target, by `snowmap.maps.calibration.calibrate`: how far intervals are widened.
+        head: What the net's outputs mean: loss, scores and map layers.
         bands: Names of the bands that the net reads, derived inputs included, in the order of the Cube.
         derived: Names of the derived inputs.
         phase_sign: +1 where the phase grows with snow, −1 where it falls.
@@ -60,13 +49,12 @@ class SnowRegression(pl.LightningModule):
         *,
         model: Mapping[str, Any],
         bands: Sequence[str],
-        targets: Mapping[str, str],
+        targets: Mapping[str, Mapping[str, Any]],
         optimizer: Mapping[str, Any],
         freeze: str = "none",
         loss: str = "mse",
         head: Mapping[str, Any] = MappingProxyType({"name": "point"}),
         ensemble: int = 1,
-        dropout_samples: int = 0,
         derived: Sequence[str] = (),
         phase_sign: int = 1,
         time: int | str = 1,
@@ -78,13 +66,12 @@ class SnowRegression(pl.LightningModule):
         Args:
             model: ``name`` of the net and its arguments.
             bands: Names of the bands, derived inputs included, in the order of the Cube.
-            targets: Unit of each target, by name.
+            targets: Attributes of each target, by name: ``units``, ``long_name``, ``valid_min``.
             optimizer: ``learning_rate``, ``weight_decay``, ``warmup_steps``, ``half_life_steps``, ``layer_decay``.
             freeze: ``none``, ``encoder`` or ``all_but_head``: the stages of the net that do not learn.
             loss: A key of `snowmap.tasks.heads.LOSSES`, for the head ``point``.
             head: ``name`` of the head and its arguments.
             ensemble: Nets that are trained side by side and map as one.
-            dropout_samples: Times that dropout is drawn for each map (Gal & Ghahramani 2016), 0 for none.
             derived: Keys of `snowmap.data.features.DERIVED`, which `predict` computes from the archive's bands.
             phase_sign: +1 where the phase grows with snow, −1 where it falls.
             time: Windows in a sequence, or ``season``.
@@ -93,24 +80,18 @@ class SnowRegression(pl.LightningModule):
         """
         super().__init__()
         self.save_hyperparameters(logger=False)
-        self.bands, self.targets, self.facts = list(bands), dict(targets), dict(facts)
-        self.optimizer_options, self.head = dict(optimizer), build_head(head, loss)
-        self.members, self.dropout_samples, self.calibration = ensemble, dropout_samples, dict(calibration or {})
-        self.normalizer = Normalizer(self.bands, list(self.targets))
+        self.bands, self.facts, self.optimizer_options = list(bands), dict(facts), dict(optimizer)
+        self.targets = {name: str(attributes["units"]) for name, attributes in targets.items()}
+        options = {"loss": loss} if head["name"] == "point" else {}
+        self.head = build_head(head, targets, members=ensemble, calibration=calibration, **options)
+        self.normalizer = Normalizer(self.bands)
         self.derived, self.phase_sign, self.time = list(derived), phase_sign, time
-        frame = Frame(self.normalizer.channels, tuple(self.bands), self.targets, self.head.size)
+        frame = Frame(self.normalizer.channels, tuple(self.bands), self.targets, self.head.parameters_per_target)
         self.net = build_net(model, frame, ensemble)
-        self.dropouts = [part for part in self.net.modules() if isinstance(part, torch.nn.Dropout2d) and part.p > 0]
-        if dropout_samples and not self.dropouts:
-            raise SnowmapError(f"dropout_samples={dropout_samples}, but the net has no dropout; give model.dropout=0.1")
         self.frozen = [part for name in self.net.frozen_stages(freeze) for part in self.net.stages[name]]
         for part in self.frozen:
             part.requires_grad_(False).eval()
         self.needed = [self.bands.index(name) for name in self.net.needs]
-        self.rmse: Mapping[str, Metric] = torch.nn.ModuleDict(
-            {name: MeanSquaredError(squared=False) for name in self.targets}
-        )  # type: ignore[assignment]
-        self.mae: Mapping[str, Metric] = torch.nn.ModuleDict({name: MeanAbsoluteError() for name in self.targets})  # type: ignore[assignment]
 
     @classmethod
     def load_from_checkpoint(cls, checkpoint_path: str | Path, **options: Any) -> "SnowRegression":  # type: ignore[override]
@@ -162,38 +143,23 @@ class SnowRegression(pl.LightningModule):
             raise SnowmapError(f"the run cannot go on: {', '.join(other)} changed since the checkpoint was written")
 
     def forward(self, batch: Batch) -> Parameters:
-        """What the head reads of the last steps, in network units; the last one is the target window."""
-        return self._in_network_units(self._members(self.net(self._inputs(batch))))
+        """What the head reads of the last steps, normalised; the last one is the target window."""
+        return self.head.parameters_of(self.net(self._inputs(batch)), self.net.physical)
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
-        """Masked loss in network units, over the steps that are supervised; the mean over the members."""
-        parameters = self(batch)[:, :, -batch.y.shape[1] :]
-        observed = self.normalizer.scale_targets(batch.y).expand(self.members, *batch.y.shape)
-        loss = masked_loss(self.head, parameters, observed, batch.y_valid.expand(observed.shape))
+        """The head's loss over the steps that are supervised."""
+        loss = self.head.loss(self(batch)[:, :, -batch.y.shape[1] :], batch.y, batch.y_valid)
         self.log("train/loss", loss, on_step=False, on_epoch=True, sync_dist=True, batch_size=len(batch.window))
         return loss
 
     def validation_step(self, batch: Batch, batch_idx: int) -> None:
         """Collect errors in physical units, pixel by pixel."""
-        maps = self.maps(batch)[:, -batch.y.shape[1] :]
-        for index, name in enumerate(self.targets):
-            valid = batch.y_valid[:, :, index]
-            predicted, observed = maps[:, :, index][valid], batch.y[:, :, index][valid]
-            if len(observed):
-                self.rmse[name].update(predicted, observed)
-                self.mae[name].update(predicted, observed)
+        self.head.update(self(batch)[:, :, -batch.y.shape[1] :], batch.y, batch.y_valid)
 
     def on_validation_epoch_end(self) -> None:
-        """Log RMSE and MAE in physical units, and RMSE ÷ the target's spread, which chooses the checkpoint."""
-        relative = []
-        for index, (name, unit) in enumerate(self.targets.items()):
-            rmse = self.rmse[name].compute()
-            self.log(f"validation/{name}_rmse_{unit}", rmse, prog_bar=True, sync_dist=True)
-            self.log(f"validation/{name}_mae_{unit}", self.mae[name].compute(), sync_dist=True)
-            relative.append(rmse / self.normalizer.target_std[index])
-            self.rmse[name].reset()
-            self.mae[name].reset()
-        self.log("validation/relative_rmse", torch.stack(relative).mean(), sync_dist=True)
+        """Log the head's scores; its `monitor` chooses the checkpoint."""
+        for name, value in self.head.scores().items():
+            self.log(f"validation/{name}", value, prog_bar="_rmse_" in name, sync_dist=True)
 
     def configure_optimizers(self) -> Any:
         """AdamW whose learning rate rises linearly, then halves every `half_life_steps`.
@@ -225,8 +191,8 @@ class SnowRegression(pl.LightningModule):
         return self
 
     def maps(self, batch: Batch) -> Float[Tensor, "batch step target height width"]:
-        """Targets of the last steps in physical units; there is no negative snow."""
-        return self._locations(self._members(self.net(self._inputs(batch)))).mean(dim=0)
+        """Targets of the last steps in their units."""
+        return self.head.location(self(batch)).mean(dim=0)
 
     @torch.inference_mode()
     def predict(self, cube: xr.Dataset, windows: Sequence[int] | None = None) -> xr.Dataset:
@@ -242,8 +208,7 @@ class SnowRegression(pl.LightningModule):
             CRS and grid of the Cube. A net that knows how sure it is gives ``…_sigma``, its standard deviation, and the
             quantiles ``…_q05``, ``…_q25``, ``…_q75``, ``…_q95`` in the target's unit, too: the median is the map
             itself, a low quantile may lie below 0, and their attribute ``conformal_factor`` says by how much
-            calibration moved them away from it. Beside them what the net knows of the water that comes and goes
-            (`FLUXES`), in mm.
+            calibration moved them away from it. Beside them the net's own `fluxes`.
 
         Raises:
             SnowmapError: When bands or units do not fit, or a map is not finite inside the study area.
@@ -255,13 +220,11 @@ class SnowRegression(pl.LightningModule):
         every_step = self.net.every_step and self.time == SEASON
         was_training, _ = self.training, self.eval()
         found: dict[int, np.ndarray] = {}
-        with torch.random.fork_rng(enabled=self.dropout_samples > 0):
-            torch.manual_seed(self.facts["config"]["seed"])
-            for sample in samples(cube["end"].values, chosen, self.time, every_step=every_step):
-                maps = self._all_maps(held.gather([sample]).to(self.device)).cpu().numpy()
-                kept = len(sample.supervised)
-                steps = zip(sample.steps[-kept:], sample.supervised, maps[-kept:], strict=True)
-                found |= {step: of_step for step, wanted, of_step in steps if wanted}
+        for sample in samples(cube["end"].values, chosen, self.time, every_step=every_step):
+            maps = self._all_maps(held.gather([sample]).to(self.device)).cpu().numpy()
+            kept = len(sample.supervised)
+            steps = zip(sample.steps[-kept:], sample.supervised, maps[-kept:], strict=True)
+            found |= {step: of_step for step, wanted, of_step in steps if wanted}
         self.train(was_training)
         inside = cube["mask"].values
         values = np.stack([found[window] for window in chosen])
@@ -287,27 +250,9 @@ class SnowRegression(pl.LightningModule):
                 )
 
     @property
-    def uncertain(self) -> bool:
-        """Whether the maps come with how sure they are."""
-        return self.head.size > 1 or self.members > 1 or self.dropout_samples > 0
-
-    @property
     def layers(self) -> dict[str, dict[str, Any]]:
-        """Every map that `predict` gives, by name, with its attributes."""
-        layers: dict[str, dict[str, Any]] = {}
-        for name, unit in self.targets.items():
-            words = TARGETS[name].long_name
-            layers[name] = {"units": unit, "long_name": words}
-            if self.uncertain:
-                sigma = {"long_name": f"standard deviation of {words}", "distribution": self.head.distribution}
-                length = {"correlation_length_m": self.calibration.get(name, {}).get("correlation_length_m")}
-                sigma |= {key: value for key, value in length.items() if value}
-                layers[f"{name}_sigma"] = {"units": unit, **sigma}
-                for level in LEVELS:
-                    quantile = {"long_name": f"{level:.0%} quantile of {words}"}
-                    factor = {"conformal_factor": self._factor(name, level)}
-                    layers[f"{name}_q{round(100 * level):02}"] = {"units": unit, **quantile, **factor}
-        return layers | {name: {"units": "mm", "long_name": FLUXES[name]} for name in self.net.fluxes}
+        """Attributes of every map that `predict` gives, by name."""
+        return self.head.layers | {name: dict(attributes) for name, attributes in self.net.fluxes.items()}
 
     def _inputs(self, batch: Batch) -> Inputs:
         valid = batch.x_valid[:, :, self.needed]
@@ -322,41 +267,8 @@ class SnowRegression(pl.LightningModule):
             day_of_year=batch.day_of_year,
         )
 
-    def _members(self, outputs: Maps) -> Parameters:
-        """The net's outputs member by member; the first of a target is in its unit if the net is physical."""
-        shape = (self.members, len(self.targets), self.head.size)
-        return outputs.float().unflatten(2, shape).movedim(2, 0)
-
-    def _in_network_units(self, parameters: Parameters) -> Parameters:
-        if not self.net.physical:
-            return parameters
-        location = self.normalizer.scale_targets(parameters[..., 0, :, :])
-        return torch.cat([location.unsqueeze(-3), parameters[..., 1:, :, :]], dim=-3)
-
-    def _locations(self, parameters: Parameters) -> Float[Tensor, "member batch step target height width"]:
-        location = parameters[..., 0, :, :]
-        return (location if self.net.physical else self.normalizer.unscale_targets(location)).clamp(min=0)
-
     def _all_maps(self, batch: Batch) -> Float[Tensor, "step map height width"]:
         """`layers` of one sequence, in physical units."""
-        for part in self.dropouts:
-            part.train(self.dropout_samples > 0)
-        inputs = self._inputs(batch)
-        drawn = [self.net.with_fluxes(inputs) for _ in range(max(1, self.dropout_samples))]
-        parameters = torch.cat([self._members(outputs) for outputs, _ in drawn])
-        location = self._locations(parameters)
-        maps = location.mean(dim=0)[0]
-        if self.uncertain:
-            scale = self.normalizer.target_std[:, None, None]
-            sigma, offsets = self.head.spread(location, parameters, scale)
-            factors = torch.tensor([[self._factor(name, level) for level in LEVELS] for name in self.targets])
-            maps = maps[:, :, None]
-            quantiles = maps + factors.to(maps.device)[..., None, None] * offsets[0]
-            maps = torch.cat([maps, sigma[0, :, :, None], quantiles], dim=2).flatten(1, 2)
-        fluxes = torch.stack([of_draw for _, of_draw in drawn]).mean(dim=0)[0]
-        return torch.cat([maps, fluxes], dim=1).float()
-
-    def _factor(self, target: str, level: float) -> float:
-        """How far calibration moves a quantile away from the median."""
-        interval = round(100 * abs(1 - 2 * level))
-        return float(self.calibration.get(target, {}).get(f"factor_{interval}", 1.0))
+        outputs, fluxes = self.net.with_fluxes(self._inputs(batch))
+        maps = self.head.maps(self.head.parameters_of(outputs, self.net.physical))
+        return torch.cat([maps[0], fluxes[0]], dim=1).float()

@@ -11,25 +11,21 @@ from tests.cubes import make_cube
 TRAIN = [0, 1, 2, 4, 6]
 
 
-def fitted(cube, targets=("swe",)):
-    normalizer = Normalizer(cube["band"].values.tolist(), targets)
-    normalizer.fit(Windows.of(cube, normalizer.bands, normalizer.targets), TRAIN)
+def fitted(cube):
+    normalizer = Normalizer(cube["band"].values.tolist())
+    normalizer.fit(Windows.of(cube, normalizer.bands, []), TRAIN)
     return normalizer
 
 
 def test_statistics_are_those_of_valid_training_pixels_inside_the_study_area():
     cube = make_cube()
-    normalizer = fitted(cube, ("hs", "swe"))
+    normalizer = fitted(cube)
     inside = cube["mask"].values
     for index, name in enumerate(STANDARD_BANDS):
         values = cube["features"].sel(band=name).values[TRAIN][:, inside].astype(np.float64)
         mean, std = (0, 1) if name == "phase" else (np.nanmean(values), np.nanstd(values))
         assert normalizer.band_mean[index].item() == pytest.approx(mean, rel=1e-5, abs=1e-6)
         assert normalizer.band_std[index].item() == pytest.approx(std, rel=1e-5)
-    for index, name in enumerate(("hs", "swe")):
-        values = cube[name].values[TRAIN][:, inside].astype(np.float64)
-        assert normalizer.target_mean[index].item() == pytest.approx(np.nanmean(values), rel=1e-5)
-        assert normalizer.target_std[index].item() == pytest.approx(np.nanstd(values), rel=1e-5)
 
 
 def test_values_of_other_windows_and_outside_the_mask_change_nothing():
@@ -64,28 +60,17 @@ def test_encoding_scales_keeps_wrapped_phase_continuous_and_marks_what_is_missin
     torch.testing.assert_close(bands[:, :, elevation][valid[:, :, elevation]], known[valid[:, :, elevation]])
 
 
-def test_targets_come_back():
-    cube = make_cube()
-    normalizer = fitted(cube, ("hs", "swe"))
-    y = torch.rand(3, 2, 4, 5) * 100
-    torch.testing.assert_close(normalizer.unscale_targets(normalizer.scale_targets(y)), y)
-
-
 def test_without_statistics_nothing_comes_out():
-    normalizer = Normalizer(["elevation"], ["swe"])
+    normalizer = Normalizer(["elevation"])
     assert (
         normalizer.encode(torch.ones(1, 1, 1, 2, 2), torch.ones(1, 1, 1, 2, 2, dtype=torch.bool))[:, :, 0].isnan().all()
     )
 
 
-def test_a_band_without_values_and_a_constant_target_are_refused():
+def test_a_band_without_values_is_refused():
     cube = make_cube()
     cube["features"].loc[{"band": "coherence"}] = np.nan
     with pytest.raises(SnowmapError, match="band 'coherence' has no valid pixel"):
-        fitted(cube)
-    cube = make_cube()
-    cube["swe"].values[:] = 3
-    with pytest.raises(SnowmapError, match="target 'swe' is 3 everywhere"):
         fitted(cube)
 
 

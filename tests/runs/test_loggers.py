@@ -57,7 +57,7 @@ def curves(folder: Path) -> pd.DataFrame:
 
 def test_csv_and_tensorboard_hold_the_same_curves(runs, board):
     table = curves(runs["csv"])
-    for name in ("train/loss", "validation/swe_rmse_cm", "validation/relative_rmse", "lr-AdamW"):
+    for name in ("train/loss", "validation/swe_rmse_cm", "validation/nrmse", "lr-AdamW"):
         assert [event.value for event in board.Scalars(name)] == pytest.approx(table[name].dropna().tolist())
 
 

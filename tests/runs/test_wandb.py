@@ -109,7 +109,7 @@ class TestFinishedRun:
             assert finished[1]["run"]["git"]["commit"] == config["environment"]["git_revision"]
 
     def test_curves_in_physical_units(self, finished):
-        for name in ("validation/swe_rmse_cm", "validation/relative_rmse", "train/loss", "lr-AdamW"):
+        for name in ("validation/swe_rmse_cm", "validation/nrmse", "train/loss", "lr-AdamW"):
             assert len(curve(finished[1], name)) == 2
         assert min(curve(finished[1], "throughput/windows_per_second")) > 0
 
@@ -255,7 +255,7 @@ class TestSweepDefinition:
             assert str(config["model"]["channels"]).replace(" ", "") == values["model.channels"]
 
     def test_it_never_looks_at_test_windows(self, definition):
-        assert definition["metric"] == {"name": "validation/relative_rmse", "goal": "minimize"}
+        assert definition["metric"] == {"name": "validation/nrmse", "goal": "minimize"}
         assert "evaluate=none" in definition["command"]
 
     def test_the_agent_starts_a_run_whose_metric_it_finds(self, definition, archive, tmp_path, monkeypatch):

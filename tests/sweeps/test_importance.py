@@ -46,7 +46,7 @@ def test_the_error_grows_by_what_the_other_windows_differ_and_not_for_bands_that
     def rmse(pdd: np.ndarray) -> float:
         scales = task.normalizer
         x = torch.from_numpy((pdd - scales.band_mean[position].item()) / scales.band_std[position].item())
-        mapped = scales.unscale_targets(torch.nan_to_num(x)[:, None])[:, 0].clamp(min=0).numpy()
+        mapped = task.head.decode(torch.nan_to_num(x)[:, None])[:, 0].clamp(min=0).numpy()
         error = np.where(inside, mapped - cube["swe"].values[windows], np.nan)
         return float(np.sqrt(np.nanmean(error.astype(np.float64) ** 2)))
 

@@ -23,7 +23,7 @@ from snowmap.data.splits import make_split
 from snowmap.errors import Interrupted, SnowmapError
 from snowmap.runs.folder import working_in
 from snowmap.sources.trentino import open_archive
-from snowmap.sweeps.study import optimize, relative_rmse
+from snowmap.sweeps.study import nrmse, optimize
 from tests.archives import write_foreign_archive
 from tests.commands import ROOT, succeed
 from tests.config.test_checking import checked
@@ -175,9 +175,9 @@ class TestStudy:
 
 def test_the_objective_weighs_targets_by_their_std():
     validation = {"hs": score(30.0), "swe": score(2.0)}
-    assert relative_rmse(validation, {"hs": 60.0, "swe": 8.0}) == pytest.approx((0.5 + 0.25) / 2)
+    assert nrmse(validation, {"hs": 60.0, "swe": 8.0}) == pytest.approx((0.5 + 0.25) / 2)
     with pytest.raises(SnowmapError, match="no validation RMSE of swe"):
-        relative_rmse(validation | {"swe": {"unit": "cm", "rmse": None}}, {"hs": 60.0, "swe": 8.0})
+        nrmse(validation | {"swe": {"unit": "cm", "rmse": None}}, {"hs": 60.0, "swe": 8.0})
 
 
 @pytest.fixture(scope="module")

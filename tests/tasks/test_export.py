@@ -139,7 +139,6 @@ def test_a_sequence_that_does_not_fit_is_refused(exported):
 @pytest.mark.parametrize(
     ("overrides", "windows", "told"),
     [
-        (("model.dropout=0.3", "dropout_samples=2"), [], "draws dropout"),
         (("ablation=no_sar",), [], "was trained with ablation=no_sar"),
         ((), ["--windows", "4"], "only for nets that go through a season window by window"),
     ],

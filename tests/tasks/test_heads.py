@@ -6,8 +6,11 @@ from hypothesis import strategies as st
 from scipy import stats
 from torch import nn
 
+from snowmap.data.batch import Windows
+from snowmap.data.cube import target_attributes
 from snowmap.errors import SnowmapError
-from snowmap.tasks.heads import LEVELS, LOSSES, Gaussian, Point, Quantile, build_head, masked_loss
+from snowmap.tasks.heads import LEVELS, LOSSES, Gaussian, Point, Quantile, build_head
+from tests.cubes import make_cube
 
 
 @given(seed=st.integers(0, 10_000), share=st.floats(0, 1))
@@ -19,7 +22,7 @@ def test_equals_numpy_over_the_valid_pixels_and_no_gradient_is_nan(name, seed, s
     valid = generator.random(observed.shape) < share
     observed[~valid] = np.nan
 
-    loss = masked_loss(Point(name), predicted, torch.from_numpy(observed), torch.from_numpy(valid))
+    loss = Point(loss=name).masked_loss(predicted, torch.from_numpy(observed), torch.from_numpy(valid))
     loss.backward()
 
     error = (predicted.detach().numpy()[:, :, 0] - observed)[valid].astype(np.float64)
@@ -56,14 +59,14 @@ def test_beta_1_gives_the_mean_the_gradient_of_half_the_squared_error():
 def test_the_loss_finds_the_distribution_that_the_data_has(head):
     generator = np.random.default_rng(0)
     observed = torch.from_numpy(generator.normal(0.7, 0.4, (1, 200, 200)).astype(np.float32))
-    parameters = nn.Parameter(torch.zeros(1, head.size, 1, 1))
+    parameters = nn.Parameter(torch.zeros(1, head.parameters_per_target, 1, 1))
     optimizer = torch.optim.Adam([parameters], lr=0.03)
     for _ in range(400):
         optimizer.zero_grad()
-        masked_loss(head, parameters.expand(1, -1, 200, 200), observed, torch.ones_like(observed).bool()).backward()
+        head.masked_loss(parameters.expand(1, -1, 200, 200), observed, torch.ones_like(observed).bool()).backward()
         optimizer.step()
     found = parameters.detach()[None]
-    sigma, offsets = head.spread(found[:, :, 0], found, torch.ones(1, 1, 1))
+    sigma, offsets = head.std_and_quantiles(found[:, :, 0], found, torch.ones(1, 1, 1))
     assert found[0, 0, 0].item() == pytest.approx(0.7, abs=0.02)
     assert sigma.item() == pytest.approx(0.4, abs=0.02)
     quantiles = stats.norm(0, 0.4).ppf(LEVELS)
@@ -73,7 +76,7 @@ def test_the_loss_finds_the_distribution_that_the_data_has(head):
 @given(seed=st.integers(0, 1000))
 def test_quantiles_never_cross(seed):
     parameters = torch.randn((1, 2, 5, 3, 4), generator=torch.Generator().manual_seed(seed)) * 20
-    _, offsets = Quantile().spread(parameters[:, :, 0], parameters, torch.ones(2, 1, 1))
+    _, offsets = Quantile().std_and_quantiles(parameters[:, :, 0], parameters, torch.ones(2, 1, 1))
     assert (offsets.diff(dim=-3) > 0).all()
     assert (offsets[:, 1] < 0).all()
     assert (offsets[:, 2] > 0).all()
@@ -83,7 +86,7 @@ def test_members_together_have_the_variance_of_their_mixture_in_the_targets_unit
     parameters = random_parameters(2, members=3)
     head, scale = Gaussian(), torch.tensor([2.0, 5.0])[:, None, None]
     location = parameters[:, :, 0] * scale
-    sigma, offsets = head.spread(location, parameters, scale)
+    sigma, offsets = head.std_and_quantiles(location, parameters, scale)
     own = head.variance(parameters).sqrt() * scale
     draws = stats.norm(location.numpy(), own.numpy()).rvs((40_000, *location.shape), random_state=0)
     assert sigma.numpy() == pytest.approx(draws.std(axis=(0, 1)), rel=0.02)
@@ -92,4 +95,22 @@ def test_members_together_have_the_variance_of_their_mixture_in_the_targets_unit
 
 def test_a_head_that_does_not_exist_is_named():
     with pytest.raises(SnowmapError, match=r"head.name=student is unknown; known are point, gaussian, quantile"):
-        build_head({"name": "student"}, "mse")
+        build_head({"name": "student"}, {})
+
+
+def test_targets_are_scaled_by_their_training_statistics_and_come_back():
+    cube = make_cube()
+    head = build_head({"name": "point"}, target_attributes(cube, ["hs", "swe"]))
+    head.fit(Windows.of(cube, [], ["hs", "swe"]), [0, 1, 2])
+    values = cube["swe"].values[:3][:, cube["mask"].values].astype(np.float64)
+    assert head.mean[1].item() == pytest.approx(np.nanmean(values), rel=1e-5)
+    assert head.std[1].item() == pytest.approx(np.nanstd(values), rel=1e-5)
+    y = torch.rand(3, 2, 4, 5) * 100
+    torch.testing.assert_close(head.decode(head.encode(y)), y)
+
+
+def test_a_constant_target_is_refused():
+    cube = make_cube()
+    cube["swe"].values[:] = 3
+    with pytest.raises(SnowmapError, match="target 'swe' is 3 everywhere"):
+        build_head({"name": "point"}, target_attributes(cube, ["swe"])).fit(Windows.of(cube, [], ["swe"]), [0, 1, 2])

@@ -8,7 +8,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from snowmap.checkpoints.provenance import windows_of
-from snowmap.errors import SnowmapError
 from snowmap.maps.calibration import calibrate, calibrate_checkpoint, conformal_factor
 from snowmap.runs.training import make_trainer
 from snowmap.tasks.heads import LEAST_SIGMA
@@ -23,7 +22,6 @@ FORMS = {
     "ensemble": ("ensemble=3",),
     "gaussian ensemble": ("ensemble=2", "head=gaussian"),
     "quantile ensemble": ("ensemble=2", "head=quantile"),
-    "dropout": ("model.dropout=0.3", "dropout_samples=4"),
     "mass balance": ("model=massbalance", "head=gaussian", "ensemble=2"),
 }
 
@@ -38,7 +36,7 @@ def test_maps_say_how_sure_they_are_in_the_targets_unit(form, tmp_path):
     maps = task.predict(cube)
     inside = np.isfinite(maps["swe"].values)
     assert (np.isfinite(maps["swe_sigma"].values) == inside).all()
-    spread = float(task.normalizer.target_std[0])
+    spread = float(task.head.std[0])
     sigma = maps["swe_sigma"].values[inside]
     assert sigma.min() >= 0.999 * LEAST_SIGMA * spread
     assert sigma.max() < 10 * spread
@@ -57,7 +55,7 @@ def test_the_two_targets_have_each_their_own(tmp_path):
         task.net.head.bias.copy_(torch.tensor([0.0, 2.0, 0.0, -2.0]))  # hs: unsure, swe: sure
         task.net.head.weight.zero_()
     maps = task.predict(cube)
-    hs, swe = task.normalizer.target_std.tolist()
+    hs, swe = task.head.std.tolist()
     assert float(maps["hs_sigma"].max()) == pytest.approx(hs * (np.log1p(np.exp(2)) + LEAST_SIGMA), rel=1e-4)
     assert float(maps["swe_sigma"].max()) == pytest.approx(swe * (np.log1p(np.exp(-2)) + LEAST_SIGMA), rel=1e-4)
 
@@ -77,19 +75,6 @@ def test_an_ensemble_maps_the_mean_of_members_that_differ_and_one_net_alone_is_s
     np.testing.assert_allclose(
         maps["swe_sigma"], np.maximum(members.std(axis=0), float(maps["swe_sigma"].min())), rtol=1e-3
     )
-
-
-def test_dropout_is_drawn_by_the_seed_and_leaves_the_callers_generator_alone(tmp_path):
-    cube = make_cube()
-    _, task, _ = parts(cube, "model.dropout=0.5", "dropout_samples=3")
-    torch.manual_seed(5)
-    before = torch.get_rng_state()
-    first = task.predict(cube, [1, 2])
-    assert torch.equal(before, torch.get_rng_state())
-    xr.testing.assert_identical(first, task.predict(cube, [1, 2]))
-    assert not any(part.training for part in task.dropouts) or task.training
-    with pytest.raises(SnowmapError, match=r"dropout_samples=3, but the net has no dropout"):
-        parts(cube, "dropout_samples=3")
 
 
 @given(seed=st.integers(0, 500), share=st.sampled_from([0.5, 0.9]), count=st.integers(20, 400))
