@@ -86,7 +86,7 @@ def bare_epochs(
     task.to(device)
     size = config["data"]["batch_size"]
     chunks = [datamodule.train[first : first + size] for first in range(0, len(datamodule.train), size)]
-    ready = [scaled(task, datamodule.windows.gather(chunk).to(torch.device(device))) for chunk in chunks]
+    ready = [scaled(task, datamodule.windows.collate(chunk).to(torch.device(device))) for chunk in chunks]
     options, clip = config["optimizer"], config["trainer"]["gradient_clip_val"]
     optimizer = torch.optim.AdamW(task.net.parameters(), options["learning_rate"], weight_decay=options["weight_decay"])
     seconds = []
@@ -97,7 +97,9 @@ def bare_epochs(
             inputs, y, valid = ready[index]
             with torch.autocast(device, precision, enabled=precision is not None):
                 outputs = task.net(inputs)[:, -y.shape[1] :]
-                loss = task.head.masked_loss(task.head.parameters_of(outputs, task.net.physical), y[None], valid[None])
+                loss = task.head.masked_loss(
+                    task.head.parameters_of(outputs, task.net.in_target_units), y[None], valid[None]
+                )
             optimizer.zero_grad()
             loss.backward()
             if clip:

@@ -1,7 +1,7 @@
 """Mapping a scene larger than the memory: ``python -m benchmarks.predicting --size 5000 --windows 4``.
 
-The time of `snowmap predict` (reading, derived inputs, blending, writing of NetCDF and GeoTIFF) as a ratio to the bare
-forward passes of the same net over the same tiles from memory, alternating window by window in one process, as the
+The time of `snowmap predict` (reading, derived features, blending, writing of NetCDF and GeoTIFF) as a ratio to the
+bare forward passes of the same net over the same tiles from memory, alternating window by window in one process, as the
 median over the windows. Where other programs come and go, the ratio to the forward passes within the same run is the
 steadier one. Then the peak memory of the command in a process of its own. The scene is a small synthetic one, repeated
 in both directions.
@@ -22,7 +22,7 @@ import xarray as xr
 from monai.data.utils import dense_patch_slices
 
 from benchmarks.common import configuration, parts, peak_gibibytes
-from snowmap.data.batch import Windows
+from snowmap.data.batch import CubeTensors
 from snowmap.data.cube import window_names
 from snowmap.data.features import derive
 from snowmap.data.sequences import samples
@@ -79,8 +79,8 @@ def ready_tiles(task: SnowRegression, cube: xr.Dataset, tile: int, overlap: int)
     size = cube.sizes["y"], cube.sizes["x"]
     for rows, columns in dense_patch_slices(size, (tile, tile), (tile - overlap,) * 2):
         piece = cube.isel(y=rows, x=columns).load()
-        held = Windows.of(piece, task.bands, list(task.targets), derive(piece, task.derived, task.phase_sign))
-        yield task._inputs(held.gather(samples(piece["end"].values, [0], task.time)))
+        held = CubeTensors.of(piece, task.bands, list(task.targets), derive(piece, task.derived, task.phase_sign))
+        yield task._inputs(held.collate(samples(piece["end"].values, [0], task.time)))
 
 
 class Stopwatch:

@@ -36,7 +36,7 @@ def test_a_negative_seed_is_refused(tmp_path, capsys):
 
 
 def test_a_checkpoint_whose_format_is_no_number_is_refused(tmp_path, capsys):
-    torch.save({"baseline": {}, "facts": {"format": "two"}}, tmp_path / "best.ckpt")
+    torch.save({"baseline": {}, "metadata": {"format": "two"}}, tmp_path / "best.ckpt")
     assert main(["export", str(tmp_path / "best.ckpt"), str(tmp_path / "net.pt2")]) == 1
     error = capsys.readouterr().err
     assert "best.ckpt" in error

@@ -14,7 +14,7 @@ from snowmap.config.schema import EvaluateConfig, TrainConfig
 from snowmap.data.cube import STANDARD_BANDS
 from snowmap.data.features import with_derived
 from snowmap.data.normalize import Normalizer
-from snowmap.models import NETS, Frame, build_net
+from snowmap.models import NETS, Specification, build_net
 from snowmap.sources.trentino.layout import RASTER_NAMES
 from tests.commands import ROOT
 from tests.cubes import make_cube
@@ -49,7 +49,7 @@ def test_the_models_page_counts_parameters(typed, count):
     net, words = NETS[name], dict(word.removeprefix("model.").split("=") for word in words)
     bands = [band for band in with_derived(make_cube(), net.derived)["band"].values.tolist() if band not in net.ignores]
     model = yaml.safe_load((ROOT / "conf" / "model" / f"{name}.yaml").read_text())["model"] | words
-    built = build_net(model, Frame(Normalizer(bands).channels, tuple(bands), {"swe": "cm"}))
+    built = build_net(model, Specification(Normalizer(bands).channels, tuple(bands), {"swe": "cm"}))
     assert f"{sum(parameter.numel() for parameter in built.parameters()):,}" == count
 
 

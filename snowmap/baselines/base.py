@@ -25,19 +25,19 @@ logger = logging.getLogger(__name__)
 class Baseline(ABC):
     """Maps that need no network, learnt from training windows × study area × valid pixels alone.
 
-    It answers to the same names as `SnowRegression`: `targets`, `facts`, `archive_bands`, `predict`, `to`.
+    It answers to the same names as `SnowRegression`: `targets`, `metadata`, `archive_bands`, `predict`, `to`.
 
     Attributes:
         name: What users type.
         keeps_grid: Whether it remembers maps, so that it can only map the grid on which it was fitted.
         needs: Bands that it reads.
-        derived: Derived inputs (`snowmap.data.features`) that it reads.
+        derived: Derived features (`snowmap.data.features`) that it reads.
         options: The keyword arguments of its class.
         targets: Unit of each target, by name.
         phase_sign: +1 where the phase grows with snow, −1 where it falls.
         grid: On which it was fitted.
         learned: What it remembers of each target: numbers, arrays and scikit-learn estimators.
-        facts: What the run was, as `snowmap.checkpoints.provenance.facts_of` makes them.
+        metadata: What the run was, as `snowmap.checkpoints.provenance.metadata_of` makes them.
     """
 
     name: ClassVar[str]
@@ -51,7 +51,7 @@ class Baseline(ABC):
         self.phase_sign = 1
         self.grid: dict[str, Any] = {}
         self.learned: dict[str, dict[str, Any]] = {}
-        self.facts: dict[str, Any] = {}
+        self.metadata: dict[str, Any] = {}
 
     @property
     def archive_bands(self) -> list[str]:

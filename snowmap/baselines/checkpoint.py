@@ -16,7 +16,7 @@ from snowmap.checkpoints.files import save_whole
 TRUSTED = ["sklearn.ensemble._hist_gradient_boosting.predictor.TreePredictor"]
 """Types that skops does not know by itself and that a baseline holds: the trees are arrays of numbers."""
 
-KEYS = ("targets", "phase_sign", "grid", "facts")
+KEYS = ("targets", "phase_sign", "grid", "metadata")
 """Attributes that are kept as they are."""
 
 

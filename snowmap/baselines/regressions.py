@@ -65,7 +65,7 @@ class Elevation(_PixelRegression):
 
     name = "elevation"
     needs = ("elevation",)
-    derived = ("day_of_year", "summed_pdd")
+    derived = ("day_of_year", "cumulative_pdd")
 
     def __init__(self, *, degree: int = 3) -> None:
         """Make it.
@@ -87,12 +87,12 @@ class Elevation(_PixelRegression):
 
 
 class BoostedTrees(_PixelRegression):
-    """Gradient-boosted trees on derived inputs; by default ΔSWE of the phase and degree days since 1 September."""
+    """Gradient-boosted trees on derived features; by default ΔSWE of the phase and degree days since 1 September."""
 
     name = "boosted_trees"
     takes_missing = True
 
-    def __init__(self, *, derived: Sequence[str] = ("summed_phase_swe", "summed_pdd")) -> None:
+    def __init__(self, *, derived: Sequence[str] = ("cumulative_phase_swe", "cumulative_pdd")) -> None:
         """Make it.
 
         Args:
@@ -102,7 +102,7 @@ class BoostedTrees(_PixelRegression):
         if unknown := [name for name in derived if name not in DERIVED]:
             raise ValueError(f"derived={unknown} is unknown; known are {', '.join(DERIVED)}")
         if not derived:
-            raise ValueError("derived=[]: expected at least one derived input")
+            raise ValueError("derived=[]: expected at least one derived feature")
         self.derived = tuple(derived)
 
     def estimator(self) -> Any:

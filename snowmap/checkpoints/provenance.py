@@ -28,7 +28,7 @@ UNREADABLE = (
 """What is raised by files that are cut short, and by those that hold something else."""
 
 
-def facts_of(cube: xr.Dataset, split: Split, config: Mapping[str, Any]) -> dict[str, Any]:
+def metadata_of(cube: xr.Dataset, split: Split, config: Mapping[str, Any]) -> dict[str, Any]:
     """Everything that a checkpoint has to remember beside its weights, in plain containers.
 
     Args:
@@ -113,10 +113,10 @@ def read_checkpoint(checkpoint: Path) -> dict[str, Any]:
     """
     with reading(checkpoint):
         content = torch.load(checkpoint, map_location="cpu", weights_only=True, mmap=True)
-        facts = (content if "baseline" in content else content["hyper_parameters"])["facts"]
-    if facts.get("format") != FORMAT:
+        metadata = (content if "baseline" in content else content["hyper_parameters"])["metadata"]
+    if metadata.get("format") != FORMAT:
         raise SnowmapError(
-            f"{checkpoint} has the format {facts.get('format')!r}; this snowmap ({version('snowmap')}) reads format "
+            f"{checkpoint} has the format {metadata.get('format')!r}; this snowmap ({version('snowmap')}) reads format "
             f"{FORMAT}: train anew, or use the version that wrote it"
         )
     return content
@@ -140,11 +140,11 @@ def check_grid(grid: Mapping[str, Any], cube: xr.Dataset) -> None:
     _raise_if(_grid_faults(grid, cube))
 
 
-def check_fit(facts: Mapping[str, Any], bands: Sequence[str], targets: Mapping[str, str], cube: xr.Dataset) -> None:
+def check_fit(metadata: Mapping[str, Any], bands: Sequence[str], targets: Mapping[str, str], cube: xr.Dataset) -> None:
     """Refuse to score a checkpoint on a Cube of other bands, units or grid than it was trained on.
 
     Args:
-        facts: Of the checkpoint, as `facts_of` makes them.
+        metadata: Of the checkpoint, as `metadata_of` makes them.
         bands: Bands of the checkpoint.
         targets: Unit of each target of the checkpoint.
         cube: The Cube to score on.
@@ -158,28 +158,28 @@ def check_fit(facts: Mapping[str, Any], bands: Sequence[str], targets: Mapping[s
             faults.append(f"target '{name}' is missing")
         elif cube[name].attrs["units"] != unit:
             faults.append(f"target '{name}' is in {cube[name].attrs['units']}; the checkpoint was trained on {unit}")
-    _raise_if(faults + _grid_faults(facts["grid"], cube))
+    _raise_if(faults + _grid_faults(metadata["grid"], cube))
 
 
-def windows_of(facts: Mapping[str, Any], part: str, cube: xr.Dataset) -> list[int]:
+def windows_of(metadata: Mapping[str, Any], part: str, cube: xr.Dataset) -> list[int]:
     """Indices in the Cube of the windows that the checkpoint's split calls `part`.
 
     Raises:
         SnowmapError: When the Cube lacks one of them.
     """
     position = {name: index for index, name in enumerate(window_names(cube))}
-    wanted = facts["split"][part]
+    wanted = metadata["split"][part]
     if missing := [name for name in wanted if name not in position]:
         raise SnowmapError(f"the archive lacks {len(missing)} {part} windows of the checkpoint: {', '.join(missing)}")
     return [position[name] for name in wanted]
 
 
-def areas_of(facts: Mapping[str, Any]) -> tuple[Area | None, Area | None]:
+def areas_of(metadata: Mapping[str, Any]) -> tuple[Area | None, Area | None]:
     """Training area and held-out area of the checkpoint's split on its own grid; None is the study area."""
-    options = facts["config"]["split"]
+    options = metadata["config"]["split"]
     if options["name"] not in OF_THE_MAP:
         return None, None
-    height, width = facts["grid"]["shape"]
+    height, width = metadata["grid"]["shape"]
     return areas((height, width), *(options[key] for key in ("rows", "columns", "fold", "buffer")))
 
 

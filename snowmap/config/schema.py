@@ -90,7 +90,7 @@ class Data:
     zero_is_missing: list[str] | None = distinct(None)  # bands in which 0 means no data; None: all of INSAR/
     threads: int | None = integer(None, at_least=1, at_most=256)  # that read rasters; None: one for each core
     cache: bool = True
-    derived: list[str] | None = distinct(None)  # derived inputs beside the bands; None: the model's own
+    derived: list[str] | None = distinct(None)  # derived features beside the bands; None: the model's own
     phase_sign: int | None = choice(None, 1, -1)  # of phase where snow grows; None: from the training windows
     time: Any = _sequence()  # windows in a sequence, or season (since 1 September); None: the model's own
     supervise: str = choice("auto", "last", "every")  # targets that the loss sees; auto: every, if all steps are mapped
@@ -257,7 +257,7 @@ class BoostedTrees:
     """Arguments of `snowmap.baselines.regressions.BoostedTrees`."""
 
     name: str = "boosted_trees"
-    derived: list[str] = distinct(["summed_phase_swe", "summed_pdd"], least=1)  # derived inputs
+    derived: list[str] = distinct(["cumulative_phase_swe", "cumulative_pdd"], least=1)  # derived features
 
 
 @dataclass

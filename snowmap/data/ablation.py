@@ -4,7 +4,7 @@ The Cube keeps its form, so the same architecture runs in every case, also one t
 that is taken away is held at one value everywhere, missing pixels included, because what is missing tells something
 too: at its mean in the training windows, and at 0 if it is a phase, whose constant is arbitrary (0 is no change of
 snow). A band that is shuffled keeps its maps, but each window gets those of another window of the same part of the
-split; no acquisition changes sides. Derived inputs and the sign of the phase are then made from what is left.
+split; no acquisition changes sides. Derived features and the sign of the phase are then made from what is left.
 
 The checkpoint remembers the plan, and `SnowRegression.predict` applies it to whatever Cube it is given. The baselines
 never see it: they are the same in every case.

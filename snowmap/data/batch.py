@@ -47,7 +47,7 @@ class Batch(NamedTuple):
         return Batch(*(tensor.to(device, non_blocking=True) for tensor in self))
 
 
-class Windows(NamedTuple):
+class CubeTensors(NamedTuple):
     """A whole Cube as tensors, from which Batches are gathered without reading a file.
 
     The tensors may be views of a memory map: a Cube that is larger than the memory is read page by page.
@@ -76,7 +76,7 @@ class Windows(NamedTuple):
         bands: Sequence[str],
         targets: Sequence[str],
         derived: Mapping[str, np.ndarray] = MappingProxyType({}),
-    ) -> "Windows":
+    ) -> "CubeTensors":
         """The Cube's `bands` and `targets`; a target that the Cube does not hold is missing everywhere.
 
         What depends on windows that a piece of a Cube lacks comes from its coordinates ``gap_days (window)`` and
@@ -92,7 +92,7 @@ class Windows(NamedTuple):
         values = cube["features"].values
         missing = np.broadcast_to(np.float32(np.nan), (len(values), *values.shape[2:]))
         start, end = cube["start"].values, cube["end"].values
-        return Windows(
+        return CubeTensors(
             x=tuple(_tensor(derived[b] if b in derived else values[:, names.index(b)]) for b in bands),
             y=tuple(_tensor(cube[name].values if name in cube else missing) for name in targets),
             inside=torch.from_numpy(cube["mask"].values),
@@ -109,7 +109,7 @@ class Windows(NamedTuple):
         """Bytes of the bands and targets."""
         return sum(tensor.nbytes for tensor in (*self.x, *self.y))
 
-    def gather(self, samples: Sequence[Sample], area: Bool[Tensor, "height width"] | None = None) -> Batch:
+    def collate(self, samples: Sequence[Sample], area: Bool[Tensor, "height width"] | None = None) -> Batch:
         """The Batch of the sequences, whose pieces are copied and nothing else.
 
         Args:
@@ -145,7 +145,7 @@ class Windows(NamedTuple):
             window=steps[:, -1],
         )
 
-    def to(self, device: torch.device) -> "Windows":
+    def to(self, device: torch.device) -> "CubeTensors":
         """The same on `device`."""
         moved = {name: value.to(device) for name, value in self._asdict().items() if isinstance(value, Tensor)}
         x, y = (tuple(maps.to(device) for maps in stack) for stack in (self.x, self.y))

@@ -69,11 +69,11 @@ DERIVED_BANDS: dict[str, Quantity] = {
     "slope": Quantity("degree", 0.0, 90.0, "slope of the ground"),
     "aspect_east": Quantity("1", -1.0, 1.0, "eastward part of the direction that the ground faces"),
     "aspect_north": Quantity("1", -1.0, 1.0, "northward part of the direction that the ground faces"),
-    "summed_pdd": Quantity("degC d", 0.0, 12000.0, "positive degree days since 1 September"),
+    "cumulative_pdd": Quantity("degC d", 0.0, 12000.0, "positive degree days since 1 September"),
     "phase_swe": Quantity("mm", -2000.0, 2000.0, "change of SWE from the unwrapped phase"),
     "coherent_phase_swe": Quantity("mm", -2000.0, 2000.0, "change of SWE from the phase, weighted by coherence"),
-    "summed_phase_swe": Quantity("mm", -20000.0, 20000.0, "change of SWE from the phase since 1 September"),
-    "summed_coherent_phase_swe": Quantity(
+    "cumulative_phase_swe": Quantity("mm", -20000.0, 20000.0, "change of SWE from the phase since 1 September"),
+    "cumulative_coherent_phase_swe": Quantity(
         "mm", -20000.0, 20000.0, "change of SWE from the phase since 1 September, weighted by coherence"
     ),
 }

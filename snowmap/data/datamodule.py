@@ -10,7 +10,7 @@ import xarray as xr
 from torch.utils.data import DataLoader, DistributedSampler
 
 from snowmap.data.augment import AUGMENTATIONS
-from snowmap.data.batch import Batch, Windows
+from snowmap.data.batch import Batch, CubeTensors
 from snowmap.data.cube import window_names
 from snowmap.data.pieces import random_pieces, tiled
 from snowmap.data.sequences import SEASON, Sample, samples
@@ -37,12 +37,12 @@ class SnowDataModule(pl.LightningDataModule):
     def __init__(
         self,
         cube: xr.Dataset,
-        windows: Windows,
+        windows: CubeTensors,
         split: Split,
         targets: Sequence[str],
         *,
         time: int | str = 1,
-        every_step: bool = False,
+        maps_every_step: bool = False,
         supervise: str = "last",
         batch_size: int = 4,
         augment: str = "none",
@@ -54,11 +54,11 @@ class SnowDataModule(pl.LightningDataModule):
 
         Args:
             cube: The Cube that `windows` are of.
-            windows: Its bands, derived inputs among them, and targets.
+            windows: Its bands, derived features among them, and targets.
             split: Which windows train and validate, and in which areas.
             targets: Targets to learn.
             time: Windows in a sequence, or ``season``.
-            every_step: Whether the net maps every step of a sequence.
+            maps_every_step: Whether the net maps every step of a sequence.
             supervise: ``last`` or ``every``: the windows of a training sequence whose targets the loss sees. Never
                 those of a window outside the training part.
             batch_size: Sequences in each step.
@@ -76,15 +76,15 @@ class SnowDataModule(pl.LightningDataModule):
         self.resident_share, self.seed = resident_share, seed
         self.names = window_names(cube)
         self.windows = windows
-        self.train_area, self.held_area = (
-            None if area is None else torch.from_numpy(area) for area in (split.train_area, split.held_area)
+        self.train_area, self.validation_area = (
+            None if area is None else torch.from_numpy(area) for area in (split.train_area, split.validation_area)
         )
         train = self._with_target(split.train, "training", targets, self.train_area)
-        validation = self._with_target(split.validation, "validation", targets, self.held_area)
+        validation = self._with_target(split.validation, "validation", targets, self.validation_area)
         end = cube["end"].values
         every = supervise == "every"
-        self.train = samples(end, train, time, every_step=every, allowed=train)
-        self.validation = samples(end, validation, time, every_step=every_step and time == SEASON)
+        self.train = samples(end, train, time, maps_every_step=every, allowed=train)
+        self.validation = samples(end, validation, time, maps_every_step=maps_every_step and time == SEASON)
         self._refuse_empty([*self.train, *self.validation], cube["features"].values)
         size = tuple(windows.inside.shape)
         self.tiles = [tile for sample in self.validation for tile in tiled(sample, size) if self._any_target(tile)]
@@ -128,7 +128,7 @@ class SnowDataModule(pl.LightningDataModule):
             torch.manual_seed(hash((self.seed, step, self.trainer.global_rank)))
             if self.crop_size:
                 batch = random_pieces(batch, self.crop_size, self.windows.inside.shape)
-        gathered = self.windows.gather(batch, self.train_area if self.trainer.training else self.held_area)
+        gathered = self.windows.collate(batch, self.train_area if self.trainer.training else self.validation_area)
         return self.trainer.precision_plugin.convert_input(gathered)
 
     def on_after_batch_transfer(self, batch: Batch, dataloader_idx: int) -> Batch:
@@ -145,7 +145,7 @@ class SnowDataModule(pl.LightningDataModule):
 
     def _any_target(self, sample: Sample) -> bool:
         """Whether a target has a value in the sequence's piece."""
-        return bool(self.windows._replace(x=()).gather([sample], self.held_area).y_valid.any())
+        return bool(self.windows._replace(x=()).collate([sample], self.validation_area).y_valid.any())
 
     def _with_target(
         self, windows: list[int], part: str, targets: Sequence[str], area: torch.Tensor | None

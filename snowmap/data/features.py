@@ -1,7 +1,7 @@
-"""Derived inputs: further bands of a Cube, computed from its own, for networks and baselines alike.
+"""Derived features: further bands of a Cube, computed from its own, for networks and baselines alike.
 
 `derive` gives them as maps, `with_derived` appends them to the Cube under names and units of their own, so that
-everything after it treats them as bands. A derived input of a window uses that window and earlier ones only.
+everything after it treats them as bands. A derived feature of a window uses that window and earlier ones only.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -30,7 +30,7 @@ SPHERE = 6_371_000.0
 
 
 class Derived(NamedTuple):
-    """A derived input.
+    """A derived feature.
 
     Attributes:
         needs: Bands that it is computed from.
@@ -74,9 +74,9 @@ def aspect(cube: xr.Dataset, phase_sign: int) -> dict[str, Maps]:
     }
 
 
-def summed_pdd(cube: xr.Dataset, phase_sign: int) -> dict[str, Maps]:
-    """``summed_pdd`` (degC d): positive degree days since 1 September, the window included."""
-    return {"summed_pdd": season_sum(_band(cube, "pdd"), cube)}
+def cumulative_pdd(cube: xr.Dataset, phase_sign: int) -> dict[str, Maps]:
+    """``cumulative_pdd`` (degC d): positive degree days since 1 September, the window included."""
+    return {"cumulative_pdd": season_sum(_band(cube, "pdd"), cube)}
 
 
 def phase_swe(cube: xr.Dataset, phase_sign: int) -> dict[str, Maps]:
@@ -92,34 +92,34 @@ def coherent_phase_swe(cube: xr.Dataset, phase_sign: int) -> dict[str, Maps]:
     return {"coherent_phase_swe": phase_swe_change(cube, phase_sign) * _band(cube, "coherence") ** 2}
 
 
-def summed_phase_swe(cube: xr.Dataset, phase_sign: int) -> dict[str, Maps]:
-    """``summed_phase_swe`` (mm): `phase_swe` summed since 1 September, the window included."""
-    return {"summed_phase_swe": season_sum(phase_swe_change(cube, phase_sign), cube)}
+def cumulative_phase_swe(cube: xr.Dataset, phase_sign: int) -> dict[str, Maps]:
+    """``cumulative_phase_swe`` (mm): `phase_swe` summed since 1 September, the window included."""
+    return {"cumulative_phase_swe": season_sum(phase_swe_change(cube, phase_sign), cube)}
 
 
-def summed_coherent_phase_swe(cube: xr.Dataset, phase_sign: int) -> dict[str, Maps]:
-    """``summed_coherent_phase_swe`` (mm): `coherent_phase_swe` summed since 1 September, the window included."""
+def cumulative_coherent_phase_swe(cube: xr.Dataset, phase_sign: int) -> dict[str, Maps]:
+    """``cumulative_coherent_phase_swe`` (mm): `coherent_phase_swe` summed since 1 September, the window included."""
     (change,) = coherent_phase_swe(cube, phase_sign).values()
-    return {"summed_coherent_phase_swe": season_sum(change, cube)}
+    return {"cumulative_coherent_phase_swe": season_sum(change, cube)}
 
 
 DERIVED: dict[str, Derived] = {
     "day_of_year": Derived((), day_of_year),
     "slope": Derived(("elevation",), slope),
     "aspect": Derived(("elevation",), aspect),
-    "summed_pdd": Derived(("pdd",), summed_pdd, summed=True),
+    "cumulative_pdd": Derived(("pdd",), cumulative_pdd, summed=True),
     "phase_swe": Derived(("unwrapped_phase", "incidence", "elevation"), phase_swe),
     "coherent_phase_swe": Derived(("unwrapped_phase", "incidence", "elevation", "coherence"), coherent_phase_swe),
-    "summed_phase_swe": Derived(("unwrapped_phase", "incidence", "elevation"), summed_phase_swe, summed=True),
-    "summed_coherent_phase_swe": Derived(
-        ("unwrapped_phase", "incidence", "elevation", "coherence"), summed_coherent_phase_swe, summed=True
+    "cumulative_phase_swe": Derived(("unwrapped_phase", "incidence", "elevation"), cumulative_phase_swe, summed=True),
+    "cumulative_coherent_phase_swe": Derived(
+        ("unwrapped_phase", "incidence", "elevation", "coherence"), cumulative_coherent_phase_swe, summed=True
     ),
 }
-"""Every derived input under the name that users type (``data.derived=[slope,summed_pdd]``)."""
+"""Every derived feature under the name that users type (``data.derived=[slope,cumulative_pdd]``)."""
 
 
 def with_derived(cube: xr.Dataset, names: Sequence[str], phase_sign: int = 1) -> xr.Dataset:
-    """The Cube with derived inputs as further bands, which copies all bands; for its arguments see `derive`."""
+    """The Cube with derived features as further bands, which copies all bands; for its arguments see `derive`."""
     made = derive(cube, names, phase_sign)
     if not made:
         return cube
@@ -135,7 +135,7 @@ def with_derived(cube: xr.Dataset, names: Sequence[str], phase_sign: int = 1) ->
 
 
 def derive(cube: xr.Dataset, names: Sequence[str], phase_sign: int = 1) -> dict[str, Maps]:
-    """The maps of derived inputs by the names of their bands, as far as the Cube does not hold them already.
+    """The maps of derived features by the names of their bands, as far as the Cube does not hold them already.
 
     Args:
         cube: The Cube.
@@ -151,7 +151,7 @@ def derive(cube: xr.Dataset, names: Sequence[str], phase_sign: int = 1) -> dict[
         if name in names:
             if missing := [band for band in DERIVED[name].needs if band not in there]:
                 raise SnowmapError(
-                    f"the derived input '{name}' needs the band {', '.join(missing)}, which is not there"
+                    f"the derived feature '{name}' needs the band {', '.join(missing)}, which is not there"
                 )
             made |= DERIVED[name].make(cube, phase_sign)
     if unknown := [name for name in names if name not in DERIVED]:

@@ -8,7 +8,7 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
-from snowmap.data.batch import Windows
+from snowmap.data.batch import CubeTensors
 from snowmap.errors import SnowmapError
 
 logger = logging.getLogger(__name__)
@@ -52,7 +52,7 @@ class Normalizer(nn.Module):
         sine = ["phase (sin)"] if "phase" in self.bands else []
         return [*names, *sine, *(f"{name} (known)" for name in self.bands)]
 
-    def fit(self, windows: Windows, train: Sequence[int], area: Bool[Tensor, "height width"] | None = None) -> None:
+    def fit(self, windows: CubeTensors, train: Sequence[int], area: Bool[Tensor, "height width"] | None = None) -> None:
         """Take the statistics from the valid pixels of the training windows inside the study area.
 
         Args:

@@ -72,7 +72,7 @@ def history(end: Dates, target: int, time: int | str) -> tuple[int, ...]:
 
 
 def samples(
-    end: Dates, targets: Sequence[int], time: int | str, *, every_step: bool = False, allowed: Collection[int] = ()
+    end: Dates, targets: Sequence[int], time: int | str, *, maps_every_step: bool = False, allowed: Collection[int] = ()
 ) -> list[Sample]:
     """One sequence for each target window, or as few as hold them all.
 
@@ -80,15 +80,15 @@ def samples(
         end: Last day of each window, sorted.
         targets: Windows to map.
         time: Windows in a sequence, or `SEASON`.
-        every_step: Map every step instead of the last one alone. With whole seasons one sequence for each season is
-            then enough, because a net that maps every step sees the same past in it.
+        maps_every_step: Map every step instead of the last one alone. With whole seasons one sequence for each season
+            is then enough, because a net that maps every step sees the same past in it.
         allowed: Windows whose target may be looked at as an earlier step; those of `targets` always may.
 
     Returns:
         The sequences, by their target window.
     """
     visible = {*targets, *allowed}
-    if not every_step:
+    if not maps_every_step:
         return [Sample(history(end, target, time), (True,)) for target in targets]
     last = {int(season_of(end)[target]): target for target in sorted(targets)} if time == SEASON else {}
     chosen = list(last.values()) if last else list(targets)

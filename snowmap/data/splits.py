@@ -36,7 +36,7 @@ class Split:
         validation: Windows that choose the checkpoint.
         test: Windows that are scored once, by `evaluate.py`.
         train_area: Pixels whose targets the loss, the statistics and the baselines may see; None: the study area.
-        held_area: Pixels in which validation and test are scored; None: the study area.
+        validation_area: Pixels in which validation and test are scored; None: the study area.
         note: What has to be said of every score of this split; empty where there is nothing.
     """
 
@@ -44,7 +44,7 @@ class Split:
     validation: list[int]
     test: list[int]
     train_area: Area | None = None
-    held_area: Area | None = None
+    validation_area: Area | None = None
     note: str = ""
 
     @property
@@ -191,14 +191,14 @@ def spatial(
     """
     if test < 1 or len(start) <= test:
         raise SnowmapError(f"split.test={test} leaves no window of the {len(start)} to train; at least 1 must test")
-    train_area, held_area = areas(shape, rows, columns, fold, buffer)
+    train_area, validation_area = areas(shape, rows, columns, fold, buffer)
     before = list(range(len(start) - test))
     return Split(
         before,
         before,
         list(range(len(start) - test, len(start))),
         train_area,
-        held_area,
+        validation_area,
         "the same windows, and so the same acquisitions, train and validate: apart in space, not in time",
     )
 

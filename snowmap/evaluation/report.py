@@ -69,7 +69,7 @@ def write_report(
         first=np.datetime_as_string(maps["start"].values[0], "D"),
         last=np.datetime_as_string(maps["end"].values[-1], "D"),
         targets=[_section(name, entry, maps, cube, windows) for name, entry in result["target"].items()],
-        provenance=_facts(provenance),
+        provenance=_provenance_rows(provenance),
         model=_configured(provenance, "model").get("name", "model"),
         split=_configured(provenance, "split").get("name", ""),
     )
@@ -136,11 +136,11 @@ def _configured(provenance: Mapping[str, Any], group: str) -> Mapping[str, Any]:
     return provenance.get("config", {}).get(group, {})
 
 
-def _facts(provenance: Mapping[str, Any]) -> list[tuple[str, str]]:
+def _provenance_rows(provenance: Mapping[str, Any]) -> list[tuple[str, str]]:
     """What the maps were made of, in words; what is not known is left out."""
     scored, parts = provenance["scored_archive"], provenance.get("split", {}).items()
     split = " ".join(f"{key}={value}" for key, value in _configured(provenance, "split").items())
-    facts = {
+    metadata = {
         "checkpoint": provenance.get("checkpoint"),
         "archive": scored.get("archive"),
         "origin": scored.get("origin"),
@@ -155,7 +155,7 @@ def _facts(provenance: Mapping[str, Any]) -> list[tuple[str, str]]:
         "versions": ", ".join(f"{name} {number}" for name, number in provenance.get("versions", {}).items()),
         "git revision": provenance.get("git_revision"),
     }
-    return [(key, str(value)) for key, value in facts.items() if value not in (None, "")]
+    return [(key, str(value)) for key, value in metadata.items() if value not in (None, "")]
 
 
 def _svg(figure: Figure, words: str) -> Markup:

@@ -44,10 +44,10 @@ def load_with_archive(
     picked = pick_device(device)
     model = load_model(checkpoint).to(picked)
     # the bands of the run, though the model may read fewer: the baselines beside it need them
-    data = {**model.facts["config"]["data"], "root": root or model.facts["archive"]["archive"]}
+    data = {**model.metadata["config"]["data"], "root": root or model.metadata["archive"]["archive"]}
     cube = open_for(data, list(model.targets))
-    check_fit(model.facts, model.archive_bands, model.targets, cube)
-    if cube.attrs["fingerprint"] != model.facts["archive"]["fingerprint"]:
+    check_fit(model.metadata, model.archive_bands, model.targets, cube)
+    if cube.attrs["fingerprint"] != model.metadata["archive"]["fingerprint"]:
         logger.warning("the archive's content is not that which the checkpoint was trained on")
     return model, cube
 
@@ -80,17 +80,17 @@ def score_checkpoint(
     from snowmap.evaluation import evaluate_maps  # with its figures half a second, which evaluate=none can spare
 
     task, cube = load_with_archive(checkpoint, root=root, device=device)
-    windows = windows_of(task.facts, part, cube)
-    train_area, held_area = areas_of(task.facts)
-    scored = narrowed(cube, train_area if part == "train" else held_area)
+    windows = windows_of(task.metadata, part, cube)
+    train_area, validation_area = areas_of(task.metadata)
+    scored = narrowed(cube, train_area if part == "train" else validation_area)
     return evaluate_maps(
         map_windows(task, cube, windows).where(scored["mask"]),
         scored,
         windows,
-        windows_of(task.facts, "train", cube),
+        windows_of(task.metadata, "train", cube),
         list(task.targets),
         Path(out) if out else evaluation_folder(checkpoint, part),
-        {"checkpoint": str(checkpoint), "part": part, **provenance_of(task.facts, cube)},
+        {"checkpoint": str(checkpoint), "part": part, **provenance_of(task.metadata, cube)},
         scoring,
         known=with_targets_inside(cube, train_area),
     )
@@ -107,8 +107,8 @@ def validation_of(checkpoint: Path, cube: xr.Dataset) -> dict[str, dict[str, Any
         For each target its ``unit`` and what `snowmap.evaluation.metrics.scores` gives.
     """
     model = load_model(checkpoint)
-    windows, (_, held_area) = windows_of(model.facts, "validation", cube), areas_of(model.facts)
-    maps, inside = map_windows(model, cube, windows), narrowed(cube, held_area)["mask"].values
+    windows, (_, validation_area) = windows_of(model.metadata, "validation", cube), areas_of(model.metadata)
+    maps, inside = map_windows(model, cube, windows), narrowed(cube, validation_area)["mask"].values
     return {
         name: {"unit": unit, **scores(maps[name].values, np.where(inside, cube[name].values[windows], np.nan))}
         for name, unit in model.targets.items()
@@ -120,8 +120,8 @@ def evaluation_folder(checkpoint: str | Path, part: str) -> Path:
     return Path(checkpoint).absolute().parent.parent / "evaluation" / part
 
 
-def provenance_of(facts: Mapping[str, Any], cube: xr.Dataset) -> dict[str, Any]:
+def provenance_of(metadata: Mapping[str, Any], cube: xr.Dataset) -> dict[str, Any]:
     """What the files of an evaluation say of the model and of the archive that it was scored on."""
-    kept = {key: facts[key] for key in ("archive", "split", "versions", "git_revision", "config")}
+    kept = {key: metadata[key] for key in ("archive", "split", "versions", "git_revision", "config")}
     kept["command"] = shlex.join([Path(sys.argv[0]).name, *sys.argv[1:]])
     return kept | {"scored_archive": archive_of(cube)}

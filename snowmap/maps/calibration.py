@@ -25,7 +25,7 @@ INTERVALS = {50: ("q25", "q75"), 90: ("q05", "q95")}
 
 
 def calibrate(
-    task: SnowRegression, cube: xr.Dataset, windows: Sequence[int], held_area: np.ndarray | None = None
+    task: SnowRegression, cube: xr.Dataset, windows: Sequence[int], validation_area: np.ndarray | None = None
 ) -> dict[str, dict[str, float]]:
     """Fit the factors by which the distances of the quantiles from the map are multiplied.
 
@@ -39,7 +39,7 @@ def calibrate(
         task: A task that knows how sure it is.
         cube: The Cube.
         windows: Indices of the validation windows.
-        held_area: Where they validate, ``(y, x)``; None for the whole study area.
+        validation_area: Where they validate, ``(y, x)``; None for the whole study area.
 
     Returns:
         For each target ``factor_50`` and ``factor_90``, and the length over which errors ÷ σ are alike,
@@ -48,7 +48,7 @@ def calibrate(
     kept, task.head.calibration = task.head.calibration, {}
     maps = map_windows(task, cube, windows)
     task.head.calibration = kept
-    found, inside = {}, narrowed(cube, held_area)["mask"].values
+    found, inside = {}, narrowed(cube, validation_area)["mask"].values
     for index, target in enumerate(task.targets):
         snow = maps[target].values > LEAST_SIGMA * float(task.head.std[index])
         observed = cube[target].values[list(windows)]
@@ -89,8 +89,8 @@ def calibrate_checkpoint(path: Path, cube: xr.Dataset) -> None:
     task = SnowRegression.load_from_checkpoint(path)
     if not task.head.uncertain:
         return
-    _, held_area = areas_of(task.facts)
-    calibration = calibrate(task, cube, windows_of(task.facts, "validation", cube), held_area)
+    _, validation_area = areas_of(task.metadata)
+    calibration = calibrate(task, cube, windows_of(task.metadata, "validation", cube), validation_area)
     stored = torch.load(path, weights_only=True)
     stored["hyper_parameters"]["calibration"] = calibration
     save_whole(stored, path)

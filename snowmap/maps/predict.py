@@ -76,7 +76,7 @@ def predict_archive(
     outlines = None if basins is None else read_outlines(basins, name)
     picked = pick_device(device)
     model = load_model(checkpoint).to(picked)
-    zero_is_missing = model.facts["config"]["data"]["zero_is_missing"]
+    zero_is_missing = model.metadata["config"]["data"]["zero_is_missing"]
     cube = open_lazily(
         archive,
         bands=model.archive_bands or None,  # a baseline that reads no band still needs the windows' dates
@@ -172,7 +172,7 @@ def _write(
 def _provenance(
     checkpoint: str | Path, model: SnowRegression | Baseline, cube: xr.Dataset, scene: Scene
 ) -> dict[str, Any]:
-    kept = {key: model.facts[key] for key in ("archive", "versions", "git_revision", "config")}
+    kept = {key: model.metadata[key] for key in ("archive", "versions", "git_revision", "config")}
     tiles = {} if scene.whole else {"tile": scene.tile, "overlap": scene.overlap}
     mapped = {key: str(cube.attrs[key]) for key in ("archive", "origin")}
     return {"checkpoint": str(checkpoint), **kept, "mapped_archive": mapped, **tiles}

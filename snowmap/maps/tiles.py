@@ -31,7 +31,7 @@ CUBE_BYTES = 2**29
 MAP_BYTES = 3 * 2**29
 """Of maps that are held at once; a net that maps a whole season in one pass gets as many windows as fit."""
 
-FACTS = ("gap_days", "season_start", "phase_reference")
+WINDOW_COORDINATES = ("gap_days", "season_start", "phase_reference")
 """Coordinates that tell a piece of a scene what it cannot know."""
 
 
@@ -78,7 +78,7 @@ class Scene:
         cube = cube.drop_vars(TARGETS, errors="ignore")
         if self.whole and (cube.nbytes <= CUBE_BYTES or not isinstance(model, SnowRegression)):
             cube = cube.load()
-        self.cube = _with_facts(cube, model, windows)
+        self.cube = _with_window_coordinates(cube, model, windows)
         self.template = model.layers if isinstance(model, SnowRegression) else {}
         self.passes = list(self._passes(windows))
         self.steps = len(self.passes) * (1 if self.whole else len(tiles(self.size, tile, overlap)))
@@ -96,7 +96,7 @@ class Scene:
         if self.whole:
             maps = self.model.predict(part.load(), chosen)
             advance()
-            return maps.drop_vars(FACTS, errors="ignore")
+            return maps.drop_vars(WINDOW_COORDINATES, errors="ignore")
         from monai.inferers.utils import sliding_window_inference  # seconds, and most scenes are mapped whole
 
         tiles = _Tiles(self.model, part, chosen, list(self.template), advance)
@@ -115,7 +115,9 @@ class Scene:
         assert isinstance(values, Tensor)
         named = values[0, :, : self.size[0], : self.size[1]].numpy()
         named = named.reshape(len(self.template), len(windows), *self.size)
-        of_window = part[["start", "end", "mask"]].isel(window=chosen).drop_vars(["mask", *FACTS], errors="ignore")
+        of_window = (
+            part[["start", "end", "mask"]].isel(window=chosen).drop_vars(["mask", *WINDOW_COORDINATES], errors="ignore")
+        )
         return of_window.assign(
             {
                 name: (("window", "y", "x"), named[index], attributes)
@@ -125,7 +127,7 @@ class Scene:
 
     def _passes(self, windows: Sequence[int]) -> Iterator[list[int]]:
         model = self.model
-        if not (isinstance(model, SnowRegression) and model.net.every_step and model.time == SEASON):
+        if not (isinstance(model, SnowRegression) and model.net.maps_every_step and model.time == SEASON):
             yield from ([window] for window in windows)
             return
         season = season_of(self.cube["end"].values)
@@ -184,7 +186,7 @@ def map_windows(model: Model, cube: xr.Dataset, windows: Sequence[int]) -> xr.Da
     Shuffled bands are those of the whole archive, so that such a model always maps whole scenes.
     """
     scene = Scene(model, cube, windows)
-    if scene.whole or (isinstance(model, SnowRegression) and (model.facts.get("ablation") or {}).get("shuffled")):
+    if scene.whole or (isinstance(model, SnowRegression) and (model.metadata.get("ablation") or {}).get("shuffled")):
         return model.predict(cube, windows)
     return xr.concat([scene.predict(some) for some in scene.passes], "window", data_vars="minimal").transpose(
         "window", "y", "x"
@@ -205,17 +207,17 @@ def ramp(shape: tuple[int, int], overlap: int) -> Float[Tensor, "height width"]:
     return weights[0][:, None] * weights[1]
 
 
-def _with_facts(cube: xr.Dataset, model: Model, windows: Sequence[int]) -> xr.Dataset:
-    """The Cube with what a piece of it cannot tell: see `Windows.of` and `phase_swe_change`."""
+def _with_window_coordinates(cube: xr.Dataset, model: Model, windows: Sequence[int]) -> xr.Dataset:
+    """The Cube with what a piece of it cannot tell: see `CubeTensors.of` and `phase_swe_change`."""
     start, end = cube["start"].values, cube["end"].values
-    facts = {"gap_days": gap_days(start, end), "season_start": season_starts(start, end)}
+    metadata = {"gap_days": gap_days(start, end), "season_start": season_starts(start, end)}
     if isinstance(model, SnowRegression) and any("unwrapped_phase" in DERIVED[name].needs for name in model.derived):
         reference = np.full(len(end), np.nan, np.float32)
         read = {w for window in windows for w in range(_first_read(model, end, [window]), window + 1)}
         for window in sorted(read):
             reference[window] = phase_reference(cube.isel(window=[window]))[0]
-        facts["phase_reference"] = reference
-    return cube.assign_coords({name: ("window", values) for name, values in facts.items()})
+        metadata["phase_reference"] = reference
+    return cube.assign_coords({name: ("window", values) for name, values in metadata.items()})
 
 
 def _first_read(model: Model, end: np.ndarray, windows: Sequence[int]) -> int:

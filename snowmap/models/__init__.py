@@ -7,12 +7,12 @@ from snowmap.errors import SnowmapError
 from snowmap.models.convlstm import ConvLSTM
 from snowmap.models.ensemble import Ensemble
 from snowmap.models.massbalance import MassBalance
-from snowmap.models.net import Frame, Inputs, Net
+from snowmap.models.net import Inputs, Net, Specification
 from snowmap.models.transformer import Transformer
 from snowmap.models.unet import UNet
 from snowmap.models.unet3d import UNet3D
 
-__all__ = ["NETS", "Frame", "Inputs", "Net", "build_net"]
+__all__ = ["NETS", "Inputs", "Net", "Specification", "build_net"]
 
 NETS: dict[str, type[Net]] = {
     "unet": UNet,
@@ -24,12 +24,12 @@ NETS: dict[str, type[Net]] = {
 """Every net under the name that users type (``model=unet``)."""
 
 
-def build_net(model: Mapping[str, Any], frame: Frame, members: int = 1) -> Net:
+def build_net(model: Mapping[str, Any], specification: Specification, members: int = 1) -> Net:
     """The net that `model` describes.
 
     Args:
         model: ``name`` and the keyword arguments of that net.
-        frame: What it is built for.
+        specification: What it is built for.
         members: How many of them; more than one make an ensemble.
 
     Raises:
@@ -39,10 +39,10 @@ def build_net(model: Mapping[str, Any], frame: Frame, members: int = 1) -> Net:
     name = options.pop("name", None)
     if name not in NETS:
         raise SnowmapError(f"model.name={name} is unknown; known are {', '.join(NETS)}")
-    if missing := [band for band in NETS[name].needs if band not in frame.bands]:
-        raise SnowmapError(f"model={name} needs the band {', '.join(missing)}; it has {', '.join(frame.bands)}")
+    if missing := [band for band in NETS[name].needs if band not in specification.bands]:
+        raise SnowmapError(f"model={name} needs the band {', '.join(missing)}; it has {', '.join(specification.bands)}")
     try:
-        nets = [NETS[name](frame, **options) for _ in range(members)]
+        nets = [NETS[name](specification, **options) for _ in range(members)]
         return nets[0] if members == 1 else Ensemble(nets)
     except (TypeError, ValueError) as error:
         raise SnowmapError(f"model={name} cannot be built from {options}: {error}") from error

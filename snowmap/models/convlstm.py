@@ -7,7 +7,7 @@ from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
 from snowmap.models.blocks import Decoder, Encoder, pad_to_multiple
-from snowmap.models.net import Frame, Inputs, Maps, Net
+from snowmap.models.net import Inputs, Maps, Net, Specification
 
 Features = Float[Tensor, "batch time channel height width"]
 
@@ -16,11 +16,11 @@ class ConvLSTM(Net):
     """Every window is encoded alone; the memory runs over the coarsest features, where a cell sees far."""
 
     time = "season"
-    unrolled = True
+    loops_over_steps = True
 
     def __init__(
         self,
-        frame: Frame,
+        specification: Specification,
         *,
         channels: Sequence[int] = (24, 48, 96),
         hidden: Sequence[int] = (96, 96),
@@ -30,7 +30,7 @@ class ConvLSTM(Net):
         """Build the net.
 
         Args:
-            frame: What it is built for.
+            specification: What it is built for.
             channels: Channels of encoder and decoder at each resolution; each further one halves height and width.
             hidden: Channels of the memory of each layer.
             bidirectional: Read the sequence backwards too. Every step then knows the later ones of its sequence (never
@@ -38,9 +38,9 @@ class ConvLSTM(Net):
             dropout: Share of channels dropped at the coarsest resolution while training.
         """
         super().__init__()
-        self.every_step = not bidirectional
+        self.maps_every_step = not bidirectional
         self.levels = len(channels)
-        self.encoder = Encoder(frame.channels + 2, channels, dropout)
+        self.encoder = Encoder(specification.channels + 2, channels, dropout)
         sizes = [channels[-1], *(size * (2 if bidirectional else 1) for size in hidden)]
         directions = (False, True) if bidirectional else (False,)
         self.layers = nn.ModuleList(
@@ -49,7 +49,7 @@ class ConvLSTM(Net):
         )
         self.merge = nn.Conv2d(sizes[-1], channels[-1], kernel_size=1)
         self.decoder = Decoder(channels)
-        self.head = nn.Conv2d(channels[0], frame.outputs, kernel_size=1)
+        self.head = nn.Conv2d(channels[0], specification.outputs, kernel_size=1)
 
     @property
     def stages(self) -> dict[str, list[nn.Module]]:
@@ -70,7 +70,7 @@ class ConvLSTM(Net):
         for layer in self.layers:
             directions: list[Tensor] = [way(memory, inputs.step_valid) for way in layer]  # type: ignore[union-attr]
             memory = torch.cat(directions, dim=2)
-        shown = slice(None) if self.every_step else slice(-1, None)
+        shown = slice(None) if self.maps_every_step else slice(-1, None)
         coarse = levels[-1][:, shown] + self.merge(memory[:, shown].flatten(0, 1)).unflatten(0, (batch, -1))
         skips = [level[:, shown].flatten(0, 1) for level in levels[:-1]]
         maps = self.head(self.decoder([*skips, coarse.flatten(0, 1)]))
@@ -107,6 +107,6 @@ class _Layer(nn.Module):
 def _with_dates(inputs: Inputs) -> Features:
     """The channels, the days without a window before each step, and whether it begins a season; 0 where padded."""
     height, width = inputs.x.shape[-2:]
-    facts = torch.stack([inputs.gap_days / 12, inputs.season_start.float()], dim=2).to(inputs.x.dtype)
-    x = torch.cat([inputs.x, facts[..., None, None].expand(-1, -1, -1, height, width)], dim=2)
+    context = torch.stack([inputs.gap_days / 12, inputs.season_start.float()], dim=2).to(inputs.x.dtype)
+    x = torch.cat([inputs.x, context[..., None, None].expand(-1, -1, -1, height, width)], dim=2)
     return torch.where(inputs.step_valid[:, :, None, None, None], x, 0)

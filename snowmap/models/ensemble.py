@@ -18,9 +18,13 @@ class Ensemble(Net):
         super().__init__()
         self.members: Sequence[Net] = nn.ModuleList(members)  # type: ignore[assignment]
         first = members[0]
-        self.every_step, self.physical = first.every_step, first.physical
+        self.maps_every_step, self.in_target_units = first.maps_every_step, first.in_target_units
         self.derived, self.needs, self.ignores, self.fluxes = first.derived, first.needs, first.ignores, first.fluxes
-        self.output_layers, self.levels, self.unrolled = first.output_layers, first.levels, first.unrolled
+        self.output_layers, self.levels, self.loops_over_steps = (
+            first.output_layers,
+            first.levels,
+            first.loops_over_steps,
+        )
 
     @property
     def stages(self) -> dict[str, list[nn.Module]]:

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from snowmap.models.blocks import Decoder, Encoder, pad_to_multiple
-from snowmap.models.net import Fluxes, Frame, Inputs, Maps, Net
+from snowmap.models.net import Fluxes, Inputs, Maps, Net, Specification
 from snowmap.units import unit_factor
 
 DENSITY_BOUNDS = (80.0, 550.0)
@@ -66,8 +66,8 @@ class MassBalance(Net):
     """
 
     time = "season"
-    every_step = True
-    physical = True
+    maps_every_step = True
+    in_target_units = True
     derived = ("phase_swe",)
     needs = ("phase_swe", "coherence", "mean_temperature", "pdd")
     ignores = ("displacement", "phase", "unwrapped_phase")
@@ -78,30 +78,30 @@ class MassBalance(Net):
         }
     )
     output_layers = ("spread.2",)
-    unrolled = True
+    loops_over_steps = True
 
-    def __init__(self, frame: Frame, *, channels: Sequence[int] = (8, 16, 24), hidden: int = 8) -> None:
+    def __init__(self, specification: Specification, *, channels: Sequence[int] = (8, 16, 24), hidden: int = 8) -> None:
         """Build the net.
 
         Args:
-            frame: What it is built for.
+            specification: What it is built for.
             channels: Channels of encoder and decoder at each resolution; each further one halves height and width.
             hidden: Channels of the layers that decide for each pixel and step.
         """
         super().__init__()
-        if other := frame.targets.keys() - {"swe", "hs"}:
+        if other := specification.targets.keys() - {"swe", "hs"}:
             raise ValueError(f"it maps swe and hs, not {', '.join(other)}")
-        self.targets = dict(frame.targets)
+        self.targets = dict(specification.targets)
         self.millimetre = unit_factor("mm", self.targets.get("swe", "mm"))  # in the unit of SWE
         self.levels = len(channels)
-        self.encoder = Encoder(frame.channels, channels)
+        self.encoder = Encoder(specification.channels, channels)
         self.decoder = Decoder(channels)
         self.look = nn.Conv2d(channels[0], hidden, kernel_size=1)
         self.correct = nn.Conv2d(channels[0], 1, kernel_size=1)
-        self.begin = _pixelwise(frame.channels, hidden, 2)
+        self.begin = _pixelwise(specification.channels, hidden, 2)
         self.decide = _pixelwise(hidden + 4, hidden, 4)
         self.dense = _pixelwise(hidden + 3, hidden, 1) if "hs" in self.targets else None
-        self.beside = frame.outputs - len(self.targets)
+        self.beside = specification.outputs - len(self.targets)
         self.spread = _pixelwise(hidden + 3, hidden, self.beside) if self.beside else None
         # untrained, the net is the closed form and the degree-day model
         ends = [part[-1] for part in (self.begin, self.decide, self.dense, self.spread) if part is not None]
@@ -123,7 +123,7 @@ class MassBalance(Net):
         return {**super().reads(channels), "begin.0": list(channels)}
 
     def forward(self, inputs: Inputs) -> Maps:
-        """Each target at every step, in its unit; beside it what a head reads further, in network units."""
+        """Each target at every step, in its unit; beside it what a head reads further, in normalised units."""
         look = self._look(inputs)
         return self._maps(inputs, look, self._budget(inputs, look))
 
@@ -161,8 +161,8 @@ class MassBalance(Net):
             before = torch.where(first, begin[:, t], state)
             carried = torch.where(first | (inputs.gap_days[:, t, None, None] > 0), 0, carried)
             change = carried + guess[:, t]
-            facts = torch.stack([before / 100, change / 30, guess[:, t] / 30, temperature[:, t] / 5], dim=1)
-            decided = self.decide(torch.cat([look[:, t, :-1], facts], dim=1)).float()
+            context = torch.stack([before / 100, change / 30, guess[:, t] / 30, temperature[:, t] / 5], dim=1)
+            decided = self.decide(torch.cat([look[:, t, :-1], context], dim=1)).float()
             trust, fall, factor, keep = decided.unbind(1)
             trust = torch.sigmoid(trust + TRUST_SLOPE * (coherence[:, t] - TRUSTED_COHERENCE)) * seen[:, t]
             unread = (unseen[:, t] - trust) * SNOWFALL_MM * functional.softplus(fall)

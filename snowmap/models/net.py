@@ -37,19 +37,19 @@ class Inputs(NamedTuple):
 
 
 Maps = Float[Tensor, "batch step output height width"]
-"""One output for each target; more where a head reads more, or where several members speak (see `Frame.size`)."""
+"""`Specification.outputs_per_target` outputs for each target, and so for each member of an ensemble."""
 
 Fluxes = Float[Tensor, "batch step flux height width"]
 
 
-class Frame(NamedTuple):
+class Specification(NamedTuple):
     """What a network is built for.
 
     Attributes:
         channels: Channels of each step in `Inputs.x`.
         bands: Names of the bands that the data has.
         targets: Unit of each target, by name, in order.
-        size: Outputs for each target: the map itself, then what a head reads beside it, in network units.
+        size: Outputs for each target: the map itself, then what a head reads beside it, in normalised units.
     """
 
     channels: int
@@ -69,29 +69,29 @@ class Net(nn.Module):
     Attributes:
         time: Windows that it sees by default: a number, or ``season``.
         minimum_time: Windows that it needs at least.
-        every_step: Whether it maps every step, each from the past alone, or the target window only.
-        physical: Whether its maps are in the targets' units rather than in network units.
-        derived: Derived inputs that it reads unless told otherwise.
-        needs: Bands and derived inputs that it cannot do without, and reads in physical units.
+        maps_every_step: Whether it maps every step, each from the past alone, or the target window only.
+        in_target_units: Whether its maps are in the targets' units rather than in normalised units.
+        derived: Derived features that it reads unless told otherwise.
+        needs: Bands and derived features that it cannot do without, and reads in physical units.
         ignores: Bands that it does not want to see: an arbitrary constant in each window tells one window from another,
             which a net can learn by heart.
         fluxes: Further maps that it can give: their attributes by name, ``units`` and ``long_name``.
-        output_layers: Names of its layers that give `Frame.outputs`, or a share of them for each target, side by side.
+        output_layers: Names of its layers that give `Specification.outputs`, or a share of them for each target.
         levels: Resolutions at which it looks.
-        unrolled: Whether a traced graph of it is for one number of steps only.
+        loops_over_steps: Whether a traced graph of it is for one number of steps only.
     """
 
     time: int | str = 1
     minimum_time: int = 1
-    every_step: bool = False
-    physical: bool = False
+    maps_every_step: bool = False
+    in_target_units: bool = False
     derived: tuple[str, ...] = ("day_of_year",)
     needs: tuple[str, ...] = ()
     ignores: tuple[str, ...] = ()
     fluxes: Mapping[str, Mapping[str, str]] = MappingProxyType({})
     output_layers: tuple[str, ...] = ("head",)
     levels: int = 1
-    unrolled: bool = False
+    loops_over_steps: bool = False
 
     @classmethod
     def fixed_time(cls, model: Mapping[str, Any]) -> int | None:

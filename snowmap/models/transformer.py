@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from snowmap.models.blocks import Decoder, Encoder, pad_to_multiple
-from snowmap.models.net import Frame, Inputs, Maps, Net
+from snowmap.models.net import Inputs, Maps, Net, Specification
 
 LONGEST_PERIOD_DAYS = 1000.0
 """Of the positional encoding, as in U-TAE."""
@@ -21,11 +21,11 @@ class Transformer(Net):
     """The windows' coarsest features attend to the past, pixel by pixel; the attention also weighs the skips."""
 
     time = "season"
-    every_step = True
+    maps_every_step = True
 
     def __init__(
         self,
-        frame: Frame,
+        specification: Specification,
         *,
         channels: Sequence[int] = (24, 48, 96),
         heads: int = 4,
@@ -35,7 +35,7 @@ class Transformer(Net):
         """Build the net.
 
         Args:
-            frame: What it is built for.
+            specification: What it is built for.
             channels: Channels of encoder and decoder at each resolution; the last must be a multiple of `heads`.
             heads: Heads of attention.
             layers: Layers of attention.
@@ -48,11 +48,11 @@ class Transformer(Net):
         if channels[-1] % (2 * heads):
             raise ValueError(f"channels[-1]={channels[-1]} is no multiple of 2 × heads={heads}")
         self.levels, self.heads = len(channels), heads
-        self.encoder = Encoder(frame.channels, channels, dropout)
+        self.encoder = Encoder(specification.channels, channels, dropout)
         self.layers = nn.ModuleList(_Layer(channels[-1], heads) for _ in range(layers))
         self.weigh = _Weights(channels[-1], heads)
         self.decoder = Decoder(channels)
-        self.head = nn.Conv2d(channels[0], frame.outputs, kernel_size=1)
+        self.head = nn.Conv2d(channels[0], specification.outputs, kernel_size=1)
 
     @property
     def stages(self) -> dict[str, list[nn.Module]]:

@@ -7,7 +7,7 @@ import torch
 from torch import nn
 
 from snowmap.models.blocks import Decoder, Encoder, pad_to_multiple
-from snowmap.models.net import Frame, Inputs, Maps, Net
+from snowmap.models.net import Inputs, Maps, Net, Specification
 
 STEPS = 6
 """Windows in a stack by default."""
@@ -18,7 +18,7 @@ class UNet(Net):
 
     def __init__(
         self,
-        frame: Frame,
+        specification: Specification,
         *,
         channels: Sequence[int] = (16, 48, 96, 192),
         dropout: float = 0.0,
@@ -28,7 +28,7 @@ class UNet(Net):
         """Build the net.
 
         Args:
-            frame: What it is built for.
+            specification: What it is built for.
             channels: Channels at each resolution; each further one halves height and width.
             dropout: Share of channels dropped at the coarsest resolution while training.
             time: ``single`` reads the target window alone, ``stack`` the channels of `steps` windows, one behind the
@@ -39,13 +39,13 @@ class UNet(Net):
         if time not in ("single", "stack"):
             raise ValueError(f"time={time}; choose single | stack")
         self.stacked = time == "stack"
-        self.unrolled = self.stacked
+        self.loops_over_steps = self.stacked
         self.steps = steps if self.stacked else 1
         self.levels = len(channels)
-        inputs = (frame.channels + 2) * self.steps if self.stacked else frame.channels
+        inputs = (specification.channels + 2) * self.steps if self.stacked else specification.channels
         self.encoder = Encoder(inputs, channels, dropout)
         self.decoder = Decoder(channels)
-        self.head = nn.Conv2d(channels[0], frame.outputs, kernel_size=1)
+        self.head = nn.Conv2d(channels[0], specification.outputs, kernel_size=1)
 
     @classmethod
     def fixed_time(cls, model: Mapping[str, Any]) -> int | None:
@@ -74,10 +74,10 @@ class UNet(Net):
 
     def _stack(self, inputs: Inputs) -> torch.Tensor:
         batch, time, _, height, width = inputs.x.shape
-        facts = torch.stack([inputs.days / 100, inputs.step_valid.to(inputs.x.dtype)], dim=2)
-        facts = facts.to(inputs.x.dtype)[..., None, None].expand(-1, -1, -1, height, width)
+        context = torch.stack([inputs.days / 100, inputs.step_valid.to(inputs.x.dtype)], dim=2)
+        context = context.to(inputs.x.dtype)[..., None, None].expand(-1, -1, -1, height, width)
         known = inputs.step_valid[:, :, None, None, None]
-        x = torch.where(known, torch.cat([inputs.x, facts], dim=2), 0)
+        x = torch.where(known, torch.cat([inputs.x, context], dim=2), 0)
         missing = self.steps - time  # a batch of short sequences
         if missing:
             x = torch.cat([x.new_zeros(batch, missing, *x.shape[2:]), x], dim=1)

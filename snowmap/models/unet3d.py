@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from snowmap.models.blocks import ChannelNorm, Decoder, pad_to_multiple
-from snowmap.models.net import Frame, Inputs, Maps, Net
+from snowmap.models.net import Inputs, Maps, Net, Specification
 
 Volumes = Float[Tensor, "batch channel time height width"]
 
@@ -20,21 +20,23 @@ class UNet3D(Net):
     time = 8
     minimum_time = 2
 
-    def __init__(self, frame: Frame, *, channels: Sequence[int] = (16, 32, 64), dropout: float = 0.0) -> None:
+    def __init__(
+        self, specification: Specification, *, channels: Sequence[int] = (16, 32, 64), dropout: float = 0.0
+    ) -> None:
         """Build the net.
 
         Args:
-            frame: What it is built for.
+            specification: What it is built for.
             channels: Channels at each resolution; each further one halves height and width, never time.
             dropout: Share of channels dropped at the coarsest resolution while training.
         """
         super().__init__()
         self.levels = len(channels)
-        self.blocks = nn.ModuleList(_block(a, b) for a, b in pairwise([frame.channels + 1, *channels]))
+        self.blocks = nn.ModuleList(_block(a, b) for a, b in pairwise([specification.channels + 1, *channels]))
         self.weights = nn.ModuleList(nn.Conv3d(size, 1, kernel_size=1) for size in channels)
         self.dropout = nn.Dropout2d(dropout)
         self.decoder = Decoder([2 * size for size in channels])
-        self.head = nn.Conv2d(2 * channels[0], frame.outputs, kernel_size=1)
+        self.head = nn.Conv2d(2 * channels[0], specification.outputs, kernel_size=1)
 
     @property
     def stages(self) -> dict[str, list[nn.Module]]:

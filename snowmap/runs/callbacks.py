@@ -183,7 +183,7 @@ class ValidationMaps(Callback):
             windows: Index in the Cube of each window to draw.
             every: Epochs between two drawings, at least; validation may be rarer.
         """
-        self.cube, self.shown = cube, narrowed(cube, split.held_area)
+        self.cube, self.shown = cube, narrowed(cube, split.validation_area)
         self.windows, self.every = list(windows), every
         self.epoch = self.step = 0
 

@@ -11,8 +11,16 @@ from yaml import YAMLError
 from snowmap.errors import SnowmapError
 from snowmap.files import is_unfinished
 
-OF_NO_ACCOUNT = ("ckpt", "launcher", "logger", "data.threads", "data.cache", "trainer.enable_progress_bar", "sweep")
-"""Keys, or groups of keys, that may differ when a run goes on: they change nothing that is computed."""
+KEYS_WITHOUT_EFFECT = (
+    "ckpt",
+    "launcher",
+    "logger",
+    "data.threads",
+    "data.cache",
+    "trainer.enable_progress_bar",
+    "sweep",
+)
+"""Keys, or groups of keys, that may differ when a run is resumed: they change nothing that is computed."""
 
 _BEFORE_THE_RECORD = {".lock", "run.log", ".hydra"}
 """What may lie in a run folder that has no record yet: the lock, the log that a launcher opens, Hydra's own folder."""
@@ -63,7 +71,7 @@ def stored_config(folder: Path, config: Mapping[str, Any]) -> dict[str, Any]:
 def differing(one: Mapping[str, Any], other: Mapping[str, Any]) -> list[str]:
     """The keys in which two flat configurations differ, but for those of no account."""
     keys = [key for key in {**one, **other} if str(one.get(key)) != str(other.get(key))]
-    return [key for key in keys if not within(key, OF_NO_ACCOUNT)]
+    return [key for key in keys if not within(key, KEYS_WITHOUT_EFFECT)]
 
 
 def flat(config: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:

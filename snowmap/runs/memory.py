@@ -42,7 +42,7 @@ def refuse_too_large(task: SnowRegression, datamodule: SnowDataModule, device: t
     if datamodule.batch_size * height * width * steps <= SMALL:
         return
     probe = longest._replace(rows=slice(0, PROBE), columns=slice(0, PROBE))
-    batch = datamodule.windows.gather([probe])
+    batch = datamodule.windows.collate([probe])
     pixels = batch.x.shape[-2] * batch.x.shape[-1]
     share = 0.5 if "16" in str(precision) else 1.0
     needed = share * kept_bytes(task, batch) * datamodule.batch_size * height * width / pixels

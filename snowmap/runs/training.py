@@ -86,7 +86,7 @@ def continued(config: dict[str, Any]) -> dict[str, Any]:
         raise SnowmapError(
             f"model={name} is a baseline, fitted at once: there is nothing to go on with; leave ckpt=… out"
         )
-    resumed = OmegaConf.create(dict(model.facts["config"]))
+    resumed = OmegaConf.create(dict(model.metadata["config"]))
     composed = OmegaConf.create(config)
     for override in HydraConfig.get().overrides.task:
         key = override.partition("=")[0].lstrip("+~").replace("/", ".")
@@ -263,15 +263,15 @@ def say_split(split: Split, cube: xr.Dataset) -> None:
     for part, windows in split.parts.items():
         dates = (
             f"{names[windows[0]]} … {names[windows[-1]]}"
-            if part != "validation" or split.held_area is not None
+            if part != "validation" or split.validation_area is not None
             else ", ".join(names[i] for i in windows)
         )
         table.add_row(part, str(len(windows)), dates)
     console = plain_console()
     console.print(table)
-    if split.train_area is not None and split.held_area is not None:
+    if split.train_area is not None and split.validation_area is not None:
         inside = cube["mask"].values
-        train, held = int((inside & split.train_area).sum()), int((inside & split.held_area).sum())
+        train, held = int((inside & split.train_area).sum()), int((inside & split.validation_area).sum())
         console.print(f"{train} pixels train, {held} are held out for validation and test, the rest lies between them")
     if split.note:
         console.print(f"note: {split.note}")

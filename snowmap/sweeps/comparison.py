@@ -25,7 +25,7 @@ SCORES = {
 """What each score is called, and which of its values is the best."""
 
 SORT_KEYS = {"smallest": np.positive, "nearest to 0": np.abs, "largest": np.negative}
-FACTS = ("epochs", "parameters", "wall_s")
+RECORD_KEYS = ("epochs", "parameters", "wall_s")
 """Entries of ``run.json`` beside the scores."""
 
 
@@ -131,12 +131,12 @@ def compare_scores(runs: Sequence[Run], target: str, score: str, each: bool, fol
 
 def _record(run: Run, targets: Sequence[str]) -> dict[str, Any]:
     places = [(part, target, score) for part in (PART, "test") for target in targets for score in SCORES]
-    return {column_name(*place): run.score(*place) for place in places} | _facts(run)
+    return {column_name(*place): run.score(*place) for place in places} | _entries(run)
 
 
-def _facts(run: Run, reason: str = "") -> dict[str, Any]:
-    facts = {"runs": 1, "seeds": str(run.config.get("seed")), "state": run.state, "reason": reason}
-    return facts | {key: run.record.get(key) for key in FACTS} | {"folders": str(run.folder)}
+def _entries(run: Run, reason: str = "") -> dict[str, Any]:
+    entries = {"runs": 1, "seeds": str(run.config.get("seed")), "state": run.state, "reason": reason}
+    return entries | {key: run.record.get(key) for key in RECORD_KEYS} | {"folders": str(run.folder)}
 
 
 def _summary(group: pd.DataFrame, settings: Sequence[str]) -> dict[str, Any]:
@@ -145,7 +145,7 @@ def _summary(group: pd.DataFrame, settings: Sequence[str]) -> dict[str, Any]:
     mean, std = pd.Series(scores.mean(skipna=False)), pd.Series(scores.std(skipna=False))
     row = {key: group[key].iloc[0] for key in settings}
     row |= {"runs": len(group), "seeds": " ".join(group["seeds"]), "state": " ".join(group["state"].unique())}
-    row |= {"reason": "", **group[[*FACTS]].astype(float).mean()}
+    row |= {"reason": "", **group[[*RECORD_KEYS]].astype(float).mean()}
     for column in scores:
         row |= {column: mean.loc[column], f"{column}_std": std.loc[column]}
     return row | {"folders": " ".join(group["folders"])}
@@ -159,7 +159,7 @@ def _excluded(run: Run, target: str, score: str, folder: Path) -> dict[str, Any]
         reason = f"no validation score; python evaluate.py ckpt={run.checkpoint} split={PART}"
     else:
         reason = f"no validation {score} of {target}"
-    return {"run": str(run.folder.relative_to(folder)), **_facts(run, reason)}
+    return {"run": str(run.folder.relative_to(folder)), **_entries(run, reason)}
 
 
 def column_name(part: str, target: str, score: str) -> str:

@@ -33,8 +33,8 @@ def permutation_importance(run: Run) -> dict[str, dict[str, list[float]]]:
         ``{target: {band: [increase, …]}}`` in the target's unit: one for each of `REPEATS` orders.
     """
     task, cube = load_with_archive(run.checkpoint)
-    windows = windows_of(task.facts, PART, cube)
-    _, validation_area = areas_of(task.facts)
+    windows = windows_of(task.metadata, PART, cube)
+    _, validation_area = areas_of(task.metadata)
     inside = narrowed(cube, validation_area)["mask"].values
     observed = {target: np.where(inside, cube[target].values[windows], np.nan) for target in task.targets}
     usual = _rmse(task, cube, windows, observed)
@@ -42,7 +42,7 @@ def permutation_importance(run: Run) -> dict[str, dict[str, list[float]]]:
     for band in task.archive_bands:
         for repeat in range(REPEATS):
             plan = {"held": {}, "shuffled": [band], "seed": repeat}
-            rmse = _rmse(task, altered(cube, plan, task.facts["split"]), windows, observed)
+            rmse = _rmse(task, altered(cube, plan, task.metadata["split"]), windows, observed)
             for target in task.targets:
                 increases[target].setdefault(band, []).append(rmse[target] - usual[target])
     return increases

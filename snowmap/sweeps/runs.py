@@ -19,7 +19,7 @@ from omegaconf.errors import OmegaConfBaseException
 from yaml import YAMLError
 
 from snowmap.errors import SnowmapError
-from snowmap.runs.configuration import OF_NO_ACCOUNT, flat, within
+from snowmap.runs.configuration import KEYS_WITHOUT_EFFECT, flat, within
 from snowmap.runs.folder import NEW_RECORD, read_record
 from snowmap.units import IN_UNITS, METRES, metres_per
 
@@ -30,7 +30,7 @@ UNIT = "cm"
 FINISHED = ("finished", "unknown")
 """States of runs that can be compared; ``unknown`` is a run folder without ``run.json``."""
 
-WITHOUT_EFFECT = (*OF_NO_ACCOUNT, "evaluate", "scoring")
+WITHOUT_EFFECT = (*KEYS_WITHOUT_EFFECT, "evaluate", "scoring")
 """Keys, or groups of keys, in which runs may differ and be the same."""
 
 OPTIMISTIC = "the validation windows also chose each checkpoint, so these scores are optimistic"

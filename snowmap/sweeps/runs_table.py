@@ -25,12 +25,12 @@ from snowmap.sweeps.runs import PART, SYNTHETIC, UNKNOWN, find_runs
 from snowmap.tables import as_csv, plain_console
 from snowmap.units import IN_UNITS
 
-SHOWN_FACTS: dict[str, tuple[str, Callable[[float], str]]] = {
+SHOWN_METADATA: dict[str, tuple[str, Callable[[float], str]]] = {
     "epochs": ("epochs", "{:.0f}".format),
     "parameters": ("weights", "{:,.0f}".format),
     "wall_s": ("time", lambda seconds: str(timedelta(seconds=round(seconds)))),
 }
-"""What `FACTS` are called, and how they are shown."""
+"""What `RECORD_KEYS` are called, and how they are shown."""
 
 LONGEST_VALUE, LONGEST_NAME = 18, 44
 """Characters of a setting in the table, and of all of them in the figure."""
@@ -76,7 +76,7 @@ def compare_runs(
 
 
 def _shown(comparison: Comparison) -> pd.DataFrame:
-    """The rows in words: the keys that distinguish them, validation scores, facts, and test scores as far as known."""
+    """The rows in words: the keys that distinguish them, validation scores, metadata, and known test scores."""
     rows, digits = comparison.rows, 2 if comparison.score in IN_UNITS else 3
     names = [key.rpartition(".")[2] for key in comparison.keys]
     columns = {}
@@ -92,20 +92,20 @@ def _shown(comparison: Comparison) -> pd.DataFrame:
                 scores = zip(rows[column], rows[f"{column}_std"], strict=True)
                 columns[f"{part}\n{comparison.label(target)}"] = [number(*score, digits) for score in scores]
         if part == PART:
-            columns |= {head: cells for head, cells in _shown_facts(rows).items() if {*cells} != {UNKNOWN}}
+            columns |= {head: cells for head, cells in _shown_metadata(rows).items() if {*cells} != {UNKNOWN}}
     return pd.DataFrame(columns, index=rows.index)
 
 
-def _shown_facts(rows: pd.DataFrame) -> dict[str, list[str]]:
+def _shown_metadata(rows: pd.DataFrame) -> dict[str, list[str]]:
     return {
         head: [UNKNOWN if pd.isna(value) else form(value) for value in rows[key]]
-        for key, (head, form) in SHOWN_FACTS.items()
+        for key, (head, form) in SHOWN_METADATA.items()
     }
 
 
 def _shown_excluded(comparison: Comparison) -> pd.DataFrame:
     rows = comparison.excluded
-    return pd.DataFrame({**rows[["run", "state"]], **_shown_facts(rows), "reason": rows["reason"]})
+    return pd.DataFrame({**rows[["run", "state"]], **_shown_metadata(rows), "reason": rows["reason"]})
 
 
 def _markdown(comparison: Comparison) -> str:

@@ -10,12 +10,12 @@ from omegaconf import OmegaConf
 from snowmap.config.checking import check_config, nearest
 from snowmap.config.schema import TrainConfig
 from snowmap.errors import SnowmapError
-from snowmap.runs.configuration import OF_NO_ACCOUNT, flat, within
+from snowmap.runs.configuration import KEYS_WITHOUT_EFFECT, flat, within
 
 if TYPE_CHECKING:
     from optuna.distributions import BaseDistribution
 
-FIXED = (*OF_NO_ACCOUNT, "data.root", "evaluate", "model.name", "scoring", "seed", "split", "target")
+FIXED = (*KEYS_WITHOUT_EFFECT, "data.root", "evaluate", "model.name", "scoring", "seed", "split", "target")
 """Keys, or groups of keys, that are the same in all trials: otherwise their scores could not be compared."""
 
 

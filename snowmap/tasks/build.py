@@ -11,9 +11,9 @@ import torch._dynamo
 import xarray as xr
 
 from snowmap.baselines import Baseline, build_baseline
-from snowmap.checkpoints.provenance import facts_of
+from snowmap.checkpoints.provenance import metadata_of
 from snowmap.data.ablation import altered, plan_ablation
-from snowmap.data.batch import Windows
+from snowmap.data.batch import CubeTensors
 from snowmap.data.cube import canonical, narrowed, target_attributes, with_targets_inside
 from snowmap.data.datamodule import SnowDataModule
 from snowmap.data.features import derive, estimate_phase_sign
@@ -38,7 +38,7 @@ def fit_baseline(config: Mapping[str, Any], cube: xr.Dataset, split: Split) -> B
     if config["init_from"]:
         raise SnowmapError(f"init_from=… is for nets; model={config['model']['name']} is a baseline and has no weights")
     baseline = build_baseline(config["model"])
-    baseline.facts = facts_of(cube, split, config)
+    baseline.metadata = metadata_of(cube, split, config)
     known = with_targets_inside(cube, split.train_area)
     return baseline.fit(known, split.train, config["target"]["names"], config["data"]["phase_sign"])
 
@@ -46,8 +46,8 @@ def fit_baseline(config: Mapping[str, Any], cube: xr.Dataset, split: Split) -> B
 def make_parts(config: Mapping[str, Any], cube: xr.Dataset, split: Split) -> tuple[SnowRegression, SnowDataModule]:
     """The task with its fitted Normalizer, and the data module that feeds it, both by the configuration's seed.
 
-    What the configuration leaves to the model (length of the sequences, derived inputs, supervised steps) is asked from
-    the net.
+    What the configuration leaves to the model (length of the sequences, derived features, supervised steps) is the
+    net's.
 
     Args:
         config: The checked configuration.
@@ -58,10 +58,10 @@ def make_parts(config: Mapping[str, Any], cube: xr.Dataset, split: Split) -> tup
         SnowmapError: When net, bands, sequences and archive do not fit each other.
     """
     data, targets = config["data"], list(config["target"]["names"])
-    facts = facts_of(cube, split, config)
-    facts["ablation"] = plan_ablation(config["ablation"], cube, split, config["seed"])
-    cube = altered(cube, facts["ablation"], facts["split"])
-    if unseen := [*facts["ablation"]["held"], *facts["ablation"]["shuffled"]]:
+    metadata = metadata_of(cube, split, config)
+    metadata["ablation"] = plan_ablation(config["ablation"], cube, split, config["seed"])
+    cube = altered(cube, metadata["ablation"], metadata["split"])
+    if unseen := [*metadata["ablation"]["held"], *metadata["ablation"]["shuffled"]]:
         logger.warning("ablation=%s: the net does not see %s as they are", config["ablation"], ", ".join(unseen))
     net = NETS[config["model"]["name"]]
     derived = net.derived if data["derived"] is None else data["derived"]
@@ -72,7 +72,7 @@ def make_parts(config: Mapping[str, Any], cube: xr.Dataset, split: Split) -> tup
         logger.warning("the phase falls where snow is added (phase_sign=-1), as far as the training windows tell")
     time = choose_time(config["model"], data["time"], cube["end"].values)
     check_reach(config["split"], time)
-    source = starting_point(config, facts)
+    source = starting_point(config, metadata)
     pl.seed_everything(config["seed"], workers=True, verbose=False)
     task = SnowRegression(
         model=config["model"],
@@ -86,14 +86,14 @@ def make_parts(config: Mapping[str, Any], cube: xr.Dataset, split: Split) -> tup
         derived=list(derived),
         phase_sign=sign,
         time=time,
-        facts=facts,
+        metadata=metadata,
     )
-    windows = Windows.of(cube, bands, targets, made)
+    windows = CubeTensors.of(cube, bands, targets, made)
     area = None if split.train_area is None else torch.from_numpy(split.train_area)
     task.normalizer.fit(windows, split.train, area)
     task.head.fit(windows, split.train, area)
     if source:
-        say_transfer(transfer(source, task), facts["weights_from"])
+        say_transfer(transfer(source, task), metadata["weights_from"])
     if config["compile"]:
         compile_net(task.net)
     datamodule = SnowDataModule(
@@ -102,7 +102,7 @@ def make_parts(config: Mapping[str, Any], cube: xr.Dataset, split: Split) -> tup
         split,
         targets,
         time=time,
-        every_step=task.net.every_step,
+        maps_every_step=task.net.maps_every_step,
         supervise=choose_supervision(task.net, data["supervise"]),
         batch_size=data["batch_size"],
         augment=data["augment"],
@@ -137,11 +137,11 @@ def choose_supervision(net: Net, asked: str) -> str:
     Raises:
         SnowmapError: When every step is to be supervised, but the net maps the target window alone.
     """
-    if asked == "every" and not net.every_step:
+    if asked == "every" and not net.maps_every_step:
         raise SnowmapError(
             "data.supervise=every, but this net maps the target window alone; choose data.supervise=last"
         )
-    return ("every" if net.every_step else "last") if asked == "auto" else asked
+    return ("every" if net.maps_every_step else "last") if asked == "auto" else asked
 
 
 def compile_net(net: Net) -> None:

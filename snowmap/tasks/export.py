@@ -16,7 +16,7 @@ import torch
 import xarray as xr
 from torch import Tensor, nn
 
-from snowmap.data.batch import Batch, Windows
+from snowmap.data.batch import Batch, CubeTensors
 from snowmap.data.cube import BANDS, DERIVED_BANDS
 from snowmap.data.features import DERIVED, derive
 from snowmap.data.sequences import SEASON, Sample, history
@@ -104,8 +104,8 @@ def export_program(checkpoint: str | Path, out: str | Path, *, windows: int | No
         raise SnowmapError(
             f"{checkpoint} holds the baseline {task.name}; only nets can be exported, baselines are for snowmap predict"
         )
-    if (task.facts.get("ablation") or {}).get("name", "all") != "all":
-        name = task.facts["ablation"]["name"]
+    if (task.metadata.get("ablation") or {}).get("name", "all") != "all":
+        name = task.metadata["ablation"]["name"]
         raise SnowmapError(f"{checkpoint} was trained with ablation={name}; only nets that see all can be exported")
     number = _windows(task, windows)
     program = Program(task)
@@ -145,8 +145,8 @@ def program_inputs(task: SnowRegression, cube: xr.Dataset, window: int, windows:
             f"the sequence of the window has {len(steps)} windows, the program takes {number}; export it with "
             f"--windows {len(steps)}"
         )
-    held = Windows.of(cube, task.bands, [], derive(cube, task.derived, task.phase_sign))
-    batch = held.gather([Sample(steps, (True,))])
+    held = CubeTensors.of(cube, task.bands, [], derive(cube, task.derived, task.phase_sign))
+    batch = held.collate([Sample(steps, (True,))])
     found = {"bands": torch.where(batch.x_valid, batch.x, torch.nan)} | {
         name: getattr(batch, name) for name in INPUTS if name != "bands"
     }
@@ -161,14 +161,14 @@ def program_inputs(task: SnowRegression, cube: xr.Dataset, window: int, windows:
 
 def _windows(task: SnowRegression, asked: int | None) -> int | None:
     """Windows in each sequence, or None where their number is free."""
-    free = task.net.unrolled and task.time == SEASON
+    free = task.net.loops_over_steps and task.time == SEASON
     if asked is not None and (not free or asked < 1):
         raise SnowmapError(
             f"--windows {asked}: expected a number from 1 on, only for nets that go through a season window by window"
         )
     if not free:
-        return int(task.time) if task.time == 1 or task.net.unrolled else None
-    ends = np.array([name[-10:] for part in task.facts["split"].values() for name in part], "datetime64[D]")
+        return int(task.time) if task.time == 1 or task.net.loops_over_steps else None
+    ends = np.array([name[-10:] for part in task.metadata["split"].values() for name in part], "datetime64[D]")
     apart = np.diff(np.unique(ends)).astype(int)
     return asked or math.ceil(366 / apart.min(initial=366))
 
@@ -176,8 +176,8 @@ def _windows(task: SnowRegression, asked: int | None) -> int | None:
 def _example(task: SnowRegression, windows: int) -> tuple[Tensor, ...]:
     """Inputs of the right form; what they hold does not matter."""
     size = 4 * 2**task.net.levels
-    facts = [torch.ones(windows, dtype=getattr(torch, kind)) for _, kind, _ in list(INPUTS.values())[1:]]
-    return torch.zeros(windows, len(task.bands), size + 1, 2 * size), *facts
+    metadata = [torch.ones(windows, dtype=getattr(torch, kind)) for _, kind, _ in list(INPUTS.values())[1:]]
+    return torch.zeros(windows, len(task.bands), size + 1, 2 * size), *metadata
 
 
 def _about(task: SnowRegression, windows: int | None, least: int) -> dict[str, Any]:
@@ -201,11 +201,11 @@ def _about(task: SnowRegression, windows: int | None, least: int) -> dict[str, A
         "windows": windows,
         "least_height_and_width": least,
         "outputs": [{"name": name, **attributes} for name, attributes in task.layers.items()],
-        "steps": "all windows, the last one last" if task.net.every_step else "the last window",
+        "steps": "all windows, the last one last" if task.net.maps_every_step else "the last window",
         "targets": task.targets,
         "head": dict(task.hparams["head"]),
         "members": task.head.members,
         "calibration": task.head.calibration,
         "model": dict(task.hparams["model"]),
-        **{key: task.facts[key] for key in ("archive", "grid", "git_revision", "versions")},
+        **{key: task.metadata[key] for key in ("archive", "grid", "git_revision", "versions")},
     }

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 from torchmetrics import MeanAbsoluteError, MeanSquaredError, MetricCollection
 
-from snowmap.data.batch import Windows
+from snowmap.data.batch import CubeTensors
 from snowmap.data.normalize import mean_and_std
 from snowmap.errors import SnowmapError
 
@@ -98,7 +98,7 @@ class Point(nn.Module):
             }
         )  # type: ignore[assignment]
 
-    def fit(self, windows: Windows, train: Sequence[int], area: Bool[Tensor, "height width"] | None = None) -> None:
+    def fit(self, windows: CubeTensors, train: Sequence[int], area: Bool[Tensor, "height width"] | None = None) -> None:
         """Take the targets' statistics from the valid pixels of the training windows inside the study area.
 
         Args:

@@ -13,7 +13,7 @@ from snowmap.tasks.pixel import SnowRegression
 def load_model(path: str | Path) -> SnowRegression | Baseline:
     """The model that a checkpoint holds.
 
-    Both kinds answer to `targets`, `facts`, `archive_bands`, ``predict(cube, windows)`` and ``to(device)``.
+    Both kinds answer to `targets`, `metadata`, `archive_bands`, ``predict(cube, windows)`` and ``to(device)``.
 
     Args:
         path: A ``best.ckpt`` or ``last.ckpt``.

@@ -15,13 +15,13 @@ from torch.optim.lr_scheduler import LambdaLR
 
 from snowmap.checkpoints.provenance import check_bands, read_checkpoint, reading
 from snowmap.data.ablation import altered
-from snowmap.data.batch import Batch, Windows
+from snowmap.data.batch import Batch, CubeTensors
 from snowmap.data.cube import BANDS, window_names
 from snowmap.data.features import DERIVED, derive
 from snowmap.data.normalize import Normalizer
 from snowmap.data.sequences import SEASON, samples
 from snowmap.errors import SnowmapError
-from snowmap.models import Frame, Inputs, build_net
+from snowmap.models import Inputs, Specification, build_net
 from snowmap.tasks.heads import build_head
 
 Parameters = Float[Tensor, "member batch step target parameter height width"]
@@ -35,13 +35,13 @@ class SnowRegression(pl.LightningModule):
     Attributes:
         targets: Unit of each target, by name.
         head: What the net's outputs mean: loss, scores and map layers.
-        bands: Names of the bands that the net reads, derived inputs included, in the order of the Cube.
-        derived: Names of the derived inputs.
+        bands: Names of the bands that the net reads, derived features included, in the order of the Cube.
+        derived: Names of the derived features.
         phase_sign: +1 where the phase grows with snow, −1 where it falls.
         time: Windows in a sequence, or ``season``.
-        normalizer: Between physical and network units.
+        normalizer: Between physical and normalised units.
         net: The network.
-        facts: What the run was: grid, split, archive, versions, configuration.
+        metadata: What the run was: grid, split, archive, versions, configuration.
     """
 
     def __init__(
@@ -59,13 +59,13 @@ class SnowRegression(pl.LightningModule):
         phase_sign: int = 1,
         time: int | str = 1,
         calibration: Mapping[str, Any] | None = None,
-        facts: Mapping[str, Any],
+        metadata: Mapping[str, Any],
     ) -> None:
         """Build the net; `normalizer` must then be fitted, or loaded.
 
         Args:
             model: ``name`` of the net and its arguments.
-            bands: Names of the bands, derived inputs included, in the order of the Cube.
+            bands: Names of the bands, derived features included, in the order of the Cube.
             targets: Attributes of each target, by name: ``units``, ``long_name``, ``valid_min``.
             optimizer: ``learning_rate``, ``weight_decay``, ``warmup_steps``, ``half_life_steps``, ``layer_decay``.
             freeze: ``none``, ``encoder`` or ``all_but_head``: the stages of the net that do not learn.
@@ -76,18 +76,20 @@ class SnowRegression(pl.LightningModule):
             phase_sign: +1 where the phase grows with snow, −1 where it falls.
             time: Windows in a sequence, or ``season``.
             calibration: What `snowmap.maps.calibration.calibrate` found.
-            facts: What `snowmap.checkpoints.provenance.facts_of` makes.
+            metadata: What `snowmap.checkpoints.provenance.metadata_of` makes.
         """
         super().__init__()
         self.save_hyperparameters(logger=False)
-        self.bands, self.facts, self.optimizer_options = list(bands), dict(facts), dict(optimizer)
+        self.bands, self.metadata, self.optimizer_options = list(bands), dict(metadata), dict(optimizer)
         self.targets = {name: str(attributes["units"]) for name, attributes in targets.items()}
         options = {"loss": loss} if head["name"] == "point" else {}
         self.head = build_head(head, targets, members=ensemble, calibration=calibration, **options)
         self.normalizer = Normalizer(self.bands)
         self.derived, self.phase_sign, self.time = list(derived), phase_sign, time
-        frame = Frame(self.normalizer.channels, tuple(self.bands), self.targets, self.head.parameters_per_target)
-        self.net = build_net(model, frame, ensemble)
+        specification = Specification(
+            self.normalizer.channels, tuple(self.bands), self.targets, self.head.parameters_per_target
+        )
+        self.net = build_net(model, specification, ensemble)
         self.frozen = [part for name in self.net.frozen_stages(freeze) for part in self.net.stages[name]]
         for part in self.frozen:
             part.requires_grad_(False).eval()
@@ -132,19 +134,19 @@ class SnowRegression(pl.LightningModule):
                 f"data.time={self.time}, but the checkpoint was trained with data.time={time}; leave data.time as it "
                 "was, or train anew"
             )
-        stored = checkpoint["hyper_parameters"]["facts"]
+        stored = checkpoint["hyper_parameters"]["metadata"]
         config = stored["config"]
-        same = {key: stored[key] == self.facts[key] for key in ("grid", "split", "units")}
-        same["options of the split"] = config["split"] == self.facts["config"]["split"]
+        same = {key: stored[key] == self.metadata[key] for key in ("grid", "split", "units")}
+        same["options of the split"] = config["split"] == self.metadata["config"]["split"]
         same["optimizer.layer_decay"] = config["optimizer"]["layer_decay"] == self.optimizer_options["layer_decay"]
-        same["ablation"] = stored.get("ablation") == self.facts.get("ablation")
-        same["content of the archive"] = stored["archive"]["fingerprint"] == self.facts["archive"]["fingerprint"]
+        same["ablation"] = stored.get("ablation") == self.metadata.get("ablation")
+        same["content of the archive"] = stored["archive"]["fingerprint"] == self.metadata["archive"]["fingerprint"]
         if other := [key for key, agrees in same.items() if not agrees]:
             raise SnowmapError(f"the run cannot go on: {', '.join(other)} changed since the checkpoint was written")
 
     def forward(self, batch: Batch) -> Parameters:
         """What the head reads of the last steps, normalised; the last one is the target window."""
-        return self.head.parameters_of(self.net(self._inputs(batch)), self.net.physical)
+        return self.head.parameters_of(self.net(self._inputs(batch)), self.net.in_target_units)
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
         """The head's loss over the steps that are supervised."""
@@ -215,13 +217,13 @@ class SnowRegression(pl.LightningModule):
         """
         check_bands(self.archive_bands, cube)
         chosen = list(range(cube.sizes["window"]) if windows is None else windows)
-        seen = altered(cube, self.facts.get("ablation"), self.facts["split"])
-        held = Windows.of(seen, self.bands, [], derive(seen, self.derived, self.phase_sign))
-        every_step = self.net.every_step and self.time == SEASON
+        seen = altered(cube, self.metadata.get("ablation"), self.metadata["split"])
+        held = CubeTensors.of(seen, self.bands, [], derive(seen, self.derived, self.phase_sign))
+        maps_every_step = self.net.maps_every_step and self.time == SEASON
         was_training, _ = self.training, self.eval()
         found: dict[int, np.ndarray] = {}
-        for sample in samples(cube["end"].values, chosen, self.time, every_step=every_step):
-            maps = self._all_maps(held.gather([sample]).to(self.device)).cpu().numpy()
+        for sample in samples(cube["end"].values, chosen, self.time, maps_every_step=maps_every_step):
+            maps = self._all_maps(held.collate([sample]).to(self.device)).cpu().numpy()
             kept = len(sample.supervised)
             steps = zip(sample.steps[-kept:], sample.supervised, maps[-kept:], strict=True)
             found |= {step: of_step for step, wanted, of_step in steps if wanted}
@@ -270,5 +272,5 @@ class SnowRegression(pl.LightningModule):
     def _all_maps(self, batch: Batch) -> Float[Tensor, "step map height width"]:
         """`layers` of one sequence, in physical units."""
         outputs, fluxes = self.net.with_fluxes(self._inputs(batch))
-        maps = self.head.maps(self.head.parameters_of(outputs, self.net.physical))
+        maps = self.head.maps(self.head.parameters_of(outputs, self.net.in_target_units))
         return torch.cat([maps[0], fluxes[0]], dim=1).float()

@@ -50,21 +50,21 @@ class Row(NamedTuple):
         return self.parameters - self.taken - self.zero
 
 
-def starting_point(config: Mapping[str, Any], facts: dict[str, Any]) -> SnowRegression | None:
-    """The task whose weights a new run begins with, if the configuration names one; `facts` then say so.
+def starting_point(config: Mapping[str, Any], metadata: dict[str, Any]) -> SnowRegression | None:
+    """The task whose weights a new run begins with, if the configuration names one; `metadata` then say so.
 
     Args:
         config: The checked configuration. A run that goes on has its weights already, and remembers where from.
-        facts: Of the new run; gets ``weights_from``: checkpoint, model, targets, archive and git revision of the
+        metadata: Of the new run; gets ``weights_from``: checkpoint, model, targets, archive and git revision of the
             other, and where its own weights came from.
 
     Raises:
         SnowmapError: When ``init_from`` is no checkpoint of a net.
     """
-    facts["weights_from"] = None
+    metadata["weights_from"] = None
     if config["ckpt"]:
-        stored = read_checkpoint(Path(config["ckpt"]))["hyper_parameters"]["facts"]
-        facts["weights_from"] = stored.get("weights_from")
+        stored = read_checkpoint(Path(config["ckpt"]))["hyper_parameters"]["metadata"]
+        metadata["weights_from"] = stored.get("weights_from")
         return None
     if not config["init_from"]:
         return None
@@ -73,11 +73,11 @@ def starting_point(config: Mapping[str, Any], facts: dict[str, Any]) -> SnowRegr
         raise SnowmapError(
             f"init_from={config['init_from']} holds the baseline {source.name}, which has no weights; name a net's"
         )
-    facts["weights_from"] = {
+    metadata["weights_from"] = {
         "checkpoint": config["init_from"],
         "model": dict(source.hparams["model"]),
         "targets": source.targets,
-        **{key: source.facts.get(key) for key in ("archive", "git_revision", "weights_from")},
+        **{key: source.metadata.get(key) for key in ("archive", "git_revision", "weights_from")},
     }
     return source
 
@@ -130,7 +130,7 @@ def transfer(source: SnowRegression, task: SnowRegression) -> list[Row]:
         left.append(f"left out: {len(sources) - len(nets)} of {len(sources)} members")
     if source.phase_sign != task.phase_sign:
         left.append(
-            f"phase_sign={source.phase_sign} in the checkpoint, {task.phase_sign} here: derived inputs have the sign "
+            f"phase_sign={source.phase_sign} in the checkpoint, {task.phase_sign} here: derived features have the sign "
             "right, the bands of the phase do not"
         )
     return [*rows, Row("the checkpoint", 0, 0, 0, tuple(left))] if left else rows

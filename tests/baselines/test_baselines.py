@@ -122,7 +122,7 @@ def test_what_fails_on_the_data_is_left_out_and_said(caplog):
         ({"name": "degree_day", "pixels": 0}, "pixels=0: expected at least 1"),
         ({"name": "insar_swe", "smoothing_pixels": 0.0}, "smoothing_pixels=0.0: expected pixels above 0"),
         ({"name": "boosted_trees", "derived": ["slop"]}, r"derived=\['slop'\] is unknown; known are day_of_year"),
-        ({"name": "boosted_trees", "derived": []}, "expected at least one derived input"),
+        ({"name": "boosted_trees", "derived": []}, "expected at least one derived feature"),
         ({"name": "persistence", "days": 3}, "model=persistence cannot be built from"),
     ],
 )

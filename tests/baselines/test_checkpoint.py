@@ -10,7 +10,7 @@ import xarray as xr
 
 import snowmap
 from snowmap.baselines import BASELINES, save_baseline
-from snowmap.checkpoints.provenance import facts_of
+from snowmap.checkpoints.provenance import metadata_of
 from snowmap.config.schema import TrainConfig
 from snowmap.data.splits import make_split
 from snowmap.errors import SnowmapError
@@ -18,14 +18,14 @@ from snowmap.tasks.load import load_model
 from tests.cubes import make_cube
 
 LATER = [13, 14, 15]
-OPTIONS = {"climatology": {"season_days": 30.0}, "boosted_trees": {"derived": ["slope", "summed_pdd"]}}
+OPTIONS = {"climatology": {"season_days": 30.0}, "boosted_trees": {"derived": ["slope", "cumulative_pdd"]}}
 
 
 def fitted(name: str, **options):
     cube = make_cube()
     split = make_split("rolling", cube["start"].values, cube["end"].values)
     baseline = BASELINES[name](**options)
-    baseline.facts = facts_of(cube, split, asdict(TrainConfig()) | {"model": {"name": name, **options}})
+    baseline.metadata = metadata_of(cube, split, asdict(TrainConfig()) | {"model": {"name": name, **options}})
     return cube, baseline.fit(cube, split.train, ["hs", "swe"], phase_sign=-1)
 
 
@@ -35,7 +35,7 @@ def test_what_comes_back_gives_the_same_maps_bit_for_bit(name, tmp_path):
     loaded = load_model(save_baseline(baseline, tmp_path / "checkpoints" / "best.ckpt")).to("cpu")
     assert type(loaded) is BASELINES[name]
     xr.testing.assert_identical(loaded.predict(cube, LATER), baseline.predict(cube, LATER))
-    for key in ("targets", "facts", "archive_bands", "phase_sign", "grid", "options"):
+    for key in ("targets", "metadata", "archive_bands", "phase_sign", "grid", "options"):
         assert getattr(loaded, key) == getattr(baseline, key)
     assert [file.name for file in (tmp_path / "checkpoints").iterdir()] == ["best.ckpt"]
 
@@ -47,8 +47,8 @@ def test_the_file_holds_plain_containers_and_tensors(name, tmp_path):
     assert stored["baseline"]["name"] == name
     assert stored["targets"] == {"hs": "cm", "swe": "cm"}
     assert stored["bands"] == baseline.archive_bands
-    assert {"units", "grid", "split", "archive", "versions", "git_revision", "config"} <= set(stored["facts"])
-    assert "scikit-learn" in stored["facts"]["versions"]
+    assert {"units", "grid", "split", "archive", "versions", "git_revision", "config"} <= set(stored["metadata"])
+    assert "scikit-learn" in stored["metadata"]["versions"]
 
 
 def test_the_numbers_of_the_degree_day_model_can_be_read_in_the_file(tmp_path):

@@ -4,7 +4,7 @@ import xarray as xr
 from sklearn.ensemble import HistGradientBoostingRegressor
 
 from snowmap.baselines import BASELINES
-from snowmap.data.features import summed_pdd, with_derived
+from snowmap.data.features import cumulative_pdd, with_derived
 from snowmap.errors import SnowmapError
 from tests.baselines.snow import snow_told_by_phase
 from tests.cubes import make_cube
@@ -19,7 +19,7 @@ def mapped(name: str, cube: xr.Dataset, train: list[int], windows: list[int], **
 def test_elevation_finds_a_law_of_height_season_and_degree_days():
     cube = make_cube()
     height = np.nan_to_num(cube["features"].sel(band="elevation").values, nan=1500)
-    degree_days = np.nan_to_num(summed_pdd(cube, 1)["summed_pdd"])
+    degree_days = np.nan_to_num(cumulative_pdd(cube, 1)["cumulative_pdd"])
     angle = 2 * np.pi * ((cube["end"].dt.dayofyear.values - 1) / 365)[:, None, None]
     cube["swe"].values[:] = 30 + 0.01 * height + 8 * np.cos(angle) - 1e-5 * degree_days * (height - 500)
     found = mapped("elevation", cube, TRAIN, LATER)
@@ -57,8 +57,13 @@ def test_a_regression_without_a_pixel_that_has_all_inputs_is_an_error():
 def test_trees_are_those_of_scikit_learn_on_the_two_sums():
     cube = make_cube()
     found = mapped("boosted_trees", cube, TRAIN, LATER)
-    whole = with_derived(cube, ["summed_pdd", "summed_phase_swe"])
-    sums = whole["features"].sel(band=["summed_pdd", "summed_phase_swe"]).transpose("window", "y", "x", "band").values
+    whole = with_derived(cube, ["cumulative_pdd", "cumulative_phase_swe"])
+    sums = (
+        whole["features"]
+        .sel(band=["cumulative_pdd", "cumulative_phase_swe"])
+        .transpose("window", "y", "x", "band")
+        .values
+    )
     known = np.where(cube["mask"].values, cube["swe"].values, np.nan)[TRAIN]
     order = np.random.default_rng(0).permutation(np.isfinite(known).sum())
     trees = HistGradientBoostingRegressor(random_state=0)

@@ -10,7 +10,7 @@ import pytorch_lightning as pl
 import torch
 
 from snowmap.baselines import build_baseline, save_baseline
-from snowmap.checkpoints.provenance import FORMAT, facts_of
+from snowmap.checkpoints.provenance import FORMAT, metadata_of
 from snowmap.data.splits import rolling
 from snowmap.errors import SnowmapError
 from snowmap.tasks.load import load_model
@@ -28,7 +28,7 @@ def checkpoints(tmp_path_factory):
     trainer.strategy.connect(task)
     trainer.save_checkpoint(folder / "net.ckpt")
     baseline = build_baseline({"name": "climatology"}).fit(cube, range(12), ["swe"])
-    baseline.facts = facts_of(cube, rolling(cube["start"].values, cube["end"].values), {"data": {}})
+    baseline.metadata = metadata_of(cube, rolling(cube["start"].values, cube["end"].values), {"data": {}})
     save_baseline(baseline, folder / "baseline.ckpt")
     return folder
 
@@ -37,7 +37,7 @@ def checkpoints(tmp_path_factory):
 @pytest.mark.parametrize("number", [FORMAT + 1, FORMAT - 1, None, "two"])
 def test_one_of_another_format_is_refused(name, number, checkpoints, tmp_path):
     content = torch.load(checkpoints / f"{name}.ckpt", weights_only=True)
-    content.get("hyper_parameters", content)["facts"]["format"] = number
+    content.get("hyper_parameters", content)["metadata"]["format"] = number
     torch.save(content, tmp_path / "other.ckpt")
     with pytest.raises(SnowmapError, match=rf"other.ckpt has the format {number!r}; this snowmap .* reads format"):
         load_model(tmp_path / "other.ckpt")

@@ -47,6 +47,6 @@ def test_every_file_can_be_built(file, cube, tmp_path):
     model, datamodule = build(config, cube, tmp_path)
     assert list(model.targets) == config["target"]["names"]
     if datamodule:
-        batch = datamodule.windows.gather(next(iter(datamodule.train_dataloader())))
+        batch = datamodule.windows.collate(next(iter(datamodule.train_dataloader())))
         assert model.training_step(batch, 0).isfinite()
     assert config["launcher"]["name"] in {"local", *LAUNCHERS}

@@ -68,8 +68,10 @@ def test_the_mean_is_that_of_the_training_area():
 
 
 def test_derived_inputs_come_from_what_is_left():
-    seen = with_derived(altered_for("no_sar", make_cube()), ["summed_phase_swe", "coherent_phase_swe", "summed_pdd"])
-    for name in ("summed_phase_swe", "coherent_phase_swe"):
+    seen = with_derived(
+        altered_for("no_sar", make_cube()), ["cumulative_phase_swe", "coherent_phase_swe", "cumulative_pdd"]
+    )
+    for name in ("cumulative_phase_swe", "coherent_phase_swe"):
         np.testing.assert_array_equal(seen["features"].sel(band=name).values, 0)
     flat = with_derived(altered_for("weather_only", make_cube()), ["slope", "aspect"])
     np.testing.assert_array_equal(flat["features"].sel(band=["aspect_east", "aspect_north"]).values, 0)
@@ -136,11 +138,11 @@ def test_values_of_a_left_out_band_change_no_weight(tmp_path):
 def test_a_shuffled_net_sees_the_shuffle_when_it_predicts(tmp_path):
     cube = make_cube()
     task = fit(cube, tmp_path, "ablation=shuffled_sar", "trainer.max_epochs=1", "seed=2")
-    order = shuffled_order(window_names(cube), task.facts["split"], seed=2)
+    order = shuffled_order(window_names(cube), task.metadata["split"], seed=2)
     shuffled = cube.copy(deep=True)
     shuffled["features"].loc[{"band": list(SAR)}] = cube["features"].sel(band=list(SAR)).values[order]
     maps = task.predict(cube)
-    task.facts["ablation"] = None
+    task.metadata["ablation"] = None
     xr.testing.assert_identical(maps, task.predict(shuffled))
     assert not maps.equals(task.predict(cube))
 

@@ -82,7 +82,7 @@ def run(tmp_path_factory):
 def test_the_checkpoint_remembers_where_it_may_be_scored(run, part, tmp_path):
     cube, task, folder = run
     train, held = areas((16, 24), 2, 2, fold=1, buffer=2)
-    found = areas_of(task.facts)
+    found = areas_of(task.metadata)
     np.testing.assert_array_equal(found[0], train)
     np.testing.assert_array_equal(found[1], held)
     area = (train if part == "train" else held) & cube["mask"].values

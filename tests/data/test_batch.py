@@ -3,7 +3,7 @@ import pytest
 import torch
 
 from snowmap.data.augment import flip
-from snowmap.data.batch import Windows
+from snowmap.data.batch import CubeTensors
 from snowmap.data.cube import STANDARD_BANDS
 from snowmap.data.pieces import random_pieces, tiled
 from snowmap.data.sequences import Sample, samples
@@ -11,7 +11,7 @@ from tests.cubes import make_cube
 
 
 def single(cube, windows, bands=tuple(STANDARD_BANDS), targets=("swe",)):
-    return Windows.of(cube, list(bands), list(targets)).gather(samples(cube["end"].values, list(windows), 1))
+    return CubeTensors.of(cube, list(bands), list(targets)).collate(samples(cube["end"].values, list(windows), 1))
 
 
 def test_gathers_windows_in_the_order_asked_for():
@@ -48,7 +48,7 @@ def with_gap():
 
 def test_a_sequence_carries_true_days_gaps_and_season_starts():
     cube = with_gap()
-    batch = Windows.of(cube, list(STANDARD_BANDS), ["swe"]).gather(samples(cube["end"].values, [4, 1], 4))
+    batch = CubeTensors.of(cube, list(STANDARD_BANDS), ["swe"]).collate(samples(cube["end"].values, [4, 1], 4))
     assert batch.step_valid.tolist() == [[True] * 4, [False, False, True, True]]
     assert batch.days.tolist() == [[60, 48, 12, 0], [12, 12, 12, 0]]
     assert batch.gap_days.tolist() == [[0, 0, 24, 0], [0, 0, 0, 0]]
@@ -59,21 +59,21 @@ def test_a_sequence_carries_true_days_gaps_and_season_starts():
 
 def test_only_supervised_steps_show_their_target():
     cube = make_cube(windows=6)
-    windows = Windows.of(cube, list(STANDARD_BANDS), ["swe"])
-    (sample,) = samples(cube["end"].values, [4], 4, every_step=True, allowed=[1, 3])
-    batch = windows.gather([sample])
+    windows = CubeTensors.of(cube, list(STANDARD_BANDS), ["swe"])
+    (sample,) = samples(cube["end"].values, [4], 4, maps_every_step=True, allowed=[1, 3])
+    batch = windows.collate([sample])
     assert batch.y_valid.any(dim=(0, 2, 3, 4)).tolist() == [True, False, True, True]
     np.testing.assert_array_equal(batch.y[0, :, 0], cube["swe"].values[1:5])
 
 
 def test_a_piece_is_gathered_as_that_of_the_whole_maps():
     cube = make_cube(windows=12)
-    windows = Windows.of(cube, list(STANDARD_BANDS), ["swe"])
+    windows = CubeTensors.of(cube, list(STANDARD_BANDS), ["swe"])
     found = samples(cube["end"].values, range(12), 3)
-    whole, area = windows.gather(found), torch.rand(windows.inside.shape) < 0.5
+    whole, area = windows.collate(found), torch.rand(windows.inside.shape) < 0.5
     torch.manual_seed(0)
     pieces = random_pieces(found, (5, 7), windows.inside.shape)
-    cut, narrow = windows.gather(pieces), windows.gather(pieces, area)
+    cut, narrow = windows.collate(pieces), windows.collate(pieces, area)
     for index, piece in enumerate(pieces):
         for name in ("x", "x_valid", "y", "y_valid"):
             known = getattr(whole, name)[index, ..., piece.rows, piece.columns]
@@ -81,17 +81,17 @@ def test_a_piece_is_gathered_as_that_of_the_whole_maps():
         assert torch.equal(cut.y_valid[index] & area[piece.rows, piece.columns], narrow.y_valid[index])
     assert cut.x.shape[-2:] == (5, 7)
     assert len({(piece.rows.start, piece.columns.start) for piece in pieces}) > 5
-    assert windows.gather(random_pieces(found, (99, 99), windows.inside.shape)).x.shape == whole.x.shape
+    assert windows.collate(random_pieces(found, (99, 99), windows.inside.shape)).x.shape == whole.x.shape
 
 
 @pytest.mark.parametrize(("steps", "tile"), [(1, 512), (5, 256), (17, 128)])
 def test_tiles_look_at_each_target_pixel_once(steps, tile):
     size = (700, 1030)
     looked = torch.zeros(size)
-    windows = Windows.of(make_cube(windows=1, shape=size), [], ["swe"])
+    windows = CubeTensors.of(make_cube(windows=1, shape=size), [], ["swe"])
     found = tiled(Sample((0,) * steps, (True,)), size)
     for sample in found:
-        looked[sample.rows, sample.columns] += windows.gather([sample]).y_valid[0, 0, 0]
+        looked[sample.rows, sample.columns] += windows.collate([sample]).y_valid[0, 0, 0]
         assert max(sample.rows.stop - sample.rows.start, sample.columns.stop - sample.columns.start) <= tile
         assert sample.rows.start % 32 == sample.columns.start % 32 == 0
     assert torch.equal(looked, (windows.y[0][0].isfinite() & windows.inside).float())
@@ -123,9 +123,9 @@ def test_flip_moves_bands_targets_and_validity_together_and_changes_no_value():
 def test_a_piece_of_a_cube_is_told_what_it_cannot_know():
     """Of windows before it: that it begins no season, and how long no window covered it."""
     cube = make_cube(windows=30).isel(window=[*range(18), *range(20, 30)])  # 1 September is in window 19
-    whole = Windows.of(cube, list(STANDARD_BANDS), ["swe"])
-    facts = {"gap_days": ("window", whole.gap_days.numpy()), "season_start": ("window", whole.season_start.numpy())}
-    piece = Windows.of(cube.assign_coords(facts).isel(window=slice(18, 22)), list(STANDARD_BANDS), ["swe"])
+    whole = CubeTensors.of(cube, list(STANDARD_BANDS), ["swe"])
+    metadata = {"gap_days": ("window", whole.gap_days.numpy()), "season_start": ("window", whole.season_start.numpy())}
+    piece = CubeTensors.of(cube.assign_coords(metadata).isel(window=slice(18, 22)), list(STANDARD_BANDS), ["swe"])
     assert piece.gap_days.tolist() == [24, 0, 0, 0]
     assert piece.season_start.tolist() == whole.season_start[18:22].tolist()
-    assert Windows.of(cube.isel(window=slice(18, 22)), list(STANDARD_BANDS), ["swe"]).gap_days[0] == 0
+    assert CubeTensors.of(cube.isel(window=slice(18, 22)), list(STANDARD_BANDS), ["swe"]).gap_days[0] == 0

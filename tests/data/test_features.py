@@ -55,7 +55,7 @@ def test_day_of_year_is_a_circle():
 def test_sums_begin_anew_on_the_first_of_september():
     cube = make_cube(windows=40)
     cube["features"].loc[{"band": "pdd"}] = 3.0
-    total = band(with_derived(cube, ["summed_pdd"]), "summed_pdd")
+    total = band(with_derived(cube, ["cumulative_pdd"]), "cumulative_pdd")
     season = season_of(cube["end"].values)
     position = np.array([np.sum(season[: i + 1] == season[i]) for i in range(40)])
     np.testing.assert_allclose(total, np.broadcast_to(3.0 * position[:, None, None], total.shape))
@@ -105,7 +105,7 @@ def test_the_low_ground_is_the_reference():
 @pytest.mark.parametrize("sign", [1, -1])
 def test_a_piece_that_is_told_the_reference_of_the_scene_has_its_change(sign):
     cube, _ = with_phase(sign)
-    whole = band(with_derived(cube, ["phase_swe", "summed_phase_swe"], sign), "phase_swe")
+    whole = band(with_derived(cube, ["phase_swe", "cumulative_phase_swe"], sign), "phase_swe")
     told = cube.assign_coords(phase_reference=("window", phase_reference(cube)))
     piece = with_derived(told.isel(x=slice(9, 17), y=slice(3, 8)), ["phase_swe"], sign)
     np.testing.assert_allclose(band(piece, "phase_swe"), whole[:, 3:8, 9:17], atol=1e-4)
@@ -145,7 +145,7 @@ def test_derived_inputs_never_look_ahead():
 
 def test_they_are_bands_of_a_valid_cube_in_canonical_order():
     cube = make_cube()
-    made = with_derived(cube, ["summed_pdd", "aspect", "day_of_year", "slope"])
+    made = with_derived(cube, ["cumulative_pdd", "aspect", "day_of_year", "slope"])
     check(made)
     assert made["band"].values.tolist()[-6:] == [
         "day_of_year_cos",
@@ -153,9 +153,9 @@ def test_they_are_bands_of_a_valid_cube_in_canonical_order():
         "slope",
         "aspect_east",
         "aspect_north",
-        "summed_pdd",
+        "cumulative_pdd",
     ]
-    assert dict(zip(made["band"].values, made["unit"].values, strict=True))["summed_pdd"] == "degC d"
+    assert dict(zip(made["band"].values, made["unit"].values, strict=True))["cumulative_pdd"] == "degC d"
     np.testing.assert_array_equal(made["features"][:, :9], cube["features"])
     assert made.rio.crs == cube.rio.crs
     everything = with_derived(cube, list(DERIVED))["band"].values.tolist()
@@ -165,5 +165,5 @@ def test_they_are_bands_of_a_valid_cube_in_canonical_order():
 def test_an_unknown_name_or_a_missing_band_is_named():
     with pytest.raises(SnowmapError, match=r"\['slop'\] is unknown; known are day_of_year, slope"):
         with_derived(make_cube(), ["slop"])
-    with pytest.raises(SnowmapError, match="'summed_pdd' needs the band pdd"):
-        with_derived(make_cube(bands=["coherence", "elevation"]), ["summed_pdd"])
+    with pytest.raises(SnowmapError, match="'cumulative_pdd' needs the band pdd"):
+        with_derived(make_cube(bands=["coherence", "elevation"]), ["cumulative_pdd"])

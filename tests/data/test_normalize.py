@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 import torch
 
-from snowmap.data.batch import Windows
+from snowmap.data.batch import CubeTensors
 from snowmap.data.cube import STANDARD_BANDS
 from snowmap.data.normalize import Normalizer
 from snowmap.errors import SnowmapError
@@ -13,7 +13,7 @@ TRAIN = [0, 1, 2, 4, 6]
 
 def fitted(cube):
     normalizer = Normalizer(cube["band"].values.tolist())
-    normalizer.fit(Windows.of(cube, normalizer.bands, []), TRAIN)
+    normalizer.fit(CubeTensors.of(cube, normalizer.bands, []), TRAIN)
     return normalizer
 
 

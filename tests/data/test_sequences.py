@@ -55,7 +55,7 @@ def test_history_is_the_season_or_the_last_windows():
 )
 def test_every_target_is_supervised_and_no_hidden_one_ever(targets, hidden, time, every):
     _, end = dates()
-    found = samples(end, sorted(targets), time, every_step=every, allowed=targets - hidden)
+    found = samples(end, sorted(targets), time, maps_every_step=every, allowed=targets - hidden)
     supervised = [
         step
         for sample in found

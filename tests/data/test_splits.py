@@ -116,7 +116,7 @@ class TestEverySplit:
         shared = trained & validated or trained & tested or validated & tested
         assert not shared or "acquisitions" in split.note
         assert (name in ("rolling", "spatial")) == bool(split.note)
-        if split.held_area is None:
+        if split.validation_area is None:
             assert not {*split.train} & {*split.validation}
 
     @given(time=st.integers(1, 6), name=st.sampled_from(["blocked", "expanding"]), fold=st.integers(0, 3))

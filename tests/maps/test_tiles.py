@@ -22,7 +22,7 @@ SHAPE = (90, 130)
 class Pixelwise(Net):
     """In place of a net: a mean over channels and a sum over windows, pixel by pixel, which no tile can change."""
 
-    physical = True
+    in_target_units = True
 
     def forward(self, inputs):
         known = inputs.step_valid[:, :, None, None, None]
@@ -67,7 +67,9 @@ def assert_same(found: xr.Dataset, known: xr.Dataset, exact: bool = False) -> No
 def test_what_looks_at_pixels_alone_is_the_same_for_every_tile(scene, time, tile, overlap):
     """Gaps, season starts, sums since September and the reference of the phase are facts of the scene."""
     model = pixelwise(
-        "model=convlstm", "data.derived=[day_of_year,summed_pdd,phase_swe,summed_phase_swe]", f"data.time={time}"
+        "model=convlstm",
+        "data.derived=[day_of_year,cumulative_pdd,phase_swe,cumulative_phase_swe]",
+        f"data.time={time}",
     )
     windows = [4, 5, 18, 27]
     tiled = Scene(model, scene, windows, tile=tile, overlap=overlap)

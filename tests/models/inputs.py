@@ -2,7 +2,7 @@
 
 import torch
 
-from snowmap.models import NETS, Frame, Inputs, Net, build_net
+from snowmap.models import NETS, Inputs, Net, Specification, build_net
 
 BANDS = ("phase_swe", "coherence", "mean_temperature", "pdd", "elevation")
 CHANNELS = 7
@@ -22,7 +22,9 @@ def make_net(form: str, seed: int = 1, targets: tuple[str, ...] = ("swe", "hs"),
     """The net with every weight random, also those that begin at zero."""
     torch.manual_seed(seed)
     name = form.partition("-")[0]
-    net = build_net({"name": name, **SMALL[form], **options}, Frame(CHANNELS, BANDS, dict.fromkeys(targets, "cm")))
+    net = build_net(
+        {"name": name, **SMALL[form], **options}, Specification(CHANNELS, BANDS, dict.fromkeys(targets, "cm"))
+    )
     for parameter in net.parameters():
         if not parameter.any():
             torch.nn.init.normal_(parameter, std=0.3)

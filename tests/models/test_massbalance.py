@@ -5,7 +5,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from snowmap.models import Frame, build_net
+from snowmap.models import Specification, build_net
 from snowmap.models.massbalance import DENSITY_BOUNDS
 from tests.models.inputs import BANDS, CHANNELS, make_inputs, make_net
 
@@ -62,7 +62,7 @@ def test_fluxes_are_those_of_the_budget():
 
 
 def test_untrained_and_coherent_it_sums_the_phase_in_the_cold_and_melts_by_degree_days():
-    net = build_net({"name": "massbalance"}, Frame(CHANNELS, BANDS, {"swe": "mm"})).eval()
+    net = build_net({"name": "massbalance"}, Specification(CHANNELS, BANDS, {"swe": "mm"})).eval()
     inputs = make_inputs("massbalance", time=4, batch=1)
     inputs.season_start[:, 0] = True
     for index, value in enumerate((20.0, 1.5, -15.0, 0.0)):  # phase_swe, coherence, temperature, PDD

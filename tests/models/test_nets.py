@@ -7,16 +7,16 @@ from hypothesis import strategies as st
 
 from snowmap.errors import SnowmapError
 from snowmap.models import NETS, build_net
-from tests.models.inputs import BANDS, SMALL, Frame, last_steps, make_inputs, make_net
+from tests.models.inputs import BANDS, SMALL, Specification, last_steps, make_inputs, make_net
 
 FORMS = list(SMALL)
 SEQUENCES = [form for form in FORMS if form != "unet"]
-EVERY_STEP = [form for form in FORMS if make_net(form).every_step]
+EVERY_STEP = [form for form in FORMS if make_net(form).maps_every_step]
 
 
 def test_what_a_net_needs_is_known_without_building_one():
     stack = {"name": "unet", "time": "stack"}
-    assert NETS["unet"].fixed_time(stack) == build_net(stack, Frame(2, (), {"swe": "cm"})).steps
+    assert NETS["unet"].fixed_time(stack) == build_net(stack, Specification(2, (), {"swe": "cm"})).steps
     assert NETS["unet"].fixed_time(stack | {"steps": 3}) == 3
     assert not any(net.fixed_time({"name": name}) for name, net in NETS.items())
 
@@ -32,7 +32,7 @@ def test_every_net_is_tested():
 def test_any_height_width_and_time(form, height, width, time):
     net = make_net(form)
     maps = net(make_inputs(form, time, height, width))
-    assert maps.shape == (2, time if net.every_step else 1, 2, height, width)
+    assert maps.shape == (2, time if net.maps_every_step else 1, 2, height, width)
     assert maps.isfinite().all()
 
 
@@ -117,14 +117,14 @@ def test_a_far_pixel_is_within_reach_of_the_coarsest_level():
 
 
 def test_a_wrong_name_argument_or_band_is_named():
-    frame = Frame(5, BANDS, {"swe": "cm"})
+    specification = Specification(5, BANDS, {"swe": "cm"})
     with pytest.raises(SnowmapError, match=r"model\.name=unett is unknown; known are unet"):
-        build_net({"name": "unett"}, frame)
+        build_net({"name": "unett"}, specification)
     with pytest.raises(SnowmapError, match="chanels"):
-        build_net({"name": "unet", "chanels": [8]}, frame)
+        build_net({"name": "unet", "chanels": [8]}, specification)
     with pytest.raises(SnowmapError, match=r"time=both; choose single \| stack"):
-        build_net({"name": "unet", "time": "both"}, frame)
+        build_net({"name": "unet", "time": "both"}, specification)
     with pytest.raises(SnowmapError, match="no multiple of 2 × heads=5"):
-        build_net({"name": "transformer", "heads": 5}, frame)
+        build_net({"name": "transformer", "heads": 5}, specification)
     with pytest.raises(SnowmapError, match="model=massbalance needs the band coherence, pdd; it has phase_swe"):
-        build_net({"name": "massbalance"}, Frame(5, ("phase_swe", "mean_temperature"), {"swe": "cm"}))
+        build_net({"name": "massbalance"}, Specification(5, ("phase_swe", "mean_temperature"), {"swe": "cm"}))

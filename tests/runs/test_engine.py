@@ -99,7 +99,7 @@ def test_accumulation_and_melt_are_written_and_close_the_budget(archive, tmp_pat
     "options",
     [
         ("model.time=stack", "model.steps=3"),
-        ("data.derived=[day_of_year,slope,aspect,summed_pdd,summed_phase_swe,coherent_phase_swe]",),
+        ("data.derived=[day_of_year,slope,aspect,cumulative_pdd,cumulative_phase_swe,coherent_phase_swe]",),
         ("trainer.precision=bf16-mixed",),
         ("trainer.accumulate_grad_batches=2", "trainer.gradient_clip_val=0.5"),
         ("data.augment=flip", "data.crop=[8,8]"),

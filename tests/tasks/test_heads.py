@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 from scipy import stats
 from torch import nn
 
-from snowmap.data.batch import Windows
+from snowmap.data.batch import CubeTensors
 from snowmap.data.cube import target_attributes
 from snowmap.errors import SnowmapError
 from snowmap.tasks.heads import LEVELS, LOSSES, Gaussian, Point, Quantile, build_head
@@ -101,7 +101,7 @@ def test_a_head_that_does_not_exist_is_named():
 def test_targets_are_scaled_by_their_training_statistics_and_come_back():
     cube = make_cube()
     head = build_head({"name": "point"}, target_attributes(cube, ["hs", "swe"]))
-    head.fit(Windows.of(cube, [], ["hs", "swe"]), [0, 1, 2])
+    head.fit(CubeTensors.of(cube, [], ["hs", "swe"]), [0, 1, 2])
     values = cube["swe"].values[:3][:, cube["mask"].values].astype(np.float64)
     assert head.mean[1].item() == pytest.approx(np.nanmean(values), rel=1e-5)
     assert head.std[1].item() == pytest.approx(np.nanstd(values), rel=1e-5)
@@ -113,4 +113,6 @@ def test_a_constant_target_is_refused():
     cube = make_cube()
     cube["swe"].values[:] = 3
     with pytest.raises(SnowmapError, match="target 'swe' is 3 everywhere"):
-        build_head({"name": "point"}, target_attributes(cube, ["swe"])).fit(Windows.of(cube, [], ["swe"]), [0, 1, 2])
+        build_head({"name": "point"}, target_attributes(cube, ["swe"])).fit(
+            CubeTensors.of(cube, [], ["swe"]), [0, 1, 2]
+        )

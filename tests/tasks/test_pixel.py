@@ -13,7 +13,7 @@ from hydra import compose, initialize_config_dir
 from snowmap.checkpoints.provenance import check_fit, windows_of
 from snowmap.config.checking import check_config
 from snowmap.config.schema import TrainConfig
-from snowmap.data.batch import Windows
+from snowmap.data.batch import CubeTensors
 from snowmap.data.datamodule import fits
 from snowmap.data.sequences import samples
 from snowmap.data.splits import make_split
@@ -70,7 +70,7 @@ def test_the_same_seed_gives_the_same_weights_and_another_seed_others(trained, t
 def test_values_of_test_windows_and_outside_the_study_area_change_nothing_in_training(trained, tmp_path):
     cube, clean, _ = trained
     planted = cube.copy(deep=True)
-    test = windows_of(clean.facts, "test", cube)
+    test = windows_of(clean.metadata, "test", cube)
     planted["features"].values[test] = 1e4
     planted["swe"].values[test] = 1e4
     for name in ("features", "swe"):
@@ -81,13 +81,13 @@ def test_values_of_test_windows_and_outside_the_study_area_change_nothing_in_tra
 def test_a_validation_target_changes_no_weight(trained, tmp_path):
     cube, clean, _ = trained
     planted = cube.copy(deep=True)
-    planted["swe"].values[windows_of(clean.facts, "validation", cube)] = 1e4
+    planted["swe"].values[windows_of(clean.metadata, "validation", cube)] = 1e4
     assert same_weights(clean, fit(planted, tmp_path, DROPOUT, "trainer.max_epochs=6"))
 
 
 def test_nan_in_the_bands_and_targets_reaches_no_gradient():
     _, task, datamodule = parts(make_cube())
-    batch = datamodule.windows.gather(datamodule.train[:3])
+    batch = datamodule.windows.collate(datamodule.train[:3])
     assert batch.x.isnan().any()
     assert batch.y.isnan().any()
     task.head.loss(task(batch), batch.y, batch.y_valid).backward()
@@ -97,10 +97,10 @@ def test_nan_in_the_bands_and_targets_reaches_no_gradient():
 def test_the_checkpoint_is_whole_and_plain(trained):
     cube, task, folder = trained
     stored = torch.load(folder / "last.ckpt", weights_only=True)
-    facts = stored["hyper_parameters"]["facts"]
-    assert facts["split"]["test"][-1] == "2021-08-25_to_2021-09-06"
-    assert facts["grid"]["crs"] == "EPSG:4326"
-    assert {"archive", "versions", "git_revision", "config", "units"} <= set(facts)
+    metadata = stored["hyper_parameters"]["metadata"]
+    assert metadata["split"]["test"][-1] == "2021-08-25_to_2021-09-06"
+    assert metadata["grid"]["crs"] == "EPSG:4326"
+    assert {"archive", "versions", "git_revision", "config", "units"} <= set(metadata)
     loaded = SnowRegression.load_from_checkpoint(folder / "last.ckpt")
     assert same_weights(task, loaded)
     xr.testing.assert_identical(loaded.predict(cube), task.predict(cube))
@@ -118,7 +118,7 @@ def test_the_last_checkpoint_is_that_of_the_last_epoch_though_an_earlier_one_was
 def test_statistics_in_the_checkpoint_are_those_of_numpy(trained):
     cube, _, folder = trained
     task = SnowRegression.load_from_checkpoint(folder / "best.ckpt")
-    train = windows_of(task.facts, "train", cube)
+    train = windows_of(task.metadata, "train", cube)
     values = cube["swe"].values[train][:, cube["mask"].values].astype(np.float64)
     assert task.head.mean.item() == pytest.approx(np.nanmean(values), rel=1e-5)
     assert task.head.std.item() == pytest.approx(np.nanstd(values), rel=1e-5)
@@ -142,7 +142,7 @@ def test_another_grid_can_be_mapped_but_not_scored(trained):
     other = make_cube(windows=3, shape=(9, 21))
     assert task.predict(other)["swe"].shape == (3, 9, 21)
     with pytest.raises(SnowmapError, match=r"shape of the grid is \[9, 21\]; the checkpoint was trained on \[12, 17\]"):
-        check_fit(task.facts, task.archive_bands, task.targets, other)
+        check_fit(task.metadata, task.archive_bands, task.targets, other)
 
 
 def test_a_cube_with_other_bands_units_or_targets_is_refused_with_all_reasons(trained):
@@ -155,7 +155,7 @@ def test_a_cube_with_other_bands_units_or_targets_is_refused_with_all_reasons(tr
         for name, unit in zip(cube["band"].values, cube["unit"].values, strict=True)
     ]
     with pytest.raises(SnowmapError) as caught:
-        check_fit(task.facts, task.archive_bands, task.targets, cube)
+        check_fit(task.metadata, task.archive_bands, task.targets, cube)
     assert "band 'incidence' is in m; the checkpoint was trained on degree" in str(caught.value)
     assert "target 'swe' is missing" in str(caught.value)
 
@@ -184,7 +184,7 @@ def test_one_batch_is_learnt_by_heart(tmp_path):
     cube = make_cube()
     overrides = ("debug=overfit", "data.augment=none", "model.channels=[16,32]")
     _, _, datamodule = parts(cube, *overrides)
-    batch = datamodule.windows.gather(datamodule.train[:4])
+    batch = datamodule.windows.collate(datamodule.train[:4])
     task = fit(cube, tmp_path, *overrides)
     error = (task.maps(batch) - batch.y)[batch.y_valid]
     assert error.square().mean() < 0.005 * batch.y[batch.y_valid].var()
@@ -243,9 +243,9 @@ def test_a_hidden_target_changes_no_weight_as_an_earlier_step_either(tmp_path):
     clean = fit(cube, tmp_path / "a", *SEQUENCE, *overrides)
     planted = cube.copy(deep=True)
     for part in ("validation", "test"):
-        planted["swe"].values[windows_of(clean.facts, part, cube)] = 1e4
+        planted["swe"].values[windows_of(clean.metadata, part, cube)] = 1e4
     assert same_weights(clean, fit(planted, tmp_path / "b", *SEQUENCE, *overrides))
-    planted["swe"].values[windows_of(clean.facts, "train", cube)[0]] += 5  # that of a training window does
+    planted["swe"].values[windows_of(clean.metadata, "train", cube)[0]] += 5  # that of a training window does
     assert not same_weights(clean, fit(planted, tmp_path / "c", *SEQUENCE, *overrides))
 
 
@@ -275,8 +275,8 @@ def test_a_cube_larger_than_the_memory_is_gathered_from_its_memory_map(tmp_path)
     mapped = parts(cube.assign(features=(cube["features"].dims, stored)))[2]
     assert mapped.windows.x[0].data_ptr() == stored.ctypes.data  # nothing was copied
     assert mapped.windows.x[-1].stride()[1:] == (0, 0)  # nor does the day of the year take any
-    batch = mapped.windows.gather(mapped.train[:2])
-    np.testing.assert_array_equal(batch.x, whole.windows.gather(whole.train[:2]).x)
+    batch = mapped.windows.collate(mapped.train[:2])
+    np.testing.assert_array_equal(batch.x, whole.windows.collate(whole.train[:2]).x)
 
 
 def test_validation_scores_are_pooled_over_valid_pixels(trained, tmp_path):
@@ -285,7 +285,7 @@ def test_validation_scores_are_pooled_over_valid_pixels(trained, tmp_path):
     trainer = make_trainer(config, tmp_path)
     (logged,) = trainer.validate(task, datamodule, verbose=False)
     windows = datamodule.split.validation
-    batch = Windows.of(cube, task.archive_bands, ["swe"]).gather(samples(cube["end"].values, windows, 1))
+    batch = CubeTensors.of(cube, task.archive_bands, ["swe"]).collate(samples(cube["end"].values, windows, 1))
     error = (task.predict(cube, windows)["swe"].values - cube["swe"].values[windows]).astype(np.float64)
     error = error[batch.y_valid[:, 0, 0].numpy()]
     assert logged["validation/swe_rmse_cm"] == pytest.approx(np.sqrt(np.mean(error**2)), rel=1e-5)
@@ -306,6 +306,6 @@ def test_a_large_scene_validates_by_tiles_to_the_scores_of_the_whole(tmp_path, m
 
 def test_what_a_step_keeps_for_the_backward_pass_grows_with_its_pixels():
     _, task, datamodule = parts(make_cube(shape=(64, 64)))
-    whole, half = (datamodule.windows.gather([datamodule.train[0]._replace(rows=slice(r))]) for r in (64, 32))
+    whole, half = (datamodule.windows.collate([datamodule.train[0]._replace(rows=slice(r))]) for r in (64, 32))
     assert kept_bytes(task, whole) == pytest.approx(2 * kept_bytes(task, half), rel=0.01)
     assert kept_bytes(task, whole) > 4 * whole.x.nbytes

@@ -6,7 +6,7 @@ import xarray as xr
 from torch import nn
 
 from snowmap.baselines import build_baseline, save_baseline
-from snowmap.checkpoints.provenance import FORMAT, facts_of
+from snowmap.checkpoints.provenance import FORMAT, metadata_of
 from snowmap.config.checking import check_config
 from snowmap.config.schema import TrainConfig
 from snowmap.data.batch import Batch
@@ -40,11 +40,11 @@ def rows_of(source: SnowRegression, task: SnowRegression) -> dict[str, Row]:
 
 
 def outputs(task: SnowRegression, cube: xr.Dataset, windows: slice = slice(0, 4)) -> torch.Tensor:
-    """What the net gives in network units for inputs scaled alike: the source's statistics must not matter."""
+    """What the net gives in normalised units for inputs scaled alike: the source's statistics must not matter."""
     for name, buffer in task.normalizer.named_buffers():
         buffer.fill_(1.0 if name.endswith("std") else 0.0)
     _, _, datamodule = parts(cube, TINY, f"data.derived={task.derived}", f"data.time={task.time}")
-    batch: Batch = datamodule.windows.gather(datamodule.train[windows])
+    batch: Batch = datamodule.windows.collate(datamodule.train[windows])
     with torch.no_grad():
         return task.eval()(batch)[:, :, -1]
 
@@ -228,7 +228,7 @@ def first(tmp_path_factory):
 @pytest.mark.parametrize(("off", "advice"), [(-1, "train anew"), (1, "update snowmap")])
 def test_a_checkpoint_of_another_format_is_refused(off, advice, first, tmp_path):
     content = torch.load(first, weights_only=True)
-    content["hyper_parameters"]["facts"]["format"] = FORMAT + off
+    content["hyper_parameters"]["metadata"]["format"] = FORMAT + off
     content["hyper_parameters"]["unheard_of"] = 1
     torch.save(content, tmp_path / "other.ckpt")
     for load in (load_model, SnowRegression.load_from_checkpoint):
@@ -247,14 +247,14 @@ class TestRuns:
         assert "built anew: hs" in said
         assert "statistics" in said
         last = tmp_path / "checkpoints" / "last.ckpt"
-        found = SnowRegression.load_from_checkpoint(last).facts["weights_from"]
+        found = SnowRegression.load_from_checkpoint(last).metadata["weights_from"]
         assert (found["checkpoint"], found["targets"]) == (str(first), {"swe": "cm"})
         assert found["archive"]["fingerprint"] == "seed 0"
         # a run that goes on takes nothing anew, and remembers
         first_words = [word for word in words if "init_from" not in word]
         fit(make_cube(seed=2), tmp_path, *first_words, f"ckpt={last}", "trainer.max_epochs=2", ckpt=last)
         again = SnowRegression.load_from_checkpoint(last)
-        assert again.facts["weights_from"] == found
+        assert again.metadata["weights_from"] == found
         assert "weights from" not in capsys.readouterr().out
 
     def test_a_fine_tuned_run_that_goes_on_is_that_which_never_stopped(self, first, tmp_path):
@@ -333,7 +333,7 @@ class TestBadInput:
             task_of(f"init_from={tmp_path}/none.ckpt")
         cube = make_cube()
         baseline = build_baseline({"name": "climatology"}).fit(cube, range(12), ["swe"])
-        baseline.facts = facts_of(cube, rolling(cube["start"].values, cube["end"].values), {"data": {}})
+        baseline.metadata = metadata_of(cube, rolling(cube["start"].values, cube["end"].values), {"data": {}})
         path = save_baseline(baseline, tmp_path / "best.ckpt")
         with pytest.raises(SnowmapError, match="holds the baseline climatology, which has no weights"):
             task_of(f"init_from={path}")

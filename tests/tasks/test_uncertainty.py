@@ -93,7 +93,7 @@ def test_calibration_is_that_of_the_validation_windows_and_lies_in_the_checkpoin
     plain = SnowRegression.load_from_checkpoint(path)
     calibrate_checkpoint(path, cube)
     calibrated = SnowRegression.load_from_checkpoint(path)
-    validation = windows_of(task.facts, "validation", cube)
+    validation = windows_of(task.metadata, "validation", cube)
     maps = calibrated.predict(cube, validation)
     observed = np.where(cube["mask"], cube["swe"].values[validation], np.nan)
     valid = np.isfinite(observed)
@@ -120,6 +120,6 @@ def test_a_gaussian_head_learns_where_the_target_is_noisy(tmp_path):
     noise = np.where(np.arange(24) < 12, 0.5, 6.0)
     cube["swe"] = cube["swe"].copy(data=(30 + generator.normal(0, 1, cube["swe"].shape) * noise).astype(np.float32))
     task = fit(cube, tmp_path, "head=gaussian", "trainer.max_epochs=40", "data.augment=none", "callbacks.patience=null")
-    sigma = task.predict(cube, windows_of(task.facts, "validation", cube))["swe_sigma"].values
+    sigma = task.predict(cube, windows_of(task.metadata, "validation", cube))["swe_sigma"].values
     assert np.nanmedian(sigma[:, :, 3:10]) < 2
     assert np.nanmedian(sigma[:, :, 14:]) == pytest.approx(6, rel=0.35)

@@ -1,9 +1,9 @@
 """The second opening of an archive: its arrays in one file, mapped into memory.
 
 One file, so that renaming puts it in place at once, whole or not at all, also beside another process that does the
-same. A line of JSON (facts and where each array lies), then the arrays as they are in memory. The JSON also holds the
-file's own size and the modification time that the writer gave it: whatever is done to the file afterwards changes one
-of them, and the entry is then written anew. That costs nothing, where a checksum would have to read every byte.
+same. A line of JSON (metadata and where each array lies), then the arrays as they are in memory. The JSON also holds
+the file's own size and the modification time that the writer gave it: whatever is done to the file afterwards changes
+one of them, and the entry is then written anew. That costs nothing, where a checksum would have to read every byte.
 """
 
 import contextlib
@@ -60,7 +60,7 @@ def one_reader(root: Path) -> Iterator[None]:
 
 
 def load(root: Path, key: str) -> tuple[dict[str, np.ndarray], dict] | None:
-    """The arrays and facts stored under a key, or None where there is no whole entry.
+    """The arrays and metadata stored under a key, or None where there is no whole entry.
 
     The arrays are mapped copy-on-write: they may be changed, the file never is.
     """
@@ -81,23 +81,23 @@ def load(root: Path, key: str) -> tuple[dict[str, np.ndarray], dict] | None:
     except (OSError, ValueError, KeyError, TypeError) as error:
         logger.warning("%s: damaged cache entry (%s); read the archive again", path, error)
         return None
-    return arrays, header["facts"]
+    return arrays, header["metadata"]
 
 
-def store(root: Path, key: str, arrays: dict[str, np.ndarray], facts: dict) -> None:
-    """Keep arrays and facts under a key; a folder that cannot be written is worth a warning, not an error.
+def store(root: Path, key: str, arrays: dict[str, np.ndarray], metadata: dict) -> None:
+    """Keep arrays and metadata under a key; a folder that cannot be written is worth a warning, not an error.
 
     Args:
         root: The archive.
         key: From `key_of`.
         arrays: By name.
-        facts: JSON values.
+        metadata: JSON values.
     """
     folder = folder_of(root)
     partial = folder / f"{uuid.uuid4().hex}.partial"
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        _write(partial, key, arrays, facts)
+        _write(partial, key, arrays, metadata)
         partial.replace(folder / f"{key}.cube")
     except OSError as error:
         logger.warning("%s: the cache cannot be written (%s); set SNOWMAP_CACHE to a folder that can", folder, error)
@@ -107,14 +107,14 @@ def store(root: Path, key: str, arrays: dict[str, np.ndarray], facts: dict) -> N
             _prune(folder)
 
 
-def _write(path: Path, key: str, arrays: dict[str, np.ndarray], facts: dict) -> None:
+def _write(path: Path, key: str, arrays: dict[str, np.ndarray], metadata: dict) -> None:
     table, offset = {}, 0
     for name, values in arrays.items():
         table[name] = (values.dtype.str, values.shape, offset, values.nbytes)
         offset += -(-values.nbytes // _ALIGNMENT) * _ALIGNMENT
     # whole even seconds: every file system can keep them
     written_ns = int(time.time()) // 2 * 2 * 10**9
-    header = {"key": key, "written_ns": written_ns, "size": 0, "facts": facts, "arrays": table}
+    header = {"key": key, "written_ns": written_ns, "size": 0, "metadata": metadata, "arrays": table}
     room = len(json.dumps(header)) + 20  # for the digits of the size
     begin = -(-room // _ALIGNMENT) * _ALIGNMENT
     header["size"] = begin + offset

@@ -94,7 +94,7 @@ def open_lazily(
 
 
 def _tell_excluded(root: Path, content: "_Content", strict: bool) -> None:
-    excluded = content.facts["excluded"]
+    excluded = content.metadata["excluded"]
     if strict and excluded:
         raise SnowmapError(
             _listed(
@@ -166,7 +166,7 @@ def survey(
             values = arrays["swe"][0], arrays["hs"][0]
             ratios.append(swe_unit_of.ratios(*values, arrays["mask"], len(scan.windows)))
         one = replace(found, windows=[window], arrays=arrays)
-        look(_assemble(root, _Content(arrays, _facts(one, request)), "unknown"))
+        look(_assemble(root, _Content(arrays, _metadata(one, request)), "unknown"))
 
     found = reading.read(scan, request, visit)
     result = Survey(scan, found.faults, found.excluded)
@@ -183,10 +183,10 @@ def survey(
 
 @dataclass
 class _Content:
-    """What a Cube is made of, as the cache keeps it: arrays, and facts that JSON can hold."""
+    """What a Cube is made of, as the cache keeps it: arrays, and metadata that JSON can hold."""
 
     arrays: dict[str, Any]
-    facts: dict
+    metadata: dict
 
 
 def _request(
@@ -228,7 +228,7 @@ def _content(root: Path, request: reading.Plan) -> _Content:
             return _Content(*stored)
         content = _content_of(_read(root, request), request)
         if settled and layout.find(root, request.bands, request.targets) == found:
-            cached.store(root, key, content.arrays, content.facts)
+            cached.store(root, key, content.arrays, content.metadata)
             if stored := cached.load(root, key):  # mapped, the arrays are memory that can be had back at any time
                 return _Content(*stored)
         else:
@@ -251,7 +251,7 @@ def _read(root: Path, request: reading.Plan) -> reading.Reading:
 
 
 def _content_of(found: reading.Reading, request: reading.Plan) -> _Content:
-    return _Content(found.arrays, _facts(found, request))
+    return _Content(found.arrays, _metadata(found, request))
 
 
 def _listed(head: str, lines: list[str]) -> str:
@@ -266,7 +266,7 @@ def _listed(head: str, lines: list[str]) -> str:
     return "\n  - ".join([f"{head}:", *lines[:MOST_FAULTS_SHOWN], *more])
 
 
-def _facts(found: reading.Reading, request: reading.Plan) -> dict:
+def _metadata(found: reading.Reading, request: reading.Plan) -> dict:
     assert found.grid is not None  # there are arrays, so there is a grid
     arrays = found.arrays
     both = "hs" in arrays and "swe" in arrays
@@ -287,12 +287,12 @@ def _facts(found: reading.Reading, request: reading.Plan) -> dict:
 def _unit_of_swe(content: _Content, configured: str) -> str:
     if "swe" not in content.arrays:
         return ""
-    return swe_unit_of.decide(content.facts["swe_per_hs"], configured, content.facts["swe_unit_tag"])
+    return swe_unit_of.decide(content.metadata["swe_per_hs"], configured, content.metadata["swe_unit_tag"])
 
 
 def _assemble(root: Path, content: _Content, unit_of_swe: str) -> xr.Dataset:
-    arrays, facts = content.arrays, content.facts
-    transform, (height, width) = Affine(*facts["transform"]), arrays["mask"].shape
+    arrays, metadata = content.arrays, content.metadata
+    transform, (height, width) = Affine(*metadata["transform"]), arrays["mask"].shape
     variables = {"features": (("window", "band", "y", "x"), arrays["features"]), "mask": (("y", "x"), arrays["mask"])}
     for name in TARGETS:
         if name in arrays:
@@ -303,20 +303,20 @@ def _assemble(root: Path, content: _Content, unit_of_swe: str) -> xr.Dataset:
                 {"units": unit, "long_name": TARGETS[name].long_name},
             )
     coordinates = {
-        "start": ("window", np.array(facts["start"], "datetime64[ns]")),
-        "end": ("window", np.array(facts["end"], "datetime64[ns]")),
-        "band": facts["bands"],
-        "unit": ("band", [BANDS[name].unit for name in facts["bands"]]),
+        "start": ("window", np.array(metadata["start"], "datetime64[ns]")),
+        "end": ("window", np.array(metadata["end"], "datetime64[ns]")),
+        "band": metadata["bands"],
+        "unit": ("band", [BANDS[name].unit for name in metadata["bands"]]),
         "y": transform.f + transform.e * (np.arange(height) + 0.5),
         "x": transform.c + transform.a * (np.arange(width) + 0.5),
     }
     attributes = {
-        "origin": facts["origin"] or root.resolve().name,
+        "origin": metadata["origin"] or root.resolve().name,
         "archive": str(root.absolute()),
-        "fingerprint": facts["fingerprint"],
-        "excluded": facts["excluded"],
+        "fingerprint": metadata["fingerprint"],
+        "excluded": metadata["excluded"],
     }
     cube = xr.Dataset(variables, coordinates, attributes)
     # in place: otherwise rioxarray copies every array, twice
-    cube.rio.write_crs(CRS.from_wkt(facts["crs"]), inplace=True)
+    cube.rio.write_crs(CRS.from_wkt(metadata["crs"]), inplace=True)
     return cube.rio.write_transform(transform, inplace=True)

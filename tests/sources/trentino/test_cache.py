@@ -58,8 +58,8 @@ def test_second_opening_is_the_same_cube_and_reads_no_raster(root: Path, folder:
 def test_second_opening_comes_from_the_entry(root: Path, folder: Path) -> None:
     open_archive(root)
     (entry,) = entries(folder)
-    arrays, facts = cache.load(root, entry.stem)
-    cache.store(root, entry.stem, arrays, facts | {"origin": "planted"})
+    arrays, metadata = cache.load(root, entry.stem)
+    cache.store(root, entry.stem, arrays, metadata | {"origin": "planted"})
     assert open_archive(root).attrs["origin"] == "planted"
     assert open_archive(root, cache=False).attrs["origin"] == "a"
 
@@ -240,8 +240,8 @@ def test_kill_half_way_leaves_a_whole_entry_or_none(root: Path, folder: Path) ->
         process.wait()
         process.stdout.close()
         if (cache.folder_of(root) / "key.cube").exists():
-            arrays, facts = cache.load(root, "key")
-            assert facts == {"whole": True}
+            arrays, metadata = cache.load(root, "key")
+            assert metadata == {"whole": True}
             np.testing.assert_array_equal(arrays["features"], np.arange(4_000_000, dtype=np.float32))
     assert list(folder.rglob("*.partial"))  # otherwise no kill fell into the writing, and nothing was tested
     assert_up_to_date(root)
