@@ -22,9 +22,7 @@ import xarray as xr
 from monai.data.utils import dense_patch_slices
 
 from benchmarks.common import configuration, parts, peak_gibibytes
-from snowmap.data.batch import CubeTensors
 from snowmap.data.cube import window_names
-from snowmap.data.features import derive
 from snowmap.data.sequences import samples
 from snowmap.maps.predict import predict_archive
 from snowmap.models.net import Inputs, Maps
@@ -79,8 +77,8 @@ def ready_tiles(task: SnowRegression, cube: xr.Dataset, tile: int, overlap: int)
     size = cube.sizes["y"], cube.sizes["x"]
     for rows, columns in dense_patch_slices(size, (tile, tile), (tile - overlap,) * 2):
         piece = cube.isel(y=rows, x=columns).load()
-        held = CubeTensors.of(piece, task.bands, list(task.targets), derive(piece, task.derived, task.phase_sign))
-        yield task._inputs(held.collate(samples(piece["end"].values, [0], task.time)))
+        tensors = task.preprocessor.tensors(piece, list(task.targets))
+        yield task._inputs(tensors.collate(samples(piece["end"].values, [0], task.time)))
 
 
 class Stopwatch:

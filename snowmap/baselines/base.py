@@ -12,7 +12,8 @@ from jaxtyping import Float
 
 from snowmap.checkpoints.provenance import check_bands, check_grid, grid_of
 from snowmap.data.cube import BANDS, TARGETS
-from snowmap.data.features import DERIVED, estimate_phase_sign, with_derived
+from snowmap.data.features import DERIVED
+from snowmap.data.preprocessing import Preprocessor
 from snowmap.errors import SnowmapError
 from snowmap.physics import density_guyennon
 from snowmap.units import unit_factor
@@ -34,7 +35,7 @@ class Baseline(ABC):
         derived: Derived features (`snowmap.data.features`) that it reads.
         options: The keyword arguments of its class.
         targets: Unit of each target, by name.
-        phase_sign: +1 where the phase grows with snow, −1 where it falls.
+        preprocessor: What it sees of a Cube; none before it is fitted.
         grid: On which it was fitted.
         learned: What it remembers of each target: numbers, arrays and scikit-learn estimators.
         metadata: What the run was, as `snowmap.checkpoints.provenance.metadata_of` makes them.
@@ -48,7 +49,7 @@ class Baseline(ABC):
     def __init__(self, **options: Any) -> None:
         self.options = options
         self.targets: dict[str, str] = {}
-        self.phase_sign = 1
+        self.preprocessor = Preprocessor([])
         self.grid: dict[str, Any] = {}
         self.learned: dict[str, dict[str, Any]] = {}
         self.metadata: dict[str, Any] = {}
@@ -81,14 +82,19 @@ class Baseline(ABC):
             raise SnowmapError(f"model={self.name} needs the band {', '.join(missing)}; it has {', '.join(there)}")
         self.targets = {name: cube[name].attrs["units"] for name in targets}
         self.grid = grid_of(cube)
-        if "unwrapped_phase" in self.archive_bands:
-            self.phase_sign = phase_sign or estimate_phase_sign(cube, train)
-            way = "grows" if self.phase_sign > 0 else "falls"
-            said = "as set" if phase_sign else "as far as the training windows tell"
+        reads_phase = "unwrapped_phase" in self.archive_bands
+        sign = phase_sign if reads_phase else 1
+        self.preprocessor = Preprocessor.plan(
+            cube, train, bands=self.archive_bands, derived=self.derived, phase_sign=sign
+        )
+        if reads_phase:
+            way = "grows" if self.preprocessor.phase_sign > 0 else "falls"
+            source = "as set" if phase_sign else "as estimated from the training windows"
             logger.info(
-                "%s: phase_sign=%d, the phase %s where snow is added, %s", self.name, self.phase_sign, way, said
+                "%s: phase_sign=%d, the phase %s where snow is added, %s",
+                *(self.name, self.preprocessor.phase_sign, way, source),
             )
-        inputs = self._inputs(cube)
+        inputs = self.preprocessor.features(cube)
         for target in self.targets:
             known = np.where(cube["mask"].values, cube[target].values[list(train)], np.float32(np.nan))
             if not np.isfinite(known).any():
@@ -115,7 +121,7 @@ class Baseline(ABC):
         if self.keeps_grid:
             check_grid(self.grid, cube)
         chosen = list(range(cube.sizes["window"]) if windows is None else windows)
-        inputs = self._inputs(cube)
+        inputs = self.preprocessor.features(cube)
         maps = cube[["start", "end", "mask"]].isel(window=chosen).drop_vars("mask")
         for target, unit in self.targets.items():
             values = np.where(cube["mask"].values, self.map(inputs, chosen, target), np.nan).astype(np.float32)
@@ -153,7 +159,3 @@ class Baseline(ABC):
         if target == "swe":
             return water * unit_factor("mm", self.targets[target])
         raise SnowmapError(f"model={self.name} tells water; it cannot tell '{target}'")
-
-    def _inputs(self, cube: xr.Dataset) -> xr.Dataset:
-        read = [index for index, band in enumerate(cube["band"].values) if band in self.archive_bands]
-        return with_derived(cube.isel(band=read), self.derived, self.phase_sign)

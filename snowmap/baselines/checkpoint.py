@@ -12,11 +12,12 @@ import torch
 
 from snowmap.baselines.base import Baseline
 from snowmap.checkpoints.files import save_whole
+from snowmap.data.preprocessing import Preprocessor
 
 TRUSTED = ["sklearn.ensemble._hist_gradient_boosting.predictor.TreePredictor"]
 """Types that skops does not know by itself and that a baseline holds: the trees are arrays of numbers."""
 
-KEYS = ("targets", "phase_sign", "grid", "metadata")
+KEYS = ("targets", "grid", "metadata")
 """Attributes that are kept as they are."""
 
 
@@ -28,8 +29,7 @@ def save_baseline(baseline: Baseline, path: Path) -> Path:
     """
     content = {
         "baseline": {"name": baseline.name, **baseline.options},
-        "bands": baseline.archive_bands,
-        "derived": list(baseline.derived),
+        "preprocessing": baseline.preprocessor.options,
         **{key: getattr(baseline, key) for key in KEYS},
         "learned": _packed(baseline.learned),
     }
@@ -45,6 +45,7 @@ def restore(baseline: Baseline, content: Mapping[str, Any]) -> Baseline:
     """
     for key in KEYS:
         setattr(baseline, key, content[key])
+    baseline.preprocessor = Preprocessor(**content["preprocessing"])
     baseline.learned = {target: _unpacked(content["learned"][target]) for target in baseline.targets}
     return baseline
 

@@ -42,7 +42,7 @@ class InsarSwe(Baseline):
 
     def map(self, inputs: xr.Dataset, windows: list[int], target: str) -> Maps:
         """NaN where neither a pixel nor its surroundings had a phase in the season so far."""
-        change = phase_swe_change(inputs, self.phase_sign)
+        change = phase_swe_change(inputs, self.preprocessor.phase_sign)
         coherence = inputs["features"].sel(band="coherence").values
         change = weighted_by_coherence(change, coherence, inputs["mask"].values, self.options["smoothing_pixels"])
         water = np.maximum(season_sum(change, inputs)[windows], 0)

@@ -1,13 +1,13 @@
 """What a network sees of the bands: all of them, or a Cube from which some were taken away.
 
 The Cube keeps its form, so the same architecture runs in every case, also one that cannot do without a band. A band
-that is taken away is held at one value everywhere, missing pixels included, because what is missing tells something
+that is taken away has one value everywhere, missing pixels included, because what is missing tells something
 too: at its mean in the training windows, and at 0 if it is a phase, whose constant is arbitrary (0 is no change of
-snow). A band that is shuffled keeps its maps, but each window gets those of another window of the same part of the
-split; no acquisition changes sides. Derived features and the sign of the phase are then made from what is left.
+snow). A band that is shuffled keeps its maps, but each window gets those of another window of the same subset of
+the split; no acquisition changes sides. Derived features and the sign of the phase are then made from what is left.
 
-The checkpoint remembers the plan, and `SnowRegression.predict` applies it to whatever Cube it is given. The baselines
-never see it: they are the same in every case.
+The checkpoint keeps the plan, and the Preprocessor applies it to whatever Cube it is given. The baselines never see
+it: they are the same in every case.
 """
 
 from collections.abc import Mapping, Sequence
@@ -35,12 +35,12 @@ LEFT_OUT: dict[str, tuple[str, ...]] = {
 """The words that users type (``ablation=no_sar``), and the bands that each takes away."""
 
 Plan = Mapping[str, Any]
-"""Plain containers: ``name``; ``held``, the value of each band that is taken away; ``shuffled``, the bands that are
-shuffled; ``seed`` of the shuffle."""
+"""Plain containers: ``name``; ``values``, that of each band that is taken away; ``shuffled``, the bands that are
+shuffled; ``seed`` of the shuffle, and ``subsets``, the names of the windows of each subset of the split."""
 
 
-def plan_ablation(name: str, cube: xr.Dataset, split: Split, seed: int) -> dict[str, Any]:
-    """What `altered` has to do.
+def plan_ablation(name: str, cube: xr.Dataset, split: Split, seed: int) -> dict[str, Any] | None:
+    """What `ablate` has to do; None for ``all``, which leaves the Cube as it is.
 
     Args:
         name: A key of `LEFT_OUT`.
@@ -51,61 +51,62 @@ def plan_ablation(name: str, cube: xr.Dataset, split: Split, seed: int) -> dict[
     Raises:
         SnowmapError: When the Cube has none of the bands that are to be taken away.
     """
-    there = cube["band"].values.tolist()
-    asked = SAR if name == "shuffled_sar" else LEFT_OUT[name]
-    chosen = [band for band in there if band in asked]
-    if asked and not chosen:
+    if name == "all":
+        return None
+    bands = cube["band"].values.tolist()
+    candidates = SAR if name == "shuffled_sar" else LEFT_OUT[name]
+    chosen = [band for band in bands if band in candidates]
+    if not chosen:
         raise SnowmapError(
-            f"ablation={name} would change nothing: data.bands has none of {', '.join(asked)}; ask for ablation=all"
+            f"ablation={name} would change nothing: data.bands has none of {', '.join(candidates)}; use ablation=all"
         )
+    plan = {"name": name, "values": {}, "shuffled": [], "seed": seed}
+    plan["subsets"] = split.named(cube["start"].values, cube["end"].values)
     if name == "shuffled_sar":
-        return {"name": name, "held": {}, "shuffled": chosen, "seed": seed}
+        return plan | {"shuffled": chosen}
     inside = narrowed(cube, split.train_area)["mask"].values
     features = cube["features"]
-    held = {
+    values = {
         band: 0.0
         if band in PHASES
-        else mean_and_std(features.isel(band=there.index(band)).values, split.train, inside, f"band '{band}'")[0]
+        else mean_and_std(features.isel(band=bands.index(band)).values, split.train, inside, f"band '{band}'")[0]
         for band in chosen
     }
-    return {"name": name, "held": held, "shuffled": [], "seed": seed}
+    return plan | {"values": values}
 
 
-def altered(cube: xr.Dataset, plan: Plan | None, parts: Mapping[str, Sequence[str]]) -> xr.Dataset:
+def ablate(cube: xr.Dataset, plan: Plan | None) -> xr.Dataset:
     """The Cube that the net sees.
 
     Args:
-        cube: The Cube.
+        cube: The Cube; a dask array of `features` stays one.
         plan: Of `plan_ablation`; None leaves the Cube as it is.
-        parts: Names of the windows of each part of the split.
 
     Returns:
         The Cube itself where there is nothing to do, else one with other `features`.
     """
-    if not plan or not (plan["held"] or plan["shuffled"]):
+    if plan is None:
         return cube
-    there = cube["band"].values.tolist()
-    features = cube["features"].values.copy()
-    for band, value in plan["held"].items():
-        if band in there:
-            features[:, there.index(band)] = value
-    if plan["shuffled"]:
-        bands = [there.index(band) for band in plan["shuffled"] if band in there]
-        order = shuffled_order(window_names(cube), parts, plan["seed"])
-        features[:, bands] = features[np.ix_(order, bands)]
-    return cube.assign(features=(cube["features"].dims, features))
+    order = shuffled_order(window_names(cube), plan["subsets"], plan["seed"])
+    features, bands = cube["features"].data, []
+    for index, band in enumerate(cube["band"].values.tolist()):
+        maps = features[:, index]
+        if band in plan["values"]:
+            maps = np.full_like(maps, plan["values"][band])
+        bands.append(maps[order] if band in plan["shuffled"] else maps)
+    return cube.assign(features=(cube["features"].dims, np.stack(bands, axis=1)))
 
 
-def shuffled_order(names: Sequence[str], parts: Mapping[str, Sequence[str]], seed: int) -> list[int]:
-    """For each window the one whose maps it gets: another one of the same parts, where there is another.
+def shuffled_order(names: Sequence[str], subsets: Mapping[str, Sequence[str]], seed: int) -> list[int]:
+    """For each window the one whose maps it gets: another one of the same subset, where there is another.
 
     Args:
         names: Of the windows.
-        parts: Names of the windows of each part of the split; windows of no part are shuffled among themselves.
+        subsets: Names of the windows of each subset of the split; windows of none are shuffled among themselves.
         seed: The order follows from it alone.
     """
     generator = np.random.default_rng(seed)
-    sides = [tuple(name in windows for windows in parts.values()) for name in names]
+    sides = [tuple(name in windows for windows in subsets.values()) for name in names]
     order = list(range(len(names)))
     for side in sorted(set(sides)):
         # one round through all of them in random order: none keeps its own

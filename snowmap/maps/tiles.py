@@ -10,9 +10,9 @@ from jaxtyping import Float
 from torch import Tensor
 
 from snowmap.data.cube import TARGETS
-from snowmap.data.features import DERIVED, phase_reference
 from snowmap.data.pieces import OVERLAP, TILE, tiles
-from snowmap.data.sequences import SEASON, gap_days, history, season_of, season_starts
+from snowmap.data.preprocessing import WINDOW_COORDINATES
+from snowmap.data.sequences import SEASON, season_of
 from snowmap.tasks.pixel import SnowRegression
 
 ALIGNMENT = 32
@@ -30,9 +30,6 @@ CUBE_BYTES = 2**29
 
 MAP_BYTES = 3 * 2**29
 """Of maps that are held at once; a net that maps a whole season in one pass gets as many windows as fit."""
-
-WINDOW_COORDINATES = ("gap_days", "season_start", "phase_reference")
-"""Coordinates that tell a piece of a scene what it cannot know."""
 
 
 @runtime_checkable
@@ -78,7 +75,11 @@ class Scene:
         cube = cube.drop_vars(TARGETS, errors="ignore")
         if self.whole and (cube.nbytes <= CUBE_BYTES or not isinstance(model, SnowRegression)):
             cube = cube.load()
-        self.cube = _with_window_coordinates(cube, model, windows)
+        if isinstance(model, SnowRegression):
+            end = cube["end"].values
+            read = {w for window in windows for w in range(_first_read(model, end, [window]), window + 1)}
+            cube = model.preprocessor.scene(cube, sorted(read))
+        self.cube = cube
         self.template = model.layers if isinstance(model, SnowRegression) else {}
         self.passes = list(self._passes(windows))
         self.steps = len(self.passes) * (1 if self.whole else len(tiles(self.size, tile, overlap)))
@@ -94,11 +95,17 @@ class Scene:
         part = self.cube.isel(window=slice(first, max(windows) + 1))
         chosen = [window - first for window in windows]
         if self.whole:
-            maps = self.model.predict(part.load(), chosen)
+            part = part.load()
+            maps = (
+                self.model.predict_piece(part, chosen)
+                if isinstance(self.model, SnowRegression)
+                else self.model.predict(part, chosen)
+            )
             advance()
-            return maps.drop_vars(WINDOW_COORDINATES, errors="ignore")
+            return maps
         from monai.inferers.utils import sliding_window_inference  # seconds, and most scenes are mapped whole
 
+        assert isinstance(self.model, SnowRegression)
         tiles = _Tiles(self.model, part, chosen, list(self.template), advance)
         aligned = [-(-size // ALIGNMENT) * ALIGNMENT for size in self.size]
         height, width = (min(self.tile, size) for size in aligned)
@@ -141,7 +148,12 @@ class _Tiles:
     """The predictor that MONAI calls with the place of a tile."""
 
     def __init__(
-        self, model: Model, cube: xr.Dataset, windows: list[int], names: list[str], advance: Callable[[], object]
+        self,
+        model: SnowRegression,
+        cube: xr.Dataset,
+        windows: list[int],
+        names: list[str],
+        advance: Callable[[], object],
     ) -> None:
         self.model, self.windows, self.names, self.advance = model, windows, names, advance
         self.inside, self.pieces = cube["mask"].values, _Pieces(cube)
@@ -154,7 +166,7 @@ class _Tiles:
         height, width = self.inside.shape
         rows, columns = slice(rows.start, min(rows.stop, height)), slice(columns.start, min(columns.stop, width))
         if self.inside[rows, columns].any():
-            maps = self.model.predict(self.pieces.get(rows, columns), self.windows)
+            maps = self.model.predict_piece(self.pieces.get(rows, columns), self.windows)
             for name, into in zip(self.names, values, strict=True):
                 into[:, : rows.stop - rows.start, : columns.stop - columns.start] = maps[name].values
         self.advance()
@@ -181,12 +193,9 @@ class _Pieces:
 
 
 def map_windows(model: Model, cube: xr.Dataset, windows: Sequence[int]) -> xr.Dataset:
-    """The maps of ``model.predict(cube, windows)``, by tiles where the scene is larger than one.
-
-    Shuffled bands are those of the whole archive, so that such a model always maps whole scenes.
-    """
+    """The maps of ``model.predict(cube, windows)``, by tiles where the scene is larger than one."""
     scene = Scene(model, cube, windows)
-    if scene.whole or (isinstance(model, SnowRegression) and (model.metadata.get("ablation") or {}).get("shuffled")):
+    if scene.whole:
         return model.predict(cube, windows)
     return xr.concat([scene.predict(some) for some in scene.passes], "window", data_vars="minimal").transpose(
         "window", "y", "x"
@@ -207,24 +216,6 @@ def ramp(shape: tuple[int, int], overlap: int) -> Float[Tensor, "height width"]:
     return weights[0][:, None] * weights[1]
 
 
-def _with_window_coordinates(cube: xr.Dataset, model: Model, windows: Sequence[int]) -> xr.Dataset:
-    """The Cube with what a piece of it cannot tell: see `CubeTensors.of` and `phase_swe_change`."""
-    start, end = cube["start"].values, cube["end"].values
-    metadata = {"gap_days": gap_days(start, end), "season_start": season_starts(start, end)}
-    if isinstance(model, SnowRegression) and any("unwrapped_phase" in DERIVED[name].needs for name in model.derived):
-        reference = np.full(len(end), np.nan, np.float32)
-        read = {w for window in windows for w in range(_first_read(model, end, [window]), window + 1)}
-        for window in sorted(read):
-            reference[window] = phase_reference(cube.isel(window=[window]))[0]
-        metadata["phase_reference"] = reference
-    return cube.assign_coords({name: ("window", values) for name, values in metadata.items()})
-
-
 def _first_read(model: Model, end: np.ndarray, windows: Sequence[int]) -> int:
     """The earliest window that the model looks at to map windows."""
-    if not isinstance(model, SnowRegression):
-        return 0
-    season = season_of(end)
-    first = min(history(end, window, model.time)[0] for window in windows)
-    summed = any(DERIVED[name].summed for name in model.derived)
-    return int(np.flatnonzero(season == season[first])[0]) if summed else first
+    return model.preprocessor.first_window(end, windows, model.time) if isinstance(model, SnowRegression) else 0

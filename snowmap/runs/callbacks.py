@@ -226,10 +226,13 @@ def validation_maps(
 
 def suspect(batch: Batch, task: Any, names: list[str]) -> str:
     """The window and band (or target) of a Batch that lie farthest from what the Normalizer knows, in words."""
-    bands = _distance(batch.x, task.normalizer.band_mean, task.normalizer.band_std, batch.x_valid)
+    bands = _distance(
+        batch.x, task.preprocessor.normalizer.band_mean, task.preprocessor.normalizer.band_std, batch.x_valid
+    )
     targets = _distance(batch.y, task.head.mean, task.head.std, batch.y_valid)
     kind, found, known = max(
-        (("band", bands, task.bands), ("target", targets, list(task.targets))), key=lambda entry: entry[1].max().item()
+        (("band", bands, task.preprocessor.bands), ("target", targets, list(task.targets))),
+        key=lambda entry: entry[1].max().item(),
     )
     sample, step, index = (int(i) for i in torch.unravel_index(found.argmax(), found.shape))
     window = int(batch.window[sample]) - (found.shape[1] - 1 - step)

@@ -8,7 +8,7 @@ import xarray as xr
 
 from snowmap.baselines import Baseline
 from snowmap.checkpoints.provenance import areas_of, windows_of
-from snowmap.data.ablation import altered
+from snowmap.data.ablation import ablate
 from snowmap.data.cube import narrowed
 from snowmap.evaluation.metrics import scores
 from snowmap.evaluation.scoring import load_with_archive
@@ -41,8 +41,8 @@ def permutation_importance(run: Run) -> dict[str, dict[str, list[float]]]:
     increases: dict[str, dict[str, list[float]]] = {target: {} for target in task.targets}
     for band in task.archive_bands:
         for repeat in range(REPEATS):
-            plan = {"held": {}, "shuffled": [band], "seed": repeat}
-            rmse = _rmse(task, altered(cube, plan, task.metadata["split"]), windows, observed)
+            plan = {"values": {}, "shuffled": [band], "seed": repeat, "subsets": task.metadata["split"]}
+            rmse = _rmse(task, ablate(cube, plan), windows, observed)
             for target in task.targets:
                 increases[target].setdefault(band, []).append(rmse[target] - usual[target])
     return increases

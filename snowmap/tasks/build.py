@@ -12,11 +12,10 @@ import xarray as xr
 
 from snowmap.baselines import Baseline, build_baseline
 from snowmap.checkpoints.provenance import metadata_of
-from snowmap.data.ablation import altered, plan_ablation
-from snowmap.data.batch import CubeTensors
-from snowmap.data.cube import canonical, narrowed, target_attributes, with_targets_inside
+from snowmap.data.ablation import plan_ablation
+from snowmap.data.cube import narrowed, target_attributes, with_targets_inside
 from snowmap.data.datamodule import SnowDataModule
-from snowmap.data.features import derive, estimate_phase_sign
+from snowmap.data.preprocessing import Preprocessor
 from snowmap.data.sequences import SEASON, check_time, longest_season
 from snowmap.data.splits import Split, check_reach
 from snowmap.errors import SnowmapError
@@ -44,7 +43,7 @@ def fit_baseline(config: Mapping[str, Any], cube: xr.Dataset, split: Split) -> B
 
 
 def make_parts(config: Mapping[str, Any], cube: xr.Dataset, split: Split) -> tuple[SnowRegression, SnowDataModule]:
-    """The task with its fitted Normalizer, and the data module that feeds it, both by the configuration's seed.
+    """The task, fitted to the training windows, and the data module that feeds it, both by the configuration's seed.
 
     What the configuration leaves to the model (length of the sequences, derived features, supervised steps) is the
     net's.
@@ -59,16 +58,19 @@ def make_parts(config: Mapping[str, Any], cube: xr.Dataset, split: Split) -> tup
     """
     data, targets = config["data"], list(config["target"]["names"])
     metadata = metadata_of(cube, split, config)
-    metadata["ablation"] = plan_ablation(config["ablation"], cube, split, config["seed"])
-    cube = altered(cube, metadata["ablation"], metadata["split"])
-    if unseen := [*metadata["ablation"]["held"], *metadata["ablation"]["shuffled"]]:
-        logger.warning("ablation=%s: the net does not see %s as they are", config["ablation"], ", ".join(unseen))
     net = NETS[config["model"]["name"]]
-    derived = net.derived if data["derived"] is None else data["derived"]
-    sign = data["phase_sign"] or estimate_phase_sign(narrowed(cube, split.train_area), split.train)
-    made = derive(cube, derived, sign)
-    bands = [band for band in canonical([*cube["band"].values.tolist(), *made]) if band not in net.ignores]
-    if sign < 0 and any("phase" in name for name in derived):
+    preprocessor = Preprocessor.plan(
+        narrowed(cube, split.train_area),
+        split.train,
+        bands=[band for band in cube["band"].values.tolist() if band not in net.ignores],
+        derived=net.derived if data["derived"] is None else data["derived"],
+        phase_sign=data["phase_sign"],
+        ablation=plan_ablation(config["ablation"], cube, split, config["seed"]),
+    )
+    if plan := preprocessor.ablation:
+        changed = ", ".join([*plan["values"], *plan["shuffled"]])
+        logger.warning("ablation=%s: the net does not see %s as they are", config["ablation"], changed)
+    if preprocessor.phase_sign < 0 and any("phase" in name for name in preprocessor.derived):
         logger.warning("the phase falls where snow is added (phase_sign=-1), as far as the training windows tell")
     time = choose_time(config["model"], data["time"], cube["end"].values)
     check_reach(config["split"], time)
@@ -76,29 +78,27 @@ def make_parts(config: Mapping[str, Any], cube: xr.Dataset, split: Split) -> tup
     pl.seed_everything(config["seed"], workers=True, verbose=False)
     task = SnowRegression(
         model=config["model"],
-        bands=bands,
+        preprocessing=preprocessor.options,
         targets=target_attributes(cube, targets),
         optimizer=config["optimizer"],
         freeze=config["freeze"],
         loss=config["loss"],
         head=config["head"],
         ensemble=config["ensemble"],
-        derived=list(derived),
-        phase_sign=sign,
         time=time,
         metadata=metadata,
     )
-    windows = CubeTensors.of(cube, bands, targets, made)
+    tensors = task.preprocessor.tensors(task.preprocessor.scene(cube), targets)
     area = None if split.train_area is None else torch.from_numpy(split.train_area)
-    task.normalizer.fit(windows, split.train, area)
-    task.head.fit(windows, split.train, area)
+    task.preprocessor.normalizer.fit(tensors, split.train, area)
+    task.head.fit(tensors, split.train, area)
     if source:
         say_transfer(transfer(source, task), metadata["weights_from"])
     if config["compile"]:
         compile_net(task.net)
     datamodule = SnowDataModule(
         cube,
-        windows,
+        tensors,
         split,
         targets,
         time=time,

@@ -16,9 +16,9 @@ import torch
 import xarray as xr
 from torch import Tensor, nn
 
-from snowmap.data.batch import Batch, CubeTensors
+from snowmap.data.batch import Batch
 from snowmap.data.cube import BANDS, DERIVED_BANDS
-from snowmap.data.features import DERIVED, derive
+from snowmap.data.features import DERIVED
 from snowmap.data.sequences import SEASON, Sample, history
 from snowmap.errors import SnowmapError
 from snowmap.files import refuse_inputs, write_whole
@@ -104,9 +104,8 @@ def export_program(checkpoint: str | Path, out: str | Path, *, windows: int | No
         raise SnowmapError(
             f"{checkpoint} holds the baseline {task.name}; only nets can be exported, baselines are for snowmap predict"
         )
-    if (task.metadata.get("ablation") or {}).get("name", "all") != "all":
-        name = task.metadata["ablation"]["name"]
-        raise SnowmapError(f"{checkpoint} was trained with ablation={name}; only nets that see all can be exported")
+    if plan := task.preprocessor.ablation:
+        raise SnowmapError(f"{checkpoint} was trained with ablation={plan['name']}; only nets of ablation=all export")
     number = _windows(task, windows)
     program = Program(task)
     least = program.multiple + 1
@@ -145,8 +144,8 @@ def program_inputs(task: SnowRegression, cube: xr.Dataset, window: int, windows:
             f"the sequence of the window has {len(steps)} windows, the program takes {number}; export it with "
             f"--windows {len(steps)}"
         )
-    held = CubeTensors.of(cube, task.bands, [], derive(cube, task.derived, task.phase_sign))
-    batch = held.collate([Sample(steps, (True,))])
+    tensors = task.preprocessor.tensors(task.preprocessor.scene(cube))
+    batch = tensors.collate([Sample(steps, (True,))])
     found = {"bands": torch.where(batch.x_valid, batch.x, torch.nan)} | {
         name: getattr(batch, name) for name in INPUTS if name != "bands"
     }
@@ -177,13 +176,15 @@ def _example(task: SnowRegression, windows: int) -> tuple[Tensor, ...]:
     """Inputs of the right form; what they hold does not matter."""
     size = 4 * 2**task.net.levels
     metadata = [torch.ones(windows, dtype=getattr(torch, kind)) for _, kind, _ in list(INPUTS.values())[1:]]
-    return torch.zeros(windows, len(task.bands), size + 1, 2 * size), *metadata
+    return torch.zeros(windows, len(task.preprocessor.bands), size + 1, 2 * size), *metadata
 
 
 def _about(task: SnowRegression, windows: int | None, least: int) -> dict[str, Any]:
     """All that is needed to use the program, in plain containers."""
     known = BANDS | DERIVED_BANDS
-    made = {band: name for name in task.derived for band in task.bands if band.startswith(name)}
+    made = {
+        band: name for name in task.preprocessor.derived for band in task.preprocessor.bands if band.startswith(name)
+    }
     return {
         "snowmap": version("snowmap"),
         "torch": torch.__version__,
@@ -194,9 +195,9 @@ def _about(task: SnowRegression, windows: int | None, least: int) -> dict[str, A
         "bands": [
             {"name": band, "unit": known[band].unit, "meaning": known[band].long_name}
             | ({"derived": inspect.getdoc(DERIVED[made[band]].make)} if band in made else {})
-            for band in task.bands
+            for band in task.preprocessor.bands
         ],
-        "phase_sign": task.phase_sign,
+        "phase_sign": task.preprocessor.phase_sign,
         "time": task.time,
         "windows": windows,
         "least_height_and_width": least,

@@ -14,11 +14,9 @@ from torch import Tensor
 from torch.optim.lr_scheduler import LambdaLR
 
 from snowmap.checkpoints.provenance import check_bands, read_checkpoint, reading
-from snowmap.data.ablation import altered
-from snowmap.data.batch import Batch, CubeTensors
-from snowmap.data.cube import BANDS, window_names
-from snowmap.data.features import DERIVED, derive
-from snowmap.data.normalize import Normalizer
+from snowmap.data.batch import Batch
+from snowmap.data.cube import window_names
+from snowmap.data.preprocessing import WINDOW_COORDINATES, Preprocessor
 from snowmap.data.sequences import SEASON, samples
 from snowmap.errors import SnowmapError
 from snowmap.models import Inputs, Specification, build_net
@@ -35,11 +33,8 @@ class SnowRegression(pl.LightningModule):
     Attributes:
         targets: Unit of each target, by name.
         head: What the net's outputs mean: loss, scores and map layers.
-        bands: Names of the bands that the net reads, derived features included, in the order of the Cube.
-        derived: Names of the derived features.
-        phase_sign: +1 where the phase grows with snow, −1 where it falls.
+        preprocessor: What the net sees of a Cube: ablation, derived features, choice of bands, normalisation.
         time: Windows in a sequence, or ``season``.
-        normalizer: Between physical and normalised units.
         net: The network.
         metadata: What the run was: grid, split, archive, versions, configuration.
     """
@@ -48,52 +43,46 @@ class SnowRegression(pl.LightningModule):
         self,
         *,
         model: Mapping[str, Any],
-        bands: Sequence[str],
+        preprocessing: Mapping[str, Any],
         targets: Mapping[str, Mapping[str, Any]],
         optimizer: Mapping[str, Any],
         freeze: str = "none",
         loss: str = "mse",
         head: Mapping[str, Any] = MappingProxyType({"name": "point"}),
         ensemble: int = 1,
-        derived: Sequence[str] = (),
-        phase_sign: int = 1,
         time: int | str = 1,
         calibration: Mapping[str, Any] | None = None,
         metadata: Mapping[str, Any],
     ) -> None:
-        """Build the net; `normalizer` must then be fitted, or loaded.
+        """Build the net; `preprocessor` and `head` must then be fitted, or loaded.
 
         Args:
             model: ``name`` of the net and its arguments.
-            bands: Names of the bands, derived features included, in the order of the Cube.
+            preprocessing: Arguments of `snowmap.data.preprocessing.Preprocessor`.
             targets: Attributes of each target, by name: ``units``, ``long_name``, ``valid_min``.
             optimizer: ``learning_rate``, ``weight_decay``, ``warmup_steps``, ``half_life_steps``, ``layer_decay``.
             freeze: ``none``, ``encoder`` or ``all_but_head``: the stages of the net that do not learn.
             loss: A key of `snowmap.tasks.heads.LOSSES`, for the head ``point``.
             head: ``name`` of the head and its arguments.
             ensemble: Nets that are trained side by side and map as one.
-            derived: Keys of `snowmap.data.features.DERIVED`, which `predict` computes from the archive's bands.
-            phase_sign: +1 where the phase grows with snow, −1 where it falls.
             time: Windows in a sequence, or ``season``.
             calibration: What `snowmap.maps.calibration.calibrate` found.
             metadata: What `snowmap.checkpoints.provenance.metadata_of` makes.
         """
         super().__init__()
         self.save_hyperparameters(logger=False)
-        self.bands, self.metadata, self.optimizer_options = list(bands), dict(metadata), dict(optimizer)
+        self.metadata, self.optimizer_options, self.time = dict(metadata), dict(optimizer), time
         self.targets = {name: str(attributes["units"]) for name, attributes in targets.items()}
         options = {"loss": loss} if head["name"] == "point" else {}
         self.head = build_head(head, targets, members=ensemble, calibration=calibration, **options)
-        self.normalizer = Normalizer(self.bands)
-        self.derived, self.phase_sign, self.time = list(derived), phase_sign, time
-        specification = Specification(
-            self.normalizer.channels, tuple(self.bands), self.targets, self.head.parameters_per_target
-        )
+        self.preprocessor = Preprocessor(**preprocessing)
+        bands, channels = self.preprocessor.bands, self.preprocessor.normalizer.channels
+        specification = Specification(channels, tuple(bands), self.targets, self.head.parameters_per_target)
         self.net = build_net(model, specification, ensemble)
         self.frozen = [part for name in self.net.frozen_stages(freeze) for part in self.net.stages[name]]
         for part in self.frozen:
             part.requires_grad_(False).eval()
-        self.needed = [self.bands.index(name) for name in self.net.needs]
+        self.needed = [bands.index(name) for name in self.net.needs]
 
     @classmethod
     def load_from_checkpoint(cls, checkpoint_path: str | Path, **options: Any) -> "SnowRegression":  # type: ignore[override]
@@ -118,8 +107,7 @@ class SnowRegression(pl.LightningModule):
     @property
     def archive_bands(self) -> list[str]:
         """The bands that an archive has to hold."""
-        read = {*self.bands, *(band for name in self.derived for band in DERIVED[name].needs)}
-        return [band for band in BANDS if band in read]
+        return self.preprocessor.archive_bands
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Refuse to go on with a run on other data.
@@ -139,7 +127,8 @@ class SnowRegression(pl.LightningModule):
         same = {key: stored[key] == self.metadata[key] for key in ("grid", "split", "units")}
         same["options of the split"] = config["split"] == self.metadata["config"]["split"]
         same["optimizer.layer_decay"] = config["optimizer"]["layer_decay"] == self.optimizer_options["layer_decay"]
-        same["ablation"] = stored.get("ablation") == self.metadata.get("ablation")
+        preprocessing = checkpoint["hyper_parameters"]["preprocessing"]
+        same |= {key: preprocessing[key] == value for key, value in self.preprocessor.options.items()}
         same["content of the archive"] = stored["archive"]["fingerprint"] == self.metadata["archive"]["fingerprint"]
         if other := [key for key, agrees in same.items() if not agrees]:
             raise SnowmapError(f"the run cannot go on: {', '.join(other)} changed since the checkpoint was written")
@@ -196,7 +185,6 @@ class SnowRegression(pl.LightningModule):
         """Targets of the last steps in their units."""
         return self.head.location(self(batch)).mean(dim=0)
 
-    @torch.inference_mode()
     def predict(self, cube: xr.Dataset, windows: Sequence[int] | None = None) -> xr.Dataset:
         """Map windows of a Cube, of any height and width.
 
@@ -217,13 +205,22 @@ class SnowRegression(pl.LightningModule):
         """
         check_bands(self.archive_bands, cube)
         chosen = list(range(cube.sizes["window"]) if windows is None else windows)
-        seen = altered(cube, self.metadata.get("ablation"), self.metadata["split"])
-        held = CubeTensors.of(seen, self.bands, [], derive(seen, self.derived, self.phase_sign))
+        return self.predict_piece(self.preprocessor.scene(cube), chosen)
+
+    @torch.inference_mode()
+    def predict_piece(self, cube: xr.Dataset, windows: Sequence[int]) -> xr.Dataset:
+        """As `predict`, of a piece of a scene.
+
+        Args:
+            cube: A piece of what ``preprocessor.scene`` gives.
+            windows: Indices of the windows to map.
+        """
+        tensors, chosen = self.preprocessor.tensors(cube), list(windows)
         maps_every_step = self.net.maps_every_step and self.time == SEASON
         was_training, _ = self.training, self.eval()
         found: dict[int, np.ndarray] = {}
         for sample in samples(cube["end"].values, chosen, self.time, maps_every_step=maps_every_step):
-            maps = self._all_maps(held.collate([sample]).to(self.device)).cpu().numpy()
+            maps = self._all_maps(tensors.collate([sample]).to(self.device)).cpu().numpy()
             kept = len(sample.supervised)
             steps = zip(sample.steps[-kept:], sample.supervised, maps[-kept:], strict=True)
             found |= {step: of_step for step, wanted, of_step in steps if wanted}
@@ -232,7 +229,9 @@ class SnowRegression(pl.LightningModule):
         values = np.stack([found[window] for window in chosen])
         self._refuse_no_numbers(cube, chosen, np.isfinite(values).all(axis=1) | ~inside)
         values = np.where(inside, values, np.float32(np.nan))
-        maps = cube[["start", "end", "mask"]].isel(window=chosen).drop_vars("mask")
+        maps = (
+            cube[["start", "end", "mask"]].isel(window=chosen).drop_vars(["mask", *WINDOW_COORDINATES], errors="ignore")
+        )
         return maps.assign(
             {
                 name: (("window", "y", "x"), values[:, index], attributes)
@@ -259,7 +258,7 @@ class SnowRegression(pl.LightningModule):
     def _inputs(self, batch: Batch) -> Inputs:
         valid = batch.x_valid[:, :, self.needed]
         return Inputs(
-            x=self.normalizer.encode(batch.x, batch.x_valid),
+            x=self.preprocessor.normalizer.encode(batch.x, batch.x_valid),
             bands=torch.where(valid, batch.x[:, :, self.needed], 0),
             valid=valid,
             step_valid=batch.step_valid,

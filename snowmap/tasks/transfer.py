@@ -128,10 +128,11 @@ def transfer(source: SnowRegression, task: SnowRegression) -> list[Row]:
     left += [f"left out: the target {target}" for target in source.targets if target not in task.targets]
     if len(sources) > len(nets):
         left.append(f"left out: {len(sources) - len(nets)} of {len(sources)} members")
-    if source.phase_sign != task.phase_sign:
+    before, after = (model.preprocessor.phase_sign for model in (source, task))
+    if before != after:
         left.append(
-            f"phase_sign={source.phase_sign} in the checkpoint, {task.phase_sign} here: derived features have the sign "
-            "right, the bands of the phase do not"
+            f"phase_sign={before} in the checkpoint, {after} here: derived features have the sign right, the bands of "
+            "the phase do not"
         )
     return [*rows, Row("the checkpoint", 0, 0, 0, tuple(left))] if left else rows
 
@@ -161,8 +162,8 @@ class _Match:
 
     def __init__(self, source: SnowRegression, task: SnowRegression, old: Net, new: Net, repeated: bool) -> None:
         self.source, self.task, self.old, self.new, self.repeated = source, task, old, new, repeated
-        self.reads = new.reads(task.normalizer.channel_names)
-        self.read = old.reads(source.normalizer.channel_names)
+        self.reads = new.reads(task.preprocessor.normalizer.channel_names)
+        self.read = old.reads(source.preprocessor.normalizer.channel_names)
         self.weights: dict[str, dict[str, Tensor]] = defaultdict(dict)
         for name, weight in old.named_parameters():
             layer, _, kind = name.rpartition(".")

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from snowmap.baselines import baseline_maps
 from snowmap.config.schema import ABLATIONS
 from snowmap.config.schema import BANDS as BAND_NAMES
-from snowmap.data.ablation import LEFT_OUT, SAR, altered, plan_ablation, shuffled_order
+from snowmap.data.ablation import LEFT_OUT, SAR, ablate, plan_ablation, shuffled_order
 from snowmap.data.cube import BANDS, STANDARD_BANDS, check, window_names
 from snowmap.data.features import with_derived
 from snowmap.data.splits import make_split, rolling
@@ -24,7 +24,7 @@ WEATHER = {"mean_temperature", "pdd"}
 def altered_for(name: str, cube: xr.Dataset, seed: int = 0) -> xr.Dataset:
     start, end = cube["start"].values, cube["end"].values
     split = rolling(start, end)
-    return altered(cube, plan_ablation(name, cube, split, seed), split.named(start, end))
+    return ablate(cube, plan_ablation(name, cube, split, seed))
 
 
 def test_the_schema_knows_every_word():
@@ -34,7 +34,7 @@ def test_the_schema_knows_every_word():
 
 
 @pytest.mark.parametrize(
-    ("name", "held"),
+    ("name", "removed"),
     [
         ("all", set()),
         ("no_sar", set(SAR)),
@@ -42,7 +42,7 @@ def test_the_schema_knows_every_word():
         *((f"without_{band}", {band}) for band in STANDARD_BANDS),
     ],
 )
-def test_a_band_that_is_taken_away_is_held_at_its_training_mean_and_the_others_stay(name, held):
+def test_a_band_that_is_taken_away_is_held_at_its_training_mean_and_the_others_stay(name, removed):
     cube = make_cube()
     whole = cube.copy(deep=True)
     seen = altered_for(name, cube)
@@ -51,7 +51,7 @@ def test_a_band_that_is_taken_away_is_held_at_its_training_mean_and_the_others_s
     train = rolling(cube["start"].values, cube["end"].values).train
     for band in STANDARD_BANDS:
         before, after = (maps["features"].sel(band=band).values for maps in (cube, seen))
-        if band in held:
+        if band in removed:
             known = before[train][:, cube["mask"].values].astype(np.float64)
             expected = 0 if "phase" in band else np.float32(np.nanmean(known))
             np.testing.assert_allclose(after, np.full_like(after, expected), rtol=1e-6)
@@ -64,7 +64,7 @@ def test_the_mean_is_that_of_the_training_area():
     split = make_split("spatial", cube["start"].values, cube["end"].values, shape=(12, 17), buffer=2)
     known = cube["features"].sel(band="coherence").values[split.train]
     known = known[:, cube["mask"].values & split.train_area].astype(np.float64)
-    assert plan_ablation("without_coherence", cube, split, 0)["held"]["coherence"] == pytest.approx(np.nanmean(known))
+    assert plan_ablation("without_coherence", cube, split, 0)["values"]["coherence"] == pytest.approx(np.nanmean(known))
 
 
 def test_derived_inputs_come_from_what_is_left():
@@ -142,7 +142,7 @@ def test_a_shuffled_net_sees_the_shuffle_when_it_predicts(tmp_path):
     shuffled = cube.copy(deep=True)
     shuffled["features"].loc[{"band": list(SAR)}] = cube["features"].sel(band=list(SAR)).values[order]
     maps = task.predict(cube)
-    task.metadata["ablation"] = None
+    task.preprocessor.ablation = None
     xr.testing.assert_identical(maps, task.predict(shuffled))
     assert not maps.equals(task.predict(cube))
 

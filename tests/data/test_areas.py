@@ -33,12 +33,14 @@ def test_targets_outside_the_training_area_change_no_weight_and_no_statistic(tmp
     planted["swe"].values[:, ~train] = 1e4
     other = fit(planted, tmp_path / "b", *SPATIAL)
     assert same_weights(clean, other)
-    torch.testing.assert_close(clean.normalizer.state_dict(), other.normalizer.state_dict(), rtol=0, atol=0)
+    torch.testing.assert_close(
+        clean.preprocessor.normalizer.state_dict(), other.preprocessor.normalizer.state_dict(), rtol=0, atol=0
+    )
     known = cube["swe"].values[:13][:, cube["mask"].values & train].astype(np.float64)
     assert clean.head.mean.item() == pytest.approx(np.nanmean(known), rel=1e-5)
     known = cube["features"].sel(band="intensity").values[:13][:, cube["mask"].values & train].astype(np.float64)
     index = clean.bands.index("intensity")
-    assert clean.normalizer.band_mean[index].item() == pytest.approx(np.nanmean(known), rel=1e-5)
+    assert clean.preprocessor.normalizer.band_mean[index].item() == pytest.approx(np.nanmean(known), rel=1e-5)
     inside = cube.copy(deep=True)
     inside["swe"].values[:, train] += 1
     assert not same_weights(clean, fit(inside, tmp_path / "c", *SPATIAL))

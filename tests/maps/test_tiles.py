@@ -80,6 +80,16 @@ def test_what_looks_at_pixels_alone_is_the_same_for_every_tile(scene, time, tile
     np.testing.assert_array_equal(found["start"], known["start"])
 
 
+def test_bands_that_an_ablation_shuffles_come_from_the_windows_of_the_whole_scene(scene):
+    model, windows = pixelwise("ablation=shuffled_sar"), [4, 18]
+    tiled = Scene(model, scene, windows, tile=64, overlap=16)
+    assert not tiled.whole
+    known = model.predict(scene.load().copy(), windows)
+    assert_same(xr.concat([tiled.predict(some) for some in tiled.passes], "window", data_vars="minimal"), known)
+    model.preprocessor.ablation = None
+    assert not model.predict(scene.load().copy(), windows).equals(known)
+
+
 def test_slope_is_that_of_the_scene_though_a_tile_ends_in_it(scene, monkeypatch):
     """Only the outermost row of a tile is another, and it hardly counts."""
 
@@ -87,7 +97,7 @@ def test_slope_is_that_of_the_scene_though_a_tile_ends_in_it(scene, monkeypatch)
         made = with_derived(cube, ["slope"])["features"].sel(band="slope", drop=True).isel(window=windows)
         return made.drop_attrs().to_dataset(name="swe")
 
-    monkeypatch.setattr(SnowRegression, "predict", slopes)
+    monkeypatch.setattr(SnowRegression, "predict_piece", slopes)
     model = untrained()
     found, known = Scene(model, scene, [3], 64, 16).predict([3])["swe"], model.predict(scene, [3])["swe"]
     off = np.abs(found.values - known.values)[0, :60]
@@ -146,7 +156,7 @@ def test_blending_leaves_no_seam(scene, monkeypatch):
         value = np.full((len(windows), cube.sizes["y"], cube.sizes["x"]), cube["x"].values[0] > 9.9, np.float32)
         return maps.assign(swe=(("window", "y", "x"), value))
 
-    monkeypatch.setattr(SnowRegression, "predict", steps)
+    monkeypatch.setattr(SnowRegression, "predict_piece", steps)
     found = Scene(untrained(), scene, [0], tile=100, overlap=40).predict([0])["swe"].values[0]
     assert found.min() == 0
     assert found.max() == 1

@@ -29,7 +29,7 @@ def test_the_error_grows_by_what_the_other_windows_differ_and_not_for_bands_that
     cube = open_archive(tmp_path / "a")
     words = ("split=winters", "split.fold=0", "trainer.max_epochs=1", f"data.root={tmp_path}/a", "split.test=2")
     task = fit(cube, tmp_path / "run", *words)
-    position = task.bands.index("pdd")
+    position = task.preprocessor.bands.index("pdd")
     load = SnowRegression.load_from_checkpoint.__func__
 
     def with_known_net(cls, path, **options):
@@ -44,7 +44,7 @@ def test_the_error_grows_by_what_the_other_windows_differ_and_not_for_bands_that
     inside = cube["mask"].values
 
     def rmse(pdd: np.ndarray) -> float:
-        scales = task.normalizer
+        scales = task.preprocessor.normalizer
         x = torch.from_numpy((pdd - scales.band_mean[position].item()) / scales.band_std[position].item())
         mapped = task.head.decode(torch.nan_to_num(x)[:, None])[:, 0].clamp(min=0).numpy()
         error = np.where(inside, mapped - cube["swe"].values[windows], np.nan)

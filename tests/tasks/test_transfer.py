@@ -41,9 +41,9 @@ def rows_of(source: SnowRegression, task: SnowRegression) -> dict[str, Row]:
 
 def outputs(task: SnowRegression, cube: xr.Dataset, windows: slice = slice(0, 4)) -> torch.Tensor:
     """What the net gives in normalised units for inputs scaled alike: the source's statistics must not matter."""
-    for name, buffer in task.normalizer.named_buffers():
+    for name, buffer in task.preprocessor.normalizer.named_buffers():
         buffer.fill_(1.0 if name.endswith("std") else 0.0)
-    _, _, datamodule = parts(cube, TINY, f"data.derived={task.derived}", f"data.time={task.time}")
+    _, _, datamodule = parts(cube, TINY, f"data.derived={task.preprocessor.derived}", f"data.time={task.time}")
     batch: Batch = datamodule.windows.collate(datamodule.train[windows])
     with torch.no_grad():
         return task.eval()(batch)[:, :, -1]
@@ -52,15 +52,15 @@ def outputs(task: SnowRegression, cube: xr.Dataset, windows: slice = slice(0, 4)
 class TestWhatIsTaken:
     def test_the_same_net_is_taken_whole_but_for_its_statistics(self):
         source, task = task_of(), task_of("seed=1", cube=make_cube(shape=(9, 14), seed=3))
-        statistics = [buffer.clone() for buffer in task.normalizer.buffers()]
+        statistics = [buffer.clone() for buffer in task.preprocessor.normalizer.buffers()]
         assert not same_weights(source, task)
         rows = transfer(source, task)
         assert same_weights(source, task)
         assert [row.part for row in rows] == ["encoder 1", "encoder 2", "decoder 1", "head"]
         assert sum(row.taken for row in rows) == sum(p.numel() for p in task.net.parameters())
         assert all(row.zero == row.new == 0 and not row.notes for row in rows)
-        assert all(map(torch.equal, statistics, task.normalizer.buffers()))
-        assert not torch.equal(task.normalizer.band_mean, source.normalizer.band_mean)
+        assert all(map(torch.equal, statistics, task.preprocessor.normalizer.buffers()))
+        assert not torch.equal(task.preprocessor.normalizer.band_mean, source.preprocessor.normalizer.band_mean)
 
     @pytest.mark.parametrize("model", ["unet", "convlstm", "transformer", "unet3d"])
     def test_with_further_bands_the_first_maps_are_those_of_the_old_net(self, model):
@@ -124,7 +124,7 @@ class TestWhatIsTaken:
         source, task = stack(before), stack(after, "seed=1")
         transfer(source, task)
         old, new = (each.net.encoder.blocks[0][0].weight for each in (source, task))
-        channels = source.normalizer.channels
+        channels = source.preprocessor.normalizer.channels
         a, b = (channels + 2 * (steps > 1) for steps in (before, after))
         last_old, last_new = (before - 1) * a, (after - 1) * b
         for back in range(min(before, after)):
@@ -155,7 +155,7 @@ class TestWhatIsTaken:
         task = task_of(*options, "data.derived=[phase_swe,slope]", "seed=1")
         rows = rows_of(source, task)
         assert (rows["encoder 1"].zero, rows["head"].zero) == (2 * 4 * 9, 2 * 4)
-        old, new = source.normalizer.channel_names, task.normalizer.channel_names
+        old, new = source.preprocessor.normalizer.channel_names, task.preprocessor.normalizer.channel_names
         common = [name for name in new if name in old]
         for before, after in ((s.net.begin[0].weight, t.net.begin[0].weight) for s, t in ((source, task),)):
             picked = [old.index(name) for name in common], [new.index(name) for name in common]
@@ -360,6 +360,6 @@ def test_fine_tuning_as_a_user_types_it_in_two_processes(first, tmp_path):
     before, after = map(SnowRegression.load_from_checkpoint, (old, tmp_path / "run" / "checkpoints" / "best.ckpt"))
     assert all(map(torch.equal, before.net.encoder.parameters(), after.net.encoder.parameters()))
     assert not torch.equal(before.net.decoder.after[0][0].weight, after.net.decoder.after[0][0].weight)
-    assert not torch.allclose(before.normalizer.band_mean, after.normalizer.band_mean)
+    assert not torch.allclose(before.preprocessor.normalizer.band_mean, after.preprocessor.normalizer.band_mean)
     told = fail("train.py", *words[:1], *words[2:3], "model=elevation", f"hydra.run.dir={tmp_path}/other")
     assert "init_from=… is for nets; model=elevation is a baseline" in told

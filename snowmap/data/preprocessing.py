@@ -1,0 +1,142 @@
+"""The Preprocessor: what a model sees of a Cube, the same in training, prediction, tiles, export and baselines."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import xarray as xr
+from torch import nn
+
+from snowmap.data.ablation import ablate
+from snowmap.data.batch import CubeTensors
+from snowmap.data.cube import BANDS, canonical
+from snowmap.data.features import DERIVED, derive, estimate_phase_sign, phase_reference, with_derived
+from snowmap.data.normalize import Normalizer
+from snowmap.data.sequences import gap_days, history, season_of, season_starts
+
+WINDOW_COORDINATES = ("gap_days", "season_start", "phase_reference")
+"""Coordinates ``(window)`` that tell a piece of a scene what it cannot know by itself."""
+
+
+class Preprocessor(nn.Module):
+    """Ablation, derived features, choice of bands and normalisation, in that order.
+
+    It works in two steps, so that a scene can be cut into pieces between them. `scene` does what needs the whole scene:
+    the ablation, and coordinates for what a piece cannot know. `tensors` and `features` do the rest, piece by piece.
+    Its choices are plain containers (`options`), and the statistics of the normalisation are part of its state: both
+    are in the checkpoint.
+
+    Attributes:
+        bands: Names of the bands that the model reads, derived features included, in canonical order.
+        derived: Keys of `snowmap.data.features.DERIVED`.
+        phase_sign: +1 where the phase grows with snow, −1 where it falls.
+        ablation: Of `snowmap.data.ablation.plan_ablation`; None leaves the bands as they are.
+        normalizer: From physical units to the channels of a net.
+    """
+
+    def __init__(
+        self,
+        bands: Sequence[str],
+        derived: Sequence[str] = (),
+        phase_sign: int = 1,
+        ablation: Mapping[str, Any] | None = None,
+    ) -> None:
+        super().__init__()
+        self.bands, self.derived, self.phase_sign = list(bands), list(derived), phase_sign
+        self.ablation = None if ablation is None else dict(ablation)
+        self.normalizer = Normalizer(self.bands)
+
+    @classmethod
+    def plan(
+        cls,
+        cube: xr.Dataset,
+        train: Sequence[int],
+        *,
+        bands: Sequence[str],
+        derived: Sequence[str] = (),
+        phase_sign: int | None = None,
+        ablation: Mapping[str, Any] | None = None,
+    ) -> "Preprocessor":
+        """The Preprocessor of a run; its normalisation is not yet fitted.
+
+        Args:
+            cube: The Cube that is trained on; its mask is where targets may be looked at.
+            train: Indices of the training windows.
+            bands: Bands of the Cube that the model reads.
+            derived: Keys of `snowmap.data.features.DERIVED`, which it reads, too.
+            phase_sign: +1 or −1; None: estimated from the training windows.
+            ablation: Of `snowmap.data.ablation.plan_ablation`.
+
+        Raises:
+            SnowmapError: When the Cube lacks a band that a derived feature is computed from.
+        """
+        cube = ablate(cube, ablation)
+        sign = phase_sign or estimate_phase_sign(cube, train)
+        # of one pixel of one window: only the names of the bands are needed
+        made = derive(cube.isel(window=slice(0, 1), y=slice(0, 1), x=slice(0, 1)), derived, sign)
+        return cls(canonical([*bands, *made]), derived, sign, ablation)
+
+    @property
+    def options(self) -> dict[str, Any]:
+        """The arguments of its class, in plain containers."""
+        return {
+            "bands": self.bands,
+            "derived": self.derived,
+            "phase_sign": self.phase_sign,
+            "ablation": self.ablation,
+        }
+
+    @property
+    def archive_bands(self) -> list[str]:
+        """The bands that a Cube has to hold."""
+        read = {*self.bands, *(band for name in self.derived for band in DERIVED[name].needs)}
+        return [band for band in BANDS if band in read]
+
+    @property
+    def reads_season(self) -> bool:
+        """Whether a derived feature looks back to 1 September, beyond its window."""
+        return any(DERIVED[name].summed for name in self.derived)
+
+    def first_window(self, end: np.ndarray, windows: Sequence[int], time: int | str) -> int:
+        """The earliest window that is read to map `windows` with sequences of `time` windows.
+
+        Args:
+            end: Last day of each window of the scene.
+            windows: Indices of the windows to map.
+            time: Windows in a sequence, or ``season``.
+        """
+        first = min(history(end, window, time)[0] for window in windows)
+        season = season_of(end)
+        return int(np.flatnonzero(season == season[first])[0]) if self.reads_season else first
+
+    def scene(self, cube: xr.Dataset, windows: Sequence[int] | None = None) -> xr.Dataset:
+        """The Cube, altered by the ablation, with `WINDOW_COORDINATES`, so that it may be cut into pieces.
+
+        Args:
+            cube: The whole scene; its `features` may be a dask array, and then stay one.
+            windows: The windows whose phase is needed; all by default.
+        """
+        cube = ablate(cube, self.ablation)
+        start, end = cube["start"].values, cube["end"].values
+        coordinates = {"gap_days": gap_days(start, end), "season_start": season_starts(start, end)}
+        if any("unwrapped_phase" in DERIVED[name].needs for name in self.derived):
+            reference = np.full(len(end), np.nan, np.float32)
+            for window in range(len(end)) if windows is None else windows:
+                reference[window] = phase_reference(cube.isel(window=[window]))[0]
+            coordinates["phase_reference"] = reference
+        return cube.assign_coords({name: ("window", values) for name, values in coordinates.items()})
+
+    def features(self, cube: xr.Dataset) -> xr.Dataset:
+        """A scene, or a piece of one, with the bands that the model reads, derived features among them."""
+        read = cube.isel(band=[i for i, band in enumerate(cube["band"].values) if band in self.archive_bands])
+        whole = with_derived(read, self.derived, self.phase_sign)
+        return whole.isel(band=[i for i, band in enumerate(whole["band"].values) if band in self.bands])
+
+    def tensors(self, cube: xr.Dataset, targets: Sequence[str] = ()) -> CubeTensors:
+        """A scene, or a piece of one, as tensors of the bands that the model reads; bands are not copied.
+
+        Args:
+            cube: From `scene`, or a piece of it.
+            targets: Names of targets.
+        """
+        return CubeTensors.of(cube, self.bands, targets, derive(cube, self.derived, self.phase_sign))
