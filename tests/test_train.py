@@ -9,6 +9,7 @@ import pytest
 import torch
 import xarray as xr
 
+from snowmap.evaluation import scoring
 from snowmap.sources.trentino import open_archive
 from snowmap.tasks.load import load_model
 from snowmap.tasks.pixel import SnowRegression
@@ -209,3 +210,12 @@ class TestBadInput:
     def test_more_devices_than_there_are(self, archive, tmp_path):
         told = fail("train.py", f"data.root={archive}", f"hydra.run.dir={tmp_path}/run", "trainer.accelerator=gpu")
         assert "the trainer cannot be set up as asked" in told
+
+
+def test_the_end_of_a_run_reads_the_best_checkpoint_once_and_the_archive_not_again(archive, tmp_path, monkeypatch):
+    read, opened = [], []
+    load, open_once = torch.load, scoring.open_archive
+    monkeypatch.setattr(torch, "load", lambda path, **words: read.append(Path(path).name) or load(path, **words))
+    monkeypatch.setattr(scoring, "open_archive", lambda *words, **more: opened.append(1) or open_once(*words, **more))
+    train(archive, tmp_path / "run", "trainer.max_epochs=1", "evaluate=validation", "split.test=3")
+    assert (read, opened) == (["best.ckpt"], [1])

@@ -77,36 +77,57 @@ def score_checkpoint(
     Raises:
         SnowmapError: When the checkpoint cannot be read or does not fit the archive, or `out` cannot be written.
     """
+    model, cube = load_with_archive(checkpoint, root=root, device=device)
+    return score_model(model, cube, checkpoint, part=part, out=out, scoring=scoring)
+
+
+def score_model(
+    model: SnowRegression | Baseline,
+    cube: xr.Dataset,
+    checkpoint: str | Path,
+    *,
+    part: str = "test",
+    out: str | Path | None = None,
+    scoring: Mapping[str, Any] | None = None,
+) -> dict[str, Any]:
+    """As `score_checkpoint`, of a model and a Cube in memory.
+
+    Args:
+        model: The model.
+        cube: The Cube.
+        checkpoint: Path of the model's checkpoint.
+        part: As in `score_checkpoint`.
+        out: As in `score_checkpoint`.
+        scoring: As in `score_checkpoint`.
+    """
     from snowmap.evaluation import evaluate_maps  # with its figures half a second, which evaluate=none can spare
 
-    task, cube = load_with_archive(checkpoint, root=root, device=device)
-    windows = windows_of(task.metadata, part, cube)
-    train_area, validation_area = areas_of(task.metadata)
+    windows = windows_of(model.metadata, part, cube)
+    train_area, validation_area = areas_of(model.metadata)
     scored = narrowed(cube, train_area if part == "train" else validation_area)
     return evaluate_maps(
-        map_windows(task, cube, windows).where(scored["mask"]),
+        map_windows(model, cube, windows).where(scored["mask"]),
         scored,
         windows,
-        windows_of(task.metadata, "train", cube),
-        list(task.targets),
+        windows_of(model.metadata, "train", cube),
+        list(model.targets),
         Path(out) if out else evaluation_folder(checkpoint, part),
-        {"checkpoint": str(checkpoint), "part": part, **provenance_of(task.metadata, cube)},
+        {"checkpoint": str(checkpoint), "part": part, **provenance_of(model.metadata, cube)},
         scoring,
         known=with_targets_inside(cube, train_area),
     )
 
 
-def validation_of(checkpoint: Path, cube: xr.Dataset) -> dict[str, dict[str, Any]]:
-    """Scores of a checkpoint on the validation windows, pooled over their pixels.
+def validation_of(model: SnowRegression | Baseline, cube: xr.Dataset) -> dict[str, dict[str, Any]]:
+    """Scores of a model on its validation windows, pooled over their pixels.
 
     Args:
-        checkpoint: The checkpoint.
+        model: The model.
         cube: The Cube that it was trained on.
 
     Returns:
         For each target its ``unit`` and what `snowmap.evaluation.metrics.scores` gives.
     """
-    model = load_model(checkpoint)
     windows, (_, validation_area) = windows_of(model.metadata, "validation", cube), areas_of(model.metadata)
     maps, inside = map_windows(model, cube, windows), narrowed(cube, validation_area)["mask"].values
     return {

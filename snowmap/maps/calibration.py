@@ -36,7 +36,7 @@ def calibrate(
     and mapped so exactly that no interval would be left for the others.
 
     Args:
-        task: A task that knows how sure it is.
+        task: A task whose maps have uncertainty.
         cube: The Cube.
         windows: Indices of the validation windows.
         validation_area: Where they validate, ``(y, x)``; None for the whole study area.
@@ -79,14 +79,16 @@ def conformal_factor(errors: Float[np.ndarray, " pixel"], share: float) -> float
     return float(np.partition(scores, rank - 1)[rank - 1])
 
 
-def calibrate_checkpoint(path: Path, cube: xr.Dataset) -> None:
-    """Calibrate a checkpoint's intervals on its validation windows and write them into it; a sure net is left alone.
+def calibrate_checkpoint(path: Path, task: SnowRegression, cube: xr.Dataset) -> None:
+    """Calibrate a task's intervals on its validation windows and write them into its checkpoint, too.
+
+    A task whose maps have no uncertainty is left as it is.
 
     Args:
         path: The checkpoint; it is replaced whole or not at all.
+        task: The task that it holds.
         cube: The Cube that it was trained on.
     """
-    task = SnowRegression.load_from_checkpoint(path)
     if not task.head.uncertain:
         return
     _, validation_area = areas_of(task.metadata)
@@ -94,6 +96,7 @@ def calibrate_checkpoint(path: Path, cube: xr.Dataset) -> None:
     stored = torch.load(path, weights_only=True)
     stored["hyper_parameters"]["calibration"] = calibration
     save_whole(stored, path)
+    task.head.calibration = calibration
     for target, factors in calibration.items():
         said = ", ".join(f"{share} % × {factors[f'factor_{share}']:.2f}" for share in INTERVALS)
         logger.warning("intervals of %s, calibrated on the validation windows: %s", target, said)

@@ -34,7 +34,7 @@ from snowmap.data.plausibility import implausible
 from snowmap.data.splits import Split
 from snowmap.errors import Interrupted, SnowmapError, Stopped
 from snowmap.evaluation import print_table
-from snowmap.evaluation.scoring import score_checkpoint, validation_of
+from snowmap.evaluation.scoring import score_model, validation_of
 from snowmap.maps.calibration import calibrate_checkpoint
 from snowmap.runs.callbacks import EpochBar, FiniteLoss, RunningMean, StopBetweenSteps, Throughput, ValidationAtLastStep
 from snowmap.runs.folder import RunFolder
@@ -244,12 +244,12 @@ def conclude(config: Mapping[str, Any], cube: xr.Dataset, run: RunFolder, logger
     """What follows the training: calibration, the scores of the validation windows, and those that are asked for."""
     if not run.leads:
         return
-    part = config["evaluate"]
-    if config["model"]["name"] not in BASELINES:
-        calibrate_checkpoint(run.best, cube)
-    run.update(validation=validation_of(run.best, cube))
+    part, model = config["evaluate"], load_model(run.best)
+    if isinstance(model, SnowRegression):
+        calibrate_checkpoint(run.best, model, cube)
+    run.update(validation=validation_of(model, cube))
     if part != "none":
-        print_table(score_checkpoint(run.best, part=part, scoring=config["scoring"]))
+        print_table(score_model(model, cube, run.best, part=part, scoring=config["scoring"]))
     log_results(logger, run.path, part, run.record["validation"])
     say_validation(run)
     say_files(run.path, part)

@@ -21,10 +21,11 @@ def load_model(path: str | Path) -> SnowRegression | Baseline:
     Raises:
         SnowmapError: When the file is missing, cut short, no checkpoint of snowmap, or of a newer version.
     """
-    content = read_checkpoint(Path(path))
+    path = Path(path)
+    content = read_checkpoint(path)
     if "baseline" not in content:
-        return SnowRegression.load_from_checkpoint(path)
-    with reading(Path(path)):
+        return SnowRegression.restore(content, path)
+    with reading(path):
         return restore_baseline(content)
 
 

@@ -86,17 +86,25 @@ class SnowRegression(pl.LightningModule):
 
     @classmethod
     def load_from_checkpoint(cls, checkpoint_path: str | Path, **options: Any) -> "SnowRegression":  # type: ignore[override]
-        """The task as it was trained, from its checkpoint alone.
+        """The task as it was trained, from its checkpoint alone, on the CPU.
+
+        Args:
+            checkpoint_path: The file.
+            options: Arguments of its class that differ from those in the checkpoint.
 
         Raises:
             SnowmapError: When the file is missing, cut short, no checkpoint of a net, or of a newer version, or holds
                 weights that are no numbers.
         """
         path = Path(checkpoint_path)
-        content = read_checkpoint(path)
+        return cls.restore(read_checkpoint(path), path, **options)
+
+    @classmethod
+    def restore(cls, content: Mapping[str, Any], path: Path, **options: Any) -> "SnowRegression":
+        """The same from the content of the file."""
         with reading(path):
-            known = {"map_location": "cpu", "weights_only": True, **content["hyper_parameters"]}
-            task = super().load_from_checkpoint(path, **{**known, **options})
+            task = cls(**{**content["hyper_parameters"], **options})
+            task.load_state_dict(content["state_dict"])
         if broken := [name for name, values in task.state_dict().items() if not values.isfinite().all()]:
             raise SnowmapError(
                 f"{path}: {len(broken)} of its tensors hold NaN or infinity, the first is {broken[0]}; take an earlier "

@@ -30,14 +30,14 @@ def test_the_error_grows_by_what_the_other_windows_differ_and_not_for_bands_that
     words = ("split=winters", "split.fold=0", "trainer.max_epochs=1", f"data.root={tmp_path}/a", "split.test=2")
     task = fit(cube, tmp_path / "run", *words)
     position = task.preprocessor.bands.index("pdd")
-    load = SnowRegression.load_from_checkpoint.__func__
+    restore = SnowRegression.restore.__func__
 
-    def with_known_net(cls, path, **options):
-        found = load(cls, path, **options)
+    def with_known_net(cls, content, path):
+        found = restore(cls, content, path)
         found.net = OneBand(position)
         return found
 
-    monkeypatch.setattr(SnowRegression, "load_from_checkpoint", classmethod(with_known_net))
+    monkeypatch.setattr(SnowRegression, "restore", classmethod(with_known_net))
     found = permutation_importance(Run(tmp_path / "run"))["swe"]
     names, parts = window_names(cube), task.metadata["split"]
     windows = [names.index(name) for name in parts["validation"]]
