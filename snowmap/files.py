@@ -88,7 +88,7 @@ def whole_folder(folder: Path) -> Iterator[Path]:
     """Write several files of a folder: all of them come to be there, or none.
 
     Where the folder exists, they are moved into it one by one in the order of their names, and older ones of the same
-    names are replaced.
+    names are replaced, unless less than half of them are there: these were not written together.
 
     Args:
         folder: The folder.
@@ -97,7 +97,7 @@ def whole_folder(folder: Path) -> Iterator[Path]:
         The folder to write them to by `write_whole`.
 
     Raises:
-        WriteError: Nothing of them stays, and older files are as before.
+        SnowmapError: Nothing of them stays, and older files are as before.
     """
     try:
         place = Path(os.path.realpath(folder))
@@ -113,7 +113,14 @@ def whole_folder(folder: Path) -> Iterator[Path]:
             except WriteError as error:
                 raise WriteError(folder / error.path.relative_to(part), error.error) from error
             if exists:
-                for path in sorted(part.iterdir()):
+                written = sorted(part.iterdir())
+                older = [path.name for path in written if os.path.lexists(place / path.name)]
+                if 0 < 2 * len(older) < len(written):
+                    raise SnowmapError(
+                        f"{folder} already holds {', '.join(older)}, but nothing else that this command writes; move "
+                        "it away, or name another folder"
+                    )
+                for path in written:
                     path.replace(place / path.name)
             else:
                 part.replace(place)

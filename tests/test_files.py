@@ -82,6 +82,17 @@ def test_files_of_a_folder_come_together_or_not_at_all(tmp_path):
     assert (out / "a.txt").read_text() == (out / "inner" / "b.txt").read_text() == "second"
 
 
+def test_a_file_of_another_program_is_not_replaced_by_one_of_several(tmp_path):
+    (tmp_path / "runs.csv").write_text("mine")
+    with (
+        pytest.raises(SnowmapError, match=r"holds runs\.csv, but nothing else .*"),
+        whole_folder(tmp_path) as unfinished,
+    ):
+        for name in ("runs.csv", "runs.md", "runs.png"):
+            write_whole(unfinished / name, "ours")
+    assert [(path.name, path.read_text()) for path in tmp_path.iterdir()] == [("runs.csv", "mine")]
+
+
 def test_only_what_this_program_left_unfinished_is_removed(tmp_path):
     kept = [".film.mkv.part", ".data.part/thesis.txt", "a.snowmap-part", ".a.b.snowmap-part", f"below/{PART}"]
     for name in (*kept, PART, f"{PART.replace('a', 'b', 1)}/half.tif"):

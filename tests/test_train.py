@@ -179,14 +179,18 @@ class TestBadInput:
         succeed("train.py", f"ckpt={last.with_name('best.ckpt')}", "trainer.max_epochs=7")
         assert torch.load(last, weights_only=True)["epoch"] == 6
 
-    @pytest.mark.parametrize("word", ["hydra.run.dir=", "hydra.run.dir=''", "hydra.sweep.dir=", "hydra.run.dir=null"])
+    @pytest.mark.parametrize(
+        "word", ["hydra.run.dir=", "hydra.run.dir=''", "hydra.sweep.dir=", "hydra.run.dir=${oc.env:EMPTY}"]
+    )
     def test_an_empty_name_of_a_folder(self, tmp_path, monkeypatch, word):
         monkeypatch.chdir(tmp_path)
+        monkeypatch.setenv("EMPTY", "")
         assert f"error: {word}: the name of the folder is empty" in fail("train.py", word)
         assert list(tmp_path.iterdir()) == []
 
-    @pytest.mark.parametrize("words", [("hydra.run.dir={}",), ("-m", "seed=0,1", "hydra.sweep.dir={}")])
-    def test_a_folder_with_files_of_others_stays_as_it_is(self, archive, tmp_path, words):
+    @pytest.mark.parametrize("words", [("hydra.run.dir={}",), ("-m", "seed=0,1", "hydra.sweep.dir=${{oc.env:PLACE}}")])
+    def test_a_folder_with_files_of_others_stays_as_it_is(self, archive, tmp_path, monkeypatch, words):
+        monkeypatch.setenv("PLACE", str(tmp_path))
         names = (".data.part/thesis.txt", "mine/Downloads/.film.mkv.part", "runs.csv")
         for name in names:
             (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
@@ -196,6 +200,11 @@ class TestBadInput:
         assert sorted(str(path.relative_to(tmp_path)) for path in tmp_path.rglob("*") if path.is_file()) == sorted(
             names
         )
+
+    def test_an_empty_folder_of_the_user_stays(self, archive, tmp_path):
+        (tmp_path / "run").mkdir()
+        fail("train.py", f"data.root={archive}", f"hydra.run.dir={tmp_path}/run", "split.test=300")
+        assert list((tmp_path / "run").iterdir()) == []
 
     @pytest.mark.skipif(os.geteuid() == 0, reason="root may write everywhere")
     def test_an_output_folder_that_cannot_be_written(self, archive, tmp_path):

@@ -13,6 +13,7 @@ from types import NoneType, UnionType
 from typing import Any, get_args, get_origin
 
 from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.core.override_parser.types import Glob
 from hydra.errors import HydraException
 from omegaconf import MISSING, DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
@@ -82,15 +83,24 @@ def check_overrides(arguments: list[str], schema: type, folder: Path) -> None:
 def _check_choice(argument: str, group: str, choices: list[str], elsewhere: bool) -> None:
     """Refuse a choice of a group that has no file; what is `elsewhere`, in folders of the user's, Hydra knows."""
     override = OverridesParser.create().parse_overrides([argument])[0]
+    swept, given = override.is_sweep_override(), override.value()
     try:
-        values = list(override.sweep_iterator()) if override.is_sweep_override() else [override.value()]
+        values = (
+            given.filter(choices) if isinstance(given, Glob) else list(override.sweep_iterator()) if swept else [given]
+        )
     except HydraException:
-        return  # glob(…) names files that are there
+        return  # Hydra says what is wrong with it
+    possible = " | ".join(choices)
+    if not values and not elsewhere:
+        raise SnowmapError(f"{argument}: expected names among {possible}")
+    for value in values:
+        if group not in OPTIONAL and isinstance(value, list) and len(value) > 1:
+            raise SnowmapError(f"{group}={shown(value)}: expected one of {possible}")
     for value in [name for each in values for name in (each if isinstance(each, list) else [each])] or [None]:
         required, deleted = group not in OPTIONAL, override.is_delete()
         unknown = str(value) not in choices and not elsewhere
         if required if value is None else deleted or unknown:
-            raise SnowmapError(f"{group}={shown(value)}: expected {' | '.join(choices)}{nearest(str(value), choices)}")
+            raise SnowmapError(f"{group}={shown(value)}: expected {possible}{nearest(str(value), choices)}")
 
 
 def known_keys(schema: type) -> list[str]:
@@ -105,7 +115,7 @@ def run_folder(checkpoint: str | None, fallback: str) -> str:
     """The folder of the run that `checkpoint` belongs to, else `fallback`: going on happens where the run lies."""
     if checkpoint:
         folder = Path(checkpoint).absolute().parent.parent
-        if (folder / "config.yaml").is_file():
+        if (folder / "run.json").is_file():
             return str(folder)
     return fallback
 

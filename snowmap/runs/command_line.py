@@ -52,6 +52,7 @@ def launch(main: Main, schema: type, file: Path, after_sweep: AfterSweep | None 
     """
     sweep = _Sweep(main)
     failed: list[Exception] = []
+    existing: list[Path] = []
 
     def job(composed: DictConfig) -> None:
         folder = Path(HydraConfig.get().runtime.output_dir)
@@ -63,14 +64,14 @@ def launch(main: Main, schema: type, file: Path, after_sweep: AfterSweep | None 
         except Exception as error:
             failed.append(error)  # raised below: Hydra would print a line of its own
         finally:
-            if folder != Path.cwd():
+            if folder.resolve() not in {*existing, Path.cwd()}:
                 with contextlib.suppress(OSError):  # not empty: the job wrote something
                     folder.rmdir()
 
     os.environ["HYDRA_FULL_ERROR"] = "1"  # otherwise Hydra prints and exits before the error can be explained
     try:
         check_overrides(sys.argv[1:], schema, file.absolute().parent)
-        _check_folders(sys.argv[1:])
+        existing += _check_folders(sys.argv[1:])
         hydra.main(version_base="1.3", config_path=str(file.absolute().parent), config_name=file.stem)(job)()
         if failed:
             raise failed[0]
@@ -86,19 +87,29 @@ def launch(main: Main, schema: type, file: Path, after_sweep: AfterSweep | None 
         sys.exit(f"error: {error}")
 
 
-def _check_folders(arguments: Sequence[str]) -> None:
+def _check_folders(arguments: Sequence[str]) -> list[Path]:
     """Refuse what Hydra, which makes the folders and writes ``multirun.yaml`` into that of a multirun, would take.
+
+    Returns:
+        The folders that are there already, which stay even if they are empty at the end.
 
     Raises:
         SnowmapError: On an empty name, which would be the current directory, and on a multirun among files of others.
     """
+    existing = []
     for word in arguments:
         key, _, value = word.lstrip("+").partition("=")
+        if key not in ("hydra.run.dir", "hydra.sweep.dir"):
+            continue
         value = value.strip(" '\"")
-        if key in ("hydra.run.dir", "hydra.sweep.dir") and value in ("", "null"):
+        with contextlib.suppress(OmegaConfBaseException):  # of a key, or an error that Hydra explains
+            value = str(OmegaConf.create({key: value})[key]).strip()
+        if value in ("", "null"):
             raise SnowmapError(f"{word}: the name of the folder is empty; give one, or leave {key} out")
-        if key == "hydra.sweep.dir" and {"-m", "--multirun", "hydra.mode=MULTIRUN"} & {*arguments}:
+        if key == "hydra.sweep.dir":
             refuse_foreign(Path(value), "multirun.yaml", key)
+        existing += [Path(value).resolve()] if Path(value).exists() else []
+    return existing
 
 
 class _Sweep:

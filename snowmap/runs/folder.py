@@ -101,7 +101,7 @@ def read_record(folder: Path) -> dict[str, Any] | None:
     file = folder / "run.json"
     try:
         found = json.loads(file.read_text())
-        if not (isinstance(found, dict) and {"status", "starts"} <= found.keys()):
+        if not (isinstance(found, dict) and {"status", "stage", "starts", "wall_s"} <= found.keys()):
             raise ValueError("it is no record of a run")
     except FileNotFoundError:
         return None
@@ -171,7 +171,8 @@ def working_in(folder: Path, config: Mapping[str, Any]) -> Iterator[RunFolder]:
             yield RunFolder(folder, read_record(folder) or NEW_RECORD, False, stop)
             return
         _refuse_foreign_run(folder, config)
-        fresh = not folder.exists() or not any(folder.iterdir())
+        existed = folder.exists()
+        fresh = not existed or not any(folder.iterdir())
         with _held(folder):
             run = RunFolder(folder, read_record(folder) or NEW_RECORD, True, stop)
             if _begins(folder, config):
@@ -185,7 +186,7 @@ def working_in(folder: Path, config: Mapping[str, Any]) -> Iterator[RunFolder]:
                     yield run
             except SnowmapError:
                 if fresh and not os.environ.get(SWEEP):
-                    _remove_if_empty(folder)
+                    _remove_if_empty(folder, existed)
                 raise
 
 
@@ -261,12 +262,12 @@ def _held(folder: Path) -> Iterator[None]:
 
 def _refuse_foreign_run(folder: Path, config: Mapping[str, Any]) -> None:
     """As `refuse_foreign`, but a run may have lost its record, or be older than records."""
-    if config["ckpt"] and Path(config["ckpt"]).resolve().parent.parent == folder.resolve():
-        return
+    goes_on = config["ckpt"] and Path(config["ckpt"]).resolve().parent.parent == folder.resolve()
     with contextlib.suppress(SnowmapError):
-        if not differing(stored_config(folder, config), flat(config)):
+        if not differing(stored_config(folder, config), flat(config)) or goes_on:
             return
     refuse_foreign(folder, "run.json")
+    read_record(folder)  # it may be of another program
 
 
 def _begins(folder: Path, config: Mapping[str, Any]) -> bool:
@@ -295,9 +296,13 @@ def _begins(folder: Path, config: Mapping[str, Any]) -> bool:
         raise SnowmapError(f"{error}; {advice}give another folder as hydra.run.dir=…") from error
 
 
-def _remove_if_empty(folder: Path) -> None:
-    if {path.name for path in folder.iterdir()} <= _OWN:
-        shutil.rmtree(folder, ignore_errors=True)
+def _remove_if_empty(folder: Path, existed: bool) -> None:
+    if not {path.name for path in folder.iterdir()} <= _OWN:
+        return
+    for path in folder.iterdir():
+        shutil.rmtree(path) if path.is_dir() else path.unlink()
+    if not existed:
+        folder.rmdir()
 
 
 def _leads() -> bool:

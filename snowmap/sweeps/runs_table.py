@@ -9,7 +9,7 @@ import pandas as pd
 from rich.console import Console
 from rich.text import Text
 
-from snowmap.files import as_png, write_whole
+from snowmap.files import as_png, whole_folder, write_whole
 from snowmap.sweeps.comparison import Comparison, compare_scores, parse_score
 from snowmap.sweeps.output import (
     NO_BARS,
@@ -66,9 +66,12 @@ def compare_runs(
         mapping = runs if len(targets) == 1 else [run for run in runs if target in (run.targets or targets[:1])]
         comparisons.append(compare_scores(mapping, target, score, each, folder))
     table = pd.concat([part.assign(target=one.target) for one in comparisons for part in (one.rows, one.excluded)])
-    write_whole(out / "runs.csv", as_csv(table.drop(columns="run", errors="ignore").set_index("target").reset_index()))
-    write_whole(out / "runs.md", "\n".join([f"# Runs in {folder.absolute().name}", "", *map(_markdown, comparisons)]))
-    write_whole(out / "runs.png", as_png(bar_figure([[_panel(comparison)] for comparison in comparisons])))
+    table = table.drop(columns="run", errors="ignore").set_index("target").reset_index()
+    with whole_folder(out) as unfinished:
+        write_whole(unfinished / "runs.csv", as_csv(table))
+        lines = [f"# Runs in {folder.absolute().name}", "", *map(_markdown, comparisons)]
+        write_whole(unfinished / "runs.md", "\n".join(lines))
+        write_whole(unfinished / "runs.png", as_png(bar_figure([[_panel(comparison)] for comparison in comparisons])))
     for comparison in comparisons:
         _print(comparison, console)
     print(f"runs.csv, runs.md and runs.png lie in {out}")

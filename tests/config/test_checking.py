@@ -76,6 +76,9 @@ def test_a_misspelt_key_is_answered_with_the_nearest(override, told):
         ("trainer=null", "trainer=null: expected cpu | ddp | gpu | slurm"),
         ("~split", "split=null: expected blocked"),
         ("~logger=[]", "logger=null: expected csv"),
+        ("target=[swe,hs]", "expected one of both | hs | swe"),
+        ("model=[unet],[unet,unet3d]", "expected one of boosted_trees | climatology"),
+        ("experiment=glob(nop*)", "experiment=glob(nop*): expected names among both_targets | finetune"),
     ],
 )
 def test_an_unknown_choice_of_a_group_is_answered_with_all(override, told):
@@ -211,7 +214,7 @@ def test_a_run_goes_on_where_it_lies(tmp_path):
     (run / "checkpoints").mkdir(parents=True)
     checkpoint = run / "checkpoints" / "last.ckpt"
     assert run_folder(str(checkpoint), "new") == "new"
-    (run / "config.yaml").touch()
+    (run / "run.json").touch()
     assert run_folder(str(checkpoint), "new") == str(run)
     assert run_folder(None, "new") == "new"
 

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from snowmap.config.checking import run_folder
 from snowmap.errors import Interrupted, SnowmapError
 from snowmap.runs.folder import NEW_RECORD, SWEEP, is_finished, read_record, record_failure, working_in
 from tests.commands import ROOT
@@ -217,12 +218,21 @@ def test_the_log_holds_what_was_said(tmp_path):
     assert "Traceback" in said
 
 
-@pytest.mark.parametrize("content", ["{", "[]", '{"name": "of another program"}'])
+@pytest.mark.parametrize("content", ["{", "[]", '{"status": "of another program", "starts": 1}'])
 def test_a_damaged_or_foreign_record_is_named(tmp_path, content):
     (tmp_path / "run.json").write_text(content)
     with pytest.raises(SnowmapError, match=r"run\.json cannot be read .*; give another folder, or, .* move the file"):
         work(tmp_path)
-    assert (tmp_path / "run.json").read_text() == content
+    assert [(path.name, path.read_text()) for path in tmp_path.iterdir()] == [("run.json", content)]
+
+
+def test_a_checkpoint_beside_a_configuration_of_another_program_goes_on_elsewhere(tmp_path):
+    (tmp_path / "config.yaml").write_text("mine: 1\n")
+    checkpoint = tmp_path / "models" / "last.ckpt"
+    assert run_folder(str(checkpoint), "outputs") == "outputs"
+    with pytest.raises(SnowmapError, match=r"holds other files \(config\.yaml\) and no run\.json"):
+        work(tmp_path, {**CONFIG, "ckpt": str(checkpoint)})
+    assert (tmp_path / "config.yaml").read_text() == "mine: 1\n"
 
 
 def test_what_left_no_checkpoint_makes_room_for_another_configuration(tmp_path):
