@@ -206,6 +206,16 @@ class TestBadInput:
         assert "file" in fail("train.py", f"data.root={archive}", f"hydra.run.dir={tmp_path}/file/run", *SMALL)
         assert "file" in fail("evaluate.py", f"ckpt={run[0]}/checkpoints/best.ckpt", f"out={tmp_path}/file/o")
 
-    def test_more_devices_than_there_are(self, archive, tmp_path):
-        told = fail("train.py", f"data.root={archive}", f"hydra.run.dir={tmp_path}/run", "trainer.accelerator=gpu")
-        assert "the trainer cannot be set up as asked" in told
+    @pytest.mark.parametrize(
+        ("words", "told"),
+        [
+            (["trainer.accelerator=gpu"], "the trainer cannot be set up as asked"),
+            (["trainer.devices=[0]"], "the trainer cannot be set up as asked"),
+            (["trainer.devices=500000"], "trainer.devices=500000 on processors starts a process for each; expected at"),
+            (["trainer.overfit_batches=0.01"], "cannot do as asked by trainer.overfit_batches=0.01"),
+        ],
+    )
+    def test_what_the_trainer_cannot_do(self, archive, tmp_path, words, told):
+        run = tmp_path / "run"
+        assert told in fail("train.py", f"data.root={archive}", f"hydra.run.dir={run}", *SMALL, *words)
+        assert not run.exists()

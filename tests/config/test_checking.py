@@ -75,7 +75,8 @@ def test_a_misspelt_key_is_answered_with_the_nearest(override, told):
         ("experiment=[no_sar,nope]", "experiment=nope: expected"),
         ("trainer=null", "trainer=null: expected cpu | ddp | gpu | slurm"),
         ("~split", "split=null: expected blocked"),
-        ("~logger=[]", "logger=null: expected csv"),
+        ("~logger=[]", "logger=[]: expected csv"),
+        ("~experiment=[]", "experiment=[]: expected both_targets"),
     ],
 )
 def test_an_unknown_choice_of_a_group_is_answered_with_all(override, told):
