@@ -184,6 +184,20 @@ class TestBadInput:
         assert f"error: {word}: the name of the folder is empty" in fail("train.py", word)
         assert list(tmp_path.iterdir()) == []
 
+    @pytest.mark.parametrize("word", ["hydra.run.dir=${oc.env:EMPTY}", "hydra.run={dir:''}", "hydra.run.dir=???"])
+    def test_a_name_of_a_folder_that_comes_out_empty(self, archive, tmp_path, monkeypatch, word):
+        monkeypatch.chdir(tmp_path)
+        monkeypatch.setenv("EMPTY", "")
+        assert "error: hydra.run.dir= is empty" in fail("train.py", f"data.root={archive}", *SMALL, word)
+        assert list(tmp_path.iterdir()) == []
+
+    def test_weights_alone_are_nothing_to_go_on_from(self, run, archive, tmp_path):
+        stripped = torch.load(run[0] / "checkpoints" / "last.ckpt", weights_only=True)
+        del stripped["optimizer_states"]
+        torch.save(stripped, tmp_path / "weights.ckpt")
+        words = (f"ckpt={tmp_path}/weights.ckpt", f"hydra.run.dir={tmp_path}/run", "trainer.max_epochs=7")
+        assert "weights.ckpt holds weights alone; begin a new run with them as init_from=" in fail("train.py", *words)
+
     @pytest.mark.parametrize("words", [("hydra.run.dir={}",), ("-m", "seed=0,1", "hydra.sweep.dir={}")])
     def test_a_folder_with_files_of_others_stays_as_it_is(self, archive, tmp_path, words):
         names = (".data.part/thesis.txt", "mine/Downloads/.film.mkv.part", "runs.csv")

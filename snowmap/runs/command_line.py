@@ -59,6 +59,8 @@ def launch(main: Main, schema: type, file: Path, after_sweep: AfterSweep | None 
             if HydraConfig.get().mode == RunMode.MULTIRUN:
                 sweep.take(composed, schema, folder)
             else:
+                if not OmegaConf.select(HydraConfig.get(), "run.dir"):  # by a variable, say, that is empty
+                    raise SnowmapError("hydra.run.dir= is empty; give the name of a folder, or leave it out")
                 main(check_config(composed, schema), folder)
         except Exception as error:
             failed.append(error)  # raised below: Hydra would print a line of its own

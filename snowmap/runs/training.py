@@ -241,7 +241,9 @@ def fit(
     trainer = make_trainer(config, run.path, logger, callbacks, run.stop)
     resumed = config["ckpt"] or (run.last if run.last.is_file() else None)
     if resumed:
-        read_checkpoint(Path(resumed))  # Lightning would not explain what is wrong with it
+        content = read_checkpoint(Path(resumed))  # Lightning would not explain what is wrong with it
+        if not content.get("optimizer_states") or "fit_loop" not in content.get("loops", {}):
+            raise SnowmapError(f"{resumed} holds weights alone; begin a new run with them as init_from=…")
     if resumed and run.leads:
         print(f"going on from {resumed}")
     refuse_too_large(task, datamodule, trainer.strategy.root_device, config["trainer"]["precision"])

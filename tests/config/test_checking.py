@@ -151,6 +151,7 @@ UP = "and ≤ 1000000"
         ("model.dropout=nan", "expected a number ≥ 0 and < 1"),
         ("scoring.elevation_step_m=1e-9", "expected a number ≥ 10 and ≤ 10000"),
         ("scoring.snow_threshold_hs_cm=inf", "scoring.snow_threshold_hs_cm=inf: expected a number > 0"),
+        ("scoring.snow_threshold_swe_mm=1e308", "expected a number > 0 and ≤ 10000"),
         ("scoring.aspect_directions=6", "scoring.aspect_directions=6: expected 8 | 4"),
         ("seed=${trainer.foo}", "seed cannot be resolved: Interpolation key 'trainer.foo' not found"),
         ("seed=${seed}", "seed cannot be resolved: Recursive interpolation detected"),

@@ -206,7 +206,7 @@ def test_what_passes_the_check_runs_or_is_answered_in_one_line(archive, tmp_path
     outcome(run_small, folder, f"data.root={archive}", *small, f"{key}={typed(value)}")
 
 
-@pytest.mark.parametrize("device", ["cuda:99", "foo", "meta", "", "cpu:x", "[1]"])
+@pytest.mark.parametrize("device", ["cuda:99", "foo", "meta", "", "cpu:x", "[1]", "'a\nb'", "x" * 5000])
 def test_a_device_that_cannot_compute_is_named(tmp_path, device):
     def pick(config: dict[str, Any], _: Path) -> None:
         pick_device(config["device"])
