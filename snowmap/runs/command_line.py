@@ -84,6 +84,8 @@ def launch(main: Main, schema: type, file: Path, after_sweep: AfterSweep | None 
         sys.exit(128 + interrupted.signal)
     except (HydraException, OmegaConfBaseException) as error:
         sys.exit(f"error: {of_another_choice(str(error)) or one_line(error)}")
+    except MemoryError as error:
+        sys.exit(f"error: out of memory ({error}); free some, or give a smaller data.crop, data.batch_size or archive")
     except (SnowmapError, OSError) as error:
         sys.exit(f"error: {error}")
 

@@ -101,7 +101,7 @@ def read_record(folder: Path) -> dict[str, Any] | None:
     file = folder / "run.json"
     try:
         found = json.loads(file.read_text())
-        if not (isinstance(found, dict) and {"status", "starts"} <= found.keys()):
+        if not (isinstance(found, dict) and isinstance(found.get("status"), str) and type(found.get("starts")) is int):
             raise ValueError("it is no record of a run")
     except FileNotFoundError:
         return None
