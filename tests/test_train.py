@@ -188,6 +188,20 @@ class TestBadInput:
         assert f"error: {word}: the name of the folder is empty" in fail("train.py", word)
         assert list(tmp_path.iterdir()) == []
 
+    @pytest.mark.parametrize("word", ["hydra.run={dir:''}", "hydra.run.dir=???"])
+    def test_a_name_of_a_folder_that_comes_out_empty(self, archive, tmp_path, monkeypatch, word):
+        monkeypatch.chdir(tmp_path)
+        monkeypatch.setenv("EMPTY", "")
+        assert "error: hydra.run.dir= is empty" in fail("train.py", f"data.root={archive}", *SMALL, word)
+        assert list(tmp_path.iterdir()) == []
+
+    def test_weights_alone_are_nothing_to_go_on_from(self, run, archive, tmp_path):
+        stripped = torch.load(run[0] / "checkpoints" / "last.ckpt", weights_only=True)
+        del stripped["optimizer_states"]
+        torch.save(stripped, tmp_path / "weights.ckpt")
+        words = (f"ckpt={tmp_path}/weights.ckpt", f"hydra.run.dir={tmp_path}/run", "trainer.max_epochs=7")
+        assert "weights.ckpt holds weights alone; begin a new run with them as init_from=" in fail("train.py", *words)
+
     @pytest.mark.parametrize("words", [("hydra.run.dir={}",), ("-m", "seed=0,1", "hydra.sweep.dir=${{oc.env:PLACE}}")])
     def test_a_folder_with_files_of_others_stays_as_it_is(self, archive, tmp_path, monkeypatch, words):
         monkeypatch.setenv("PLACE", str(tmp_path))
@@ -216,9 +230,19 @@ class TestBadInput:
         assert "file" in fail("train.py", f"data.root={archive}", f"hydra.run.dir={tmp_path}/file/run", *SMALL)
         assert "file" in fail("evaluate.py", f"ckpt={run[0]}/checkpoints/best.ckpt", f"out={tmp_path}/file/o")
 
-    def test_more_devices_than_there_are(self, archive, tmp_path):
-        told = fail("train.py", f"data.root={archive}", f"hydra.run.dir={tmp_path}/run", "trainer.accelerator=gpu")
-        assert "the trainer cannot be set up as asked" in told
+    @pytest.mark.parametrize(
+        ("words", "told"),
+        [
+            (["trainer.accelerator=gpu"], "the trainer cannot be set up as asked"),
+            (["trainer.devices=[0]"], "the trainer cannot be set up as asked"),
+            (["trainer.devices=500000"], "trainer.devices=500000 on processors starts a process for each; expected at"),
+            (["trainer.overfit_batches=0.01"], "cannot do as asked by trainer.overfit_batches=0.01"),
+        ],
+    )
+    def test_what_the_trainer_cannot_do(self, archive, tmp_path, words, told):
+        run = tmp_path / "run"
+        assert told in fail("train.py", f"data.root={archive}", f"hydra.run.dir={run}", *SMALL, *words)
+        assert not run.exists()
 
 
 def test_the_end_of_a_run_reads_the_best_checkpoint_once_and_the_archive_not_again(archive, tmp_path, monkeypatch):

@@ -90,14 +90,15 @@ def _check_choice(argument: str, group: str, choices: list[str], elsewhere: bool
         )
     except HydraException:
         return  # Hydra says what is wrong with it
-    possible = " | ".join(choices)
+    possible, deleted = " | ".join(choices), override.is_delete()
+    required = group not in OPTIONAL
     if not values and not elsewhere:
         raise SnowmapError(f"{argument}: expected names among {possible}")
     for value in values:
-        if group not in OPTIONAL and isinstance(value, list) and len(value) > 1:
+        if required and isinstance(value, list) and len(value) > 1:
             raise SnowmapError(f"{group}={shown(value)}: expected one of {possible}")
-    for value in [name for each in values for name in (each if isinstance(each, list) else [each])] or [None]:
-        required, deleted = group not in OPTIONAL, override.is_delete()
+    taken = [name for each in values for name in (each if isinstance(each, list) and not deleted else [each])]
+    for value in taken or [None]:
         unknown = str(value) not in choices and not elsewhere
         if required if value is None else deleted or unknown:
             raise SnowmapError(f"{group}={shown(value)}: expected {possible}{nearest(str(value), choices)}")
@@ -191,7 +192,10 @@ def nearest(word: str, known: Any, prefix: str = "") -> str:
 
 def one_line(error: Exception) -> str:
     """What an error of Hydra or OmegaConf says, without what it adds for programmers."""
-    return shown(re.split(r"\n    full_key:|\nSee https?:", str(error))[0], longest=500)
+    told = str(error)
+    if told.startswith("Error merging override") and error.__cause__:  # which says why
+        told += f": {error.__cause__}"
+    return shown(re.split(r"\n    full_key:|\nSee https?:", told)[0], longest=500)
 
 
 def _keys(schema: Any) -> Iterator[str]:

@@ -398,8 +398,8 @@ class Callbacks:
 class Scoring:
     """How maps are turned into numbers; see `snowmap.evaluation`."""
 
-    snow_threshold_swe_mm: float = number(1000 * SNOW_DEPTH_M["swe"], above=0)  # snow from here on
-    snow_threshold_hs_cm: float = number(100 * SNOW_DEPTH_M["hs"], above=0)  # snow from here on
+    snow_threshold_swe_mm: float = number(1000 * SNOW_DEPTH_M["swe"], above=0, at_most=10_000)  # snow from here on
+    snow_threshold_hs_cm: float = number(100 * SNOW_DEPTH_M["hs"], above=0, at_most=10_000)  # snow from here on
     elevation_step_m: float = number(500.0, at_least=10, at_most=10_000)  # height of an elevation band
     aspect_directions: int = choice(8, 4)
     block_pixels: int = integer(16, at_least=1)  # edge of the blocks that are resampled: beyond a local error's reach

@@ -122,7 +122,7 @@ def _table(path: Path) -> pd.DataFrame:
         table = pd.read_csv(path, sep=separator, dtype=str, encoding="utf-8-sig", skip_blank_lines=False)
     except (UnicodeDecodeError, pd.errors.ParserError, pd.errors.EmptyDataError) as error:
         raise SnowmapError(f"{path} cannot be read as a table: {error}") from error
-    table = table.rename(columns=lambda head: str(head).strip().lower())
+    table = table.rename(columns=lambda head: printable(head).lower())
     numbers = table.columns.drop("name", errors="ignore")
     return table.assign(**{name: table[name].str.replace(",", ".") for name in numbers}) if separator == ";" else table
 

@@ -60,7 +60,7 @@ def stored_config(folder: Path, config: Mapping[str, Any]) -> dict[str, Any]:
     file = folder / "config.yaml"
     try:
         found: Any = OmegaConf.to_container(OmegaConf.load(file))
-    except (OSError, ValueError, YAMLError, OmegaConfBaseException) as error:
+    except (OSError, ValueError, RecursionError, YAMLError, OmegaConfBaseException) as error:
         raise SnowmapError(f"{file} cannot be read ({str(error).splitlines()[0]})") from error
     lacking = list(config) if not isinstance(found, dict) else [key for key in config if key not in found]
     if lacking:

@@ -101,7 +101,8 @@ def read_record(folder: Path) -> dict[str, Any] | None:
     file = folder / "run.json"
     try:
         found = json.loads(file.read_text())
-        if not (isinstance(found, dict) and {"status", "stage", "starts", "wall_s"} <= found.keys()):
+        known = isinstance(found, dict) and {"status", "stage", "starts", "wall_s"} <= found.keys()
+        if not (known and isinstance(found["status"], str) and type(found["starts"]) is int):
             raise ValueError("it is no record of a run")
     except FileNotFoundError:
         return None

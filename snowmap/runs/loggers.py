@@ -18,7 +18,7 @@ from pytorch_lightning.loggers import CSVLogger, Logger, TensorBoardLogger, Wand
 from pytorch_lightning.utilities import rank_zero_only
 
 from snowmap.checkpoints.provenance import environment
-from snowmap.errors import SnowmapError
+from snowmap.errors import SnowmapError, shown
 from snowmap.evaluation.metrics import SCORES
 from snowmap.runs.folder import SWEEP
 from snowmap.units import IN_UNITS
@@ -77,8 +77,8 @@ def _started_wandb_logger(options: Mapping[str, Any], folder: Path, wandb_id: st
                 log.warning("W&B cannot be used online (%s); this run is kept offline", fault)
             return logger
     raise SnowmapError(
-        f"logger=wandb logger.project={options['project']} cannot start ({faults[-1]}); mend logger.project or "
-        "the WANDB_… environment variables, or train with logger=csv"
+        f"logger=wandb logger.project={shown(options['project'])} cannot start ({shown(faults[-1], 300)}); mend "
+        "logger.project or the WANDB_… environment variables, or train with logger=csv"
     )
 
 

@@ -1,6 +1,7 @@
 """The parts of a training run that are neither data nor net: its folder, logger, callbacks, and going on with it."""
 
 import logging
+import os
 import sys
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
@@ -32,7 +33,7 @@ from snowmap.data.cube import window_names
 from snowmap.data.datamodule import SnowDataModule
 from snowmap.data.plausibility import implausible
 from snowmap.data.splits import Split
-from snowmap.errors import Interrupted, SnowmapError, Stopped
+from snowmap.errors import Interrupted, SnowmapError, Stopped, shown
 from snowmap.evaluation import print_table
 from snowmap.evaluation.scoring import score_model, validation_of
 from snowmap.maps.calibration import calibrate_checkpoint
@@ -151,9 +152,13 @@ def make_trainer(
         )
         check_precision(config["trainer"]["precision"], trainer.strategy.root_device)
         refuse_sweep_of_processes(trainer.world_size)
+        refuse_crowd(trainer)
         return trainer
-    except (MisconfigurationException, ValueError, RuntimeError) as error:
-        raise SnowmapError(f"the trainer cannot be set up as asked: {error}") from error
+    except (MisconfigurationException, TypeError, ValueError, RuntimeError) as error:
+        keys = ("accelerator", "devices", "num_nodes", "strategy")
+        asked = ", ".join(f"trainer.{key}={options[key]}" for key in keys)
+        told = shown(str(error), longest=500)
+        raise SnowmapError(f"the trainer cannot be set up as asked by {asked}: {told}") from error
 
 
 def refuse_sweep_of_processes(processes: int) -> None:
@@ -166,6 +171,20 @@ def refuse_sweep_of_processes(processes: int) -> None:
         raise SnowmapError(
             f"a multirun whose jobs take {processes} processes would run once in each of them; give launcher=joblib "
             "launcher.jobs=1, which starts each job as a command of its own, or trainer.devices=1 trainer.num_nodes=1"
+        )
+
+
+def refuse_crowd(trainer: pl.Trainer) -> None:
+    """Refuse more processes on processors than this machine has; Lightning would start half a million.
+
+    Raises:
+        SnowmapError: Naming the number and what is there.
+    """
+    processors = os.cpu_count() or 1
+    if trainer.strategy.root_device.type == "cpu" and trainer.num_devices > processors:
+        raise SnowmapError(
+            f"trainer.devices={trainer.num_devices} on processors starts a process for each; expected at most "
+            f"{processors}, the processors of this machine"
         )
 
 
@@ -222,7 +241,9 @@ def fit(
     trainer = make_trainer(config, run.path, logger, callbacks, run.stop)
     resumed = config["ckpt"] or (run.last if run.last.is_file() else None)
     if resumed:
-        read_checkpoint(Path(resumed))  # Lightning would not explain what is wrong with it
+        content = read_checkpoint(Path(resumed))  # Lightning would not explain what is wrong with it
+        if not content.get("optimizer_states") or "fit_loop" not in content.get("loops", {}):
+            raise SnowmapError(f"{resumed} holds weights alone; begin a new run with them as init_from=…")
     if resumed and run.leads:
         print(f"going on from {resumed}")
     refuse_too_large(task, datamodule, trainer.strategy.root_device, config["trainer"]["precision"])
@@ -230,7 +251,9 @@ def fit(
         try:
             trainer.fit(task, datamodule, ckpt_path=resumed, weights_only=True)
         except MisconfigurationException as error:
-            raise SnowmapError(f"the trainer cannot do as asked: {error}") from error
+            shares = {key: value for key, value in config["trainer"].items() if type(value) is float}
+            given = ", ".join(f"trainer.{key}={value}" for key, value in shares.items() if "batches" in key and value)
+            raise SnowmapError(f"the trainer cannot do as asked{f' by {given}' if given else ''}: {error}") from error
         if run.leads and not run.best.is_file():
             raise SnowmapError(
                 f"the training ended in epoch {trainer.current_epoch + 1}, before a validation could choose a "

@@ -7,6 +7,7 @@ import json
 import os
 import re
 from collections.abc import Mapping, Sequence
+from datetime import timedelta
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any, NamedTuple
@@ -36,7 +37,16 @@ WITHOUT_EFFECT = (*KEYS_WITHOUT_EFFECT, "evaluate", "scoring")
 OPTIMISTIC = "the validation windows also chose each checkpoint, so these scores are optimistic"
 SYNTHETIC = "SYNTHETIC data, no measure of skill"
 UNKNOWN = "–"
-UNREADABLE = (SnowmapError, OSError, ValueError, TypeError, LookupError, AttributeError)
+UNREADABLE = (
+    SnowmapError,
+    OSError,
+    ValueError,
+    TypeError,
+    LookupError,
+    AttributeError,
+    ArithmeticError,
+    RecursionError,
+)
 
 
 class Run(NamedTuple):
@@ -200,7 +210,9 @@ def _read_run(folder: Path) -> Run:
         record = record or NEW_RECORD | {"status": "unknown"}
         run = Run(folder, config, record, scores, record["archive"] or scored)
         numbers = [config.get("seed"), *(record[key] for key in ("epochs", "parameters", "wall_s"))]
-        _ = run.targets, run.archive.get("origin"), [float(number) for number in numbers if number is not None]
+        _ = run.targets, [timedelta(seconds=float(number)) for number in numbers if number is not None]
+        texts = [record["error"], *(run.archive.get(key) for key in ("origin", "fingerprint"))]
+        _ = run.state + "".join(text or "" for text in texts)
         return run
     except UNREADABLE as error:
         return Run(folder, config, NEW_RECORD | {"status": "unreadable", "error": str(error)})

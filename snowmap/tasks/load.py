@@ -39,5 +39,7 @@ def pick_device(name: str) -> torch.device:
         torch.zeros(1, device=name).item()
     except Exception as error:  # each back end has its own
         told = shown(str(error).splitlines()[0])
-        raise SnowmapError(f"the device {name} is not on this machine ({told}); choose cpu, or another") from error
+        raise SnowmapError(
+            f"the device {shown(name)} is not on this machine ({told}); choose cpu, or another"
+        ) from error
     return torch.device(name)

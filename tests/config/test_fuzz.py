@@ -206,7 +206,15 @@ def test_what_passes_the_check_runs_or_is_answered_in_one_line(archive, tmp_path
     outcome(run_small, folder, f"data.root={archive}", *small, f"{key}={typed(value)}")
 
 
-@pytest.mark.parametrize("device", ["cuda:99", "foo", "meta", "", "cpu:x", "[1]"])
+@pytest.mark.parametrize("error", [MemoryError, RuntimeError])
+def test_memory_that_runs_out_is_one_line(tmp_path, error):
+    def exhaust(*_: object) -> None:
+        raise error("can't allocate memory: 4 MiB")
+
+    assert "out of memory (can't allocate memory: 4 MiB)" in outcome(exhaust, tmp_path / "run", "data.root=there")
+
+
+@pytest.mark.parametrize("device", ["cuda:99", "foo", "meta", "", "cpu:x", "[1]", "'a\nb'", "x" * 5000])
 def test_a_device_that_cannot_compute_is_named(tmp_path, device):
     def pick(config: dict[str, Any], _: Path) -> None:
         pick_device(config["device"])

@@ -14,6 +14,7 @@ import pytest
 
 from snowmap.config.checking import run_folder
 from snowmap.errors import Interrupted, SnowmapError
+from snowmap.runs.configuration import stored_config
 from snowmap.runs.folder import NEW_RECORD, SWEEP, is_finished, read_record, record_failure, working_in
 from tests.commands import ROOT
 
@@ -280,3 +281,16 @@ def test_a_run_that_lost_its_record_goes_on(tmp_path):
     assert work(tmp_path / "run")
     (tmp_path / "run" / "run.json").unlink()
     assert work(tmp_path / "run", {**CONFIG, "seed": 1, "ckpt": str(tmp_path / "run" / "checkpoints" / "best.ckpt")})
+
+
+@pytest.mark.parametrize("content", ['{"status": 5, "starts": 1}', '{"status": "running", "starts": null}'])
+def test_a_record_of_other_types_is_none(tmp_path, content):
+    (tmp_path / "run.json").write_text(content)
+    with pytest.raises(SnowmapError, match="it is no record of a run"):
+        read_record(tmp_path)
+
+
+def test_a_configuration_within_itself_is_damaged(tmp_path):
+    (tmp_path / "config.yaml").write_text("a: &a [*a]")
+    with pytest.raises(SnowmapError, match=r"config\.yaml cannot be read"):
+        stored_config(tmp_path, {})

@@ -351,9 +351,18 @@ class TestCommand:
         ("file", "content", "reason"),
         [
             ("config.yaml", "a: [1,\n", "mae_0/config.yaml cannot be read"),
-            ("run.json", "[1, 2]", "mae_0/run.json cannot be read (expected an object, found a list)"),
-            ("run.json", '{"status": "finished", "validation": {"swe": {"unit": "ell"}}}', "the unit 'ell' of swe"),
-            ("run.json", '{"status": "finished", "validation": [3]}', ""),
+            ("run.json", "[1, 2]", "mae_0/run.json cannot be read (it is no record of a run)"),
+            (
+                "run.json",
+                '{"status": "finished", "starts": 1, "validation": {"swe": {"unit": "ell"}}}',
+                "the unit 'ell' of swe",
+            ),
+            ("run.json", '{"status": "finished", "starts": 1, "validation": [3]}', ""),
+            ("run.json", '{"status": null, "starts": 1}', ""),
+            ("run.json", '{"status": "finished", "starts": 1, "wall_s": Infinity}', ""),
+            ("run.json", '{"status": "finished", "starts": 1, "archive": {"origin": 5}}', ""),
+            ("run.json", '{"status": "finished", "starts": 1, "archive": {"fingerprint": {"a": 1}}}', ""),
+            ("run.json", "[" * 100_000, ""),
             ("evaluation/test/metrics.json", "[]", ""),
         ],
     )
