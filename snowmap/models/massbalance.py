@@ -1,7 +1,6 @@
 """A recurrent network whose state is the SWE map: accumulation comes on top, melt takes away what lies there."""
 
 from collections.abc import Sequence
-from types import MappingProxyType
 from typing import NamedTuple
 
 import torch
@@ -71,12 +70,10 @@ class MassBalance(Net):
     derived = ("phase_swe",)
     needs = ("phase_swe", "coherence", "mean_temperature", "pdd")
     ignores = ("displacement", "phase", "unwrapped_phase")
-    fluxes = MappingProxyType(
-        {
-            "accumulation": {"units": "mm", "long_name": "water that the window added to the snow pack"},
-            "melt": {"units": "mm", "long_name": "water that left the snow pack in the window"},
-        }
-    )
+    fluxes = {  # noqa: RUF012  no net changes it; a proxy could not be copied
+        "accumulation": {"units": "mm", "long_name": "water that the window added to the snow pack"},
+        "melt": {"units": "mm", "long_name": "water that left the snow pack in the window"},
+    }
     output_layers = ("spread.2",)
     loops_over_steps = True
 

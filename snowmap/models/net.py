@@ -5,7 +5,6 @@ window. Networks know no files, no Hydra, no Lightning.
 """
 
 from collections.abc import Mapping, Sequence
-from types import MappingProxyType
 from typing import Any, NamedTuple
 
 from jaxtyping import Bool, Float
@@ -88,7 +87,7 @@ class Net(nn.Module):
     derived: tuple[str, ...] = ("day_of_year",)
     needs: tuple[str, ...] = ()
     ignores: tuple[str, ...] = ()
-    fluxes: Mapping[str, Mapping[str, str]] = MappingProxyType({})
+    fluxes: Mapping[str, Mapping[str, str]] = {}
     output_layers: tuple[str, ...] = ("head",)
     levels: int = 1
     loops_over_steps: bool = False

@@ -188,7 +188,7 @@ def _std_of_targets(config: Mapping[str, Any]) -> dict[str, float]:
     cube = open_for(config["data"], targets)
     split = make_split(start=cube["start"].values, end=cube["end"].values, shape=cube["mask"].shape, **config["split"])
     inside = narrowed(cube, split.train_area)["mask"].values
-    return {name: mean_and_std(cube[name], split.train, inside, f"target '{name}'")[1] for name in targets}
+    return {name: mean_and_std(cube[name].values, split.train, inside, f"target '{name}'")[1] for name in targets}
 
 
 def _queue_killed(study: "optuna.Study") -> None:

@@ -143,8 +143,8 @@ class Point(nn.Module):
         return torch.cat([location.unsqueeze(-3), parameters[..., 1:, :, :]], dim=-3)
 
     def location(
-        self, parameters: Float[Tensor, "member batch step target parameter height width"]
-    ) -> Float[Tensor, "member batch step target height width"]:
+        self, parameters: Float[Tensor, "*members target parameter height width"]
+    ) -> Float[Tensor, "*members target height width"]:
         """The map of each member in the targets' units, not below their lower bounds."""
         maps = self.decode(parameters[..., 0, :, :])
         least = [attributes.get("valid_min", -torch.inf) for attributes in self.targets.values()]
@@ -232,9 +232,9 @@ class Point(nn.Module):
         return layers
 
     def maps(
-        self, parameters: Float[Tensor, "member batch step target parameter height width"]
-    ) -> Float[Tensor, "batch step layer height width"]:
-        """Every layer, in physical units, in the order of `layers`."""
+        self, parameters: Float[Tensor, "member step target parameter height width"]
+    ) -> Float[Tensor, "step layer height width"]:
+        """Every layer of one sequence, in physical units, in the order of `layers`."""
         location = self.location(parameters)
         maps = location.mean(dim=0)
         if not self.uncertain:
@@ -242,7 +242,7 @@ class Point(nn.Module):
         sigma, offsets = self.std_and_quantiles(location, parameters, self.std[:, None, None])
         factors = maps.new_tensor([[self._factor(name, level) for level in LEVELS] for name in self.targets])
         quantiles = maps.unsqueeze(-3) + factors[..., None, None] * offsets
-        return torch.cat([maps.unsqueeze(-3), sigma.unsqueeze(-3), quantiles], dim=-3).flatten(2, 3)
+        return torch.cat([maps.unsqueeze(-3), sigma.unsqueeze(-3), quantiles], dim=-3).flatten(1, 2)
 
     def variance(self, parameters: Parameters) -> Targets:
         """Of each member by itself, normalised; none here, so that only the members differ."""

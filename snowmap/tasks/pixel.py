@@ -255,7 +255,8 @@ class SnowRegression(pl.LightningModule):
                 name = window_names(cube.isel(window=[window]))[0]
                 raise SnowmapError(
                     f"the net's map of window {name} is NaN or infinite at {(~known).sum():,} pixels inside the study "
-                    "area; `snowmap check` says whether the bands are plausible; if they are, take another checkpoint"
+                    "area; `snowmap check` says whether the bands are plausible; if they are, take another checkpoint, "
+                    "or train with a lower optimizer.learning_rate"
                 )
 
     @property
@@ -278,6 +279,7 @@ class SnowRegression(pl.LightningModule):
 
     def _all_maps(self, batch: Batch) -> Float[Tensor, "step map height width"]:
         """`layers` of one sequence, in physical units."""
-        outputs, fluxes = self.net.with_fluxes(self._inputs(batch))
-        maps = self.head.maps(self.head.parameters_of(outputs, self.net.in_target_units))
-        return torch.cat([maps[0], fluxes[0]], dim=1).float()
+        # contiguous: channels-last strides would tie a traced graph to one width
+        outputs, fluxes = (maps.contiguous() for maps in self.net.with_fluxes(self._inputs(batch)))
+        maps = self.head.maps(self.head.parameters_of(outputs, self.net.in_target_units)[:, 0])
+        return torch.cat([maps, fluxes[0]], dim=1).float()

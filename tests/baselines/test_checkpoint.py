@@ -46,7 +46,7 @@ def test_the_file_holds_plain_containers_and_tensors(name, tmp_path):
     stored = torch.load(save_baseline(baseline, tmp_path / "a.ckpt"), weights_only=True)
     assert stored["baseline"]["name"] == name
     assert stored["targets"] == {"hs": "cm", "swe": "cm"}
-    assert stored["bands"] == baseline.archive_bands
+    assert stored["preprocessing"] == baseline.preprocessor.options
     assert {"units", "grid", "split", "archive", "versions", "git_revision", "config"} <= set(stored["metadata"])
     assert "scikit-learn" in stored["metadata"]["versions"]
 

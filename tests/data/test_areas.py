@@ -39,7 +39,7 @@ def test_targets_outside_the_training_area_change_no_weight_and_no_statistic(tmp
     known = cube["swe"].values[:13][:, cube["mask"].values & train].astype(np.float64)
     assert clean.head.mean.item() == pytest.approx(np.nanmean(known), rel=1e-5)
     known = cube["features"].sel(band="intensity").values[:13][:, cube["mask"].values & train].astype(np.float64)
-    index = clean.bands.index("intensity")
+    index = clean.preprocessor.bands.index("intensity")
     assert clean.preprocessor.normalizer.band_mean[index].item() == pytest.approx(np.nanmean(known), rel=1e-5)
     inside = cube.copy(deep=True)
     inside["swe"].values[:, train] += 1

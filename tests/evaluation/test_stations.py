@@ -294,4 +294,4 @@ def test_names_with_markup_formulas_or_control_characters(tmp_path, capsys):
 def test_a_folder_that_cannot_be_written(tmp_path, capsys):
     path = write_maps(make_maps(VALUES), tmp_path / "predictions.nc")
     assert main(["compare", str(path), str(three(tmp_path / "s.csv")), "--out", str(path / "out")]) == 1
-    assert "choose another --out" in capsys.readouterr().err
+    assert "cannot be written: Not a directory; name another place" in capsys.readouterr().err

@@ -285,7 +285,7 @@ def test_words_that_cannot_be_understood(written, tmp_path, capsys, words, says)
 def test_a_table_that_cannot_be_written(written, capsys):
     path, basins = map(str, written)
     assert main(["basins", path, basins, "--out", f"{path}/b.csv"]) == 1
-    assert "choose another --out" in capsys.readouterr().err
+    assert "cannot be written: File exists; name another place" in capsys.readouterr().err
 
 
 def test_many_windows_print_the_last(capsys):

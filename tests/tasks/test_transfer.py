@@ -6,7 +6,7 @@ import xarray as xr
 from torch import nn
 
 from snowmap.baselines import build_baseline, save_baseline
-from snowmap.checkpoints.provenance import FORMAT, metadata_of
+from snowmap.checkpoints.provenance import metadata_of
 from snowmap.config.checking import check_config
 from snowmap.config.schema import TrainConfig
 from snowmap.data.batch import Batch
@@ -14,7 +14,6 @@ from snowmap.data.splits import rolling
 from snowmap.errors import SnowmapError
 from snowmap.models import NETS
 from snowmap.runs.training import make_trainer
-from snowmap.tasks.load import load_model
 from snowmap.tasks.pixel import SnowRegression
 from snowmap.tasks.transfer import Row, transfer
 from tests.archives import write_foreign_archive
@@ -223,19 +222,6 @@ def first(tmp_path_factory):
     folder = tmp_path_factory.mktemp("first")
     fit(make_cube(), folder, TINY, "model.dropout=0.3", "trainer.max_epochs=2")
     return folder / "checkpoints" / "last.ckpt"
-
-
-@pytest.mark.parametrize(("off", "advice"), [(-1, "train anew"), (1, "update snowmap")])
-def test_a_checkpoint_of_another_format_is_refused(off, advice, first, tmp_path):
-    content = torch.load(first, weights_only=True)
-    content["hyper_parameters"]["metadata"]["format"] = FORMAT + off
-    content["hyper_parameters"]["unheard_of"] = 1
-    torch.save(content, tmp_path / "other.ckpt")
-    for load in (load_model, SnowRegression.load_from_checkpoint):
-        with pytest.raises(
-            SnowmapError, match=rf"other.ckpt has format {FORMAT + off} .* reads format {FORMAT}: {advice}"
-        ):
-            load(tmp_path / "other.ckpt")
 
 
 class TestRuns:
