@@ -354,10 +354,11 @@ class TestCommand:
             ("run.json", "[1, 2]", "mae_0/run.json cannot be read (it is no record of a run)"),
             (
                 "run.json",
-                '{"status": "finished", "starts": 1, "validation": {"swe": {"unit": "ell"}}}',
+                '{"status": "finished", "stage": "done", "starts": 1, "wall_s": 1, '
+                '"validation": {"swe": {"unit": "ell"}}}',
                 "the unit 'ell' of swe",
             ),
-            ("run.json", '{"status": "finished", "starts": 1, "validation": [3]}', ""),
+            ("run.json", '{"status": "finished", "stage": "done", "starts": 1, "wall_s": 1, "validation": [3]}', ""),
             ("run.json", '{"status": null, "starts": 1}', ""),
             ("run.json", '{"status": "finished", "starts": 1, "wall_s": Infinity}', ""),
             ("run.json", '{"status": "finished", "starts": 1, "archive": {"origin": 5}}', ""),
