@@ -308,7 +308,7 @@ def _remove_if_empty(folder: Path, existed: bool) -> None:
 
 def _leads() -> bool:
     """Whether this is the first process of its run, as Lightning tells it."""
-    return all(os.environ.get(key, "0") == "0" for key in ("RANK", "LOCAL_RANK", "SLURM_PROCID"))
+    return next((os.environ[key] for key in ("RANK", "LOCAL_RANK", "SLURM_PROCID") if key in os.environ), "0") == "0"
 
 
 def _now() -> str:
