@@ -73,9 +73,14 @@ def train(root: Path, run: Path, *words: str) -> str:
 
 @contextlib.contextmanager
 def _typed(script: str | Path, *words: str | Path) -> Iterator[str]:
-    """The command line of a script; what Hydra changes in the process is undone."""
+    """The command line of a script; what Hydra and Lightning change in the process is undone.
+
+    Lightning's launcher leaves LOCAL_RANK and the like in the environment: a later command would take itself for one
+    of several processes and wait for the others.
+    """
     root = logging.getLogger()
     handlers, level = root.handlers[:], root.level
+    environment = dict(os.environ)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(sys, "argv", [str(ROOT / script), *map(str, words)])
         patch.setenv("HYDRA_FULL_ERROR", "1")
@@ -85,3 +90,5 @@ def _typed(script: str | Path, *words: str | Path) -> Iterator[str]:
             root.handlers[:] = handlers
             root.setLevel(level)
             HydraConfig.instance().cfg = None
+            os.environ.clear()
+            os.environ.update(environment)
