@@ -30,6 +30,7 @@ from snowmap.tasks.heads import Point
 ROOT = Path(__file__).parents[1]
 FORMS = {
     "unet": ("model=unet",),
+    "unet, without season sums": ("model=unet", "data.derived=[day_of_year]"),
     "unet, stack of 6": ("model=unet", "model.time=stack"),
     "convlstm": ("model=convlstm",),
     "transformer": ("model=transformer",),

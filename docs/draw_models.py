@@ -44,7 +44,7 @@ def chain(*boxes: Box, more: Mapping[str, Box] | None = None, arrows: Sequence[t
 DIAGRAMS = {
     "unet": Diagram(
         {
-            "x": Box(0, 0, "the target window\nbands, gaps, season", "seen"),
+            "x": Box(0, 0, "the target window\nbands, season sums", "seen"),
             "stack": Box(0, 1, "or, time=stack:\n6 windows at once", "seen"),
             "e1": Box(1, 0, "16 channels\nfull resolution", "layer"),
             "e2": Box(1, 1, "48\n1/2", "layer"),

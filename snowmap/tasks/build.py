@@ -1,7 +1,7 @@
 """From the configuration to a fitted baseline, or to the two parts that a Trainer puts together."""
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -15,6 +15,7 @@ from snowmap.checkpoints.provenance import metadata_of
 from snowmap.data.ablation import plan_ablation
 from snowmap.data.cube import narrowed, target_attributes, with_targets_inside
 from snowmap.data.datamodule import SnowDataModule
+from snowmap.data.features import DERIVED
 from snowmap.data.preprocessing import Preprocessor
 from snowmap.data.sequences import SEASON, check_time, longest_season
 from snowmap.data.splits import Split, check_reach
@@ -63,7 +64,7 @@ def make_parts(config: Mapping[str, Any], cube: xr.Dataset, split: Split) -> tup
         narrowed(cube, split.train_area),
         split.train,
         bands=[band for band in cube["band"].values.tolist() if band not in net.ignores],
-        derived=net.derived if data["derived"] is None else data["derived"],
+        derived=choose_derived(net, data["derived"], cube["band"].values.tolist()),
         phase_sign=data["phase_sign"],
         ablation=plan_ablation(config["ablation"], cube, split, config["seed"]),
     )
@@ -111,6 +112,16 @@ def make_parts(config: Mapping[str, Any], cube: xr.Dataset, split: Split) -> tup
         seed=config["seed"],
     )
     return task, datamodule
+
+
+def choose_derived(net: type[Net], derived: Sequence[str] | None, bands: Sequence[str]) -> list[str]:
+    """The derived features: those that are given, else the net's own, as far as the bands of the Cube allow.
+
+    Those that a net `needs` stay, so that what is missing is named where they are computed.
+    """
+    if derived is not None:
+        return list(derived)
+    return [name for name in net.derived if name in net.needs or set(DERIVED[name].needs) <= set(bands)]
 
 
 def choose_time(model: Mapping[str, Any], asked: int | str | None, end: np.ndarray) -> int | str:
