@@ -40,7 +40,7 @@ evaluate: $(READY)  ## score the newest run's best checkpoint again (CKPT=… AR
 
 test: $(READY)  ## all tests, and the notebooks (ARGS="tests/data/test_splits.py" for some)
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --dist worksteal $(ARGS)
-	$(if $(ARGS),,$(BIN)/python -m pytest --nbmake --nbmake-timeout=600 notebooks)
+	$(if $(ARGS),,OMP_NUM_THREADS=1 $(BIN)/python -m pytest --nbmake --nbmake-timeout=600 notebooks)
 
 lint: $(READY)  ## style, format, imports and types
 	$(BIN)/ruff check .

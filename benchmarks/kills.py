@@ -4,7 +4,7 @@ Each start of a training reads the archive into an empty cache, trains, writes c
 maps all windows; all of it is killed at a moment drawn at random. A run that ends before its moment is compared with a
 run that nothing befell, and another one begins, until there were so many kills.
 
-python -m benchmarks.kills [--kills 20] [--signal KILL] [--seed 0]
+python -m benchmarks.kills [--kills 20] [--signal KILL] [--seed 0] [--epochs 30]
 """
 
 import argparse
@@ -25,7 +25,7 @@ from snowmap.sources.synthetic import synthesize
 from snowmap.sources.trentino import write_archive
 
 PROGRAM = str(CONF.parent / "train.py")
-WORDS = ("model.channels=[8,16]", "trainer.max_epochs=30", "callbacks.ema=0.9", "trainer.enable_progress_bar=false")
+WORDS = ("model.channels=[8,16]", "callbacks.ema=0.9", "trainer.enable_progress_bar=false")
 
 
 def start(words: list[str], cache: Path) -> subprocess.Popen[bytes]:
@@ -63,12 +63,13 @@ def main() -> None:
     parser.add_argument("--kills", type=int, default=20)
     parser.add_argument("--signal", default="KILL")
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--epochs", type=int, default=30)
     asked = parser.parse_args()
     number, draw = signal.Signals[f"SIG{asked.signal}"], random.Random(asked.seed)
     with tempfile.TemporaryDirectory() as folder:
         place = Path(folder)
         archive = write_archive(synthesize(windows=40, shape=(24, 32)), place / "archive")
-        train = [PROGRAM, f"data.root={archive}", *WORDS]
+        train = [PROGRAM, f"data.root={archive}", f"trainer.max_epochs={asked.epochs}", *WORDS]
         began = time.monotonic()
         assert start([*train, f"hydra.run.dir={place}/straight"], place / "cache").wait() == 0
         took_s, kills, runs, alike = time.monotonic() - began, 0, 0, 0

@@ -3,20 +3,22 @@
 import contextlib
 import io
 import logging
+import multiprocessing
 import os
-import resource
 import runpy
+import signal
 import subprocess
 import sys
-from collections.abc import Iterator
+import tempfile
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 from hydra.core.hydra_config import HydraConfig
 
 ROOT = Path(__file__).parents[1]
-SMALL = ("model.channels=[8,16]", "trainer.enable_progress_bar=false")
-"""A net that a test can wait for."""
+SMALL = ("model.channels=[8,16]", "trainer.enable_progress_bar=false", "split.test=3")
+"""A net that a test can wait for, and few maps to draw."""
 
 
 def command(*words: str | Path, cwd: Path | None = None, **environment: str) -> subprocess.CompletedProcess[str]:
@@ -32,22 +34,50 @@ def command(*words: str | Path, cwd: Path | None = None, **environment: str) -> 
     )
 
 
-def begin(*command: str | Path, limit_bytes: int | None = None, **environment: str) -> subprocess.Popen[str]:
-    """Start `python <command>`; files may not grow beyond the limit, as on a full disk."""
+class Forked:
+    """A copy of this process that runs a command: it has imported what it needs, and can be killed like any other."""
 
-    def limited() -> None:
-        if limit_bytes:
-            resource.setrlimit(resource.RLIMIT_FSIZE, (limit_bytes, limit_bytes))
+    def __init__(self, run: Callable[[], object]) -> None:
+        self._output = tempfile.TemporaryFile("w+")  # noqa: SIM115
+        self._process = multiprocessing.get_context("fork").Process(target=self._run, args=(run,))
+        self._process.start()
 
-    return subprocess.Popen(
-        [sys.executable, *map(str, command)],
-        cwd=ROOT,
-        env={**os.environ, **environment},
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        preexec_fn=limited,
-    )
+    def _run(self, run: Callable[[], object]) -> None:
+        for number in (1, 2):
+            os.dup2(self._output.fileno(), number)
+        sys.stdout = sys.stderr = open(1, "w", buffering=1, closefd=False)  # noqa: SIM115
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+        run()
+
+    @property
+    def returncode(self) -> int | None:
+        return self._process.exitcode
+
+    def poll(self) -> int | None:
+        return self.returncode
+
+    def send_signal(self, number: int) -> None:
+        os.kill(self._process.pid, number)
+
+    def communicate(self, timeout: float = 240) -> tuple[str, None]:
+        self._process.join(timeout)
+        assert self.returncode is not None, "still at work"
+        self._output.seek(0)
+        return self._output.read(), None
+
+
+def begin(
+    script: str | Path, *words: str | Path, before: Callable[[], object] = lambda: None, **environment: str
+) -> Forked:
+    """Start `python <script> <words>` as a copy of this process, in which `before` is called first."""
+
+    def run() -> None:
+        os.environ.update(environment)
+        before()
+        with _typed(script, *words) as program:
+            runpy.run_path(program, run_name="__main__")
+
+    return Forked(run)
 
 
 def succeed(*words: str | Path) -> str:

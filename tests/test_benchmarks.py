@@ -38,7 +38,7 @@ def test_runs_and_prints_its_table(words, told, monkeypatch, capsys):
     ("words", "told"),
     [
         ("sweeping --jobs 2 --epochs 1 --rounds 1 --windows 20 --height 16 --width 24", "rasters read: 1 time\n"),
-        ("kills --kills 1", "1 × SIGKILL in exporting: 40 of 40 GeoTIFFs as if nothing had been"),
+        ("kills --kills 1 --epochs 3", "1 × SIGKILL in exporting: 40 of 40 GeoTIFFs as if nothing had been"),
     ],
     ids=lambda words: words.split()[0],
 )

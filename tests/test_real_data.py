@@ -24,7 +24,7 @@ def evaluated(folder):
 def test_real_coherence_phase_and_terrain(shared_data, tmp_path):
     root, run = tmp_path / "mexico", tmp_path / "run"
     write_mexico_archive(shared_data, root)
-    train(root, run, f"data.bands=[{','.join(MEXICO_BANDS)}]", "trainer.max_epochs=3")
+    train(root, run, f"data.bands=[{','.join(MEXICO_BANDS)}]", "trainer.max_epochs=3", "split.test=7")
     succeed("evaluate.py", f"ckpt={run}/checkpoints/best.ckpt")
     scores, file = evaluated(run)
     cube = open_archive(root, bands=MEXICO_BANDS)

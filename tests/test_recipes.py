@@ -12,6 +12,20 @@ import pytest
 from tests.archives import raster_path, window_dates, write_foreign_archive
 from tests.commands import ROOT
 
+TOGETHER = """
+import runpy, sys
+import pytest
+for line in sys.argv[1:]:
+    python, *words = line.split()
+    assert python == "python"
+    if words[:2] == ["-m", "pytest"]:
+        assert pytest.main(words[2:]) == 0
+    else:
+        sys.argv = words
+        runpy.run_path(words[0], run_name="__main__")
+"""
+"""Runs command lines that begin with `python` in one process, which has to import PyTorch only once."""
+
 PAGE = (ROOT / "docs" / "recipes.md").read_text()
 COMMANDS = {
     re.findall(r"docs/recipes/(\w+)\.diff", block)[0]: block.splitlines()
@@ -61,10 +75,9 @@ def test_a_recipe_applies_and_its_commands_run(recipe, checkout):
         "PYTHONPATH": str(checkout),
         "GIT_CEILING_DIRECTORIES": str(checkout.parent),  # else `git apply` passes over files of an outer repository
     }
-    for line in COMMANDS[recipe]:
-        done = subprocess.run(
-            ["bash", "-c", line], cwd=checkout, env=environment, capture_output=True, text=True, timeout=600
-        )
-        assert done.returncode == 0, f"{line}\n{done.stdout}\n{done.stderr}"
-        if "pytest" in line:
-            assert re.search(r"\d+ passed", done.stdout), done.stdout
+    apply, *lines = COMMANDS[recipe]
+    for words in (apply.split(), [sys.executable, "-c", TOGETHER, *lines]):
+        done = subprocess.run(words, cwd=checkout, env=environment, capture_output=True, text=True, timeout=600)
+        assert done.returncode == 0, f"{lines}\n{done.stdout}\n{done.stderr}"
+    assert any("pytest" in line for line in lines)
+    assert re.search(r"\d+ passed", done.stdout), done.stdout

@@ -27,7 +27,7 @@ def metrics(folder: Path) -> dict:
 
 
 def fit(archive: Path, run: Path, *words: str) -> str:
-    return succeed("train.py", f"data.root={archive}", f"hydra.run.dir={run}", *words)
+    return succeed("train.py", f"data.root={archive}", f"hydra.run.dir={run}", "split.test=3", *words)
 
 
 @pytest.mark.parametrize("name", ["climatology", "degree_day", "boosted_trees"])

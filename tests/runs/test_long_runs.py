@@ -1,8 +1,9 @@
 """What befalls runs that take long: signals, `kill -9` at the worst moment, a full disk. The same command goes on."""
 
 import json
+import os
+import resource
 import signal
-import subprocess
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -12,33 +13,17 @@ import torch
 
 from snowmap.cli import main
 from tests.archives import write_foreign_archive
-from tests.commands import ROOT, SMALL, begin, command, succeed
+from tests.commands import SMALL, Forked, begin, succeed
 
 pytestmark = pytest.mark.slow
 
 WORDS = (
     *SMALL,
-    "split.test=3",
     "data.batch_size=1",
     "callbacks.ema=0.9",
     "data.crop=[12,20]",
     "callbacks.patience=null",
 )
-KILLED = """
-import os, pathlib, runpy, signal, sys
-program, name, times = sys.argv[1], sys.argv[2], int(sys.argv[3])
-sys.argv = [program, *sys.argv[4:]]
-rename = pathlib.Path.replace
-def replace(self, target):
-    global times
-    times -= pathlib.Path(target).match(name)
-    if times == 0:
-        os.kill(os.getpid(), signal.SIGKILL)
-    return rename(self, target)
-pathlib.Path.replace = replace
-runpy.run_path(program, run_name="__main__")
-"""
-"""Runs a program, and kills it when it has written a file of that name so many times, but not yet renamed it."""
 EPOCHS = "trainer.max_epochs=12"
 
 
@@ -61,7 +46,7 @@ def words(archive: Path, run: Path) -> list[str]:
     return ["train.py", f"data.root={archive}", f"hydra.run.dir={run}", *WORDS, EPOCHS]
 
 
-def wait(process: subprocess.Popen[str], reached: Callable[[], bool]) -> None:
+def wait(process: Forked, reached: Callable[[], bool]) -> None:
     deadline = time.monotonic() + 240
     while not reached():
         assert process.poll() is None, process.communicate()[0]
@@ -98,7 +83,7 @@ def test_signals_save_in_the_midst_of_an_epoch_and_the_run_ends_as_if_there_had_
         before = saved(run)
         wait(process, lambda before=before: saved(run) > before)
         process.send_signal(number)
-        said = process.communicate(timeout=120)[0]
+        said = process.communicate()[0]
         assert process.returncode == 128 + number
         assert f"interrupted by {number.name}; the same command goes on" in said
         assert "Traceback" not in said
@@ -112,9 +97,19 @@ def test_signals_save_in_the_midst_of_an_epoch_and_the_run_ends_as_if_there_had_
     assert json.loads((run / "run.json").read_text())["starts"] == 3
 
 
-def killed(script: str | Path, name: str, times: int, *words: str | Path, **environment: str) -> None:
-    process = begin("-c", KILLED, script, name, str(times), *words, **environment)
-    said = process.communicate(timeout=240)[0]
+def killed(script: str, name: str, times: int, *words: str | Path, **environment: str) -> None:
+    """Run a program, and kill it when it has written a file of that name so many times, but not yet renamed it."""
+    rename = Path.replace
+
+    def replace(self: Path, target: Path) -> Path:
+        nonlocal times
+        times -= Path(target).match(name)
+        if times == 0:
+            os.kill(os.getpid(), signal.SIGKILL)
+        return rename(self, target)
+
+    process = begin(script, *words, before=lambda: setattr(Path, "replace", replace), **environment)
+    said = process.communicate()[0]
     assert process.returncode == -signal.SIGKILL, said
 
 
@@ -127,17 +122,18 @@ def test_kill_9_at_the_worst_moments_costs_no_more_than_an_epoch(archive, straig
         assert (run / "run.log").read_text()
         for checkpoint in run.glob("checkpoints/*.ckpt"):
             assert torch.load(checkpoint, weights_only=True)["state_dict"], name
-    done = command(*words(archive, run), **cache)
-    assert done.returncode == 0, done.stderr
+    last = begin(*words(archive, run), **cache)
+    said = last.communicate()[0]
+    assert last.returncode == 0, said
     assert same_weights(run, straight)
     assert result(run) == result(straight)
     assert not list(run.rglob("*.snowmap-part"))
 
 
 def test_kill_9_of_an_export_leaves_whole_files_and_the_same_command_makes_the_others(archive, straight, tmp_path):
-    out, program = tmp_path / "maps", ROOT / "snowmap" / "cli.py"
+    out = tmp_path / "maps"
     words = ("predict", straight / "checkpoints" / "best.ckpt", archive, out)
-    killed(program, "*.tif", 3, *words, PYTHONPATH=str(ROOT))
+    killed("snowmap/cli.py", "*.tif", 3, *words)
     assert len(list(out.rglob("*.tif"))) == 2
     assert main(list(map(str, words))) == 0
     assert len(list(out.rglob("*.nc"))) == len(list(out.rglob("*.tif"))) == 20
@@ -148,8 +144,13 @@ def test_a_full_disk_is_told_and_the_last_good_checkpoint_stays(archive, straigh
     succeed(*words(archive, run)[:-1], "trainer.max_epochs=1", "evaluate=none")
     last = run / "checkpoints" / "last.ckpt"
     before = last.read_bytes()
-    process = begin("train.py", f"ckpt={last}", "trainer.max_epochs=3", limit_bytes=len(before) // 2)
-    said = process.communicate(timeout=240)[0]
+    limit = len(before) // 2
+
+    def limited() -> None:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit))
+
+    process = begin("train.py", f"ckpt={last}", "trainer.max_epochs=3", before=limited)
+    said = process.communicate()[0]
     assert process.returncode == 1
     assert f"the last good checkpoint is {last}" in said
     assert "make room or name another disk" in said

@@ -4,8 +4,6 @@ import json
 import math
 import os
 import signal
-import subprocess
-import sys
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -25,7 +23,7 @@ from snowmap.runs.folder import working_in
 from snowmap.sources.trentino import open_archive
 from snowmap.sweeps.study import nrmse, optimize
 from tests.archives import write_foreign_archive
-from tests.commands import ROOT, succeed
+from tests.commands import begin, succeed
 from tests.config.test_checking import checked
 from tests.sweeps.runs import score
 
@@ -244,7 +242,7 @@ class TestRealTrainings:
             *(f"data.root={archive}", "split.test=3", "trainer.enable_progress_bar=false", "logger=none"),
             *(f"hydra.run.dir={tmp_path}/study", "sweep.pruner=none"),
         ]
-        process = subprocess.Popen([sys.executable, str(ROOT / "train.py"), *words], cwd=ROOT, start_new_session=True)
+        process = begin("train.py", *words)
         try:
             last = tmp_path / "study" / "trial-000" / "checkpoints" / "last.ckpt"
             until = time.monotonic() + 120
@@ -252,8 +250,8 @@ class TestRealTrainings:
                 time.sleep(0.05)
             assert last.exists()
         finally:
-            process.kill()
-            process.wait()
+            process.send_signal(signal.SIGKILL)
+            process.communicate()
         (running,) = trials(tmp_path / "study")
         assert running.state == TrialState.RUNNING
         said = succeed("train.py", *words)
