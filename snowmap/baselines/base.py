@@ -1,6 +1,7 @@
 """What every baseline is: fitted on training windows, then asked for maps; what it remembers is plain data."""
 
 import logging
+import sys
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from typing import Any, ClassVar
@@ -13,7 +14,7 @@ from jaxtyping import Float
 from snowmap.checkpoints.provenance import check_bands, check_grid, grid_of
 from snowmap.data.cube import BANDS, TARGETS
 from snowmap.data.features import DERIVED
-from snowmap.data.preprocessing import Preprocessor
+from snowmap.data.preprocessing import Preprocessor, as_maps
 from snowmap.errors import SnowmapError
 from snowmap.physics import density_guyennon
 from snowmap.units import unit_factor
@@ -26,11 +27,14 @@ logger = logging.getLogger(__name__)
 class Baseline(ABC):
     """Maps that need no network, learnt from training windows × study area × valid pixels alone.
 
-    It answers to the same names as `SnowRegression`: `targets`, `metadata`, `archive_bands`, `predict`, `to`.
+    It answers to the same names as `SnowRegression`: `targets`, `metadata`, `archive_bands`, `layers`, `predict`, `to`.
 
     Attributes:
         name: What users type.
         keeps_grid: Whether it remembers maps, so that it can only map the grid on which it was fitted.
+        maps_pieces: Whether a piece of a scene can be mapped by itself.
+        maps_every_step: Whether one pass over a season maps all its windows.
+        time: Windows that it may look back to: all.
         needs: Bands that it reads.
         derived: Derived features (`snowmap.data.features`) that it reads.
         options: The keyword arguments of its class.
@@ -43,6 +47,9 @@ class Baseline(ABC):
 
     name: ClassVar[str]
     keeps_grid: ClassVar[bool] = False
+    maps_pieces: ClassVar[bool] = False
+    maps_every_step: ClassVar[bool] = False
+    time: ClassVar[int] = sys.maxsize
     needs: Sequence[str] = ()
     derived: Sequence[str] = ()
 
@@ -122,12 +129,17 @@ class Baseline(ABC):
             check_grid(self.grid, cube)
         chosen = list(range(cube.sizes["window"]) if windows is None else windows)
         inputs = self.preprocessor.features(cube)
-        maps = cube[["start", "end", "mask"]].isel(window=chosen).drop_vars("mask")
-        for target, unit in self.targets.items():
-            values = np.where(cube["mask"].values, self.map(inputs, chosen, target), np.nan).astype(np.float32)
-            attributes = {"units": unit, "long_name": TARGETS[target].long_name}
-            maps[target] = (("window", "y", "x"), values, attributes)
-        return maps
+        values = np.stack([self.map(inputs, chosen, target) for target in self.targets]).astype(np.float32)
+        return as_maps(cube, chosen, np.where(cube["mask"].values, values, np.float32(np.nan)), self.layers)
+
+    def predict_piece(self, cube: xr.Dataset, windows: Sequence[int]) -> xr.Dataset:
+        """As `predict`: a piece is the whole scene, see `maps_pieces`."""
+        return self.predict(cube, windows)
+
+    @property
+    def layers(self) -> dict[str, dict[str, Any]]:
+        """Attributes of every map that `predict` gives, by name."""
+        return {name: {"units": unit, "long_name": TARGETS[name].long_name} for name, unit in self.targets.items()}
 
     def to(self, device: str | torch.device) -> "Baseline":
         """Itself: a baseline works on the processor, whatever the device."""
