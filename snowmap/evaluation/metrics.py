@@ -1,6 +1,7 @@
 """Scores of a map against another, over the pixels where both have a value; all in float64."""
 
 import numpy as np
+import pandas as pd
 from jaxtyping import Float
 
 Maps = Float[np.ndarray, "*dims"]
@@ -69,15 +70,8 @@ def scores(predicted: Maps, observed: Maps, observed_ranks: Maps | None = None) 
 
 
 def ranks(values: Maps) -> Maps:
-    """Ranks from 0, equal values sharing their mean rank; `scipy.stats.rankdata`, which sorts stably, is far slower."""
-    flat = values.ravel()
-    order = np.argsort(flat)
-    ordered = flat[order]
-    first = np.flatnonzero(np.concatenate([ordered[:1] == ordered[:1], ordered[1:] != ordered[:-1]]))
-    equal = np.diff(first, append=len(flat))
-    found = np.empty(len(flat))
-    found[order] = np.repeat(first + (equal - 1) / 2, equal)
-    return found.reshape(values.shape)
+    """Ranks from 1, equal values sharing their mean rank; pandas sorts far faster than `scipy.stats.rankdata`."""
+    return pd.Series(values.ravel()).rank().to_numpy().reshape(values.shape)
 
 
 def presence(predicted: Maps, observed: Maps, threshold: float) -> dict[str, float | None]:

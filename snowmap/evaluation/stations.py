@@ -18,8 +18,8 @@ from rasterio.warp import transform_bounds
 
 from snowmap.data.cube import TARGETS, targets_of, window_names
 from snowmap.errors import SnowmapError
+from snowmap.evaluation.charts import stations_figure
 from snowmap.evaluation.metrics import scores
-from snowmap.evaluation.station_figure import stations_figure
 from snowmap.files import refuse_inputs, whole_folder, write_whole
 from snowmap.maps.read import INTERVALS, interval_of, is_synthetic, sigma_of
 from snowmap.tables import as_csv, listed, print_table, printable

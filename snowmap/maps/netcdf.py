@@ -12,7 +12,7 @@ from jaxtyping import Int8
 from rasterio.crs import CRS
 
 import snowmap
-from snowmap.data.cube import TARGETS
+from snowmap.data.cube import TARGETS, is_synthetic
 from snowmap.errors import SnowmapError
 from snowmap.files import write_whole
 from snowmap.units import METRES
@@ -107,8 +107,7 @@ def valid_flags(maps: xr.Dataset, inside: np.ndarray) -> Int8[np.ndarray, "windo
 
 def title(cube: xr.Dataset) -> str:
     """Of a file; synthetic data says so."""
-    synthetic = str(cube.attrs.get("origin", "")).startswith("synthetic")
-    return f"Snow maps predicted by snowmap{' from SYNTHETIC data' if synthetic else ''}"
+    return f"Snow maps predicted by snowmap{' from SYNTHETIC data' if is_synthetic(cube) else ''}"
 
 
 def _attributes(maps: xr.Dataset, name: str) -> dict[str, Any]:

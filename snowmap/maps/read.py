@@ -132,11 +132,6 @@ def _layout(maps: xr.Dataset) -> dict[str, Any]:
     }
 
 
-def is_synthetic(maps: xr.Dataset) -> bool:
-    """Whether the maps come from synthetic data, so that they are no measure of snow."""
-    return str(maps.attrs.get("origin", "")).startswith("synthetic")
-
-
 def sigma_of(maps: xr.Dataset, target: str) -> xr.DataArray | None:
     """σ of a target in its unit, or None where the maps have none.
 
