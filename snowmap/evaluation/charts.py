@@ -206,7 +206,7 @@ def _draw_series(axis: Axes, maps: xr.Dataset, own: pd.DataFrame) -> None:
     pixel = maps.isel(y=int(first["row"]), x=int(first["column"]))
     end = pixel["end"].values
     axis.plot(end, pixel[first["quantity"]].values, marker=".", label="map")
-    interval = interval_of(pixel, first["quantity"], 0.9)
+    interval = interval_of(pixel, first["quantity"], 90)
     if interval is not None:
         axis.fill_between(end, interval[0].values, interval[1].values, alpha=0.25, label="90 %")
     axis.plot(own["date"], own["observed"], "x", color="black", label="observed")

@@ -1,5 +1,8 @@
 """Every score of a model beside the baselines: of pixels, classes, windows and the study area as a whole."""
 
+# pyright: reportArgumentType=false, reportCallIssue=false, reportGeneralTypeIssues=false
+# pandas has no stubs here: every selection is a Series, a DataFrame or an array to the type checker
+
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 

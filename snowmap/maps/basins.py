@@ -199,7 +199,7 @@ def _snow(
         "volume_m3": total(values) * metres,
         "snow_area_km2": total(values >= threshold) / 1e6,
     }
-    sigma, interval = sigma_of(maps, target), interval_of(maps, target, 0.9)
+    sigma, interval = sigma_of(maps, target), interval_of(maps, target, 90)
     if sigma is None or interval is None:
         return columns
     length_m = length_m or sigma.attrs.get("correlation_length_m")

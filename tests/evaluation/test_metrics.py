@@ -17,7 +17,9 @@ from sklearn.metrics import (
     root_mean_squared_error,
 )
 
-from snowmap.evaluation.metrics import PRESENCE, SCORES, presence, ranks, requirement_share, scores
+from snowmap.evaluation.metrics import SCORES, presence, ranks, requirement_share, scores
+
+PRESENCE = ("pod", "far", "precision", "f1", "csi", "accuracy")
 
 
 @settings(deadline=None)
