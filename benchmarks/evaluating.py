@@ -16,8 +16,8 @@ from benchmarks.common import configuration, parts, table
 from snowmap.baselines import baseline_maps
 from snowmap.config.schema import Scoring
 from snowmap.evaluation import evaluate_maps
+from snowmap.evaluation.map_scores import score_maps
 from snowmap.evaluation.scoring import provenance_of
-from snowmap.evaluation.tables import score_maps
 from snowmap.sources.synthetic import synthesize
 
 

@@ -19,10 +19,10 @@ import pytorch_lightning as pl
 import rasterio
 import torch
 import xarray as xr
-from monai.data.utils import dense_patch_slices
 
 from benchmarks.common import configuration, parts, peak_gibibytes
 from snowmap.data.cube import window_names
+from snowmap.data.pieces import tiles
 from snowmap.data.sequences import samples
 from snowmap.maps.predict import predict_archive
 from snowmap.models.net import Inputs, Maps
@@ -75,7 +75,7 @@ def bare_seconds(task: SnowRegression, cube: xr.Dataset, window: int, tile: int,
 
 def ready_tiles(task: SnowRegression, cube: xr.Dataset, tile: int, overlap: int) -> Iterator[object]:
     size = cube.sizes["y"], cube.sizes["x"]
-    for rows, columns in dense_patch_slices(size, (tile, tile), (tile - overlap,) * 2):
+    for rows, columns in tiles(size, tile, overlap):
         piece = cube.isel(y=rows, x=columns).load()
         tensors = task.preprocessor.tensors(piece, list(task.targets))
         yield task._inputs(tensors.collate(samples(piece["end"].values, [0], task.time)))

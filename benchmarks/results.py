@@ -22,7 +22,7 @@ from typing import Any, NamedTuple
 import torch
 
 from benchmarks.common import table
-from snowmap.evaluation.printing import label_of
+from snowmap.baselines import label_of
 from snowmap.sources.synthetic import synthesize
 from snowmap.sources.trentino import write_archive
 from snowmap.tasks.heads import Point

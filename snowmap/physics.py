@@ -49,19 +49,6 @@ def phase_of_swe(swe_change: Array, incidence: Array, density: Array) -> Array:
     return -2 * (2 * np.pi / WAVELENGTH) * depth_change * extra_path
 
 
-def phase_of_swe_leinss(swe_change: Array, incidence: Array) -> Array:
-    """Phase of a change of dry snow without its density, k·(1.59 + θ^2.5)·ΔSWE (Leinss et al. 2015, α = 1).
-
-    Args:
-        swe_change: ΔSWE in mm, any shape.
-        incidence: Local incidence angle θ in degrees.
-
-    Returns:
-        Phase change in rad, not wrapped.
-    """
-    return 2 * np.pi / WAVELENGTH * (1.59 + np.radians(incidence) ** 2.5) * swe_change * 1e-3
-
-
 def phase_of_swe_oveisgharan(swe_change: Array, incidence: Array) -> Array:
     """Phase of a change of dry snow, −2k·(−0.6784θ² + 0.2899θ − 0.8473)·ΔSWE (Oveisgharan et al. 2024).
 
@@ -170,13 +157,3 @@ def density_guyennon(date: np.datetime64 | np.ndarray) -> np.ndarray:
     november = (season.astype("datetime64[M]") + np.timedelta64(10, "M")).astype("datetime64[D]")
     from_november = np.clip((day - november).astype(int) + 1, 1, 242)
     return np.asarray(294 - 0.83 * from_november + 0.0077 * from_november**2)
-
-
-def density_sturm_alpine(depth: Array, day_of_year: Array) -> Array:
-    """Density of alpine snow, 0.2237 + 0.3738·(1 − exp(−0.0012·HS − 0.0038·DOY)) g cm⁻³ (Sturm et al. 2010).
-
-    Args:
-        depth: Snow depth HS in cm, any shape.
-        day_of_year: Day of the water-year calendar of the paper: 1 January = 1, 31 December = −1.
-    """
-    return 0.2237 + 0.3738 * (1 - np.exp(-0.0012 * depth - 0.0038 * day_of_year))

@@ -13,8 +13,10 @@ WIDTH = 100
 FORMULA = ("=", "+", "-", "@", "\t", "\r")
 """With these a spreadsheet begins a formula."""
 
-
 MOST_NAMED = 10
+
+SYNTHETIC = "SYNTHETIC data, no measure of skill"
+"""Said in the title of every table that comes from a synthetic archive."""
 
 
 def plain_console() -> Console:
@@ -60,6 +62,13 @@ def _is_number(text: str) -> bool:
     except ValueError:
         return False
     return True
+
+
+def number(value: float | None, digits: int = 2) -> str:
+    """A score as text; integers are counts, and None is undefined."""
+    if value is None:
+        return "–"
+    return f"{value:,}" if isinstance(value, int) else f"{value:.{digits}f}"
 
 
 def printable(name: object) -> str:

@@ -14,12 +14,15 @@ from snowmap.baselines.regressions import BoostedTrees, Elevation
 from snowmap.baselines.remembered import Climatology, Persistence
 from snowmap.errors import SnowmapError
 
-__all__ = ["BASELINES", "Baseline", "baseline_maps", "build_baseline", "restore_baseline", "save_baseline"]
+__all__ = ["BASELINES", "Baseline", "baseline_maps", "build_baseline", "label_of", "restore_baseline", "save_baseline"]
 
 BASELINES: dict[str, type[Baseline]] = {
     kind.name: kind for kind in (Climatology, Persistence, Elevation, DegreeDay, InsarSwe, BoostedTrees)
 }
 """Every baseline under the name that users type (``model=climatology``)."""
+
+LABELS = {"persistence": "last-seen map", "insar_swe": "summed InSAR ΔSWE", "degree_day": "degree-day model"}
+"""What a map is called where its own name says too little."""
 
 logger = logging.getLogger(__name__)
 
@@ -46,6 +49,11 @@ def build_baseline(model: Mapping[str, Any]) -> Baseline:
 def restore_baseline(content: Mapping[str, Any]) -> Baseline:
     """The fitted baseline that `save_baseline` wrote, from the content of the file."""
     return restore(build_baseline(content["baseline"]), content)
+
+
+def label_of(name: str) -> str:
+    """What the map called `name` is called in tables and charts."""
+    return LABELS.get(name, name.replace("_", " "))
 
 
 def baseline_maps(

@@ -1,8 +1,10 @@
 """What every baseline is: fitted on training windows, then asked for maps; what it remembers is plain data."""
 
 import logging
+import sys
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
+from dataclasses import asdict, fields
 from typing import Any, ClassVar
 
 import numpy as np
@@ -11,9 +13,10 @@ import xarray as xr
 from jaxtyping import Float
 
 from snowmap.checkpoints.provenance import check_bands, check_grid, grid_of
+from snowmap.config import schema
 from snowmap.data.cube import BANDS, TARGETS
 from snowmap.data.features import DERIVED
-from snowmap.data.preprocessing import Preprocessor
+from snowmap.data.preprocessing import Preprocessor, as_maps
 from snowmap.errors import SnowmapError
 from snowmap.physics import density_guyennon
 from snowmap.units import unit_factor
@@ -26,14 +29,17 @@ logger = logging.getLogger(__name__)
 class Baseline(ABC):
     """Maps that need no network, learnt from training windows × study area × valid pixels alone.
 
-    It answers to the same names as `SnowRegression`: `targets`, `metadata`, `archive_bands`, `predict`, `to`.
+    It answers to the same names as `SnowRegression`: `targets`, `metadata`, `archive_bands`, `layers`, `predict`, `to`.
 
     Attributes:
         name: What users type.
         keeps_grid: Whether it remembers maps, so that it can only map the grid on which it was fitted.
+        maps_pieces: Whether a piece of a scene can be mapped by itself.
+        maps_every_step: Whether one pass over a season maps all its windows.
+        time: Windows that it may look back to: all.
         needs: Bands that it reads.
         derived: Derived features (`snowmap.data.features`) that it reads.
-        options: The keyword arguments of its class.
+        options: The arguments of its class, defaults included.
         targets: Unit of each target, by name.
         preprocessor: What it sees of a Cube; none before it is fitted.
         grid: On which it was fitted.
@@ -43,11 +49,27 @@ class Baseline(ABC):
 
     name: ClassVar[str]
     keeps_grid: ClassVar[bool] = False
+    maps_pieces: ClassVar[bool] = False
+    maps_every_step: ClassVar[bool] = False
+    time: ClassVar[int] = sys.maxsize
     needs: Sequence[str] = ()
     derived: Sequence[str] = ()
 
     def __init__(self, **options: Any) -> None:
-        self.options = options
+        """Make it, not yet fitted.
+
+        Args:
+            options: Fields of the class of the same name in `snowmap.config.schema`, which has their defaults.
+
+        Raises:
+            ValueError: When the schema expects another value.
+        """
+        arguments = getattr(schema, type(self).__name__)(**options)
+        self.options = {key: value for key, value in asdict(arguments).items() if key != "name"}
+        for entry in fields(arguments):
+            expected = entry.metadata.get("expected")
+            if expected and not expected.holds(self.options[entry.name]):
+                raise ValueError(f"{entry.name}={self.options[entry.name]}: expected {expected.words}")
         self.targets: dict[str, str] = {}
         self.preprocessor = Preprocessor([])
         self.grid: dict[str, Any] = {}
@@ -69,7 +91,7 @@ class Baseline(ABC):
             cube: The Cube; outside its mask, and in other than the training windows, no target is looked at.
             train: Indices of the training windows.
             targets: Names of the targets.
-            phase_sign: +1 where the phase grows with snow, −1 where it falls; None: told from the training windows.
+            phase_sign: +1 where the phase grows with snow, −1 where it falls; None: estimated from them.
 
         Returns:
             Itself.
@@ -77,9 +99,9 @@ class Baseline(ABC):
         Raises:
             SnowmapError: When a band is missing, or there is no training pixel to learn from.
         """
-        there = cube["band"].values.tolist()
-        if missing := [band for band in self.archive_bands if band not in there]:
-            raise SnowmapError(f"model={self.name} needs the band {', '.join(missing)}; it has {', '.join(there)}")
+        bands = cube["band"].values.tolist()
+        if missing := [band for band in self.archive_bands if band not in bands]:
+            raise SnowmapError(f"model={self.name} needs the band {', '.join(missing)}; it has {', '.join(bands)}")
         self.targets = {name: cube[name].attrs["units"] for name in targets}
         self.grid = grid_of(cube)
         reads_phase = "unwrapped_phase" in self.archive_bands
@@ -88,12 +110,8 @@ class Baseline(ABC):
             cube, train, bands=self.archive_bands, derived=self.derived, phase_sign=sign
         )
         if reads_phase:
-            way = "grows" if self.preprocessor.phase_sign > 0 else "falls"
-            source = "as set" if phase_sign else "as estimated from the training windows"
-            logger.info(
-                "%s: phase_sign=%d, the phase %s where snow is added, %s",
-                *(self.name, self.preprocessor.phase_sign, way, source),
-            )
+            source = "set" if phase_sign else "estimated from the training windows"
+            logger.info("%s: phase_sign=%d, %s", self.name, self.preprocessor.phase_sign, source)
         inputs = self.preprocessor.features(cube)
         for target in self.targets:
             known = np.where(cube["mask"].values, cube[target].values[list(train)], np.float32(np.nan))
@@ -122,12 +140,17 @@ class Baseline(ABC):
             check_grid(self.grid, cube)
         chosen = list(range(cube.sizes["window"]) if windows is None else windows)
         inputs = self.preprocessor.features(cube)
-        maps = cube[["start", "end", "mask"]].isel(window=chosen).drop_vars("mask")
-        for target, unit in self.targets.items():
-            values = np.where(cube["mask"].values, self.map(inputs, chosen, target), np.nan).astype(np.float32)
-            attributes = {"units": unit, "long_name": TARGETS[target].long_name}
-            maps[target] = (("window", "y", "x"), values, attributes)
-        return maps
+        values = np.stack([self.map(inputs, chosen, target) for target in self.targets]).astype(np.float32)
+        return as_maps(cube, chosen, np.where(cube["mask"].values, values, np.float32(np.nan)), self.layers)
+
+    def predict_piece(self, cube: xr.Dataset, windows: Sequence[int]) -> xr.Dataset:
+        """As `predict`: a piece is the whole scene, see `maps_pieces`."""
+        return self.predict(cube, windows)
+
+    @property
+    def layers(self) -> dict[str, dict[str, Any]]:
+        """Attributes of every map that `predict` gives, by name."""
+        return {name: {"units": unit, "long_name": TARGETS[name].long_name} for name, unit in self.targets.items()}
 
     def to(self, device: str | torch.device) -> "Baseline":
         """Itself: a baseline works on the processor, whatever the device."""
@@ -158,4 +181,4 @@ class Baseline(ABC):
             return water / density_guyennon(end)[:, None, None] * 100  # mm = kg m⁻² -> m -> cm
         if target == "swe":
             return water * unit_factor("mm", self.targets[target])
-        raise SnowmapError(f"model={self.name} tells water; it cannot tell '{target}'")
+        raise SnowmapError(f"model={self.name} maps water; it cannot map '{target}'")

@@ -64,24 +64,15 @@ class DegreeDay(Baseline):
     The archive holds no precipitation: P(z) = p₀·(1 + gradient·(z − z̄)/1000) ≥ 0 stands for it, the same on all days.
     The snow fraction is that of `snowmap.physics.snow_fraction` at the mean temperature of the window. Days that no
     window covers count by the weather of the window after them. A season starts bare on 1 September; one whose first
-    window comes late starts with a share of the snowfall since 1 November, told by that window's snow fraction.
+    window comes late starts with a share of the snowfall since 1 November, by that window's snow fraction.
 
-    DDF, p₀, gradient and that share are calibrated by least squares on the training windows; the state runs through all
-    windows, by their inputs alone. HS is by Guyennon's density of the date.
+    DDF, p₀, gradient and that share are calibrated by least squares on the training windows, at as many pixels as the
+    option ``pixels`` says; the state runs through all windows, by their inputs alone. HS is by Guyennon's density of
+    the date.
     """
 
     name = "degree_day"
     needs = ("elevation", "mean_temperature", "pdd")
-
-    def __init__(self, *, pixels: int = 1000) -> None:
-        """Make it.
-
-        Args:
-            pixels: Drawn from the study area for the calibration.
-        """
-        super().__init__(pixels=pixels)
-        if pixels < 1:
-            raise ValueError(f"pixels={pixels}: expected at least 1")
 
     def learn(self, inputs: xr.Dataset, train: list[int], known: Maps, target: str) -> dict[str, Any]:
         """The four numbers, and the elevation that P refers to."""
@@ -99,8 +90,8 @@ class DegreeDay(Baseline):
             water = run(Parameters(*numbers.tolist()), weather)[train]
             return (self.in_unit(water[:, :, None], end, target)[:, :, 0] - observed)[valid]
 
-        found = least_squares(errors, START, bounds=(LOWEST, HIGHEST), x_scale=START)
-        calibrated = Parameters(*found.x.tolist())
+        fit = least_squares(errors, START, bounds=(LOWEST, HIGHEST), x_scale=START)
+        calibrated = Parameters(*fit.x.tolist())
         logger.info(
             "%s, calibrated on %s: melt %.2f mm °C⁻¹ d⁻¹, precipitation %.2f mm d⁻¹ at %.0f m and %+.0f %% per km, "
             "a late season begins with %.0f %% of the snowfall since 1 November",
@@ -141,10 +132,10 @@ def weather_of(inputs: xr.Dataset, mean_elevation: float, chosen: np.ndarray | N
     pixels = slice(None) if chosen is None else chosen
     temperature, pdd = (_filled(inputs, band)[:, pixels] for band in ("mean_temperature", "pdd"))
     snow = np.where(np.isfinite(temperature), snow_fraction(np.nan_to_num(temperature)), 0)
-    of_own = (covered / _length_days(start, end))[:, None]
+    coverage = (covered / _length_days(start, end))[:, None]
     return Weather(
         snow_days=covered[:, None] * snow,
-        degree_days=of_own * np.nan_to_num(pdd),
+        degree_days=coverage * np.nan_to_num(pdd),
         late_snow_days=np.where(late, late_days, 0)[:, None] * snow,
         first=first,
         height=(_ground(inputs).ravel()[pixels] - mean_elevation) / 1000,
@@ -177,9 +168,6 @@ def _ground(inputs: xr.Dataset) -> np.ndarray:
 
 def _filled(inputs: xr.Dataset, band: str) -> Float[np.ndarray, "window pixel"]:
     """A band, its missing pixels filled by their window's mean over the study area; NaN where a window has no value."""
-    values = inputs["features"].sel(band=band).values.astype(float)
-    known = np.isfinite(values) & inputs["mask"].values
-    count = known.sum(axis=(1, 2))
-    total = np.where(known, values, 0).sum(axis=(1, 2))
-    mean = np.divide(total, count, out=np.full(len(values), np.nan), where=count > 0)
-    return np.where(np.isfinite(values), values, mean[:, None, None]).reshape(len(values), -1)
+    values = inputs["features"].sel(band=band).astype(float)
+    mean = values.where(inputs["mask"]).mean(("y", "x"))
+    return values.fillna(mean).values.reshape(len(values), -1)

@@ -20,21 +20,12 @@ class InsarSwe(Baseline):
     w = γ², and the surroundings are their mean weighted by w (normalised convolution, Knutsson & Westin 1993): an even
     snowfall stays what it is, however poor the coherence.
 
-    Nothing is learnt but the sign of the phase. HS is by Guyennon's density of the date.
+    Nothing is learnt but the sign of the phase. HS is by Guyennon's density of the date. The option
+    ``smoothing_pixels`` is the standard deviation of the Gaussian that weighs the surroundings.
     """
 
     name = "insar_swe"
     needs = ("coherence", "elevation", "incidence", "unwrapped_phase")
-
-    def __init__(self, *, smoothing_pixels: float = 3.0) -> None:
-        """Make it.
-
-        Args:
-            smoothing_pixels: Standard deviation of the Gaussian that says what the surroundings of a pixel are.
-        """
-        super().__init__(smoothing_pixels=smoothing_pixels)
-        if smoothing_pixels <= 0:
-            raise ValueError(f"smoothing_pixels={smoothing_pixels}: expected pixels above 0")
 
     def learn(self, inputs: xr.Dataset, train: list[int], known: Maps, target: str) -> dict[str, Any]:
         """Nothing: the sign of the phase is all."""

@@ -4,7 +4,6 @@ Scikit-learn is imported where an estimator is made: it takes half a second, whi
 """
 
 from abc import abstractmethod
-from collections.abc import Sequence
 from typing import Any, ClassVar
 
 import numpy as np
@@ -60,22 +59,13 @@ class _PixelRegression(Baseline):
 class Elevation(_PixelRegression):
     """Least squares on a polynomial of elevation, one harmonic of the year and positive degree days since 1 September.
 
-    The products of the three are among its terms: the season's course may differ with elevation.
+    The products of the three are among its terms: the season's course may differ with elevation. The option ``degree``
+    is that of the polynomial.
     """
 
     name = "elevation"
     needs = ("elevation",)
     derived = ("day_of_year", "cumulative_pdd")
-
-    def __init__(self, *, degree: int = 3) -> None:
-        """Make it.
-
-        Args:
-            degree: Of the polynomial.
-        """
-        super().__init__(degree=degree)
-        if degree < 1:
-            raise ValueError(f"degree={degree}: expected at least 1")
 
     def estimator(self) -> Any:
         """Scaled inputs, their powers and products, least squares."""
@@ -87,23 +77,16 @@ class Elevation(_PixelRegression):
 
 
 class BoostedTrees(_PixelRegression):
-    """Gradient-boosted trees on derived features; by default ΔSWE of the phase and degree days since 1 September."""
+    """Gradient-boosted trees on the derived features that the option ``derived`` names."""
 
     name = "boosted_trees"
     takes_missing = True
 
-    def __init__(self, *, derived: Sequence[str] = ("cumulative_phase_swe", "cumulative_pdd")) -> None:
-        """Make it.
-
-        Args:
-            derived: Keys of `snowmap.data.features.DERIVED`.
-        """
-        super().__init__(derived=list(derived))
-        if unknown := [name for name in derived if name not in DERIVED]:
+    def __init__(self, **options: Any) -> None:
+        super().__init__(**options)
+        self.derived = tuple(self.options["derived"])
+        if unknown := [name for name in self.derived if name not in DERIVED]:
             raise ValueError(f"derived={unknown} is unknown; known are {', '.join(DERIVED)}")
-        if not derived:
-            raise ValueError("derived=[]: expected at least one derived feature")
-        self.derived = tuple(derived)
 
     def estimator(self) -> Any:
         """Scikit-learn's histogram gradient boosting, as it comes."""

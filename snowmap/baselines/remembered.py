@@ -25,20 +25,10 @@ class _Remembered(Baseline):
 class Climatology(_Remembered):
     """Per pixel the mean of the training maps, each weighted by how near its day of the year lies.
 
-    The weight is a Gaussian of the distance around the year.
+    The weight is a Gaussian of the distance around the year, with the option ``season_days`` as its standard deviation.
     """
 
     name = "climatology"
-
-    def __init__(self, *, season_days: float = 20.0) -> None:
-        """Make it.
-
-        Args:
-            season_days: Standard deviation of the weight in days.
-        """
-        super().__init__(season_days=season_days)
-        if season_days <= 0:
-            raise ValueError(f"season_days={season_days}: expected days above 0")
 
     def map(self, inputs: xr.Dataset, windows: list[int], target: str) -> Maps:
         """NaN where a pixel has no training value."""
@@ -57,25 +47,21 @@ class Climatology(_Remembered):
 class Persistence(_Remembered):
     """The last-seen map: that of the latest training window that had ended when the window began.
 
-    It needs a known past: where nothing was seen before a window it has nothing to say, and a map seen a winter ago
-    says little.
+    It needs a known past: before the end of the first training window there is no map, and one of a winter ago says
+    little.
     """
 
     name = "persistence"
 
-    def __init__(self) -> None:
-        """Make it; there is nothing to choose."""
-        super().__init__()
-
     def map(self, inputs: xr.Dataset, windows: list[int], target: str) -> Maps:
         """NaN for windows before the end of the first training window."""
-        known, seen = self.learned[target]["maps"], self.learned[target]["end"]
-        maps = np.full((len(windows), *known.shape[1:]), np.nan, dtype=np.float32)
-        for position, begin in enumerate(_days(inputs["start"].values[windows])):
-            past = np.flatnonzero(seen <= begin)
-            if past.size:
-                maps[position] = known[past[np.argmax(seen[past])]]
-        return maps
+        known = xr.DataArray(self.learned[target]["maps"], {"end": self.learned[target]["end"]}, ("end", "y", "x"))
+        return (
+            known.sortby("end")
+            .drop_duplicates("end")
+            .reindex(end=_days(inputs["start"].values[windows]), method="ffill")
+            .values
+        )
 
 
 def fraction_of_year(date: Dates) -> Float[np.ndarray, " window"]:

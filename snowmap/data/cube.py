@@ -86,6 +86,11 @@ TARGETS: dict[str, Quantity] = {
 """Every target; SWE may also be in mm, `cube["swe"].attrs["units"]` tells."""
 
 
+def is_synthetic(data: xr.Dataset) -> bool:
+    """Whether a Cube or maps come from synthetic data, so that they are no measure of snow."""
+    return str(data.attrs.get("origin", "")).startswith("synthetic")
+
+
 def window_name(start: np.datetime64 | np.ndarray, end: np.datetime64 | np.ndarray) -> str:
     """The window's name in files and tables, e.g. ``2021-01-09_to_2021-01-21``."""
     return f"{np.datetime_as_string(start, 'D')}_to_{np.datetime_as_string(end, 'D')}"

@@ -5,6 +5,7 @@ from typing import Any
 
 import numpy as np
 import xarray as xr
+from jaxtyping import Float
 from torch import nn
 
 from snowmap.data.ablation import ablate
@@ -140,3 +141,25 @@ class Preprocessor(nn.Module):
             targets: Names of targets.
         """
         return CubeTensors.of(cube, self.bands, targets, derive(cube, self.derived, self.phase_sign))
+
+
+def as_maps(
+    cube: xr.Dataset,
+    windows: Sequence[int],
+    values: Float[np.ndarray, "map window y x"],
+    layers: Mapping[str, Mapping[str, Any]],
+) -> xr.Dataset:
+    """Maps of some windows, with dates, CRS and grid of the scene.
+
+    Args:
+        cube: The scene, or a piece of it.
+        windows: Indices of the windows.
+        values: The maps.
+        layers: Attributes of each map, by name.
+    """
+    grid = cube[["start", "end", "mask"]].isel(window=list(windows))
+    maps = {
+        name: (("window", "y", "x"), values[index], dict(attributes))
+        for index, (name, attributes) in enumerate(layers.items())
+    }
+    return grid.drop_vars(["mask", *WINDOW_COORDINATES], errors="ignore").assign(maps)

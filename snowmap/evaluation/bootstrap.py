@@ -89,19 +89,17 @@ def score_intervals(
     cell = window * blocks + row // size * across + column // size
     shape = (valid.shape[0] if same is None else int(same.max()) + 1, blocks)
     resampling = Resampling(options["resamples"], options["level"], options["seed"])
-    sums = {name: cell_sums(values, observed, cell, shape) for name, values in columns.items()}
     differences = {}
     for name, values in columns.items():
         if name != "model":
-            shared = np.isfinite(values)
-            ours, theirs = sums["model"], sums[name]
-            if not shared.all():
-                ours = cell_sums(np.where(shared, columns["model"], np.nan), observed, cell, shape)
-            if not np.isfinite(columns["model"]).all():
-                theirs = cell_sums(np.where(np.isfinite(columns["model"]), values, np.nan), observed, cell, shape)
+            shared = np.where(np.isfinite(values) & np.isfinite(columns["model"]), observed, np.nan)
+            ours, theirs = (cell_sums(maps, shared, cell, shape) for maps in (columns["model"], values))
             differences[name] = resampling.differences(ours, theirs)
-    found = {name: resampling.intervals(own) for name, own in sums.items()}
-    return {"level": options["level"], "model": found.pop("model"), "baselines": found, "differences": differences}
+    intervals = {
+        name: resampling.intervals(cell_sums(values, observed, cell, shape)) for name, values in columns.items()
+    }
+    model = intervals.pop("model")
+    return {"level": options["level"], "model": model, "baselines": intervals, "differences": differences}
 
 
 def cell_sums(predicted: Pixels, observed: Pixels, cell: np.ndarray, shape: tuple[int, int]) -> Sums:
@@ -109,19 +107,18 @@ def cell_sums(predicted: Pixels, observed: Pixels, cell: np.ndarray, shape: tupl
 
     Args:
         predicted: NaN = no value; such pixels are left out.
-        observed: In the same unit.
+        observed: In the same unit; NaN = no value.
         cell: The cell that each pixel is in, counted window by window.
         shape: Number of windows and of blocks.
     """
-    both = np.isfinite(predicted)
-    cell, middle = cell[both], observed.mean(dtype=np.float64)
-    p, o = predicted[both] - middle, observed[both] - middle  # nothing depends on it but how exact the squares are
+    both = np.isfinite(predicted) & np.isfinite(observed)
+    cell, p, o = cell[both], predicted[both].astype(np.float64), observed[both].astype(np.float64)
+    middle = o.mean() if len(o) else 0.0
+    p, o = p - middle, o - middle  # nothing depends on it but how exact the squares are
     e = p - o
-    moments = [
-        np.bincount(cell, weights, shape[0] * shape[1]) for weights in (np.abs(e), e**2, p, o, p**2, o**2, p * o)
-    ]
-    count = np.bincount(cell, minlength=shape[0] * shape[1]).astype(np.float64)
-    return np.stack([count, *moments], axis=-1).reshape(*shape, -1)
+    moments = (np.ones_like(e), np.abs(e), e**2, p, o, p**2, o**2, p * o)
+    sums = [np.bincount(cell, moment, shape[0] * shape[1]) for moment in moments]
+    return np.stack(sums, axis=-1, dtype=np.float64).reshape(*shape, -1)
 
 
 def scores_of_sums(sums: Float[np.ndarray, "*dims moment"]) -> Float[np.ndarray, "*dims score"]:
@@ -150,8 +147,9 @@ class Resampling:
         """``[low, high]`` of each score."""
         draws, estimate = self._draw(sums), scores_of_sums(sums.sum(axis=(0, 1)))
         variances = _variances([_scaled(draw.scores(sums)) for draw in draws], draws)
-        for draw, found in zip(draws[:2], variances, strict=False):
-            found[:BIAS] = np.fmax(found[:BIAS], _of_normal_effects(estimate[: BIAS + 1], found[BIAS], draw.clusters))
+        for draw, variance in zip(draws[:2], variances, strict=False):
+            least = _of_normal_effects(estimate[: BIAS + 1], variance[BIAS], draw.clusters)
+            variance[:BIAS] = np.fmax(variance[:BIAS], least)
         middle, reach = _scaled(estimate), self._reach(variances, draws)
         result: dict[str, list[float] | None] = {}
         for (name, scale), ends in zip(SCALES.items(), np.stack([middle - reach, middle + reach], axis=1), strict=True):
@@ -172,10 +170,10 @@ class Resampling:
         }
 
     def _draw(self, sums: Sums) -> list["Draw"]:
-        there = sums[..., 0] > 0
-        key = there.tobytes()
+        occupied = sums[..., 0] > 0
+        key = occupied.tobytes()
         if key not in self._draws:
-            kinds = enumerate(np.flatnonzero(kind) for kind in (there.any(axis=1), there.any(axis=0), there))
+            kinds = enumerate(np.flatnonzero(kind) for kind in (occupied.any(axis=1), occupied.any(axis=0), occupied))
             made = [Draw.make(kind, axis, self.resamples, self.seed) for axis, kind in kinds if len(kind) > 1]
             self._draws[key] = made if len(made) == 3 else made[:1]  # cells alone would be the same clusters again
         return self._draws[key]
@@ -188,10 +186,10 @@ class Resampling:
         if len(draws) == 1:
             variance, degrees = variances[0], freedom[0]
         else:
-            own, cells = variances[:2], variances[2]
-            effects = own > cells * fisher.ppf(1 - POOLING, freedom[:2], freedom[2])
-            variance = cells + np.where(effects, own - cells, 0).sum(axis=0)
-            spread = np.where(effects, own**2 / freedom[:2], 0).sum(axis=0) + cells**2 / freedom[2]
+            direction, cells = variances[:2], variances[2]
+            effects = direction > cells * fisher.ppf(1 - POOLING, freedom[:2], freedom[2])
+            variance = cells + np.where(effects, direction - cells, 0).sum(axis=0)
+            spread = np.where(effects, direction**2 / freedom[:2], 0).sum(axis=0) + cells**2 / freedom[2]
             degrees = np.divide(variance**2, spread, out=np.full(len(SCALES), np.inf), where=spread > 0)
             degrees = np.maximum(degrees, freedom.min())
         return student.ppf((1 + self.level) / 2, degrees) * np.sqrt(variance)
@@ -199,12 +197,12 @@ class Resampling:
 
 def _variances(drawn: list[Values], draws: list["Draw"]) -> Variances:
     """Of the scores over the resamples of each kind, × R/(R − 1) of its R clusters."""
-    found = np.full((len(draws), len(SCALES)), np.nan)
+    variances = np.full((len(draws), len(SCALES)), np.nan)
     for index, (values, draw) in enumerate(zip(drawn, draws, strict=True)):
         enough = np.isfinite(values).mean(axis=0) >= 1 - MOST_UNDEFINED
         spread = np.ma.masked_invalid(values).var(axis=0, ddof=1).filled(np.nan)
-        found[index] = np.where(enough, spread * draw.clusters / (draw.clusters - 1), np.nan)
-    return found
+        variances[index] = np.where(enough, spread * draw.clusters / (draw.clusters - 1), np.nan)
+    return variances
 
 
 def _of_normal_effects(estimate: Float[np.ndarray, " 3"], variance: float, clusters: int) -> Float[np.ndarray, " 2"]:
@@ -250,10 +248,10 @@ class Draw(NamedTuple):
     counts: Int[np.ndarray, "resample cluster"]
 
     @classmethod
-    def make(cls, there: Int[np.ndarray, " position"], axis: int, resamples: int, seed: int) -> "Draw":
-        """As many clusters as there are, with replacement."""
-        generator, clusters = np.random.default_rng([seed, axis]), min(len(there), MOST_CLUSTERS)
-        order = there if len(there) == clusters else generator.permutation(there)
+    def make(cls, occupied: Int[np.ndarray, " position"], axis: int, resamples: int, seed: int) -> "Draw":
+        """As many clusters as are occupied, with replacement."""
+        generator, clusters = np.random.default_rng([seed, axis]), min(len(occupied), MOST_CLUSTERS)
+        order = occupied if len(occupied) == clusters else generator.permutation(occupied)
         counts = generator.multinomial(clusters, np.full(clusters, 1 / clusters), size=resamples)
         return cls(axis, order, counts.astype(np.int16))
 

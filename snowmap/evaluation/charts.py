@@ -1,18 +1,29 @@
-"""Charts of the report: each a figure small enough for a phone, from what ``metrics.json`` holds."""
+"""Charts of scores and of stations; those of the report are small enough for a phone."""
 
-from collections.abc import Mapping, Sequence
+# pyright: reportArgumentType=false, reportAttributeAccessIssue=false, reportCallIssue=false
+# pyright: reportGeneralTypeIssues=false, reportReturnType=false
+# pandas has no stubs here: every selection is a Series, a DataFrame or an array to the type checker
+
+from collections.abc import Iterable, Mapping, Sequence
+from itertools import zip_longest
 from typing import Any
 
 import numpy as np
+import pandas as pd
+import xarray as xr
 from jaxtyping import Float
 from matplotlib.axes import Axes
 from matplotlib.colors import LogNorm
 from matplotlib.dates import AutoDateLocator, ConciseDateFormatter
 from matplotlib.figure import Figure
 
-from snowmap.evaluation.printing import label_of
+from snowmap.baselines import label_of
+from snowmap.evaluation.figures import provenance_title
+from snowmap.evaluation.map_scores import by_map
+from snowmap.maps.read import interval_of
 
 COLOURS = {
+    "observed": "black",
     "model": "#0072B2",
     "climatology": "#E69F00",
     "elevation": "#009E73",
@@ -26,6 +37,9 @@ COLOURS = {
 SIZE = (4.8, 3.4)
 MOST_POINTS = 400_000
 """Pixels in a density plot; more of them change nothing but the time."""
+
+MOST_STATIONS = 12
+STATION_COLUMNS = 3
 
 
 def density_chart(predicted: Float[np.ndarray, "*dims"], observed: Float[np.ndarray, "*dims"], label: str) -> Figure:
@@ -63,16 +77,16 @@ def class_chart(entries: Sequence[Mapping[str, Any]], score: str, label: str, na
         names: Maps to show, ``model`` among them.
     """
     figure, axis = _blank()
-    places = np.arange(len(entries))
+    places, labels = np.arange(len(entries)), [entry["class"] for entry in entries]
     for shift, name in zip(np.linspace(-0.2, 0.2, len(names)), names, strict=True):
-        values = [_of(entry, name).get(score) for entry in entries]
-        size, colour = (7 if name == "model" else 5), COLOURS.get(name, "0.5")
-        axis.plot(places + shift, _numbers(values), "o", color=colour, label=label_of(name), markersize=size)
+        values = _numbers(by_map(entry)[name][score] for entry in entries)
+        axis.plot(
+            places + shift, values, "o", label=label_of(name), markersize=7 if name == "model" else 5, **_of(name)
+        )
     if score == "bias":
         axis.axhline(0, color="0.3", linewidth=1)
-    rotated = max(len(entry["class"]) for entry in entries) * len(entries) > 45
-    axis.set_xticks(places, [entry["class"] for entry in entries], rotation=45 if rotated else 0,
-                    ha="right" if rotated else "center")  # fmt: skip
+    many = max(map(len, labels)) * len(labels) > 45
+    axis.set_xticks(places, labels, rotation=45 if many else 0, ha="right" if many else "center")
     axis.set_ylabel(label)
     _legend(axis)
     return figure
@@ -91,13 +105,11 @@ def series_chart(area: Sequence[Mapping[str, Any]], quantity: str, label: str, n
     scale = 1e-6 if quantity == "volume_m3" else 1.0
     dates = np.array([entry["end"] for entry in area], "datetime64[D]")
     for name in [name for name in names if name != "model"]:
-        values = [entry["baselines"].get(name, {}).get(quantity) for entry in area]
-        axis.plot(
-            dates, scale * _numbers(values), "-", color=COLOURS.get(name, "0.5"), linewidth=1, label=label_of(name)
-        )
-    for name, colour in (("observed", "black"), ("model", COLOURS["model"])):
-        values = scale * _numbers([entry[f"{name}_{quantity}"] for entry in area])
-        axis.plot(dates, values, "o-", color=colour, linewidth=1.8, markersize=4, label=name)
+        values = scale * _numbers(entry["baselines"][name][quantity] for entry in area)
+        axis.plot(dates, values, "-", linewidth=1, label=label_of(name), **_of(name))
+    for name in ("observed", "model"):
+        values = scale * _numbers(entry[f"{name}_{quantity}"] for entry in area)
+        axis.plot(dates, values, "o-", linewidth=1.8, markersize=4, label=name, **_of(name))
     locator = AutoDateLocator(maxticks=7)
     axis.xaxis.set_major_locator(locator)
     axis.xaxis.set_major_formatter(ConciseDateFormatter(locator))
@@ -107,7 +119,7 @@ def series_chart(area: Sequence[Mapping[str, Any]], quantity: str, label: str, n
     return figure
 
 
-def reliability_chart(points: Sequence[Mapping[str, float]], calibrated: Mapping[int, float | None]) -> Figure:
+def reliability_chart(points: Sequence[Mapping[str, float]], calibrated: Mapping[int, float]) -> Figure:
     """Share of the truth inside central intervals against the share that they promise.
 
     Args:
@@ -117,9 +129,9 @@ def reliability_chart(points: Sequence[Mapping[str, float]], calibrated: Mapping
     figure, axis = _blank()
     axis.plot([0, 1], [0, 1], color="0.3", linewidth=1, linestyle="--", label="perfect")
     nominal, observed = ([point[key] for point in points] for key in ("nominal", "observed"))
-    axis.plot(nominal, observed, "o-", color=COLOURS["model"], markersize=5, label="as predicted")
-    known = {share / 100: found for share, found in calibrated.items() if found is not None}
-    axis.plot(list(known), list(known.values()), "s", color=COLOURS["degree_day"], label="calibrated on validation")
+    axis.plot(nominal, observed, "o-", markersize=5, label="as predicted", **_of("model"))
+    shares = [share / 100 for share in calibrated]
+    axis.plot(shares, list(calibrated.values()), "s", label="calibrated on validation", **_of("degree_day"))
     axis.set(xlabel="share promised", ylabel="share observed", xlim=(0, 1), ylim=(0, 1), aspect="equal")
     _legend(axis)
     return figure
@@ -132,17 +144,77 @@ def difference_chart(differences: Mapping[str, Mapping[str, Any]], label: str) -
         differences: By baseline ``{"rmse": {"difference", "low", "high"}}``.
         label: Of the horizontal axis.
     """
-    names = [name for name, found in differences.items() if found.get("rmse", {}).get("difference") is not None]
-    figure, axis = _blank(height=0.9 + 0.38 * len(names))
+    of_rmse = {name: scores["rmse"] for name, scores in reversed(differences.items())}
+    of_rmse = {name: score for name, score in of_rmse.items() if score["difference"] is not None}
+    figure, axis = _blank(height=0.9 + 0.38 * len(of_rmse))
     axis.axvline(0, color="0.3", linewidth=1)
-    for place, name in enumerate(reversed(names)):
-        found = differences[name]["rmse"]
-        if found["low"] is not None:
-            axis.plot([found["low"], found["high"]], [place, place], color=COLOURS.get(name, "0.5"), linewidth=3)
-        axis.plot(found["difference"], place, "o", color=COLOURS.get(name, "0.5"), markersize=7)
-    axis.set_yticks(range(len(names)), [label_of(name) for name in reversed(names)])
-    axis.set(xlabel=label, ylim=(-0.6, len(names) - 0.4))
+    for place, (name, score) in enumerate(of_rmse.items()):
+        axis.plot(_numbers([score["low"], score["high"]]), [place, place], linewidth=3, **_of(name))
+        axis.plot(score["difference"], place, "o", markersize=7, **_of(name))
+    axis.set_yticks(range(len(of_rmse)), [label_of(name) for name in of_rmse])
+    axis.set(xlabel=label, ylim=(-0.6, len(of_rmse) - 0.4))
     return figure
+
+
+def stations_figure(maps: xr.Dataset, matches: pd.DataFrame) -> Figure:
+    """Draw for each quantity observed against predicted, and for up to `MOST_STATIONS` stations the map through time.
+
+    A band is the 90 % interval of the pixel, where the maps have one. Stations with the most matches are shown.
+
+    Args:
+        maps: The maps.
+        matches: As `snowmap.evaluation.stations.match_stations` gives them.
+    """
+    parts = {str(quantity): own for quantity, own in matches.groupby("quantity", sort=False)}
+    shown = {quantity: own["station"].value_counts().index[:MOST_STATIONS] for quantity, own in parts.items()}
+    rows = [-(-(2 + len(stations)) // STATION_COLUMNS) for stations in shown.values()]
+    figure = Figure(figsize=(13, 0.5 + 2.6 * sum(rows)), layout="constrained")
+    figure.suptitle(f"maps beside stations · {provenance_title(maps)}", parse_math=False)
+    areas = figure.subfigures(len(rows), 1, squeeze=False, height_ratios=rows).flat
+    for area, count, (quantity, own) in zip(areas, rows, parts.items(), strict=True):
+        scatter, differences, *series = area.subplots(count, STATION_COLUMNS).flat
+        _draw_scatter(scatter, own)
+        _draw_differences(differences, own)
+        for axis, station in zip_longest(series, shown[quantity]):
+            if station is None:
+                axis.set_axis_off()
+            else:
+                _draw_series(axis, maps, own[own["station"] == station])
+        if (total := own["station"].nunique()) > MOST_STATIONS:
+            area.supxlabel(f"the {MOST_STATIONS} of {total} stations with the most matches", fontsize=9)
+    return figure
+
+
+def _draw_scatter(axis: Axes, own: pd.DataFrame) -> None:
+    name = f"{own['quantity'].iloc[0].upper()} {own['unit'].iloc[0]}"
+    error = 1.645 * own["sigma"] if "sigma" in own else None
+    axis.errorbar(own["observed"], own["predicted"], yerr=error, fmt="o", markersize=3, linewidth=0.5, alpha=0.6)
+    ends = [own[["observed", "predicted"]].min().min(), own[["observed", "predicted"]].max().max()]
+    axis.plot(ends, ends, color="black", linewidth=0.8)
+    bars = "" if error is None else " (bars: ± 1.645 σ)"
+    axis.set(xlabel=f"{name}, observed", ylabel=f"{name}, map{bars}")
+
+
+def _draw_differences(axis: Axes, own: pd.DataFrame) -> None:
+    axis.hist(own["difference"], bins="auto")
+    axis.axvline(0, color="black", linewidth=0.8)
+    axis.set(xlabel=f"map − observed, {own['unit'].iloc[0]}", ylabel="matches")
+
+
+def _draw_series(axis: Axes, maps: xr.Dataset, own: pd.DataFrame) -> None:
+    first = own.iloc[0]
+    pixel = maps.isel(y=int(first["row"]), x=int(first["column"]))
+    end = pixel["end"].values
+    axis.plot(end, pixel[first["quantity"]].values, marker=".", label="map")
+    interval = interval_of(pixel, first["quantity"], 90)
+    if interval is not None:
+        axis.fill_between(end, interval[0].values, interval[1].values, alpha=0.25, label="90 %")
+    axis.plot(own["date"], own["observed"], "x", color="black", label="observed")
+    axis.set_title(str(first["station"]), fontsize=9, parse_math=False)
+    axis.set_ylabel(f"{first['quantity'].upper()} {first['unit']}", fontsize=8)
+    axis.tick_params(axis="x", rotation=30, labelsize=7)
+    axis.legend(fontsize=7)
+    axis.set_ylim(bottom=min(0.0, float(np.nanmin(own["observed"]))))
 
 
 def _blank(height: float = SIZE[1]) -> tuple[Figure, Axes]:
@@ -159,9 +231,10 @@ def _legend(axis: Axes) -> None:
     axis.legend(fontsize=7.5, frameon=False, ncols=4, loc="lower left", bbox_to_anchor=(0, 1), borderaxespad=0)
 
 
-def _of(entry: Mapping[str, Any], name: str) -> Mapping[str, Any]:
-    return entry["model"] if name == "model" else entry["baselines"].get(name, {})
+def _of(name: str) -> dict[str, Any]:
+    return {"color": COLOURS.get(name, "0.5")}
 
 
-def _numbers(values: Sequence[float | None]) -> np.ndarray:
-    return np.array([np.nan if value is None else value for value in values], float)
+def _numbers(values: Iterable[float | None]) -> np.ndarray:
+    """None becomes NaN, which is not drawn."""
+    return np.array(list(values), dtype=float)

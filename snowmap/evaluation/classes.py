@@ -2,9 +2,10 @@
 
 from collections.abc import Mapping, Sequence
 from itertools import pairwise
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
+import pandas as pd
 import xarray as xr
 from jaxtyping import Bool, Float, Int
 
@@ -12,10 +13,9 @@ from snowmap.data.features import aspect, slope
 from snowmap.data.sequences import season_of
 from snowmap.units import snow_threshold
 
-MONTHS = (
-    "September", "October", "November", "December", "January", "February", "March", "April", "May", "June", "July",
-    "August",
-)  # fmt: skip
+Pixels = Float[np.ndarray, " pixel"]
+
+MONTHS = pd.date_range("2000-09-01", periods=12, freq="MS").month_name().tolist()
 """In the order of the snow year."""
 
 UNKNOWN = "unknown"
@@ -35,70 +35,48 @@ FLAT_DEGREE = 2.0
 DIRECTIONS = ("N", "NE", "E", "SE", "S", "SW", "W", "NW")
 
 
-class Classes(NamedTuple):
-    """A grouping of pixels.
-
-    Attributes:
-        labels: Of each class, in the order of tables; the last one is `UNKNOWN`.
-        of_pixel: Which class each pixel is in.
-    """
-
-    labels: tuple[str, ...]
-    of_pixel: Int[np.ndarray, " pixel"]
-
-    def members(self) -> dict[str, Int[np.ndarray, " member"]]:
-        """Positions of the pixels of each class that has any."""
-        order = np.argsort(self.of_pixel, kind="stable")
-        borders = np.cumsum(np.bincount(self.of_pixel, minlength=len(self.labels)))[:-1]
-        return {label: own for label, own in zip(self.labels, np.split(order, borders), strict=True) if own.size}
-
-
 def pixel_classes(
-    cube: xr.Dataset,
-    windows: Sequence[int],
-    valid: Bool[np.ndarray, "window y x"],
-    target: str,
-    options: Mapping[str, Any],
-) -> dict[str, Classes]:
+    cube: xr.Dataset, valid: Bool[np.ndarray, "window y x"], target: str, options: Mapping[str, Any]
+) -> dict[str, pd.Categorical]:
     """Every grouping that the Cube has the bands for; each valid pixel is in exactly one class of each.
 
     Args:
-        cube: The Cube.
-        windows: Index in the Cube of each window that is scored.
+        cube: The Cube of the windows that are scored.
         valid: Which of their pixels are classed.
-        target: Name of the target, whose observed value tells the class of depth.
+        target: Name of the target, whose observed value gives the class of depth.
         options: As `snowmap.config.schema.Scoring` describes them.
 
     Returns:
-        ``month`` and ``winter`` of the window's last day; ``elevation``, ``slope`` and ``aspect`` where there is
-        elevation, ``coherence`` where there is coherence; ``depth`` of the observed target, snow-free ground apart.
+        The class of each valid pixel, with the classes in the order of tables, `UNKNOWN` last: ``month`` and ``winter``
+        of the window's last day; ``elevation``, ``slope`` and ``aspect`` where there is elevation, ``coherence`` where
+        there is coherence; ``depth`` of the observed target, snow-free ground apart.
     """
-    chosen = cube.isel(window=list(windows))
-    end, there = chosen["end"].values, set(chosen["band"].values.tolist())
-    window = np.nonzero(valid)[0]
+    end, window = cube["end"].values, np.nonzero(valid)[0]
+    bands = {
+        band: cube["features"].sel(band=band).values for band in ("elevation", "coherence") if band in cube["band"]
+    }
     season = season_of(end)
     winters = [f"{year}/{(year + 1) % 100:02d}" for year in range(season.min(), season.max() + 1)]
     month = (end.astype("datetime64[M]").astype(int) - 8) % 12
-    found = {
-        "month": Classes((*MONTHS, UNKNOWN), month[window].astype(np.int16)),
-        "winter": Classes((*winters, UNKNOWN), (season - season.min())[window].astype(np.int16)),
+    classes = {
+        "month": _classes(month[window], MONTHS),
+        "winter": _classes((season - season.min())[window], winters),
     }
-    if "elevation" in there:
-        found["elevation"] = _elevation(_band(chosen, "elevation")[valid], options["elevation_step_m"])
-        steepness = slope(chosen, 1)["slope"][valid]
-        found["slope"] = _binned(steepness, SLOPE_EDGES_DEGREE, "°")
-        facing = aspect(chosen, 1)
+    if "elevation" in bands:
+        steepness, facing = slope(cube, 1)["slope"][valid], aspect(cube, 1)
         east, north = facing["aspect_east"][valid], facing["aspect_north"][valid]
-        found["aspect"] = _aspect(east, north, steepness, options["aspect_directions"])
-    if "coherence" in there:
-        found["coherence"] = _binned(_band(chosen, "coherence")[valid], COHERENCE_EDGES)
+        height = cube["features"].sel(band="elevation").values[valid]
+        classes["elevation"] = _elevation(height, options["elevation_step_m"])
+        classes["slope"] = _binned(steepness, SLOPE_EDGES_DEGREE, "°")
+        classes["aspect"] = _aspect(east, north, steepness, options["aspect_directions"])
+    if "coherence" in bands:
+        classes["coherence"] = _binned(cube["features"].sel(band="coherence").values[valid], COHERENCE_EDGES)
     unit = cube[target].attrs["units"]
     scale = 10 if unit == "mm" else 1
-    edges = [edge * scale for edge in DEPTH_EDGES[target]]
     threshold = snow_threshold(target, unit, snow_depths_m(options))
-    edges = [threshold, *(edge for edge in edges if edge > threshold)]
-    found["depth"] = _binned(chosen[target].values[valid], edges, f" {unit}", below="snow-free")
-    return found
+    edges = [threshold, *(edge * scale for edge in DEPTH_EDGES[target] if edge * scale > threshold)]
+    classes["depth"] = _binned(cube[target].values[valid], edges, f" {unit}", below="snow-free")
+    return classes
 
 
 def snow_depths_m(options: Mapping[str, Any]) -> dict[str, float]:
@@ -106,41 +84,32 @@ def snow_depths_m(options: Mapping[str, Any]) -> dict[str, float]:
     return {"swe": options["snow_threshold_swe_mm"] / 1000, "hs": options["snow_threshold_hs_cm"] / 100}
 
 
-def _elevation(height: Float[np.ndarray, " pixel"], step: float) -> Classes:
+def _elevation(height: Pixels, step: float) -> pd.Categorical:
     known = height[np.isfinite(height)]
     if not known.size:
-        return Classes((UNKNOWN,), np.zeros(len(height), np.int16))
+        return _classes(np.full(len(height), -1), [])
     edges = np.arange(np.floor(known.min() / step), np.floor(known.max() / step) + 2) * step
     labels = [f"{low:g}–{high:g} m" for low, high in pairwise(edges)]
-    return _labelled(height, edges[1:-1], labels)
+    return _classes(np.digitize(height, edges) - 1, labels)
 
 
-def _aspect(
-    east: Float[np.ndarray, " pixel"],
-    north: Float[np.ndarray, " pixel"],
-    steepness: Float[np.ndarray, " pixel"],
-    directions: int,
-) -> Classes:
+def _aspect(east: Pixels, north: Pixels, steepness: Pixels, directions: int) -> pd.Categorical:
     """Directions clockwise from the north, each class centred on its direction, and flat ground."""
     known = np.isfinite(east) & np.isfinite(north) & np.isfinite(steepness)
     turns = np.arctan2(np.where(known, east, 0), np.where(known, north, 1)) / (2 * np.pi)
-    index = np.round(turns * directions).astype(np.int16) % directions
-    index[known & (steepness < FLAT_DEGREE)] = directions
-    index[~known] = directions + 1
-    return Classes((*DIRECTIONS[:: len(DIRECTIONS) // directions], "flat", UNKNOWN), index)
+    sector = np.round(turns * directions).astype(int) % directions
+    code = np.select([~known, steepness < FLAT_DEGREE], [-1, directions], sector)
+    return _classes(code, [*DIRECTIONS[:: len(DIRECTIONS) // directions], "flat"])
 
 
-def _binned(values: Float[np.ndarray, " pixel"], edges: Sequence[float], unit: str = "", below: str = "") -> Classes:
+def _binned(values: Pixels, edges: Sequence[float], unit: str = "", below: str = "") -> pd.Categorical:
+    """Class i reaches from edge i − 1 to below edge i."""
     inner = [f"{low:g}–{high:g}{unit}" for low, high in pairwise(edges)]
-    return _labelled(values, edges, [below or f"< {edges[0]:g}{unit}", *inner, f"≥ {edges[-1]:g}{unit}"])
+    labels = [below or f"< {edges[0]:g}{unit}", *inner, f"≥ {edges[-1]:g}{unit}"]
+    return _classes(np.where(np.isfinite(values), np.digitize(values, np.asarray(edges, float)), -1), labels)
 
 
-def _labelled(values: Float[np.ndarray, " pixel"], edges: Sequence[float] | np.ndarray, labels: list[str]) -> Classes:
-    """Class i reaches from edge i − 1 to below edge i; there is no pixel before the first or behind the last class."""
-    index = np.digitize(values, np.asarray(edges, dtype=np.float64)).astype(np.int16)
-    index[~np.isfinite(values)] = len(labels)
-    return Classes((*labels, UNKNOWN), index)
-
-
-def _band(cube: xr.Dataset, name: str) -> Float[np.ndarray, "window y x"]:
-    return cube["features"].sel(band=name).values
+def _classes(code: Int[np.ndarray, " pixel"], labels: Sequence[str]) -> pd.Categorical:
+    """The class of each pixel by its place in `labels`; any other place is `UNKNOWN`."""
+    known = (code >= 0) & (code < len(labels))
+    return pd.Categorical.from_codes(np.where(known, code, len(labels)), [*labels, UNKNOWN])

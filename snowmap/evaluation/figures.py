@@ -6,7 +6,7 @@ import numpy as np
 import xarray as xr
 from matplotlib.figure import Figure
 
-from snowmap.data.cube import TARGETS, window_names
+from snowmap.data.cube import TARGETS, is_synthetic, window_names
 
 MOST_ROWS = 12
 OUTSIDE = "0.85"
@@ -82,7 +82,8 @@ def _draw_target(
     if f"{target}_sigma" in maps:
         sigma = maps[f"{target}_sigma"].values
         columns.append(("σ", sigma, {"cmap": "magma", "vmin": 0, "vmax": _upper(sigma)}, f"σ {name}"))
-    place = {"extent": _extent(cube), "aspect": _stretch(cube), "interpolation": "nearest"}
+    west, south, east, north = cube.rio.bounds()
+    place = {"extent": (west, east, south, north), "aspect": _stretch(cube), "interpolation": "nearest"}
     for column, (title, values, colours, label) in enumerate(columns):
         axes[0, column].set_title(f"{TARGETS[target].long_name}, {title}", fontsize=9)
         below = zip(axes[:, column], shown, strict=True)
@@ -106,8 +107,7 @@ def _upper(*values: np.ndarray) -> float:
 
 
 def _title(cube: xr.Dataset, shown: Sequence[int], total: int) -> str:
-    origin = str(cube.attrs.get("origin", ""))
-    parts = ["SYNTHETIC data: proves the pipeline, not skill"] if origin.startswith("synthetic") else [origin]
+    parts = [provenance_title(cube)]
     if len(shown) == 1:
         parts.append(window_names(cube)[shown[0]].replace("_", " "))
     elif len(shown) < total:
@@ -115,12 +115,9 @@ def _title(cube: xr.Dataset, shown: Sequence[int], total: int) -> str:
     return " · ".join(parts)
 
 
-def _extent(cube: xr.Dataset) -> tuple[float, float, float, float]:
-    """West, east, south and north edge: row 0 of the array lies at the top."""
-    height, width = cube.sizes["y"], cube.sizes["x"]
-    transform = cube.rio.transform()
-    west, north = transform.c, transform.f
-    return west, west + width * transform.a, north + height * transform.e, north
+def provenance_title(data: xr.Dataset) -> str:
+    """Where a Cube or maps come from, as the title of a figure."""
+    return "SYNTHETIC data: proves the pipeline, not skill" if is_synthetic(data) else str(data.attrs.get("origin", ""))
 
 
 def _stretch(cube: xr.Dataset) -> float:

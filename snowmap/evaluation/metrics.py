@@ -1,26 +1,15 @@
 """Scores of a map against another, over the pixels where both have a value; all in float64."""
 
 import numpy as np
+import pandas as pd
 from jaxtyping import Float
+
+from snowmap.units import IN_UNITS
 
 Maps = Float[np.ndarray, "*dims"]
 
-SCORES = (
-    "rmse",
-    "mae",
-    "bias",
-    "median_error",
-    "nmad",
-    "r2",
-    "pearson_r",
-    "spearman_r",
-    "nse",
-    "pixels",
-)
+SCORES = (*IN_UNITS, "r2", "pearson_r", "spearman_r", "nse", "pixels")
 """The scores, in the order of every table."""
-
-PRESENCE = ("pod", "far", "precision", "f1", "csi", "accuracy")
-"""Scores of the presence of snow."""
 
 LEAST_VARIANCE = 1e-200
 """Squares of smaller differences lose their digits."""
@@ -51,37 +40,33 @@ def scores(predicted: Maps, observed: Maps, observed_ranks: Maps | None = None) 
         ``pearson_r`` and ``spearman_r`` where either is.
     """
     p, o = _common(predicted, observed)
-    found: dict[str, float | int | None] = dict.fromkeys(SCORES)
-    found["pixels"] = len(o)
     if len(o) == 0:
-        return found
+        return dict.fromkeys(SCORES) | {"pixels": 0}
     error = p - o
-    found["rmse"] = float(np.sqrt(np.mean(error**2)))
-    found["mae"] = float(np.abs(error).mean())
-    found["bias"] = float(error.mean())
-    found["median_error"] = float(np.median(error))
-    found["nmad"] = NORMAL_MAD * float(np.median(np.abs(error - found["median_error"])))
-    found["r2"] = found["nse"] = _r2(p, o)
-    found["pearson_r"] = _pearson_r(p, o)
+    median = float(np.median(error))
+    r2 = float(1 - np.mean(error**2) / np.var(o)) if _varies(o) else None
     known = observed_ranks if observed_ranks is not None and len(o) == observed.size else ranks(o)
-    found["spearman_r"] = _pearson_r(ranks(p), known.ravel())
-    return found
+    return {
+        "rmse": float(np.sqrt(np.mean(error**2))),
+        "mae": float(np.abs(error).mean()),
+        "bias": float(error.mean()),
+        "median_error": median,
+        "nmad": NORMAL_MAD * float(np.median(np.abs(error - median))),
+        "r2": r2,
+        "pearson_r": _pearson_r(p, o),
+        "spearman_r": _pearson_r(ranks(p), known.ravel()),
+        "nse": r2,
+        "pixels": len(o),
+    }
 
 
 def ranks(values: Maps) -> Maps:
-    """Ranks from 0, equal values sharing their mean rank; `scipy.stats.rankdata`, which sorts stably, is far slower."""
-    flat = values.ravel()
-    order = np.argsort(flat)
-    ordered = flat[order]
-    first = np.flatnonzero(np.concatenate([ordered[:1] == ordered[:1], ordered[1:] != ordered[:-1]]))
-    equal = np.diff(first, append=len(flat))
-    found = np.empty(len(flat))
-    found[order] = np.repeat(first + (equal - 1) / 2, equal)
-    return found.reshape(values.shape)
+    """Ranks from 1, equal values sharing their mean rank; pandas sorts far faster than `scipy.stats.rankdata`."""
+    return pd.Series(values.ravel()).rank().to_numpy().reshape(values.shape)
 
 
 def presence(predicted: Maps, observed: Maps, threshold: float) -> dict[str, float | None]:
-    """How well the presence of snow is told, which is a value of at least `threshold`.
+    """Scores of the presence of snow, which is a value of at least `threshold`.
 
     Of hits, misses, false alarms and correct negatives, counted over the pixels where both maps are finite (Wilks
     2011, Statistical Methods in the Atmospheric Sciences, section 8.2).
@@ -92,21 +77,21 @@ def presence(predicted: Maps, observed: Maps, threshold: float) -> dict[str, flo
         threshold: In the unit of the maps.
 
     Returns:
-        ``pod`` (probability of detection: the share of the observed snow that is found, also called recall), ``far``
+        ``pod`` (probability of detection: the share of the observed snow that the map has, also called recall), ``far``
         (false alarm ratio: the share of the predicted snow that is not there), ``precision`` (1 − far), ``f1``,
         ``csi`` (critical success index) and ``accuracy``. None where nothing is there to divide by.
     """
     p, o = (values >= threshold for values in _common(predicted, observed))
     hits, misses, alarms = (int(np.count_nonzero(cells)) for cells in (p & o, ~p & o, p & ~o))
-    ratios = (
-        (hits, hits + misses),
-        (alarms, hits + alarms),
-        (hits, hits + alarms),
-        (2 * hits, 2 * hits + misses + alarms),
-        (hits, hits + misses + alarms),
-        (len(o) - misses - alarms, len(o)),
-    )
-    return {name: part / whole if whole else None for name, (part, whole) in zip(PRESENCE, ratios, strict=True)}
+    ratios = {
+        "pod": (hits, hits + misses),
+        "far": (alarms, hits + alarms),
+        "precision": (hits, hits + alarms),
+        "f1": (2 * hits, 2 * hits + misses + alarms),
+        "csi": (hits, hits + misses + alarms),
+        "accuracy": (len(o) - misses - alarms, len(o)),
+    }
+    return {name: part / whole if whole else None for name, (part, whole) in ratios.items()}
 
 
 def requirement_share(predicted: Maps, observed: Maps, millimetre: float) -> float | None:
@@ -130,11 +115,6 @@ def requirement_share(predicted: Maps, observed: Maps, millimetre: float) -> flo
 def _common(predicted: Maps, observed: Maps) -> tuple[np.ndarray, np.ndarray]:
     both = np.isfinite(predicted) & np.isfinite(observed)
     return predicted[both].astype(np.float64), observed[both].astype(np.float64)
-
-
-def _r2(p: np.ndarray, o: np.ndarray) -> float | None:
-    """1 − Σ(p − o)² / Σ(o − ō)²."""
-    return float(1 - np.mean((p - o) ** 2) / np.var(o)) if _varies(o) else None
 
 
 def _pearson_r(p: np.ndarray, o: np.ndarray) -> float | None:

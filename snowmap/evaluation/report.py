@@ -15,28 +15,31 @@ from markupsafe import Markup
 from matplotlib.backends.backend_svg import FigureCanvasSVG
 from matplotlib.figure import Figure
 
-from snowmap.data.cube import TARGETS
+from snowmap.baselines import label_of
+from snowmap.data.cube import TARGETS, is_synthetic
 from snowmap.evaluation.charts import class_chart, density_chart, difference_chart, reliability_chart, series_chart
 from snowmap.evaluation.figures import maps_figure, spaced
-from snowmap.evaluation.printing import label_of
+from snowmap.evaluation.map_scores import by_map
+from snowmap.evaluation.metrics import REQUIREMENT_BORDER_MM
 from snowmap.files import as_png, write_whole
+from snowmap.tables import number
 from snowmap.units import METRES, unit_factor
 
 ROWS_TOGETHER = 3
 """Windows in one figure of maps: a figure that is taller than a sheet of paper would be cut."""
 
 GROUPINGS = {
-    "elevation": "elevation",
-    "month": "month",
-    "depth": "observed depth",
-    "winter": "winter",
-    "slope": "slope",
-    "aspect": "aspect",
-    "coherence": "coherence",
+    "elevation": ("rmse", "bias"),
+    "month": ("rmse", "bias"),
+    "depth": ("rmse", "bias"),
+    "winter": ("rmse", "bias"),
+    "slope": ("rmse",),
+    "aspect": ("rmse",),
+    "coherence": ("rmse",),
 }
+"""The scores that are drawn by each grouping: by the first four a map may also be biased to one side."""
 
-WITH_BIAS = ("elevation", "month", "depth", "winter")
-"""Groupings by which a map may lean to one side, beside being wrong."""
+SCORE_LABELS = {"rmse": "RMSE", "bias": "Bias"}
 
 
 def write_report(
@@ -58,12 +61,11 @@ def write_report(
         loader=PackageLoader("snowmap.evaluation", "."), autoescape=True, undefined=StrictUndefined, trim_blocks=True,
         lstrip_blocks=True,
     )  # fmt: skip
-    environment.filters |= {"number": _number, "share": _share, "volume": _volume, "label": label_of}
+    environment.filters |= {"number": number, "share": _share, "volume": _volume, "label": label_of}
     provenance = result["provenance"]
-    origin = str(cube.attrs.get("origin", ""))
     page = environment.get_template("report.html.jinja").render(
-        origin=origin,
-        synthetic=origin.startswith("synthetic"),
+        origin=cube.attrs.get("origin", ""),
+        synthetic=is_synthetic(cube),
         part=provenance["part"],
         windows=len(windows),
         first=np.datetime_as_string(maps["start"].values[0], "D"),
@@ -93,12 +95,12 @@ def _section(name: str, entry: Mapping[str, Any], maps: xr.Dataset, cube: xr.Dat
             (f"Volume of {'water' if name == 'swe' else 'snow'} in the study area",
              series_chart(entry["area"], "volume_m3", "million m³", shown))
         )  # fmt: skip
-    for grouping, words in GROUPINGS.items():
-        classes = entry["classes"].get(grouping) or []
-        if len(classes) > 1:
-            charts.append((f"RMSE by {words}", class_chart(classes, "rmse", f"RMSE {unit}", shown)))
-            if grouping in WITH_BIAS:
-                charts.append((f"Bias by {words}", class_chart(classes, "bias", f"bias {unit}", shown)))
+    for grouping, scores in GROUPINGS.items():
+        classes = entry["classes"].get(grouping, [])
+        words = "observed depth" if grouping == "depth" else grouping
+        for score in scores if len(classes) > 1 else ():
+            title = SCORE_LABELS[score]
+            charts.append((f"{title} by {words}", class_chart(classes, score, f"{title} {unit}", shown)))
     if uncertainty := entry["uncertainty"]:
         calibrated = {share: uncertainty[f"coverage_{share}"] for share in (50, 90)}
         charts.append(("Reliability of the intervals", reliability_chart(uncertainty["reliability"], calibrated)))
@@ -109,8 +111,8 @@ def _section(name: str, entry: Mapping[str, Any], maps: xr.Dataset, cube: xr.Dat
         "words": TARGETS[name].long_name,
         "entry": entry,
         "unit": unit,
-        "requirement": f"{30 * 10 * unit_factor('mm', unit):g} {unit}" if name == "swe" else "",
-        "served": _served(entry),
+        "requirement": f"{REQUIREMENT_BORDER_MM * unit_factor('mm', unit):g} {unit}" if name == "swe" else "",
+        "uses": _use_rows(entry),
         "best": next(iter(_best(entry, 1)), None),
         "charts": [(caption, _svg(figure, caption)) for caption, figure in charts],
         "maps": [_png(maps_figure(maps, cube, windows, [name], together)) for together in rows],
@@ -118,18 +120,16 @@ def _section(name: str, entry: Mapping[str, Any], maps: xr.Dataset, cube: xr.Dat
     }
 
 
-def _served(entry: Mapping[str, Any]) -> list[dict[str, Any]]:
+def _use_rows(entry: Mapping[str, Any]) -> list[dict[str, Any]]:
     """What each map is good for: a row of the table for each map."""
     kinds = [kind for kind in ("presence", "snow_covered", "snow_free", "requirement", "area_bias") if entry[kind]]
-    rows: list[dict[str, Any]] = [{"name": "model", **{kind: entry[kind]["model"] for kind in kinds}}]
-    rows += [{"name": name, **{kind: entry[kind]["baselines"][name] for kind in kinds}} for name in entry["baselines"]]
-    return rows
+    return [{"name": name, **{kind: by_map(entry[kind])[name] for kind in kinds}} for name in by_map(entry)]
 
 
 def _best(entry: Mapping[str, Any], count: int) -> list[str]:
     """Names of the baselines of least RMSE, the best first."""
-    known = {name: found["rmse"] for name, found in entry["baselines"].items() if found["rmse"] is not None}
-    return sorted(known, key=lambda name: known[name])[:count]
+    rmse = {name: scores["rmse"] for name, scores in entry["baselines"].items() if scores["rmse"] is not None}
+    return sorted(rmse, key=lambda name: rmse[name])[:count]
 
 
 def _configured(provenance: Mapping[str, Any], group: str) -> Mapping[str, Any]:
@@ -169,12 +169,6 @@ def _svg(figure: Figure, words: str) -> Markup:
 
 def _png(figure: Figure) -> str:
     return "data:image/png;base64," + base64.b64encode(as_png(figure, dpi=100)).decode()
-
-
-def _number(value: float | int | None, digits: int = 2) -> str:
-    if value is None:
-        return "–"
-    return f"{value:,}" if isinstance(value, int) else f"{value:.{digits}f}"
 
 
 def _share(value: float | None) -> str:

@@ -6,7 +6,6 @@
 
 import logging
 import re
-from io import BytesIO
 from pathlib import Path
 from typing import Any
 
@@ -16,13 +15,13 @@ import xarray as xr
 from pyproj import Transformer
 from rasterio.warp import transform_bounds
 
-from snowmap.data.cube import TARGETS, targets_of, window_names
+from snowmap.data.cube import TARGETS, is_synthetic, targets_of, window_names
 from snowmap.errors import SnowmapError
+from snowmap.evaluation.charts import stations_figure
 from snowmap.evaluation.metrics import scores
-from snowmap.evaluation.station_figure import stations_figure
-from snowmap.files import refuse_inputs, whole_folder, write_whole
-from snowmap.maps.read import INTERVALS, interval_of, is_synthetic, sigma_of
-from snowmap.tables import as_csv, listed, print_table, printable
+from snowmap.files import as_png, refuse_inputs, whole_folder, write_whole
+from snowmap.maps.read import INTERVALS, interval_of, sigma_of
+from snowmap.tables import SYNTHETIC, as_csv, listed, print_table, printable
 from snowmap.units import metres_per, unit_factor
 
 logger = logging.getLogger(__name__)
@@ -54,16 +53,15 @@ def compare_stations(
     Raises:
         SnowmapError: When the table cannot be used, nothing matches, or `out` cannot be written.
     """
-    refuse_inputs(out / "matches.csv", stations)
-    refuse_inputs(out / "scores.csv", stations)
+    for name in ("matches.csv", "scores.csv"):
+        refuse_inputs(out / name, stations)
     matches = match_stations(maps, read_stations(stations, unit), days)
     scored = score_matches(matches)
-    drawn = BytesIO()
-    stations_figure(maps, matches).savefig(drawn, dpi=110, bbox_inches="tight")
+    figure = as_png(stations_figure(maps, matches))
     with whole_folder(out) as unfinished:
         write_whole(unfinished / "matches.csv", as_csv(matches.drop(columns=["row", "column"])))
         write_whole(unfinished / "scores.csv", as_csv(scored))
-        write_whole(unfinished / "stations.png", drawn.getbuffer())
+        write_whole(unfinished / "stations.png", figure)
     return scored
 
 
@@ -90,9 +88,9 @@ def read_stations(path: str | Path, unit: str | None = None) -> pd.DataFrame:
     table = _table(path)
     if missing := [name for name in PLACE_AND_DATE if name not in table]:
         raise SnowmapError(f"{path} has no column {', '.join(missing)}; it has {', '.join(table.columns)}")
-    columns = _quantities(path, list(table.columns), unit)
-    numbers = {"lon": "lon", "lat": "lat"} | {quantity: column for quantity, (column, _) in columns.items()}
-    rows = pd.DataFrame({name: pd.to_numeric(table[column], errors="coerce") for name, column in numbers.items()})
+    quantities = _quantities(path, list(table.columns), unit)
+    heads = {"lon": "lon", "lat": "lat"} | {quantity: head for head, (quantity, _) in quantities.items()}
+    rows = pd.DataFrame({name: pd.to_numeric(table[head], errors="coerce") for name, head in heads.items()})
     rows["station"], rows["line"] = table["name"].map(printable, na_action="ignore"), np.arange(len(table)) + 2
     dates = pd.to_datetime(table["date"].str.strip(), format="ISO8601", errors="coerce", utc=True)
     rows["date"] = dates.dt.tz_localize(None).dt.normalize()
@@ -100,11 +98,13 @@ def read_stations(path: str | Path, unit: str | None = None) -> pd.DataFrame:
     rows = _keep(rows, on_earth, "no readable lon and lat in degrees")
     rows = _keep(rows, rows["date"].notna(), "an unreadable date, expected e.g. 2021-01-21")
     parts = []
-    for quantity, (_, its_unit) in columns.items():
-        part = rows.assign(quantity=quantity, observed=rows[quantity].astype(np.float64), unit=its_unit)
+    for quantity, column_unit in quantities.values():
+        part = rows[["station", "lon", "lat", "date", "line"]].assign(
+            quantity=quantity, observed=rows[quantity].astype(np.float64), unit=column_unit
+        )
         part = _keep(part, np.isfinite(part["observed"]), f"no value of {quantity}")
         parts.append(_keep(part, ~part.duplicated(["station", "date"]), "a station and date that stood before"))
-    observations = pd.concat(parts, ignore_index=True).drop(columns=list(columns))
+    observations = pd.concat(parts, ignore_index=True)
     if observations.empty:
         raise SnowmapError(f"{path} holds no usable row; expected {', '.join(PLACE_AND_DATE)} and hs or swe in each")
     return observations
@@ -128,20 +128,17 @@ def _table(path: Path) -> pd.DataFrame:
 
 
 def _quantities(path: Path, heads: list[str], unit: str | None) -> dict[str, tuple[str, str]]:
-    """``{"hs": (its column, its unit)}``."""
+    """By the head of its column, each quantity and its unit."""
     columns: dict[str, tuple[str, str]] = {}
-    for head in heads:
-        match = HEAD.fullmatch(head)
+    for head, match in ((head, HEAD.fullmatch(head)) for head in heads):
         if match is None:
             continue
-        quantity, its_unit = match[1], match["bracket"] or (match["plain"] or "").replace("_", " ") or unit or ""
-        if its_unit:
-            metres_per(its_unit, quantity, f"{path}, column '{head}'")
-        if quantity in columns:
-            raise SnowmapError(
-                f"{path} has two columns of {quantity}: '{columns[quantity][0]}' and '{head}'; expected one"
-            )
-        columns[quantity] = (head, its_unit)
+        quantity, head_unit = match[1], match["bracket"] or (match["plain"] or "").replace("_", " ") or unit or ""
+        if head_unit:
+            metres_per(head_unit, quantity, f"{path}, column '{head}'")
+        if same := [other for other, (name, _) in columns.items() if name == quantity]:
+            raise SnowmapError(f"{path} has two columns of {quantity}: '{same[0]}' and '{head}'; expected one")
+        columns[head] = (quantity, head_unit)
     if not columns:
         expected = " or ".join(TARGETS)
         raise SnowmapError(f"{path} has no column {expected} (with a unit: hs_cm, swe_mm); it has {', '.join(heads)}")
@@ -175,11 +172,10 @@ def match_stations(maps: xr.Dataset, observations: pd.DataFrame, days: int = 6) 
     Raises:
         SnowmapError: When no observation has a map.
     """
-    rows = _in_quantity(maps, observations)
-    rows = _in_place(maps, rows)
-    rows = _in_time(maps, rows, days)
-    parts = [_values(maps, part, str(quantity)) for quantity, part in rows.groupby("quantity", sort=False)]
-    matches = pd.concat(parts, ignore_index=True) if parts else rows
+    rows = _in_time(maps, _in_place(maps, _in_unit(maps, observations)), days)
+    matches = pd.concat(
+        [_with_values(maps, part, name) for name, part in rows.groupby("quantity", sort=False)] or [rows]
+    )
     if matches.empty:
         bounds = ", ".join(f"{value:.4g}" for value in transform_bounds(maps.rio.crs, WGS84, *maps.rio.bounds()))
         dates = listed(np.datetime_as_string(maps["end"].values, "D").tolist())
@@ -187,19 +183,19 @@ def match_stations(maps: xr.Dataset, observations: pd.DataFrame, days: int = 6) 
             f"no station matches the maps: they hold {', '.join(targets_of(maps))} over {bounds} (west, south, east, "
             f"north in degrees) on {dates}; observations may be {days} days from that"
         )
-    return matches
+    return matches.reset_index(drop=True)
 
 
-def _in_quantity(maps: xr.Dataset, rows: pd.DataFrame) -> pd.DataFrame:
+def _in_unit(maps: xr.Dataset, rows: pd.DataFrame) -> pd.DataFrame:
     """Observations of what the maps hold, in the unit of the maps."""
     rows = _keep(rows, rows["quantity"].isin(targets_of(maps)), "the maps have no such quantity").assign(most=0.0)
     for target, part in rows.groupby("quantity"):
-        known, unit = TARGETS[str(target)], maps[target].attrs["units"]
-        if not (its_unit := part["unit"].iloc[0]):
+        plausible, unit, given = TARGETS[target], maps[target].attrs["units"], part["unit"].iloc[0]
+        if not given:
             logger.warning("%s of the stations is taken to be in %s, as the maps are; or name a --unit", target, unit)
-        rows.loc[part.index, "observed"] *= unit_factor(its_unit or unit, unit, target, "the stations")
+        rows.loc[part.index, "observed"] *= unit_factor(given or unit, unit, target, "the stations")
         rows.loc[part.index, "unit"] = unit
-        rows.loc[part.index, "most"] = known.high * unit_factor(known.unit, unit, target)
+        rows.loc[part.index, "most"] = plausible.high * unit_factor(plausible.unit, unit, target)
     return _keep(rows, rows["observed"].between(0, rows["most"]), "no plausible value")
 
 
@@ -213,9 +209,9 @@ def _in_place(maps: xr.Dataset, rows: pd.DataFrame) -> pd.DataFrame:
 
 
 def _in_time(maps: xr.Dataset, rows: pd.DataFrame, days: int) -> pd.DataFrame:
-    apart = (maps["end"].values - rows["date"].to_numpy()[:, None]) / np.timedelta64(1, "D")
+    apart = (maps["end"].values - rows["date"].to_numpy()[:, None]) // np.timedelta64(1, "D")
     nearest = np.abs(apart).argmin(axis=1)
-    distance = np.take_along_axis(apart, nearest[:, None], axis=1)[:, 0].astype(int)
+    distance = apart[np.arange(len(rows)), nearest]
     rows = rows.assign(index=nearest, window=np.array(window_names(maps))[nearest], days=distance)
     rows = _keep(rows, rows["days"].abs() <= days, f"no map within {days} days")
     rows = rows.sort_values("days", key=np.abs, kind="stable")
@@ -223,24 +219,22 @@ def _in_time(maps: xr.Dataset, rows: pd.DataFrame, days: int) -> pd.DataFrame:
     return _keep(rows, ~again, "another one of the same station is nearer to the date of the map").sort_index()
 
 
-def _values(maps: xr.Dataset, rows: pd.DataFrame, target: str) -> pd.DataFrame:
-    """Values of the maps at the pixels and windows of one target's observations."""
-    at = {"window": rows["index"], "y": rows["row"], "x": rows["column"]}
-    points = maps.isel({dim: xr.DataArray(position, dims="match") for dim, position in at.items()})
+def _with_values(maps: xr.Dataset, rows: pd.DataFrame, target: str) -> pd.DataFrame:
+    """Observations of one target beside the values of the maps at their pixels and windows."""
+    places = {"window": rows["index"], "y": rows["row"], "x": rows["column"]}
+    points = maps.isel({dim: xr.DataArray(position, dims="match") for dim, position in places.items()})
     columns = ["station", "lon", "lat", "date", "window", "days", "quantity", "unit", "observed"]
     predicted = points[target].values.astype(np.float64)
     matched = rows[columns].assign(predicted=predicted, difference=predicted - rows["observed"])
-    matched[["row", "column"]] = rows[["row", "column"]]
+    matched[["row", "column", "line"]] = rows[["row", "column", "line"]]
     sigma = sigma_of(points, target)
     if sigma is not None:
         matched["sigma"] = sigma.values
-    for level in INTERVALS:
-        interval = interval_of(points, target, level)
+    for share in INTERVALS:
+        interval = interval_of(points, target, share)
         if interval is not None:
-            low, high = (end.values for end in interval)
-            matched[f"inside_{level * 100:.0f}"] = matched["observed"].between(low, high)
-    _keep(rows, np.isfinite(predicted), "the map has no value there")
-    return matched[np.isfinite(predicted)]
+            matched[f"inside_{share}"] = matched["observed"].between(*(end.values for end in interval))
+    return _keep(matched, np.isfinite(predicted), "the map has no value there").drop(columns="line")
 
 
 def score_matches(matches: pd.DataFrame) -> pd.DataFrame:
@@ -256,11 +250,11 @@ def score_matches(matches: pd.DataFrame) -> pd.DataFrame:
     """
     rows: list[dict[str, Any]] = []
     for quantity, part in matches.groupby("quantity", sort=False):
-        for station, own in [(POOLED, part), *part.groupby("station", sort=False)]:
-            scored = scores(own["predicted"].to_numpy(np.float64), own["observed"].to_numpy(np.float64))
-            about = {"station": station, "quantity": quantity, "unit": own["unit"].iloc[0]}
-            shares = own.filter(like="inside_").astype(float).mean().to_dict()
-            rows.append(about | {"matches": scored.pop("pixels")} | scored | shares)
+        for station, group in [(POOLED, part), *part.groupby("station", sort=False)]:
+            scored = scores(group["predicted"].to_numpy(np.float64), group["observed"].to_numpy(np.float64))
+            labels = {"station": station, "quantity": quantity, "unit": group["unit"].iloc[0]}
+            shares = group.filter(like="inside_").astype(float).mean().to_dict()
+            rows.append(labels | {"matches": scored.pop("pixels")} | scored | shares)
     return pd.DataFrame(rows)
 
 
@@ -268,8 +262,8 @@ def print_scores(scored: pd.DataFrame, maps: xr.Dataset) -> None:
     """Print a table for each quantity: all stations above each of them."""
     errors = {"rmse": "RMSE", "mae": "MAE", "bias": "bias", "r2": "R²", "pearson_r": "r"}
     for quantity, rows in scored.groupby("quantity", sort=False):
-        title = f"{str(quantity).upper()} at stations, errors in {rows['unit'].iloc[0]}"
-        title += " · SYNTHETIC maps, no measure of skill" if is_synthetic(maps) else ""
+        title = f"{quantity.upper()} at stations, errors in {rows['unit'].iloc[0]}"
+        title += f" · {SYNTHETIC}" if is_synthetic(maps) else ""
         columns = {"station": rows["station"], "matches": rows["matches"].map(str)}
         for name, head in errors.items():
             columns[head] = rows[name].astype(float).map("{:.2f}".format).replace("nan", "–")

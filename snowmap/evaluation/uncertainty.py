@@ -1,4 +1,4 @@
-"""Whether the uncertainty that a model states is the one it has."""
+"""Scores of a model's uncertainty: sharpness, coverage and reliability."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -9,14 +9,12 @@ from jaxtyping import Float
 from scipy.stats import norm
 
 from snowmap.errors import SnowmapError
+from snowmap.maps.read import INTERVALS
 
 Pixels = Float[np.ndarray, " pixel"]
 
-LEVELS = {"q05": 0.05, "q25": 0.25, "q75": 0.75, "q95": 0.95}
-"""The quantile maps beside the median."""
-
-INTERVALS = {"50": ("q25", "q75"), "90": ("q05", "q95")}
-"""Central intervals, by their nominal coverage in percent."""
+LEVELS = {name: int(name[1:]) / 100 for name in sorted(end for ends in INTERVALS.values() for end in ends)}
+"""Of the quantile maps beside the median."""
 
 NOMINAL = tuple(round(0.1 * step, 1) for step in range(1, 10))
 """Levels of the reliability diagram of a normal distribution."""
@@ -28,7 +26,7 @@ def score_uncertainty(
     """Scores of the model's uncertainty, pooled over the pixels where it and the observation have a value.
 
     Args:
-        maps: Predictions, with ``<target>_sigma`` and ``<target>_q05`` … ``_q95`` if the model tells its uncertainty.
+        maps: Predictions, with ``<target>_sigma`` and ``<target>_q05`` … ``_q95`` if the model states its uncertainty.
         target: Name of the target.
         observed: Observed maps in the unit of the target; NaN = no observation.
         names: Of the windows, for the error.
@@ -51,30 +49,27 @@ def score_uncertainty(
     both = np.isfinite(maps[target].values) & np.isfinite(observed)
     if not both.any():
         return None
-    o, median, sigma = (
-        values[both].astype(np.float64) for values in (observed, maps[target].values, maps[f"{target}_sigma"].values)
-    )
-    quantiles = {key: maps[f"{target}_{key}"].values[both].astype(np.float64) for key in LEVELS}
+    values = {key: maps[f"{target}_{key}"].values[both].astype(np.float64) for key in ("sigma", *LEVELS)}
+    o, median, sigma = observed[both].astype(np.float64), maps[target].values[both].astype(np.float64), values["sigma"]
+    quantiles = {key: values[key] for key in LEVELS}
     factors = {key: float(maps[f"{target}_{key}"].attrs["conformal_factor"]) for key in LEVELS}
-    plain = {key: median + (values - median) / factors[key] for key, values in quantiles.items()}
+    uncalibrated = {key: median + (quantiles[key] - median) / factors[key] for key in LEVELS}
     normal = maps[f"{target}_sigma"].attrs["distribution"] == "normal"
     crps = crps_normal(median, sigma, o) if normal else crps_quantiles(median, quantiles, o)
-    found: dict[str, Any] = {"crps": float(crps.mean())}
-    found["nll"] = float(-norm.logpdf(o, median, sigma).mean()) if normal else None
-    found |= {f"coverage_{key}": coverage(o, quantiles[low], quantiles[high]) for key, (low, high) in INTERVALS.items()}
-    found |= {
-        f"width_{key}": float(np.mean(quantiles[high] - quantiles[low])) for key, (low, high) in INTERVALS.items()
-    }
-    found |= {
-        f"coverage_{key}_uncalibrated": coverage(o, plain[low], plain[high]) for key, (low, high) in INTERVALS.items()
-    }
+    scores: dict[str, Any] = {"crps": float(crps.mean())}
+    scores["nll"] = float(-norm.logpdf(o, median, sigma).mean()) if normal else None
+    ends = INTERVALS.items()
+    scores |= {f"coverage_{share}": coverage(o, quantiles[low], quantiles[high]) for share, (low, high) in ends}
+    scores |= {f"width_{share}": float(np.mean(quantiles[high] - quantiles[low])) for share, (low, high) in ends}
+    as_predicted = {share: coverage(o, uncalibrated[low], uncalibrated[high]) for share, (low, high) in ends}
+    scores |= {f"coverage_{share}_uncalibrated": covered for share, covered in as_predicted.items()}
     if normal:
-        reach = np.abs(o - median) / sigma
-        points = [(nominal, float(np.mean(reach <= norm.ppf((1 + nominal) / 2)))) for nominal in NOMINAL]
+        distance = np.abs(o - median) / sigma
+        points = {nominal: float(np.mean(distance <= norm.ppf((1 + nominal) / 2))) for nominal in NOMINAL}
     else:
-        points = [(int(key) / 100, found[f"coverage_{key}_uncalibrated"]) for key in INTERVALS]
-    found["reliability"] = [{"nominal": nominal, "observed": share} for nominal, share in points]
-    return found
+        points = {share / 100: covered for share, covered in as_predicted.items()}
+    scores["reliability"] = [{"nominal": nominal, "observed": covered} for nominal, covered in points.items()]
+    return scores
 
 
 def crps_normal(mean: Pixels, sigma: Pixels, observed: Pixels) -> Pixels:
@@ -110,13 +105,11 @@ def coverage(observed: Pixels, low: Pixels, high: Pixels) -> float:
 
 
 def _check_maps(maps: xr.Dataset, target: str, names: Sequence[str]) -> None:
-    mapped = np.isfinite(maps[target].values)
     for key in ("sigma", *LEVELS):
         values = maps[f"{target}_{key}"].values
-        wrong = mapped & ~np.isfinite(values)
-        if key == "sigma":
-            wrong |= mapped & (values <= 0)
-        for name, count in zip(names, wrong.sum(axis=(1, 2)).tolist(), strict=True):
+        valid = np.isfinite(values) & (values > 0) if key == "sigma" else np.isfinite(values)
+        counts = (np.isfinite(maps[target].values) & ~valid).sum(axis=(1, 2))
+        for name, count in zip(names, counts, strict=True):
             if count:
                 raise SnowmapError(
                     f"'{target}_{key}' in {name} is missing{' or not above 0' if key == 'sigma' else ''} at {count} "

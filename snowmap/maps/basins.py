@@ -18,13 +18,13 @@ from exactextract.raster import NumPyRasterSource
 from pyogrio.errors import DataLayerError, DataSourceError
 from shapely import box
 
-from snowmap.data.cube import targets_of, window_names
+from snowmap.data.cube import is_synthetic, targets_of, window_names
 from snowmap.data.grid import cell_areas
 from snowmap.errors import SnowmapError
 from snowmap.files import write_whole
 from snowmap.maps.correlation import pixel_spacing_m, sigma_of_sum
-from snowmap.maps.read import interval_of, is_synthetic, sigma_of
-from snowmap.tables import as_csv, listed, print_table, printable
+from snowmap.maps.read import interval_of, sigma_of
+from snowmap.tables import SYNTHETIC, as_csv, listed, print_table, printable
 from snowmap.units import SNOW_DEPTH_M, metres_per, snow_threshold
 
 logger = logging.getLogger(__name__)
@@ -199,7 +199,7 @@ def _snow(
         "volume_m3": total(values) * metres,
         "snow_area_km2": total(values >= threshold) / 1e6,
     }
-    sigma, interval = sigma_of(maps, target), interval_of(maps, target, 0.9)
+    sigma, interval = sigma_of(maps, target), interval_of(maps, target, 90)
     if sigma is None or interval is None:
         return columns
     length_m = length_m or sigma.attrs.get("correlation_length_m")
@@ -242,7 +242,7 @@ def print_basins(table: pd.DataFrame, maps: xr.Dataset) -> None:
     for quantity, rows in shown.groupby("quantity", sort=False):
         title = f"{str(quantity).upper()} of basins"
         title += f", {last}, the last of {table['window'].nunique()} windows" if len(shown) < len(table) else ""
-        title += " · SYNTHETIC data, no measure of snow" if is_synthetic(maps) else ""
+        title += f" · {SYNTHETIC}" if is_synthetic(maps) else ""
         sigmas = rows.reindex(columns=["mean_sigma", "volume_sigma_m3"]).to_numpy(np.float64)
         columns = {
             "basin": rows["basin"],

@@ -14,14 +14,12 @@ from snowmap.checkpoints.files import save_whole
 from snowmap.checkpoints.provenance import areas_of, windows_of
 from snowmap.data.cube import narrowed
 from snowmap.maps.correlation import correlation_length_m, pixel_spacing_m
+from snowmap.maps.read import INTERVALS
 from snowmap.maps.tiles import map_windows
 from snowmap.tasks.heads import LEAST_SIGMA
 from snowmap.tasks.pixel import SnowRegression
 
 logger = logging.getLogger(__name__)
-
-INTERVALS = {50: ("q25", "q75"), 90: ("q05", "q95")}
-"""Quantiles at the ends of each central interval, by its share in per cent."""
 
 
 def calibrate(
@@ -48,7 +46,7 @@ def calibrate(
     kept, task.head.calibration = task.head.calibration, {}
     maps = map_windows(task, cube, windows)
     task.head.calibration = kept
-    found, inside = {}, narrowed(cube, validation_area)["mask"].values
+    calibration, inside = {}, narrowed(cube, validation_area)["mask"].values
     for index, target in enumerate(task.targets):
         snow = maps[target].values > LEAST_SIGMA * float(task.head.std[index])
         observed = cube[target].values[list(windows)]
@@ -57,14 +55,16 @@ def calibrate(
             logger.warning("the maps of the validation windows show no snow: intervals of %s are as predicted", target)
             continue
         y, m = observed[valid].astype(np.float64), maps[target].values[valid].astype(np.float64)
-        found[target] = {}
+        calibration[target] = {}
         for share, (low, high) in INTERVALS.items():
             below, above = (np.abs(maps[f"{target}_{name}"].values[valid] - m) for name in (low, high))
-            found[target][f"factor_{share}"] = conformal_factor((y - m) / np.where(y < m, below, above), share / 100)
+            calibration[target][f"factor_{share}"] = conformal_factor(
+                (y - m) / np.where(y < m, below, above), share / 100
+            )
         errors = np.where(valid, (maps[target].values - observed) / maps[f"{target}_sigma"].values, np.nan)
         if length := correlation_length_m(errors, pixel_spacing_m(maps)):
-            found[target]["correlation_length_m"] = length
-    return found
+            calibration[target]["correlation_length_m"] = length
+    return calibration
 
 
 def conformal_factor(errors: Float[np.ndarray, " pixel"], share: float) -> float:

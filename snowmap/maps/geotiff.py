@@ -1,6 +1,5 @@
 """Maps to Cloud-Optimised GeoTIFF, one file for each window, on the very grid of the Cube."""
 
-import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -12,7 +11,7 @@ from rasterio.io import MemoryFile
 
 import snowmap
 from snowmap.files import write_whole
-from snowmap.maps.netcdf import companions, targets_of_maps, title
+from snowmap.maps.netcdf import as_texts, companions, targets_of_maps, title
 
 COG = {
     "driver": "COG",
@@ -52,10 +51,8 @@ def write_geotiff(maps: xr.Dataset, cube: xr.Dataset, path: Path, provenance: Ma
         SnowmapError: When a target is in a unit that is no length.
         WriteError: When the file cannot be written; nothing of it stays.
     """
-    targets = targets_of_maps(maps)
-    ordered = dict.fromkeys(name for target in targets for name in (target, *companions(maps, target)))
+    ordered = dict.fromkeys(name for target in targets_of_maps(maps) for name in (target, *companions(maps, target)))
     ordered |= dict.fromkeys(str(name) for name in maps.data_vars)
-    units = {name: str(maps[name].attrs.get("units", "")) for name in ordered}
     grid = {
         "count": len(ordered),
         "height": maps.sizes["y"],
@@ -68,7 +65,7 @@ def write_geotiff(maps: xr.Dataset, cube: xr.Dataset, path: Path, provenance: Ma
             for band, name in enumerate(ordered, start=1):
                 raster.write(maps[name].values[0], band)
                 raster.set_band_description(band, name)
-                raster.set_band_unit(band, units[name])
+                raster.set_band_unit(band, str(maps[name].attrs.get("units", "")))
                 raster.update_tags(band, long_name=str(maps[name].attrs.get("long_name", name)))
             raster.update_tags(**_tags(maps, cube, provenance))
         return write_whole(path, memoryview(memory.getbuffer()))
@@ -82,8 +79,5 @@ def _tags(maps: xr.Dataset, cube: xr.Dataset, provenance: Mapping[str, Any]) -> 
         "WINDOW_START": start,
         "WINDOW_END": end,
         "ORIGIN": str(cube.attrs.get("origin", "")),
-        **{
-            f"SNOWMAP_{key.upper()}": value if isinstance(value, str) else json.dumps(value, default=str)
-            for key, value in provenance.items()
-        },
+        **{f"SNOWMAP_{key.upper()}": text for key, text in as_texts(provenance).items()},
     }

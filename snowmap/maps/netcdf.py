@@ -12,16 +12,31 @@ from jaxtyping import Int8
 from rasterio.crs import CRS
 
 import snowmap
-from snowmap.data.cube import TARGETS
+from snowmap.data.cube import TARGETS, is_synthetic, targets_of
 from snowmap.errors import SnowmapError
 from snowmap.files import write_whole
 from snowmap.units import METRES
 
 STANDARD_NAMES = {"hs": "surface_snow_thickness", "swe": "lwe_thickness_of_surface_snow_amount"}
 
-EPOCH = "days since 1970-01-01"
+TIME = {
+    "standard_name": "time",
+    "long_name": "end of the window",
+    "units_metadata": "leap_seconds: none",
+    "axis": "T",
+    "bounds": "time_bnds",
+}
+DAYS = {"units": "days since 1970-01-01", "calendar": "standard", "dtype": "float64", "_FillValue": None}
 VALID = {"outside_study_area": 0, "map": 1, "no_map": 2}
-"""What a pixel of a window is: `no_map` lies inside the study area, but the model has nothing to say."""
+"""What a pixel of a window is: `no_map` lies inside the study area, but the model has no value there."""
+
+FLAGS = {
+    "standard_name": "status_flag",
+    "long_name": "whether a pixel of the window has a map",
+    "flag_values": np.array(list(VALID.values()), np.int8),
+    "flag_meanings": " ".join(VALID),
+}
+STUDY_AREA = {"long_name": "study area", "flag_values": np.array([0, 1], np.int8), "flag_meanings": "outside inside"}
 
 
 def write_predictions(
@@ -47,8 +62,8 @@ def write_predictions(
         WriteError: When the file cannot be written; nothing of it stays.
     """
     y, x = ("lat", "lon") if cube.rio.crs.is_geographic else ("y", "x")
-    start, end = (_days(maps[name].values) for name in ("start", "end"))
-    variables: dict[str, Any] = {"time_bnds": (("time", "bnds"), np.stack([start, end], axis=1))}
+    bounds = np.stack([maps["start"].values, maps["end"].values], axis=1)
+    variables: dict[str, Any] = {"time_bnds": (("time", "bnds"), bounds)}
     for name in (str(name) for name in maps.data_vars):
         variables[name] = (("time", y, x), maps[name].values, _attributes(maps, name))
     for name in (target for target in targets_of_maps(maps) if target in cube):
@@ -56,13 +71,12 @@ def write_predictions(
         words = {"units": cube[name].attrs["units"], "long_name": f"{TARGETS[name].long_name} of the archive"}
         variables[f"{name}_observed"] = (("time", y, x), observed, {**_of_target(name), **words})
     inside = cube["mask"].values
-    area = {"long_name": "study area", "flag_values": np.array([0, 1], np.int8), "flag_meanings": "outside inside"}
-    variables["study_area"] = ((y, x), inside.astype(np.int8), area)
-    variables["valid"] = (("time", y, x), valid_flags(maps, inside), _flag_attributes())
+    variables["study_area"] = ((y, x), inside.astype(np.int8), STUDY_AREA)
+    variables["valid"] = (("time", y, x), valid_flags(maps, inside), FLAGS)
     file = xr.Dataset(
         variables,
         coords={
-            "time": ("time", end, _time_attributes()),
+            "time": ("time", bounds[:, 1], TIME),
             y: (y, cube["y"].values, _axis_attributes("y", cube.rio.crs)),
             x: (x, cube["x"].values, _axis_attributes("x", cube.rio.crs)),
         },
@@ -81,15 +95,15 @@ def targets_of_maps(maps: xr.Dataset) -> list[str]:
     Raises:
         SnowmapError: When one is in a unit that CF does not convert to its own.
     """
-    found = [name for name in TARGETS if name in maps]
-    for name in found:
-        unit, own = maps[name].attrs.get("units"), TARGETS[name].unit
-        possible = tuple(METRES) if own in METRES else (own,)
+    names = targets_of(maps)
+    for name in names:
+        unit, usual = maps[name].attrs.get("units"), TARGETS[name].unit
+        possible = tuple(METRES) if usual in METRES else (usual,)
         if unit not in possible:
             raise SnowmapError(
                 f"the map of '{name}' is in '{unit}'; a file can hold it in {', '.join(possible)}: set its 'units'"
             )
-    return found
+    return names
 
 
 def companions(maps: xr.Dataset, target: str) -> list[str]:
@@ -107,54 +121,28 @@ def valid_flags(maps: xr.Dataset, inside: np.ndarray) -> Int8[np.ndarray, "windo
 
 def title(cube: xr.Dataset) -> str:
     """Of a file; synthetic data says so."""
-    synthetic = str(cube.attrs.get("origin", "")).startswith("synthetic")
-    return f"Snow maps predicted by snowmap{' from SYNTHETIC data' if synthetic else ''}"
+    return f"Snow maps predicted by snowmap{' from SYNTHETIC data' if is_synthetic(cube) else ''}"
 
 
 def _attributes(maps: xr.Dataset, name: str) -> dict[str, Any]:
     """Of a map: CF's names where there are any, words where there are none."""
-    own = maps[name].attrs
+    given = maps[name].attrs
     targets = targets_of_maps(maps)
     if name in targets:
         beside = " ".join([*companions(maps, name), "valid"])
-        words = {"units": own["units"], "long_name": f"predicted {TARGETS[name].long_name}"}
+        words = {"units": given["units"], "long_name": f"predicted {TARGETS[name].long_name}"}
         return {**_of_target(name), **words, "ancillary_variables": beside}
     target = next((target for target in targets if name in companions(maps, target)), None)
     if target is None:
-        return {"units": own["units"], "long_name": own["long_name"], "cell_methods": "time: sum"}
+        return {"units": given["units"], "long_name": given["long_name"], "cell_methods": "time: sum"}
     # CF has a name for a standard error, none for a quantile
     error = {"standard_name": f"{STANDARD_NAMES[target]} standard_error"} if name == f"{target}_sigma" else {}
     default = {"units": maps[target].attrs["units"], "long_name": f"{name.removeprefix(target)[1:]} of {target}"}
-    return {**default, **own, **error, "cell_methods": "time: point", "ancillary_variables": "valid"}
+    return {**default, **given, **error, "cell_methods": "time: point", "ancillary_variables": "valid"}
 
 
 def _of_target(name: str) -> dict[str, str]:
     return {"standard_name": STANDARD_NAMES[name], "cell_methods": "time: point"}
-
-
-def _flag_attributes() -> dict[str, Any]:
-    return {
-        "standard_name": "status_flag",
-        "long_name": "whether a pixel of the window has a map",
-        "flag_values": np.array(list(VALID.values()), np.int8),
-        "flag_meanings": " ".join(VALID),
-    }
-
-
-def _days(dates: np.ndarray) -> np.ndarray:
-    return (dates.astype("datetime64[D]") - np.datetime64("1970-01-01")).astype(np.float64)
-
-
-def _time_attributes() -> dict[str, str]:
-    return {
-        "standard_name": "time",
-        "long_name": "end of the window",
-        "units": EPOCH,
-        "calendar": "standard",
-        "units_metadata": "leap_seconds: none",
-        "axis": "T",
-        "bounds": "time_bnds",
-    }
 
 
 def _axis_attributes(axis: str, crs: CRS) -> dict[str, str]:
@@ -173,18 +161,24 @@ def _global_attributes(cube: xr.Dataset, provenance: Mapping[str, Any]) -> dict[
         "title": title(cube),
         "source": f"snowmap {snowmap.__version__} on {cube.attrs.get('origin', '')}",
         "history": f"{now} written by snowmap {snowmap.__version__}",
-        **{
-            f"snowmap_{key}": value if isinstance(value, str) else json.dumps(value, default=str)
-            for key, value in provenance.items()
-        },
+        **{f"snowmap_{key}": text for key, text in as_texts(provenance).items()},
+    }
+
+
+def as_texts(provenance: Mapping[str, Any]) -> dict[str, str]:
+    """For attributes and tags; containers as JSON."""
+    return {
+        key: value if isinstance(value, str) else json.dumps(value, default=str) for key, value in provenance.items()
     }
 
 
 def _encode(file: xr.Dataset) -> None:
     """Say how each variable is written; beside, not instead of, the grid mapping that rioxarray noted there."""
-    for name in ("time", "time_bnds", *file.dims):
-        if name in file:
-            file[name].encoding["_FillValue"] = None
+    for name in ("time", "time_bnds"):
+        file[name].encoding |= DAYS
+    for axis in ("y", "x", "lat", "lon"):
+        if axis in file:
+            file[axis].encoding["_FillValue"] = None
     for variable in file.data_vars.values():
         if variable.ndim > 2:
             variable.encoding |= {"zlib": True, "complevel": 1, "shuffle": True}  # more saves 1 % of a map

@@ -17,8 +17,8 @@ from snowmap.units import metres_per
 
 WINDOW_FILE = re.compile(r"\d{4}-\d\d-\d\d_to_\d{4}-\d\d-\d\d\.nc")
 
-INTERVALS = {0.5: ("q25", "q75"), 0.9: ("q05", "q95")}
-"""Quantile layers at the ends of each central interval."""
+INTERVALS = {50: ("q25", "q75"), 90: ("q05", "q95")}
+"""Quantile layers at the ends of each central interval, by its share in per cent."""
 
 MOST_M = 1000.0
 """No map holds more than this: m of snow, m of water."""
@@ -132,11 +132,6 @@ def _layout(maps: xr.Dataset) -> dict[str, Any]:
     }
 
 
-def is_synthetic(maps: xr.Dataset) -> bool:
-    """Whether the maps come from synthetic data, so that they are no measure of snow."""
-    return str(maps.attrs.get("origin", "")).startswith("synthetic")
-
-
 def sigma_of(maps: xr.Dataset, target: str) -> xr.DataArray | None:
     """σ of a target in its unit, or None where the maps have none.
 
@@ -149,7 +144,7 @@ def sigma_of(maps: xr.Dataset, target: str) -> xr.DataArray | None:
     return (maps[f"{target}_sigma"] * float(factor)).assign_attrs(maps[f"{target}_sigma"].attrs)
 
 
-def interval_of(maps: xr.Dataset, target: str, level: float) -> tuple[xr.DataArray, xr.DataArray] | None:
+def interval_of(maps: xr.Dataset, target: str, share: int) -> tuple[xr.DataArray, xr.DataArray] | None:
     """Ends of the central interval of a target, or None where the maps have no uncertainty.
 
     The quantile layers where they are there; else those of a normal distribution with the σ of `sigma_of`.
@@ -157,13 +152,13 @@ def interval_of(maps: xr.Dataset, target: str, level: float) -> tuple[xr.DataArr
     Args:
         maps: Maps with or without uncertainty.
         target: ``swe`` or ``hs``.
-        level: A key of `INTERVALS`.
+        share: A key of `INTERVALS`.
     """
-    low, high = (f"{target}_{quantile}" for quantile in INTERVALS[level])
+    low, high = (f"{target}_{quantile}" for quantile in INTERVALS[share])
     if low in maps and high in maps:
         return maps[low], maps[high]
     sigma = sigma_of(maps, target)
     if sigma is None:
         return None
-    reach = float(norm.ppf(0.5 + level / 2))
+    reach = float(norm.ppf(0.5 + share / 200))
     return maps[target] - reach * sigma, maps[target] + reach * sigma

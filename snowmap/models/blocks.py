@@ -55,9 +55,9 @@ class Encoder(nn.Module):
     @property
     def stages(self) -> dict[str, list[nn.Module]]:
         """For `Net.stages`: a part for each resolution."""
-        found: dict[str, list[nn.Module]] = {f"encoder {i + 1}": [layers] for i, layers in enumerate(self.blocks)}
-        found[f"encoder {len(self.blocks)}"].append(self.dropout)
-        return found
+        stages: dict[str, list[nn.Module]] = {f"encoder {i + 1}": [layers] for i, layers in enumerate(self.blocks)}
+        stages[f"encoder {len(self.blocks)}"].append(self.dropout)
+        return stages
 
 
 class Decoder(nn.Module):

@@ -17,6 +17,7 @@ class ConvLSTM(Net):
 
     time = "season"
     loops_over_steps = True
+    stage_names = {"layers": "memory", "merge": "memory"}  # noqa: RUF012  no net changes it
 
     def __init__(
         self,
@@ -50,12 +51,6 @@ class ConvLSTM(Net):
         self.merge = nn.Conv2d(sizes[-1], channels[-1], kernel_size=1)
         self.decoder = Decoder(channels)
         self.head = nn.Conv2d(channels[0], specification.outputs, kernel_size=1)
-
-    @property
-    def stages(self) -> dict[str, list[nn.Module]]:
-        """Encoder, memory, decoder, head."""
-        memory = {"memory": [self.layers, self.merge]}
-        return {**self.encoder.stages, **memory, **self.decoder.stages, "head": [self.head]}
 
     def reads(self, channels: Sequence[str]) -> dict[str, list[str]]:
         """The channels, and what is known of the step's date."""

@@ -7,24 +7,22 @@ from torch import nn
 
 from snowmap.models.net import Fluxes, Inputs, Maps, Net
 
+COMMON = (
+    "maps_every_step", "in_target_units", "derived", "needs", "ignores", "fluxes", "output_layers", "levels",
+    "loops_over_steps",
+)  # fmt: skip
+"""What an ensemble needs and gives is what each member does."""
+
 
 class Ensemble(Net):
-    """The members' outputs side by side, and the mean of their fluxes; they differ by their first weights.
-
-    What the net needs and gives is what each member does.
-    """
+    """The members' outputs side by side, and the mean of their fluxes; they differ by their first weights."""
 
     def __init__(self, members: Sequence[Net]) -> None:
         super().__init__()
         self.members: Sequence[Net] = nn.ModuleList(members)  # type: ignore[assignment]
         first = members[0]
-        self.maps_every_step, self.in_target_units = first.maps_every_step, first.in_target_units
-        self.derived, self.needs, self.ignores, self.fluxes = first.derived, first.needs, first.ignores, first.fluxes
-        self.output_layers, self.levels, self.loops_over_steps = (
-            first.output_layers,
-            first.levels,
-            first.loops_over_steps,
-        )
+        for name in COMMON:
+            setattr(self, name, getattr(first, name))
 
     @property
     def stages(self) -> dict[str, list[nn.Module]]:

@@ -76,6 +76,10 @@ class MassBalance(Net):
     }
     output_layers = ("spread.2",)
     loops_over_steps = True
+    stage_names = {  # noqa: RUF012  as above
+        **dict.fromkeys(("look", "correct"), "surroundings"),
+        **dict.fromkeys(("begin", "decide", "dense", "spread"), "head"),
+    }
 
     def __init__(self, specification: Specification, *, channels: Sequence[int] = (8, 16, 24), hidden: int = 8) -> None:
         """Build the net.
@@ -106,15 +110,6 @@ class MassBalance(Net):
             nn.init.zeros_(layer.weight)  # type: ignore[arg-type]
             nn.init.zeros_(layer.bias)  # type: ignore[arg-type]
 
-    @property
-    def stages(self) -> dict[str, list[nn.Module]]:
-        """Encoder, decoder, what it tells of the surroundings, and what decides for each pixel."""
-        decide: list[nn.Module] = [
-            part for part in (self.begin, self.decide, self.dense, self.spread) if part is not None
-        ]
-        look: dict[str, list[nn.Module]] = {"surroundings": [self.look, self.correct]}
-        return {**self.encoder.stages, **self.decoder.stages, **look, "head": decide}
-
     def reads(self, channels: Sequence[str]) -> dict[str, list[str]]:
         """The channels, twice: with their surroundings, and pixel by pixel for the snow at the beginning."""
         return {**super().reads(channels), "begin.0": list(channels)}
@@ -135,19 +130,19 @@ class MassBalance(Net):
         return self._budget(inputs, self._look(inputs))
 
     def _look(self, inputs: Inputs) -> Tensor:
-        """What the surroundings of each pixel tell, step by step: `hidden` channels and a correction of the phase."""
+        """What the surroundings of each pixel show, step by step: `hidden` channels and a correction of the phase."""
         height, width = inputs.x.shape[-2:]
         features = self.decoder(self.encoder(pad_to_multiple(inputs.x.flatten(0, 1), self.levels)))
         features = features[..., :height, :width]
-        told = torch.cat([functional.silu(self.look(features)), self.correct(features)], dim=1)
-        return told.float().unflatten(0, inputs.x.shape[:2])
+        look = torch.cat([functional.silu(self.look(features)), self.correct(features)], dim=1)
+        return look.float().unflatten(0, inputs.x.shape[:2])
 
     def _budget(self, inputs: Inputs, look: Tensor) -> Budget:
         phase_swe, coherence, temperature, pdd = inputs.bands.float().unbind(2)
-        seen = inputs.valid[:, :, 0] & inputs.valid[:, :, 1]
-        guess = torch.where(seen, phase_swe + CORRECTION_MM * look[:, :, -1], 0)
+        has_phase = inputs.valid[:, :, 0] & inputs.valid[:, :, 1]
+        guess = torch.where(has_phase, phase_swe + CORRECTION_MM * look[:, :, -1], 0)
         begin = self._beginning(inputs)
-        unseen = 1 + inputs.gap_days[..., None, None] / WINDOW_DAYS  # windows of snowfall and melt, one of them seen
+        covered = 1 + inputs.gap_days[..., None, None] / WINDOW_DAYS  # windows of snowfall and melt, one of them read
         snow = torch.sigmoid((SNOW_TEMPERATURE - temperature) / SNOW_SPREAD)
         state = carried = torch.zeros_like(guess[:, 0])
         steps = []
@@ -161,11 +156,11 @@ class MassBalance(Net):
             context = torch.stack([before / 100, change / 30, guess[:, t] / 30, temperature[:, t] / 5], dim=1)
             decided = self.decide(torch.cat([look[:, t, :-1], context], dim=1)).float()
             trust, fall, factor, keep = decided.unbind(1)
-            trust = torch.sigmoid(trust + TRUST_SLOPE * (coherence[:, t] - TRUSTED_COHERENCE)) * seen[:, t]
-            unread = (unseen[:, t] - trust) * SNOWFALL_MM * functional.softplus(fall)
+            trust = torch.sigmoid(trust + TRUST_SLOPE * (coherence[:, t] - TRUSTED_COHERENCE)) * has_phase[:, t]
+            unread = (covered[:, t] - trust) * SNOWFALL_MM * functional.softplus(fall)
             accumulation = torch.where(known, snow[:, t] * (trust * functional.relu(change) + unread), 0)
             factor = MAXIMUM_DEGREE_DAY_FACTOR * torch.sigmoid(factor - 0.4)
-            melt = torch.minimum(factor * pdd[:, t] * unseen[:, t], before + accumulation)
+            melt = torch.minimum(factor * pdd[:, t] * covered[:, t], before + accumulation)
             melt = torch.where(known, melt, 0)
             state = before + accumulation - melt
             carried = torch.sigmoid(keep + CARRY) * trust * (change - accumulation)
@@ -184,13 +179,13 @@ class MassBalance(Net):
             maps["swe"] = budget.state * self.millimetre
         if self.dense is not None:
             maps["hs"] = budget.state / self._density(inputs, look, budget.state) * 100  # mm = kg m⁻² -> m -> cm
-        found = torch.stack([maps[name] for name in self.targets], dim=2)
+        targets = torch.stack([maps[name] for name in self.targets], dim=2)
         if self.spread is None:
-            return found
+            return targets
         # the state must not be bent for the sake of its own certainty
         beside = self.spread(self._pack(inputs, look, budget.state.detach())).float()
-        beside = beside.unflatten(1, (len(self.targets), -1)).unflatten(0, found.shape[:2])
-        return torch.cat([found[:, :, :, None], beside], dim=3).flatten(2, 3)
+        beside = beside.unflatten(1, (len(self.targets), -1)).unflatten(0, targets.shape[:2])
+        return torch.cat([targets[:, :, :, None], beside], dim=3).flatten(2, 3)
 
     def _density(self, inputs: Inputs, look: Tensor, state: Tensor) -> Tensor:
         """Of the pack in kg m⁻³, from season, surroundings and the pack's own weight."""

@@ -70,14 +70,15 @@ class Net(nn.Module):
         minimum_time: Windows that it needs at least.
         maps_every_step: Whether it maps every step, each from the past alone, or the target window only.
         in_target_units: Whether its maps are in the targets' units rather than in normalised units.
-        derived: Derived features that it reads unless told otherwise.
+        derived: Derived features that it reads by default.
         needs: Bands and derived features that it cannot do without, and reads in physical units.
         ignores: Bands that it does not want to see: an arbitrary constant in each window tells one window from another,
-            which a net can learn by heart.
+            which a net can memorise.
         fluxes: Further maps that it can give: their attributes by name, ``units`` and ``long_name``.
         output_layers: Names of its layers that give `Specification.outputs`, or a share of them for each target.
         levels: Resolutions at which it looks.
         loops_over_steps: Whether a traced graph of it is for one number of steps only.
+        stage_names: Of the submodules that are not a stage of their own name.
     """
 
     time: int | str = 1
@@ -91,6 +92,7 @@ class Net(nn.Module):
     output_layers: tuple[str, ...] = ("head",)
     levels: int = 1
     loops_over_steps: bool = False
+    stage_names: Mapping[str, str] = {}
 
     @classmethod
     def fixed_time(cls, model: Mapping[str, Any]) -> int | None:
@@ -105,9 +107,14 @@ class Net(nn.Module):
     def stages(self) -> dict[str, list[nn.Module]]:
         """All its parts from the input to the ``head``, each once; what belongs to the encoder is called so.
 
-        Unless a net says otherwise, its submodules in the order in which they were made.
+        Unless a net says otherwise, its submodules in the order in which they were made, under their own names or those
+        of `stage_names`; encoder and decoder are a stage for each resolution.
         """
-        return {name: [part] for name, part in self.named_children()}
+        stages: dict[str, list[nn.Module]] = {}
+        for name, part in self.named_children():
+            for stage, parts in getattr(part, "stages", {self.stage_names.get(name, name): [part]}).items():
+                stages.setdefault(stage, []).extend(parts)
+        return stages
 
     def reads(self, channels: Sequence[str]) -> dict[str, list[str]]:
         """What each input channel of its first layers is.

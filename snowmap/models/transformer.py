@@ -22,6 +22,7 @@ class Transformer(Net):
 
     time = "season"
     maps_every_step = True
+    stage_names = {"layers": "attention", "weigh": "attention"}  # noqa: RUF012  no net changes it
 
     def __init__(
         self,
@@ -53,12 +54,6 @@ class Transformer(Net):
         self.weigh = _Weights(channels[-1], heads)
         self.decoder = Decoder(channels)
         self.head = nn.Conv2d(channels[0], specification.outputs, kernel_size=1)
-
-    @property
-    def stages(self) -> dict[str, list[nn.Module]]:
-        """Encoder, attention, decoder, head."""
-        attention = {"attention": [self.layers, self.weigh]}
-        return {**self.encoder.stages, **attention, **self.decoder.stages, "head": [self.head]}
 
     def forward(self, inputs: Inputs) -> Maps:
         """Maps of every step, each from the steps up to it."""

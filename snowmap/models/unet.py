@@ -57,11 +57,6 @@ class UNet(Net):
         """The windows of a stack."""
         return model.get("steps", STEPS) if model.get("time") == "stack" else None
 
-    @property
-    def stages(self) -> dict[str, list[nn.Module]]:
-        """Encoder, decoder, head."""
-        return {**self.encoder.stages, **self.decoder.stages, "head": [self.head]}
-
     def reads(self, channels: Sequence[str]) -> dict[str, list[str]]:
         """The channels of the target window, and of those before it in a stack."""
         if not self.stacked:

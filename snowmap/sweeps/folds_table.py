@@ -8,8 +8,8 @@ import numpy as np
 import pandas as pd
 from rich.console import Console
 
+from snowmap.baselines import label_of
 from snowmap.evaluation.metrics import SCORES, scores
-from snowmap.evaluation.printing import label_of
 from snowmap.sweeps.output import number, print_frame, write_result
 from snowmap.sweeps.runs import (
     OPTIMISTIC,

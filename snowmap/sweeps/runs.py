@@ -22,6 +22,7 @@ from yaml import YAMLError
 from snowmap.errors import SnowmapError
 from snowmap.runs.configuration import KEYS_WITHOUT_EFFECT, flat, within
 from snowmap.runs.folder import NEW_RECORD, read_record
+from snowmap.tables import SYNTHETIC as SYNTHETIC  # for the other modules of this folder
 from snowmap.units import IN_UNITS, METRES, metres_per
 
 PART = "validation"
@@ -35,7 +36,6 @@ WITHOUT_EFFECT = (*KEYS_WITHOUT_EFFECT, "evaluate", "scoring")
 """Keys, or groups of keys, in which runs may differ and be the same."""
 
 OPTIMISTIC = "the validation windows also chose each checkpoint, so these scores are optimistic"
-SYNTHETIC = "SYNTHETIC data, no measure of skill"
 UNKNOWN = "–"
 UNREADABLE = (
     SnowmapError,

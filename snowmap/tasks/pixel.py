@@ -16,7 +16,7 @@ from torch.optim.lr_scheduler import LambdaLR
 from snowmap.checkpoints.provenance import check_bands, read_checkpoint, reading
 from snowmap.data.batch import Batch
 from snowmap.data.cube import window_names
-from snowmap.data.preprocessing import WINDOW_COORDINATES, Preprocessor
+from snowmap.data.preprocessing import Preprocessor, as_maps
 from snowmap.data.sequences import SEASON, samples
 from snowmap.errors import SnowmapError
 from snowmap.models import Inputs, Specification, build_net
@@ -37,7 +37,10 @@ class SnowRegression(pl.LightningModule):
         time: Windows in a sequence, or ``season``.
         net: The network.
         metadata: What the run was: grid, split, archive, versions, configuration.
+        maps_pieces: Whether a piece of a scene can be mapped by itself.
     """
+
+    maps_pieces = True
 
     def __init__(
         self,
@@ -224,10 +227,9 @@ class SnowRegression(pl.LightningModule):
             windows: Indices of the windows to map.
         """
         tensors, chosen = self.preprocessor.tensors(cube), list(windows)
-        maps_every_step = self.net.maps_every_step and self.time == SEASON
         was_training, _ = self.training, self.eval()
         found: dict[int, np.ndarray] = {}
-        for sample in samples(cube["end"].values, chosen, self.time, maps_every_step=maps_every_step):
+        for sample in samples(cube["end"].values, chosen, self.time, maps_every_step=self.maps_every_step):
             maps = self._all_maps(tensors.collate([sample]).to(self.device)).cpu().numpy()
             kept = len(sample.supervised)
             steps = zip(sample.steps[-kept:], sample.supervised, maps[-kept:], strict=True)
@@ -237,15 +239,7 @@ class SnowRegression(pl.LightningModule):
         values = np.stack([found[window] for window in chosen])
         self._refuse_no_numbers(cube, chosen, np.isfinite(values).all(axis=1) | ~inside)
         values = np.where(inside, values, np.float32(np.nan))
-        maps = (
-            cube[["start", "end", "mask"]].isel(window=chosen).drop_vars(["mask", *WINDOW_COORDINATES], errors="ignore")
-        )
-        return maps.assign(
-            {
-                name: (("window", "y", "x"), values[:, index], attributes)
-                for index, (name, attributes) in enumerate(self.layers.items())
-            }
-        )
+        return as_maps(cube, chosen, values.swapaxes(0, 1), self.layers)
 
     def _refuse_no_numbers(
         self, cube: xr.Dataset, windows: Sequence[int], finite: Bool[np.ndarray, "window y x"]
@@ -258,6 +252,11 @@ class SnowRegression(pl.LightningModule):
                     "area; `snowmap check` says whether the bands are plausible; if they are, take another checkpoint, "
                     "or train with a lower optimizer.learning_rate"
                 )
+
+    @property
+    def maps_every_step(self) -> bool:
+        """Whether one pass over a season maps all its windows."""
+        return self.net.maps_every_step and self.time == SEASON
 
     @property
     def layers(self) -> dict[str, dict[str, Any]]:

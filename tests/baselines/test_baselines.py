@@ -84,8 +84,8 @@ def test_what_was_learnt_on_part_of_the_study_area_maps_all_of_it_and_other_grid
 @pytest.mark.parametrize("name", ["climatology", "persistence"])
 def test_remembered_maps_fit_no_other_grid(name):
     fitted = BASELINES[name]().fit(make_cube(), TRAIN, ["swe"])
-    told = r"shape of the grid is \[9, 21\]; the checkpoint was trained on \[12, 17\]"
-    with pytest.raises(SnowmapError, match=told):
+    message = r"shape of the grid is \[9, 21\]; the checkpoint was trained on \[12, 17\]"
+    with pytest.raises(SnowmapError, match=message):
         fitted.predict(make_cube(shape=(9, 21)))
 
 
@@ -114,18 +114,18 @@ def test_what_fails_on_the_data_is_left_out_and_said(caplog):
 
 
 @pytest.mark.parametrize(
-    ("model", "told"),
+    ("model", "message"),
     [
         ({"name": "climatolgy"}, "model.name=climatolgy is no baseline; known are climatology, persistence"),
-        ({"name": "climatology", "season_days": 0.0}, "season_days=0.0: expected days above 0"),
-        ({"name": "elevation", "degree": 0}, "degree=0: expected at least 1"),
-        ({"name": "degree_day", "pixels": 0}, "pixels=0: expected at least 1"),
-        ({"name": "insar_swe", "smoothing_pixels": 0.0}, "smoothing_pixels=0.0: expected pixels above 0"),
+        ({"name": "climatology", "season_days": 0.0}, "season_days=0.0: expected a number ≥ 1"),
+        ({"name": "elevation", "degree": 0}, "degree=0: expected a whole number ≥ 1"),
+        ({"name": "degree_day", "pixels": 0}, "pixels=0: expected a whole number ≥ 1"),
+        ({"name": "insar_swe", "smoothing_pixels": 0.0}, "smoothing_pixels=0.0: expected a number ≥ 0.1"),
         ({"name": "boosted_trees", "derived": ["slop"]}, r"derived=\['slop'\] is unknown; known are day_of_year"),
-        ({"name": "boosted_trees", "derived": []}, "expected at least one derived feature"),
+        ({"name": "boosted_trees", "derived": []}, "expected a list of at least one name"),
         ({"name": "persistence", "days": 3}, "model=persistence cannot be built from"),
     ],
 )
-def test_arguments_that_make_no_sense_are_explained(model, told):
-    with pytest.raises(SnowmapError, match=told):
+def test_arguments_that_make_no_sense_are_explained(model, message):
+    with pytest.raises(SnowmapError, match=message):
         build_baseline(model)

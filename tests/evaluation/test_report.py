@@ -91,8 +91,8 @@ def test_synthetic_data_is_named_at_the_top_and_real_data_is_not(written, tmp_pa
     real, _ = report(tmp_path, sigma=False, origin="Dataset_icip2026")
     assert "ynthetic" not in re.sub(r"<style>.*?</style>", "", real, flags=re.DOTALL)
     assert "Dataset_icip2026" in real
-    assert "Does the map know how sure it is" not in real
-    assert "Does the map know how sure it is" in page
+    assert "Uncertainty of the map" not in real
+    assert "Uncertainty of the map" in page
 
 
 @pytest.mark.slow

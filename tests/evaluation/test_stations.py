@@ -9,8 +9,8 @@ from rasterio.transform import from_origin
 
 from snowmap.cli import main
 from snowmap.errors import SnowmapError
+from snowmap.evaluation.charts import stations_figure
 from snowmap.evaluation.metrics import scores
-from snowmap.evaluation.station_figure import stations_figure
 from snowmap.evaluation.stations import match_stations, read_stations, score_matches
 from snowmap.maps.read import read_maps
 from tests.map_files import NORTH, PIXEL, WEST, make_maps, write_maps

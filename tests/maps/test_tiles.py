@@ -1,10 +1,11 @@
 """Scenes by tiles: the same as whole where they have to be, smooth and honest where they cannot."""
 
+from itertools import pairwise
+
 import numpy as np
 import pytest
 import torch
 import xarray as xr
-from monai.data.utils import dense_patch_slices
 
 from snowmap.data.features import with_derived
 from snowmap.data.pieces import tiles
@@ -163,21 +164,31 @@ def test_blending_leaves_no_seam(scene, monkeypatch):
     assert np.abs(np.diff(found, axis=1)).max() == pytest.approx(1 / 20, rel=0.01)
 
 
-def test_weights_are_one_inside_and_nearly_nothing_at_the_edges():
-    weights = ramp((100, 80), 20)
-    assert weights[50, 40] == weights[20, 20] == weights[15, 40] == 1
-    assert weights[0, 40] == weights[50, -5] == pytest.approx(0.001)
-    both = weights[:, 40][:20] + weights[:, 40][-20:]  # of two neighbours
-    torch.testing.assert_close(both, torch.ones(20), rtol=0, atol=0.002)
-    assert (weights > 0).all()
-
-
 @pytest.mark.parametrize(
-    ("size", "tile", "overlap"), [((5000, 5000), 512, 64), ((513, 90), 512, 0), ((1100, 777), 256, 77)]
+    ("size", "tile", "overlap"),
+    [((5000, 5000), 512, 64), ((513, 90), 512, 0), ((1100, 777), 256, 77), ((97, 96), 96, 33)],
 )
-def test_there_are_as_many_tiles_as_monai_lays(size, tile, overlap):
-    laid = dense_patch_slices(size, [min(tile, s) for s in size], [tile - overlap] * 2)
-    assert len(tiles(size, tile, overlap)) == len(laid)
+def test_tiles_cover_a_scene_and_their_weights_add_up_to_one(size, tile, overlap):
+    places = tiles(size, tile, overlap)
+    for axis, length in enumerate(size):
+        sides = sorted({(place[axis].start, place[axis].stop) for place in places})
+        assert (sides[0][0], sides[-1][1]) == (0, length)
+        assert all(second[0] == first[1] - overlap for first, second in pairwise(sides))
+        total = np.zeros(length)
+        for start, stop in sides:
+            assert stop - start <= tile
+            total[start:stop] += ramp(slice(start, stop), length, overlap)
+        np.testing.assert_allclose(total, 1, atol=1e-6)
+
+
+def test_weights_are_one_inside_and_at_the_rim_of_the_scene_and_nothing_where_a_tile_is_cut():
+    first, inner = ramp(slice(0, 100), 300, 20), ramp(slice(80, 180), 300, 20)
+    assert (first[:85] == 1).all()
+    assert (inner[15:85] == 1).all()
+    assert (first[95:] == 0).all()
+    assert (inner[:5] == 0).all()
+    assert (inner[95:] == 0).all()
+    np.testing.assert_allclose(np.diff(inner[5:15]), 0.1, atol=1e-6)
 
 
 @pytest.mark.slow

@@ -11,8 +11,8 @@ from snowmap.config.schema import Scoring
 from snowmap.data.grid import cell_areas
 from snowmap.errors import SnowmapError
 from snowmap.evaluation import evaluate_maps
+from snowmap.evaluation.map_scores import score_maps
 from snowmap.evaluation.metrics import SCORES
-from snowmap.evaluation.tables import score_maps
 from tests.cubes import make_cube
 
 OPTIONS = asdict(Scoring()) | {"block_pixels": 4}

@@ -1,0 +1,115 @@
+"""An evaluation on disk (metrics.json, metrics.csv, predictions.nc, maps.png, report.html) and on the screen."""
+
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import xarray as xr
+from rich.console import Console
+from rich.table import Table
+
+from snowmap.baselines import baseline_maps, label_of
+from snowmap.config.schema import Scoring
+from snowmap.evaluation.figures import maps_figure
+from snowmap.evaluation.map_scores import by_map, score_maps
+from snowmap.evaluation.report import write_report
+from snowmap.files import as_png, whole_folder, write_whole
+from snowmap.maps.netcdf import write_predictions
+from snowmap.tables import SYNTHETIC, as_csv, number, plain_console
+
+ALL = "all"
+
+
+def evaluate_maps(
+    maps: xr.Dataset,
+    cube: xr.Dataset,
+    windows: Sequence[int],
+    train: Sequence[int],
+    targets: Sequence[str],
+    out: Path,
+    provenance: Mapping[str, Any],
+    scoring: Mapping[str, Any] | None = None,
+    known: xr.Dataset | None = None,
+) -> dict[str, Any]:
+    """Score maps beside the baselines and write the five files; files of an earlier evaluation there are replaced.
+
+    Args:
+        maps: Predictions ``(window, y, x)``, one variable for each target.
+        cube: The Cube that was mapped.
+        windows: Index in the Cube of each window of `maps`.
+        train: Indices of the training windows.
+        targets: Names of the targets.
+        out: Folder for the files.
+        provenance: Kept in the files; ``part`` and ``scored_archive`` are shown.
+        scoring: Thresholds, classes and resamples, of `snowmap.config.schema.Scoring`; its defaults if None.
+        known: The Cube whose targets the baselines may see, if not all of those of `cube`.
+
+    Returns:
+        What ``metrics.json`` holds.
+
+    Raises:
+        SnowmapError: When there is no valid pixel to score, or `out` cannot be written.
+    """
+    options = asdict(Scoring()) if scoring is None else scoring
+    baselines = baseline_maps(cube if known is None else known, train, windows, targets)
+    scored = score_maps(maps, baselines, cube, windows, targets, options)
+    result = {**scored, "provenance": {**provenance, "scoring": dict(options)}}
+    with whole_folder(out) as unfinished:
+        write_whole(unfinished / "metrics.json", json.dumps(result, indent=2))
+        write_whole(unfinished / "metrics.csv", as_csv(as_frame(result)))
+        write_predictions(maps, cube, list(windows), unfinished / "predictions.nc", provenance)
+        write_whole(unfinished / "maps.png", as_png(maps_figure(maps, cube, windows, targets)))
+        write_report(result, maps, cube, windows, unfinished / "report.html")
+    return result
+
+
+def as_frame(result: Mapping[str, Any]) -> pd.DataFrame:
+    """The scores of `snowmap.evaluation.metrics.scores`, one row for each target, map, window and class.
+
+    ``all`` stands for the pooled windows and for no grouping; the grouping ``snow`` has the classes ``snow-free`` and
+    ``snow-covered``. ``unit`` is that of rmse, mae, bias, median_error and nmad.
+    """
+    rows = [
+        {"target": target, "unit": result["target"][target]["unit"], "map": name, **place, **of_map}
+        for target, place, entry in _entries(result)
+        for name, of_map in by_map(entry).items()
+    ]
+    return pd.DataFrame(rows)
+
+
+def _entries(result: Mapping[str, Any]) -> Iterator[tuple[str, dict[str, str], Mapping[str, Any]]]:
+    """Of everything that has scores its target, its place in the table, and the scores of each map."""
+    everywhere = {"window": ALL, "grouping": ALL, "class": ALL}
+    for target, entry in result["target"].items():
+        yield target, everywhere, entry
+        for label in ("snow-free", "snow-covered"):
+            yield target, everywhere | {"grouping": "snow", "class": label}, entry[label.replace("-", "_")]
+        for grouping, classes in entry["classes"].items():
+            for of_class in classes:
+                yield target, everywhere | {"grouping": grouping, "class": of_class["class"]}, of_class
+    for entry in result["windows"]:
+        yield entry["target"], everywhere | {"window": entry["window"]}, entry
+
+
+def print_table(result: Mapping[str, Any], console: Console | None = None) -> None:
+    """Print the pooled scores of each target, the model above the baselines; no wider than 100 columns."""
+    provenance = result["provenance"]
+    synthetic = f" · {SYNTHETIC}" if provenance["scored_archive"]["origin"].startswith("synthetic") else ""
+    for target, entry in result["target"].items():
+        unit, intervals = entry["unit"], by_map(entry["intervals"])
+        title = f"{target.upper()}, {provenance['part']} windows{synthetic}"
+        note = "The last-seen map needs a known past."
+        table = Table(title=title, title_justify="left", caption=note, caption_justify="left")
+        table.add_column("map", no_wrap=True)
+        level = f"{entry['intervals']['level']:.0%}".replace("%", " %")
+        for head in (f"RMSE {unit}", level, f"MAE {unit}", f"bias {unit}", "R²", "Pearson r", "pixels"):
+            table.add_column(head, justify="right")
+        for name, scored in by_map(entry).items():
+            interval = "–".join(number(end) for end in intervals[name]["rmse"] or []) or number(None)
+            others = (number(scored[key]) for key in ("mae", "bias", "r2", "pearson_r", "pixels"))
+            style = "bold" if name == "model" else ""
+            table.add_row(label_of(name), number(scored["rmse"]), interval, *others, style=style)
+        (console or plain_console()).print(table)
