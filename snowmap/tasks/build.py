@@ -32,10 +32,6 @@ def fit_baseline(config: Mapping[str, Any], cube: xr.Dataset, split: Split) -> B
     Raises:
         SnowmapError: When the baseline cannot be built, or the Cube lacks what it needs.
     """
-    if config["ablation"] != "all":
-        raise SnowmapError(f"ablation={config['ablation']} is for nets; a baseline sees what its name says")
-    if config["init_from"]:
-        raise SnowmapError(f"init_from=… is for nets; model={config['model']['name']} is a baseline and has no weights")
     baseline = build_baseline(config["model"])
     baseline.metadata = metadata_of(cube, split, config)
     known = with_targets_inside(cube, split.train_area)
