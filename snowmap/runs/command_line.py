@@ -27,8 +27,9 @@ from omegaconf.errors import OmegaConfBaseException
 from snowmap.config.checking import check_config, check_overrides, of_another_choice, one_line
 from snowmap.errors import Interrupted, SnowmapError, shown
 from snowmap.runs.configuration import refuse_foreign
-from snowmap.runs.folder import SWEEP, is_finished, read_record, record_failure
+from snowmap.runs.folder import SWEEP, is_finished
 from snowmap.runs.launchers import LAUNCHERS, Job, command_of
+from snowmap.runs.record import read_record, record_failure
 
 LONGEST_VALUE = 40
 """Characters of a value in the name of a job's folder."""

@@ -7,7 +7,6 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from rich.console import Console
 
 from snowmap.config.schema import Scoring
 from snowmap.data.ablation import LEFT_OUT
@@ -21,6 +20,7 @@ from snowmap.sweeps.output import (
     error_bars,
     number,
     print_frame,
+    print_notes,
     write_result,
 )
 from snowmap.sweeps.runs import (
@@ -33,13 +33,12 @@ from snowmap.sweeps.runs import (
     validation_maps,
     validation_metrics,
 )
-from snowmap.tables import plain_console
 
 OPTIONS = asdict(Scoring())
 UNTOUCHED = "everything is on validation windows; the test windows were not touched"
 
 
-def compare_ablations(folder: Path, runs: Sequence[Run], console: Console | None = None) -> pd.DataFrame:
+def compare_ablations(folder: Path, runs: Sequence[Run]) -> pd.DataFrame:
     """Make the table and the figure of an ablation, print the table and write ``ablation.json``, ``.csv`` and ``.png``.
 
     Runs of several folds or seeds are pooled; each is compared with the run of the same fold and seed that saw all
@@ -48,7 +47,6 @@ def compare_ablations(folder: Path, runs: Sequence[Run], console: Console | None
     Args:
         folder: Where the files go.
         runs: The runs.
-        console: Where the table is printed.
 
     Returns:
         One row for each target and ablation (``kind`` is ``ablation``) with ``rmse``, and the ``difference`` from that
@@ -79,7 +77,7 @@ def compare_ablations(folder: Path, runs: Sequence[Run], console: Console | None
             means = {"difference": np.mean(increases), "std": np.std(increases, ddof=1)}
             rows.append({**place, "kind": "permutation", "name": band, **means})
     table = pd.DataFrame(rows, columns=["target", "unit", "kind", "name", "rmse", "difference", "low", "high", "std"])
-    write_ablation(folder, table, about, console or plain_console())
+    write_ablation(folder, table, about)
     return table
 
 
@@ -125,7 +123,7 @@ def rmse_difference(case: Maps, reference: Maps) -> dict[str, float | None]:
     return intervals["differences"]["all"]["rmse"]
 
 
-def write_ablation(folder: Path, table: pd.DataFrame, about: Mapping[str, Any], console: Console) -> None:
+def write_ablation(folder: Path, table: pd.DataFrame, about: Mapping[str, Any]) -> None:
     """Write the table and its figure, and print it with what has to be said of it."""
     synthetic = f" · {SYNTHETIC}" * about["origin"].startswith("synthetic")
     write_result(folder, "ablation", about, table)
@@ -135,9 +133,8 @@ def write_ablation(folder: Path, table: pd.DataFrame, about: Mapping[str, Any], 
         panels.append(_panels(target, unit, rows))
         heads = ["the net sees", f"RMSE {unit}", f"less that of all {unit}", f"{about['level']:.0%} interval or std"]
         title = f"{target.upper()}, what the bands add, {about['part']} windows{synthetic}"
-        print_frame(pd.DataFrame(map(_cells, rows.itertuples()), columns=heads), console, title, heads[:1])
-    for note in about["notes"]:
-        console.print(f"note: {note}")
+        print_frame(pd.DataFrame(map(_cells, rows.itertuples()), columns=heads), title, heads[:1])
+    print_notes(about["notes"])
     write_whole(folder / "ablation.png", as_png(bar_figure(panels, f"{about['part']} windows{synthetic}")))
     print(f"ablation.json, ablation.csv and ablation.png lie in {folder}")
 

@@ -98,57 +98,49 @@ def compare_scores(runs: Sequence[Run], target: str, score: str, each: bool, fol
     """Compare runs by one score of one target; see `compare_runs`."""
     ranked = [run for run in runs if run.state in FINISHED and run.score(PART, target, score) is not None]
     ranked.sort(key=lambda run: run.config.get("seed") or 0)
-    settings = differing_settings(ranked)
     fingerprints = {run.archive.get("fingerprint") for run in ranked}
     one_archive = len(fingerprints) == 1 and None not in fingerprints  # be it at several places
     dropped = ["seed"] * (not each) + ["data.root"] * one_archive
-    settings = settings.drop(columns=dropped, errors="ignore")
-    named = distinguishing_keys(settings)
-    settings = settings[[*named, *settings.columns.difference(named)]]
+    settings = differing_settings(ranked).drop(columns=dropped, errors="ignore")
+    keys = distinguishing_keys(settings)
+    settings = settings[[*keys, *settings.columns.difference(keys)]]
     targets = sorted({name for run in ranked for name in run.scores[PART]})
-    values = settings.join(pd.DataFrame([_record(run, targets) for run in ranked], dtype=object))
     notes, rows = _notes(runs, ranked), pd.DataFrame()
     if ranked:
-        values["row"] = settings.agg(", ".join, axis=1) if len(settings.columns) else ""
-        if each:
-            values["row"] += values["folders"]
-        twice = values[values.duplicated(["row", "seeds"], keep=False)]
-        if len(twice):
-            notes.append(f"runs of one configuration and seed count each: {', '.join(twice['folders'])}")
-        rows = pd.DataFrame([_summary(group, list(settings)) for _, group in values.groupby("row")], dtype=object)
-        rank = SORT_KEYS[SCORES[score][1]](rows[column_name(PART, target, score)].astype(float))
+        table = settings.join(pd.DataFrame([_metadata(run) | _scores(run, targets) for run in ranked]))
+        table["row"] = settings.agg(", ".join, axis=1) if len(settings.columns) else ""
+        table["row"] += table["folders"] if each else ""
+        repeated = table[table.duplicated(["row", "seeds"], keep=False)]
+        if len(repeated):
+            notes.append(f"runs of one configuration and seed count each: {', '.join(repeated['folders'])}")
+        rows = _means(table, list(settings))
+        rank = SORT_KEYS[SCORES[score][1]](rows[column_name(PART, target, score)])
         rows = rows.loc[rank.sort_values(kind="stable").index]
-    return Comparison(
-        target=target,
-        targets=targets,
-        score=score,
-        keys=named,
-        rows=rows,
-        excluded=pd.DataFrame([_excluded(run, target, score, folder) for run in runs if run not in ranked]),
-        notes=notes,
+    excluded = pd.DataFrame([_excluded(run, target, score, folder) for run in runs if run not in ranked])
+    return Comparison(target, targets, score, keys, rows, excluded, notes)
+
+
+def _means(table: pd.DataFrame, settings: Sequence[str]) -> pd.DataFrame:
+    """One row for the runs of one configuration: no mean of a score that one of them lacks."""
+    scores = [column for column in table if "/" in str(column)]
+    groups = table.astype(dict.fromkeys([*RECORD_KEYS, *scores], float)).groupby("row")
+    joined = {"seeds": " ".join, "state": lambda states: " ".join(states.unique()), "reason": " ".join}
+    rows = groups.agg(
+        {**dict.fromkeys(settings, "first"), "runs": "sum", **joined, **dict.fromkeys(RECORD_KEYS, "mean")}
     )
+    mean = groups[scores].agg(lambda values: values.mean(skipna=False))
+    std = groups[scores].agg(lambda values: values.std(skipna=False)).add_suffix("_std")
+    return pd.concat([rows, mean, std, groups.agg({"folders": " ".join})], axis=1)
 
 
-def _record(run: Run, targets: Sequence[str]) -> dict[str, Any]:
+def _scores(run: Run, targets: Sequence[str]) -> dict[str, float | None]:
     places = [(part, target, score) for part in (PART, "test") for target in targets for score in SCORES]
-    return {column_name(*place): run.score(*place) for place in places} | _entries(run)
+    return {column_name(*place): run.score(*place) for place in places}
 
 
-def _entries(run: Run, reason: str = "") -> dict[str, Any]:
-    entries = {"runs": 1, "seeds": str(run.config.get("seed")), "state": run.state, "reason": reason}
-    return entries | {key: run.record.get(key) for key in RECORD_KEYS} | {"folders": str(run.folder)}
-
-
-def _summary(group: pd.DataFrame, settings: Sequence[str]) -> dict[str, Any]:
-    """The runs of one configuration as a row of `Comparison.rows`: no mean of a score that one of them lacks."""
-    scores = group[[column for column in group if "/" in column]].astype(float)
-    mean, std = pd.Series(scores.mean(skipna=False)), pd.Series(scores.std(skipna=False))
-    row = {key: group[key].iloc[0] for key in settings}
-    row |= {"runs": len(group), "seeds": " ".join(group["seeds"]), "state": " ".join(group["state"].unique())}
-    row |= {"reason": "", **group[[*RECORD_KEYS]].astype(float).mean()}
-    for column in scores:
-        row |= {column: mean.loc[column], f"{column}_std": std.loc[column]}
-    return row | {"folders": " ".join(group["folders"])}
+def _metadata(run: Run, reason: str = "") -> dict[str, Any]:
+    row = {"runs": 1, "seeds": str(run.config.get("seed")), "state": run.state, "reason": reason}
+    return row | {key: run.record.get(key) for key in RECORD_KEYS} | {"folders": str(run.folder)}
 
 
 def _excluded(run: Run, target: str, score: str, folder: Path) -> dict[str, Any]:
@@ -159,7 +151,7 @@ def _excluded(run: Run, target: str, score: str, folder: Path) -> dict[str, Any]
         reason = f"no validation score; python evaluate.py ckpt={run.checkpoint} split={PART}"
     else:
         reason = f"no validation {score} of {target}"
-    return {"run": str(run.folder.relative_to(folder)), **_entries(run, reason)}
+    return {"run": str(run.folder.relative_to(folder)), **_metadata(run, reason)}
 
 
 def column_name(part: str, target: str, score: str) -> str:

@@ -9,13 +9,12 @@ import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 from rich import box
-from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
 from snowmap.files import write_whole
 from snowmap.sweeps.runs import UNKNOWN
-from snowmap.tables import as_csv
+from snowmap.tables import as_csv, plain_console
 
 
 def write_result(folder: Path, name: str, about: Mapping[str, Any], table: pd.DataFrame) -> None:
@@ -25,7 +24,7 @@ def write_result(folder: Path, name: str, about: Mapping[str, Any], table: pd.Da
     write_whole(folder / f"{name}.csv", as_csv(table))
 
 
-def print_frame(frame: pd.DataFrame, console: Console, title: str | None = None, text: Collection[str] = ()) -> None:
+def print_frame(frame: pd.DataFrame, title: str | None = None, text: Collection[str] = ()) -> None:
     """Print a table of words; the columns `text` are aligned to the left and folded where there is no room."""
     table = Table(title=title, title_justify="left", box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0), show_edge=False)
     for column in frame:
@@ -33,7 +32,13 @@ def print_frame(frame: pd.DataFrame, console: Console, title: str | None = None,
         table.add_column(Text(str(column)), justify="left" if left else "right", no_wrap=not left, overflow="fold")
     for cells in frame.itertuples(index=False):
         table.add_row(*(Text(str(cell)) for cell in cells))
-    console.print(table)
+    plain_console().print(table)
+
+
+def print_notes(notes: Iterable[str]) -> None:
+    """Print what has to be said of a table."""
+    for note in notes:
+        plain_console().print(f"note: {note}")
 
 
 def as_markdown(frame: pd.DataFrame, text: Collection[str] = ()) -> list[str]:

@@ -15,13 +15,10 @@ from typing import Any, NamedTuple
 import numpy as np
 import pandas as pd
 from jaxtyping import Float, Shaped
-from omegaconf import OmegaConf
-from omegaconf.errors import OmegaConfBaseException
-from yaml import YAMLError
 
 from snowmap.errors import SnowmapError
-from snowmap.runs.configuration import KEYS_WITHOUT_EFFECT, flat, within
-from snowmap.runs.folder import NEW_RECORD, read_record
+from snowmap.runs.configuration import KEYS_WITHOUT_EFFECT, flat, read_config, within
+from snowmap.runs.record import NEW_RECORD, read_record
 from snowmap.units import IN_UNITS, METRES, metres_per
 
 PART = "validation"
@@ -195,7 +192,8 @@ def _read_run(folder: Path) -> Run:
     """A run as far as it can be read: a damaged or foreign file costs its own row of a table, not the table."""
     config: Mapping[str, Any] = MappingProxyType({})
     try:
-        config = _read_config(folder / "config.yaml")
+        if (folder / "config.yaml").is_file():  # no job of a multirun whose configuration was refused
+            config = read_config(folder)
         record = read_record(folder)
         metrics = {part: _metrics(folder, part) or {} for part in (PART, "test")}
         scores = {
@@ -223,16 +221,6 @@ def _in_one_unit(target: str, entry: Mapping[str, Any]) -> dict[str, float]:
     factor = metres_per(entry["unit"], target, "its scores") / METRES[UNIT]
     known = {name: value for name, value in entry.items() if name != "unit" and value is not None}
     return {name: float(value) * (factor if name in IN_UNITS else 1) for name, value in known.items()}
-
-
-def _read_config(file: Path) -> dict[str, Any]:
-    if not file.is_file():
-        return {}  # a job of a multirun whose configuration was refused
-    try:
-        config = OmegaConf.to_container(OmegaConf.load(file))
-    except (OSError, ValueError, YAMLError, OmegaConfBaseException) as error:
-        raise SnowmapError(f"{file} cannot be read ({error}); move the folder away") from error
-    return config if isinstance(config, dict) else {}  # type: ignore[return-value]
 
 
 def _metrics(folder: Path, part: str) -> dict[str, Any] | None:

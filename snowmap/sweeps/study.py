@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytorch_lightning as pl
-from filelock import FileLock, Timeout
 from hydra.core.hydra_config import HydraConfig
+from hydra.core.utils import env_override
 from omegaconf import OmegaConf
 from pytorch_lightning.callbacks import Callback
 
@@ -25,7 +25,8 @@ from snowmap.errors import Interrupted, SnowmapError, Stopped
 from snowmap.evaluation.scoring import open_for
 from snowmap.files import write_whole
 from snowmap.runs.configuration import differing, flat, refuse_foreign
-from snowmap.runs.folder import SWEEP, read_record
+from snowmap.runs.folder import SWEEP, locked
+from snowmap.runs.record import read_record
 from snowmap.sweeps.search_space import changed, distributions, value_of
 from snowmap.sweeps.study_report import folder_name, report
 from snowmap.tasks.pixel import SnowRegression
@@ -235,15 +236,8 @@ def _refuse_what_cannot_be_studied(config: Mapping[str, Any]) -> None:
 @contextlib.contextmanager
 def _alone_in(folder: Path) -> Iterator[None]:
     """Keep other processes out of the study, and the folders of failed trials in it."""
-    folder.mkdir(parents=True, exist_ok=True)
-    try:
-        with FileLock(folder / ".lock", timeout=0):
-            os.environ[SWEEP] = str(folder)
-            yield
-    except Timeout as error:
-        raise SnowmapError(f"another process works on the study in {folder}; give another hydra.run.dir=…") from error
-    finally:
-        os.environ.pop(SWEEP, None)
+    with locked(folder, patience_s=0.0), env_override({SWEEP: str(folder)}):
+        yield
 
 
 def _claim(folder: Path, config: Mapping[str, Any], search: Mapping[str, Any]) -> None:

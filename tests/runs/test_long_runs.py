@@ -153,7 +153,7 @@ def test_a_full_disk_is_told_and_the_last_good_checkpoint_stays(archive, straigh
     assert process.returncode == 1
     assert f"the last good checkpoint is {last}" in said
     assert "make room or name another disk" in said
-    assert "the same command goes on" in said
+    assert "the same command resumes the run" in said
     assert "Traceback" not in said
     assert last.read_bytes() == before
     assert not list(run.rglob("*.snowmap-part"))

@@ -2,7 +2,6 @@
 
 import json
 import math
-import os
 import signal
 import subprocess
 import sys
@@ -146,10 +145,11 @@ class TestStudy:
             optimize(Bowl(), of_study(archive), tmp_path / "a" / "trial-000")
 
         def within(config: dict[str, Any], folder: Path, callbacks: Sequence[Any] = ()) -> None:
-            del os.environ["SNOWMAP_SWEEP"]
-            optimize(Bowl(), of_study(archive), tmp_path / "b")
+            with pytest.MonkeyPatch.context() as patch:
+                patch.delenv("SNOWMAP_SWEEP")
+                optimize(Bowl(), of_study(archive), tmp_path / "b")
 
-        with pytest.raises(SnowmapError, match="the last failed: another process works on the study"):
+        with pytest.raises(SnowmapError, match="the last failed: another process works in"):
             optimize(within, of_study(archive, "sweep.trials=1"), tmp_path / "b")
 
     @pytest.mark.parametrize(
