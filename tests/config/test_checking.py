@@ -201,6 +201,7 @@ UP = "and ≤ 1000000"
         ("data.phase_sign=2", "expected 1 | -1, or null"),
         ("data.root={a: 1}", "data.root={a: 1}: expected a text"),
         ("model.name=vnet", "model.name=vnet: expected unet | "),
+        ("head.name=student", "head.name=student: expected point | gaussian | quantile"),
         ("split.name=roling", "did you mean 'rolling'?"),
         ("model.channels=3", "model.channels=3: expected a list of 1 to 8 whole numbers ≥ 1 and ≤ 2048"),
         ("model.channels=[]", "model.channels=[]: expected a list of 1 to 8 whole numbers"),

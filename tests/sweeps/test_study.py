@@ -265,7 +265,7 @@ class TestRealTrainings:
         assert not (tmp_path / "study" / "trial-001").exists()
         record = json.loads((tmp_path / "study" / "trial-000" / "run.json").read_text())
         assert (record["starts"], record["status"], record["epochs"]) == (2, "finished", 30)
-        assert "going on from" in (tmp_path / "study" / "trial-000" / "run.log").read_text()
+        assert "resuming from" in (tmp_path / "study" / "trial-000" / "run.log").read_text()
         assert set(range(5)) <= set(again.intermediate_values)
         command = yaml.safe_load((tmp_path / "study" / "best.yaml").read_text())["command"]
         assert command in said
