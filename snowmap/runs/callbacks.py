@@ -110,11 +110,8 @@ class StopBetweenSteps(Callback):
     ) -> None:
         """Save in the midst of an epoch; its end saves by itself, and gradients that are summed up are not saved."""
         done = batch_idx + 1
-        if (
-            done == trainer.num_training_batches
-            or done % trainer.accumulate_grad_batches
-            or not self._requested(trainer)
-        ):
+        between_steps = done % trainer.accumulate_grad_batches == 0 and done < trainer.num_training_batches
+        if not (between_steps and self._requested(trainer)):
             return
         if outputs["loss"].isfinite():
             trainer.save_checkpoint(self.checkpoint)

@@ -109,35 +109,35 @@ def make_parts(config: Mapping[str, Any], cube: xr.Dataset, split: Split) -> tup
     return task, datamodule
 
 
-def choose_time(model: Mapping[str, Any], asked: int | str | None, end: np.ndarray) -> int | str:
-    """The length of the sequences: what is asked for, else the net's own, which a short archive may cut.
+def choose_time(model: Mapping[str, Any], time: int | str | None, end: np.ndarray) -> int | str:
+    """The length of the sequences: `time`, else the net's own, which a short archive may cut.
 
     Raises:
-        SnowmapError: When the net cannot work with what is asked for, or the archive has no such sequence.
+        SnowmapError: When the net cannot work with it, or the archive has no such sequence.
     """
     net = NETS[model["name"]]
     fixed = net.fixed_time(model)
-    if asked is None:
-        asked = fixed or (net.time if net.time == SEASON else min(int(net.time), longest_season(end)))
-    if fixed and asked != fixed:
-        raise SnowmapError(f"data.time={asked}, but the net reads stacks of {fixed}; give model.steps={asked} instead")
-    if asked != SEASON and int(asked) < net.minimum_time:
-        raise SnowmapError(f"data.time={asked}, but the net needs at least {net.minimum_time} windows")
-    check_time(asked, end)
-    return asked
+    if time is None:
+        time = fixed or (net.time if net.time == SEASON else min(int(net.time), longest_season(end)))
+    if fixed and time != fixed:
+        raise SnowmapError(f"data.time={time}, but the net reads stacks of {fixed}; give model.steps={time} instead")
+    if time != SEASON and int(time) < net.minimum_time:
+        raise SnowmapError(f"data.time={time}, but the net needs at least {net.minimum_time} windows")
+    check_time(time, end)
+    return time
 
 
-def choose_supervision(net: Net, asked: str) -> str:
+def choose_supervision(net: Net, supervise: str) -> str:
     """``last`` or ``every``.
 
     Raises:
         SnowmapError: When every step is to be supervised, but the net maps the target window alone.
     """
-    if asked == "every" and not net.maps_every_step:
+    if supervise == "every" and not net.maps_every_step:
         raise SnowmapError(
             "data.supervise=every, but this net maps the target window alone; choose data.supervise=last"
         )
-    return ("every" if net.maps_every_step else "last") if asked == "auto" else asked
+    return ("every" if net.maps_every_step else "last") if supervise == "auto" else supervise
 
 
 def compile_net(net: Net) -> None:

@@ -81,6 +81,7 @@ def starting_point(config: Mapping[str, Any], metadata: dict[str, Any]) -> SnowR
     return source
 
 
+@torch.no_grad()
 def transfer(source: SnowRegression, task: SnowRegression) -> list[Row]:
     """Give a new task the weights of another one, as far as they fit.
 
@@ -164,7 +165,6 @@ class _Match:
             layer, _, kind = name.rpartition(".")
             self.weights[layer][kind] = weight.detach()
 
-    @torch.no_grad()
     def layers(self) -> Iterator[Row]:
         """What became of each layer, under the name of its stage."""
         names = {module: name for name, module in self.new.named_modules()}
