@@ -13,7 +13,7 @@ class SnowmapError(Exception):
 
 
 class Stopped(BaseException):
-    """A run that ends early though nothing went wrong; no `Exception`, for nobody should go on after it.
+    """A run that ends early though nothing went wrong; no `Exception`, for nothing should catch it and continue.
 
     Attributes:
         status: What ``run.json`` then says.
@@ -23,7 +23,7 @@ class Stopped(BaseException):
 
 
 class Interrupted(Stopped):
-    """A run that was told to end by a signal; the same command goes on with it.
+    """A run that a signal ended; the same command resumes it.
 
     Attributes:
         signal: Which one.

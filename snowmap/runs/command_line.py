@@ -1,7 +1,7 @@
 """From the command line to a run, or to those of a multirun.
 
 The jobs of a multirun lie in folders named after what is swept, so the same command finds them again: finished ones are
-left alone, unfinished ones go on. Imports neither torch nor xarray.
+left alone, unfinished ones are resumed. Imports neither torch nor xarray.
 """
 
 import contextlib
@@ -83,15 +83,15 @@ def launch(main: Main, schema: type, file: Path, after_sweep: AfterSweep | None 
             sys.exit(1)
     except Interrupted as interrupted:
         where = f" with hydra.sweep.dir={sweep.folder}" if sweep.folder else ""
-        print(f"{interrupted}; the same command{where} goes on", file=sys.stderr)
+        print(f"{interrupted}; the same command{where} resumes it", file=sys.stderr)
         sys.exit(128 + interrupted.signal)
     except (HydraException, OmegaConfBaseException) as error:
         sys.exit(f"error: {of_another_choice(str(error)) or one_line(error)}")
     except (MemoryError, RuntimeError) as error:
         if not isinstance(error, MemoryError) and "can't allocate memory" not in str(error):
             raise
-        told = shown(str(error), longest=200)
-        sys.exit(f"error: out of memory ({told}); free some, or give a smaller data.crop, data.batch_size or archive")
+        reason = shown(str(error), longest=200)
+        sys.exit(f"error: out of memory ({reason}); free some, or give a smaller data.crop, data.batch_size or archive")
     except (SnowmapError, OSError) as error:
         sys.exit(f"error: {error}")
 
@@ -100,7 +100,7 @@ def _check_folders(arguments: Sequence[str]) -> list[Path]:
     """Refuse what Hydra, which makes the folders and writes ``multirun.yaml`` into that of a multirun, would take.
 
     Returns:
-        The folders that are there already, which stay even if they are empty at the end.
+        The folders that exist already, which stay even if they are empty at the end.
 
     Raises:
         SnowmapError: On an empty name, which would be the current directory, and on a multirun among files of others.
@@ -210,16 +210,16 @@ def job_name(number: int) -> str:
         for override in OverridesParser.create().parse_overrides(typed)
         if override.is_sweep_override()
     } | {*(settings.sweeper.get("params") or {})}
-    parts = []
+    names = []
     for word in settings.overrides.task:
         key, _, value = word.partition("=")
         if key.lstrip("+") in swept:
-            parts.append(f"{key.lstrip('+')}-{_plain(value)}")
-    return "_".join(parts) or str(number)
+            names.append(f"{key.lstrip('+')}-{_plain(value)}")
+    return "_".join(names) or str(number)
 
 
 def _plain(value: str) -> str:
-    """A value as part of a file name; one that is too long or a path is told from others by a hash."""
+    """A value as part of a file name; a long one or a path is distinguished by a hash."""
     plain = re.sub(r"[^\w.+-]+", "-", value.rpartition("/")[2]).strip("-")
     if len(plain) > LONGEST_VALUE or "/" in value:
         plain = f"{plain[:LONGEST_VALUE]}.{hashlib.sha256(value.encode()).hexdigest()[:6]}"

@@ -41,7 +41,7 @@ class RunFolder:
         path: The folder.
         record: What ``run.json`` holds, with the keys of `NEW_RECORD`.
         leads: Whether this process writes files; of the processes of one run only the first does.
-        stop: Whether somebody asked for the end.
+        stop: Whether a signal requested the end.
     """
 
     def __init__(self, path: Path, record: Mapping[str, Any], leads: bool, stop: StopSignal) -> None:
@@ -218,7 +218,7 @@ def _begins(folder: Path, config: Mapping[str, Any]) -> bool:
 
     Raises:
         SnowmapError: When the run there is of another configuration, or its configuration cannot be read, and no
-            checkpoint is given to go on from.
+            checkpoint is given to resume from.
     """
     if config["ckpt"]:
         return False

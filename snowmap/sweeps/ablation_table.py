@@ -25,8 +25,8 @@ from snowmap.sweeps.output import (
 )
 from snowmap.sweeps.runs import (
     OPTIMISTIC,
-    PART,
     SYNTHETIC,
+    VALIDATION,
     Maps,
     Run,
     differing_settings,
@@ -60,7 +60,7 @@ def compare_ablations(folder: Path, runs: Sequence[Run]) -> pd.DataFrame:
     metrics = [validation_metrics(run) for run in runs]
     importances = [permutation_importance(run) for run in cases["all"]]
     about = {
-        "part": PART,
+        "part": VALIDATION,
         "notes": [UNTOUCHED, OPTIMISTIC],
         "origin": metrics[0]["provenance"]["scored_archive"]["origin"],
         "level": OPTIONS["level"],

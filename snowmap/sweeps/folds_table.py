@@ -12,8 +12,8 @@ from snowmap.evaluation.printing import label_of
 from snowmap.sweeps.output import number, print_frame, print_notes, write_result
 from snowmap.sweeps.runs import (
     OPTIMISTIC,
-    PART,
     SYNTHETIC,
+    VALIDATION,
     Run,
     configurations,
     validation_maps,
@@ -54,7 +54,7 @@ def cross_validate(folder: Path, runs: Sequence[Run]) -> pd.DataFrame:
         for name, group in configurations(runs).items()
     ]
     table = pd.concat(tables, ignore_index=True)
-    about = {"part": PART, "notes": [OPTIMISTIC, POOLED], "origin": origin}
+    about = {"part": VALIDATION, "notes": [OPTIMISTIC, POOLED], "origin": origin}
     write_result(folder, "cross_validation", about, table)
     _print(table, about)
     print(f"cross_validation.json and cross_validation.csv lie in {folder}")
@@ -79,9 +79,9 @@ def _over_folds(configuration: str, runs: Sequence[Run], metrics: Sequence[dict[
         std = groups.agg(lambda values: values.std(skipna=False)).reset_index().assign(over="std")
         predicted, observed, _ = zip(*(validation_maps(run, target) for run in runs), strict=True)
         pooled = scores(*(np.concatenate([one.ravel() for one in each]) for each in (predicted, observed)))
-        parts = [folds, mean, std, pd.DataFrame([{"map": "model", "over": "pooled", **pooled}])]
+        frames = [folds, mean, std, pd.DataFrame([{"map": "model", "over": "pooled", **pooled}])]
         place = {"configuration": configuration, "target": target, "unit": entry["unit"]}
-        tables.append(pd.concat(parts).assign(**place))
+        tables.append(pd.concat(frames).assign(**place))
     return pd.concat(tables).reindex(columns=[*PLACE, "over", *SCORES])
 
 

@@ -21,7 +21,7 @@ from snowmap.runs.configuration import KEYS_WITHOUT_EFFECT, flat, read_config, w
 from snowmap.runs.record import NEW_RECORD, read_record
 from snowmap.units import IN_UNITS, METRES, metres_per
 
-PART = "validation"
+VALIDATION = "validation"
 UNIT = "cm"
 """In which runs of archives in cm and mm are compared."""
 
@@ -54,7 +54,7 @@ class Run(NamedTuple):
         config: What its ``config.yaml`` holds; empty for a job whose configuration was refused.
         record: What its ``run.json`` holds; ``status`` is ``unknown`` without one, ``unreadable`` where a file is
             damaged, which ``error`` names.
-        scores: By part of the split (``validation``, ``test``) and target, as far as known; lengths in `UNIT`.
+        scores: By subset of the split (``validation``, ``test``) and target, as far as known; lengths in `UNIT`.
         archive: Path, origin and fingerprint of its archive; empty where nothing says so.
     """
 
@@ -79,14 +79,14 @@ class Run(NamedTuple):
         """The fold that it validates; None where its split has no folds."""
         return self.config["split"].get("fold")
 
-    def score(self, part: str, target: str, name: str) -> float | None:
-        """A score of one target in a part of the split; None if it is not known."""
-        return self.scores.get(part, {}).get(target, {}).get(name)
+    def score(self, subset: str, target: str, name: str) -> float | None:
+        """A score of one target in a subset of the split; None if it is not known."""
+        return self.scores.get(subset, {}).get(target, {}).get(name)
 
     @property
     def targets(self) -> list[str]:
         """What it maps."""
-        return list(self.scores.get(PART, {})) or (self.config.get("target") or {}).get("names", [])
+        return list(self.scores.get(VALIDATION, {})) or (self.config.get("target") or {}).get("names", [])
 
 
 class Maps(NamedTuple):
@@ -177,14 +177,14 @@ def validation_metrics(run: Run) -> dict[str, Any]:
     """What ``metrics.json`` says of the validation windows; they are scored now if the run did not."""
     from snowmap.evaluation.scoring import score_checkpoint
 
-    return _metrics(run.folder, PART) or score_checkpoint(run.checkpoint, part=PART)
+    return _metrics(run.folder, VALIDATION) or score_checkpoint(run.checkpoint, part=VALIDATION)
 
 
 def validation_maps(run: Run, target: str) -> Maps:
     """The maps that `validation_metrics` scored."""
     import xarray as xr
 
-    with xr.open_dataset(run.folder / "evaluation" / PART / "predictions.nc") as file:
+    with xr.open_dataset(run.folder / "evaluation" / VALIDATION / "predictions.nc") as file:
         return Maps(file[target].values, file[f"{target}_observed"].values, file["time"].values)
 
 
@@ -195,16 +195,11 @@ def _read_run(folder: Path) -> Run:
         if (folder / "config.yaml").is_file():  # no job of a multirun whose configuration was refused
             config = read_config(folder)
         record = read_record(folder)
-        metrics = {part: _metrics(folder, part) or {} for part in (PART, "test")}
-        scores = {
-            part: {name: {**entry["model"], "unit": entry["unit"]} for name, entry in content.get("target", {}).items()}
-            for part, content in metrics.items()
-        }
-        scores[PART] = (record and record["validation"]) or scores[PART]
+        metrics = {subset: _metrics(folder, subset) or {} for subset in (VALIDATION, "test")}
+        scores = {subset: _scores(content.get("target", {})) for subset, content in metrics.items()}
+        if record and record["validation"]:
+            scores[VALIDATION] = _scores(record["validation"])
         scored = next((content["provenance"]["scored_archive"] for content in metrics.values() if content), {})
-        scores = {
-            part: {name: _in_one_unit(name, entry) for name, entry in known.items()} for part, known in scores.items()
-        }
         record = record or NEW_RECORD | {"status": "unknown"}
         run = Run(folder, config, record, scores, record["archive"] or scored)
         numbers = [config.get("seed"), *(record[key] for key in ("epochs", "parameters", "wall_s"))]
@@ -216,16 +211,23 @@ def _read_run(folder: Path) -> Run:
         return Run(folder, config, NEW_RECORD | {"status": "unreadable", "error": str(error)})
 
 
-def _in_one_unit(target: str, entry: Mapping[str, Any]) -> dict[str, float]:
-    """Known scores of one target with lengths in `UNIT`."""
-    factor = metres_per(entry["unit"], target, "its scores") / METRES[UNIT]
-    known = {name: value for name, value in entry.items() if name != "unit" and value is not None}
-    return {name: float(value) * (factor if name in IN_UNITS else 1) for name, value in known.items()}
+def _scores(targets: Mapping[str, Any]) -> dict[str, dict[str, float]]:
+    """Known scores by target, with lengths in `UNIT`, of what ``run.json`` or ``metrics.json`` says of the model."""
+    scores = {}
+    for target, entry in targets.items():
+        factor = metres_per(entry["unit"], target, "its scores") / METRES[UNIT]
+        known = {name: value for name, value in entry.get("model", entry).items() if name != "unit"}
+        scores[target] = {
+            name: float(value) * (factor if name in IN_UNITS else 1)
+            for name, value in known.items()
+            if value is not None
+        }
+    return scores
 
 
-def _metrics(folder: Path, part: str) -> dict[str, Any] | None:
-    """What ``metrics.json`` says of one part of the split; None where there is none of the checkpoint as it is now."""
-    file, checkpoint = folder / "evaluation" / part / "metrics.json", folder / "checkpoints" / "best.ckpt"
+def _metrics(folder: Path, subset: str) -> dict[str, Any] | None:
+    """What ``metrics.json`` says of a subset of the split; None where there is none of the present checkpoint."""
+    file, checkpoint = folder / "evaluation" / subset / "metrics.json", folder / "checkpoints" / "best.ckpt"
     if not file.is_file() or (checkpoint.is_file() and file.stat().st_mtime < checkpoint.stat().st_mtime):
         return None
     return json.loads(file.read_text())

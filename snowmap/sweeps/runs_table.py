@@ -21,7 +21,7 @@ from snowmap.sweeps.output import (
     print_notes,
     shortened,
 )
-from snowmap.sweeps.runs import PART, SYNTHETIC, UNKNOWN, find_runs
+from snowmap.sweeps.runs import SYNTHETIC, UNKNOWN, VALIDATION, find_runs
 from snowmap.tables import as_csv, plain_console
 from snowmap.units import IN_UNITS
 
@@ -87,13 +87,13 @@ def _shown(comparison: Comparison) -> pd.DataFrame:
         columns[head] = [shortened(value, LONGEST_VALUE) for value in rows[key]]
     if comparison.has_seeds:
         columns["seeds"] = rows["runs"].astype(str).tolist()
-    for part in (PART, "test"):
+    for subset in (VALIDATION, "test"):
         for target in sorted(comparison.targets, key=lambda target: target != comparison.target):
-            column = comparison.column(part, target)
+            column = comparison.column(subset, target)
             if pd.Series(rows[column]).count():
                 scores = zip(rows[column], rows[f"{column}_std"], strict=True)
-                columns[f"{part}\n{comparison.label(target)}"] = [number(*score, digits) for score in scores]
-        if part == PART:
+                columns[f"{subset}\n{comparison.label(target)}"] = [number(*score, digits) for score in scores]
+        if subset == VALIDATION:
             columns |= {head: cells for head, cells in _shown_metadata(rows).items() if {*cells} != {UNKNOWN}}
     return pd.DataFrame(columns, index=rows.index)
 
@@ -160,10 +160,10 @@ def _panel(comparison: Comparison) -> Panel:
         for place, row in enumerate(rows.to_dict("records"), 1)
     ]
     bars = {}
-    for part in (PART, "test") if len(rows) else ():
-        column = comparison.column(part)
-        bars[part] = error_bars(names, rows[column], rows[f"{column}_std"])
+    for subset in (VALIDATION, "test") if len(rows) else ():
+        column = comparison.column(subset)
+        bars[subset] = error_bars(names, rows[column], rows[f"{column}_std"])
     title = [f"the best {MOST_ROWS} of {len(comparison.rows)} configurations"] * (len(comparison.rows) > MOST_ROWS)
     title += [SYNTHETIC] * (SYNTHETIC in comparison.notes)
-    label = f"{PART} {comparison.label()}; pale: test, for information"
-    return Panel(" · ".join(title), label, bars.get(PART, NO_BARS), bars.get("test", NO_BARS))
+    label = f"{VALIDATION} {comparison.label()}; pale: test, for information"
+    return Panel(" · ".join(title), label, bars.get(VALIDATION, NO_BARS), bars.get("test", NO_BARS))

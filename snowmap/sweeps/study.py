@@ -7,7 +7,7 @@ in its folder, so the same command resumes it, whatever ended it.
 import contextlib
 import os
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -53,9 +53,8 @@ class Reporting(Callback):
         Raises:
             Stopped: When the pruner ends the trial.
         """
-        self.trial.report(
-            float(trainer.callback_metrics[f"validation/{pl_module.head.monitor}"]), trainer.current_epoch
-        )
+        score = float(trainer.callback_metrics[f"validation/{pl_module.head.monitor}"])
+        self.trial.report(score, trainer.current_epoch)
         if self.trial.should_prune():
             raise Stopped(f"pruned in epoch {trainer.current_epoch + 1}")
 
@@ -95,12 +94,10 @@ def optimize(main: Main, config: dict[str, Any], folder: Path) -> "optuna.Study"
     if (folder / "config.yaml").exists():
         raise SnowmapError(f"{folder} holds a run, not a study; give another folder as hydra.run.dir=…")
     refuse_foreign(folder, "study.yaml")
-    with _alone_in(folder):
+    with locked(folder, patience_s=0.0), env_override({SWEEP: str(folder)}):
         _claim(folder, config, search)
-        study = optuna.create_study(
-            storage=f"sqlite:///{folder.absolute() / 'study.db'}", study_name="snowmap", load_if_exists=True,
-            pruner=_pruner(config),
-        )  # fmt: skip
+        storage, pruner = f"sqlite:///{folder.absolute() / 'study.db'}", _pruner(config)
+        study = optuna.create_study(storage=storage, study_name="snowmap", load_if_exists=True, pruner=pruner)
         print(f"study in {folder}; the same command with hydra.run.dir={folder} resumes it")
         try:
             _run_trials(study, space, main, config, folder)
@@ -231,13 +228,6 @@ def _refuse_what_cannot_be_studied(config: Mapping[str, Any]) -> None:
             "the trials of a study run one after the other in one process; give trainer.devices=1 trainer.num_nodes=1 "
             "launcher=local"
         )
-
-
-@contextlib.contextmanager
-def _alone_in(folder: Path) -> Iterator[None]:
-    """Keep other processes out of the study, and the folders of failed trials in it."""
-    with locked(folder, patience_s=0.0), env_override({SWEEP: str(folder)}):
-        yield
 
 
 def _claim(folder: Path, config: Mapping[str, Any], search: Mapping[str, Any]) -> None:

@@ -1,4 +1,4 @@
-"""What a study found: its table, the importance of what was searched, figures, and the command that uses the best."""
+"""The results of a study: its table, importances and figures, and the command that trains the best settings."""
 
 import json
 import shlex

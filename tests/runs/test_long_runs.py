@@ -100,7 +100,7 @@ def test_signals_save_in_the_midst_of_an_epoch_and_the_run_ends_as_if_there_had_
         process.send_signal(number)
         said = process.communicate(timeout=120)[0]
         assert process.returncode == 128 + number
-        assert f"interrupted by {number.name}; the same command goes on" in said
+        assert f"interrupted by {number.name}; the same command resumes it" in said
         assert "Traceback" not in said
         record = json.loads((run / "run.json").read_text())
         assert (record["status"], record["stage"]) == ("interrupted", "training")
