@@ -17,7 +17,6 @@ from snowmap.sweeps.importance import permutation_importance
 from snowmap.sweeps.output import (
     Panel,
     bar_figure,
-    error_bars,
     number,
     print_frame,
     print_notes,
@@ -152,10 +151,10 @@ def _panels(target: str, unit: str, rows: pd.DataFrame) -> list[Panel]:
     panels = []
     for kind, title in (("ablation", "seen by the net"), ("permutation", "all bands, one permuted between windows")):
         bars = rows[(rows["kind"] == kind) & (rows["name"] != "all")].set_index("name")
-        bars = bars.rename(columns={"difference": "value"})
-        if kind == "permutation":
-            bars = error_bars(list(bars.index), bars["value"], bars["std"])
-        panels.append(Panel(f"{target.upper()}: {title}", f"RMSE less that of all bands, {unit}", bars))
+        reach = [bars["difference"] - bars["low"], bars["high"] - bars["difference"]]
+        errors = np.array([reach if kind == "ablation" else [bars["std"], bars["std"]]], float)
+        title = f"{target.upper()}: {title}"
+        panels.append(Panel(title, f"RMSE less that of all bands, {unit}", bars[["difference"]], errors))
     return panels
 
 

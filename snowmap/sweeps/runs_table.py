@@ -11,11 +11,9 @@ from rich.text import Text
 from snowmap.files import as_png, whole_folder, write_whole
 from snowmap.sweeps.comparison import Comparison, compare_scores, parse_score
 from snowmap.sweeps.output import (
-    NO_BARS,
     Panel,
     as_markdown,
     bar_figure,
-    error_bars,
     number,
     print_frame,
     print_notes,
@@ -159,11 +157,12 @@ def _panel(comparison: Comparison) -> Panel:
         f"{place}. {shortened(', '.join(row[key] for key in comparison.keys), LONGEST_NAME)}"
         for place, row in enumerate(rows.to_dict("records"), 1)
     ]
-    bars = {}
-    for subset in (VALIDATION, "test") if len(rows) else ():
-        column = comparison.column(subset)
-        bars[subset] = error_bars(names, rows[column], rows[f"{column}_std"])
+    columns = [comparison.column(subset) for subset in (VALIDATION, "test")]
+    values, errors = (
+        rows.reindex(columns=[f"{column}{end}" for column in columns]).set_axis(names).set_axis(columns, axis=1)
+        for end in ("", "_std")
+    )
     title = [f"the best {MOST_ROWS} of {len(comparison.rows)} configurations"] * (len(comparison.rows) > MOST_ROWS)
     title += [SYNTHETIC] * (SYNTHETIC in comparison.notes)
     label = f"{VALIDATION} {comparison.label()}; pale: test, for information"
-    return Panel(" · ".join(title), label, bars.get(VALIDATION, NO_BARS), bars.get("test", NO_BARS))
+    return Panel(" · ".join(title), label, values, errors)

@@ -148,7 +148,7 @@ def say_transfer(rows: Sequence[Row], weights_from: Mapping[str, Any]) -> None:
         "new: those of this run's training windows",
     )
     cells = [(row.part, f"{row.taken:,}", f"{row.zero:,}", f"{row.new:,}", "; ".join(row.notes)) for row in rows]
-    heads = ("part", "taken", "from zero", "new", "what was not taken")
+    heads = ["part", "taken", "from zero", "new", "what was not taken"]
     columns = dict(zip(heads, zip(*cells, statistics, strict=True), strict=True))
     print_table(f"weights from {weights_from['checkpoint']}", columns)
 
@@ -230,8 +230,8 @@ def _members(net: Net) -> list[Net]:
 
 
 def _sum(stage: str, layers: Sequence[Row]) -> Row:
-    numbers = (sum(getattr(layer, name) for layer in layers) for name in ("parameters", "taken", "zero"))
-    return Row(stage, *numbers, tuple(dict.fromkeys(note for layer in layers for note in layer.notes)))
+    numbers = {name: sum(getattr(layer, name) for layer in layers) for name in ("parameters", "taken", "zero")}
+    return Row(stage, **numbers, notes=tuple(dict.fromkeys(note for layer in layers for note in layer.notes)))
 
 
 def _shapes(old: Mapping[str, Tensor], new: Mapping[str, Tensor]) -> str:
