@@ -154,7 +154,7 @@ def _panels(target: str, unit: str, rows: pd.DataFrame) -> list[Panel]:
         reach = [bars["difference"] - bars["low"], bars["high"] - bars["difference"]]
         errors = np.array([reach if kind == "ablation" else [bars["std"], bars["std"]]], float)
         title = f"{target.upper()}: {title}"
-        panels.append(Panel(title, f"RMSE less that of all bands, {unit}", bars[["difference"]], errors))
+        panels.append(Panel(title, f"RMSE less that of all bands, {unit}", bars["difference"].to_frame(), errors))
     return panels
 
 
