@@ -1,8 +1,15 @@
 """What ends a command before its end: the user's mistake, or somebody's wish."""
 
+import contextlib
 import json
 import signal
+from collections.abc import Iterator
 from typing import Any
+
+SMALLER = (
+    "pieces of the maps to train on, e.g. data.crop=[256,256], a smaller data.batch_size or smaller model.channels"
+)
+"""What needs less memory."""
 
 
 class SnowmapError(Exception):
@@ -34,6 +41,22 @@ class Interrupted(Stopped):
     def __init__(self, number: int) -> None:
         self.signal = signal.Signals(number)
         super().__init__(f"interrupted by {self.signal.name}")
+
+
+@contextlib.contextmanager
+def explaining_exhaustion() -> Iterator[None]:
+    """Turn the error of an allocator into one line.
+
+    Raises:
+        SnowmapError: When the memory does not suffice.
+    """
+    try:
+        yield
+    except (MemoryError, RuntimeError) as error:
+        allocators = isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError"  # PyTorch's
+        if not (allocators or "can't allocate memory" in str(error)):
+            raise
+        raise SnowmapError(f"out of memory ({shown(str(error), longest=200)}); free some, or give {SMALLER}") from error
 
 
 def shown(value: Any, longest: int = 80) -> str:

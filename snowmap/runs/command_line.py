@@ -25,7 +25,7 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from snowmap.config.checking import check_config, check_overrides, of_another_choice, one_line
-from snowmap.errors import Interrupted, SnowmapError, shown
+from snowmap.errors import Interrupted, SnowmapError, explaining_exhaustion
 from snowmap.runs.configuration import refuse_foreign
 from snowmap.runs.folder import SWEEP, is_finished
 from snowmap.runs.launchers import LAUNCHERS, Job, command_of
@@ -64,7 +64,8 @@ def launch(main: Main, schema: type, file: Path, after_sweep: AfterSweep | None 
                 settings: Any = HydraConfig.get()
                 if not OmegaConf.select(settings, "run.dir"):  # by a variable, say, that is empty
                     raise SnowmapError("hydra.run.dir= is empty; give the name of a folder, or leave it out")
-                main(check_config(composed, schema), folder)
+                with explaining_exhaustion():
+                    main(check_config(composed, schema), folder)
         except Exception as error:
             failed.append(error)  # raised below: Hydra would print a line of its own
         finally:
@@ -87,11 +88,6 @@ def launch(main: Main, schema: type, file: Path, after_sweep: AfterSweep | None 
         sys.exit(128 + interrupted.signal)
     except (HydraException, OmegaConfBaseException) as error:
         sys.exit(f"error: {of_another_choice(str(error)) or one_line(error)}")
-    except (MemoryError, RuntimeError) as error:
-        if not isinstance(error, MemoryError) and "can't allocate memory" not in str(error):
-            raise
-        reason = shown(str(error), longest=200)
-        sys.exit(f"error: out of memory ({reason}); free some, or give a smaller data.crop, data.batch_size or archive")
     except (SnowmapError, OSError) as error:
         sys.exit(f"error: {error}")
 

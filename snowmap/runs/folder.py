@@ -18,7 +18,7 @@ from typing import Any
 from filelock import FileLock, Timeout
 from omegaconf import OmegaConf
 
-from snowmap.errors import Interrupted, SnowmapError, Stopped
+from snowmap.errors import Interrupted, SnowmapError, Stopped, explaining_exhaustion
 from snowmap.files import WriteError, remove_unfinished, write_whole
 from snowmap.runs.configuration import differing, flat, refuse_foreign, stored_config
 from snowmap.runs.log import logged
@@ -116,7 +116,8 @@ def working_in(folder: Path, config: Mapping[str, Any]) -> Iterator[RunFolder]:
                 return
             try:
                 _begin(run, config)
-                with _ending(run), logged(folder / "run.log", f"{now()} {run.record['command']}"):
+                title = f"{now()} {run.record['command']}"
+                with _ending(run), logged(folder / "run.log", title), explaining_exhaustion():
                     yield run
             except SnowmapError:
                 if fresh and not os.environ.get(SWEEP):

@@ -30,7 +30,7 @@ from snowmap.maps.calibration import calibrate_checkpoint
 from snowmap.runs.callbacks import EpochBar, FiniteLoss, RunningMean, StopBetweenSteps, Throughput, ValidationAtLastStep
 from snowmap.runs.folder import RunFolder
 from snowmap.runs.loggers import end_run, log_results
-from snowmap.runs.memory import explaining_exhaustion, refuse_too_large
+from snowmap.runs.memory import refuse_too_large
 from snowmap.runs.printing import print_files, print_validation
 from snowmap.runs.signals import StopSignal
 from snowmap.tasks.heads import HEADS
@@ -221,7 +221,7 @@ def fit(
     if resumed and run.leads:
         print(f"resuming from {resumed}")
     refuse_too_large(task, datamodule, trainer.strategy.root_device, config["trainer"]["precision"])
-    with run.stop.deferred(), explaining_exhaustion():
+    with run.stop.deferred():
         try:
             trainer.fit(task, datamodule, ckpt_path=resumed, weights_only=True)
         except MisconfigurationException as error:

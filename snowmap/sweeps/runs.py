@@ -34,16 +34,6 @@ WITHOUT_EFFECT = (*KEYS_WITHOUT_EFFECT, "evaluate", "scoring")
 OPTIMISTIC = "the validation windows also chose each checkpoint, so these scores are optimistic"
 SYNTHETIC = "SYNTHETIC data, no measure of skill"
 UNKNOWN = "–"
-UNREADABLE = (
-    SnowmapError,
-    OSError,
-    ValueError,
-    TypeError,
-    LookupError,
-    AttributeError,
-    ArithmeticError,
-    RecursionError,
-)
 
 
 class Run(NamedTuple):
@@ -207,7 +197,7 @@ def _read_run(folder: Path) -> Run:
         texts = [record["error"], *(run.archive.get(key) for key in ("origin", "fingerprint"))]
         _ = run.state + "".join(text or "" for text in texts)
         return run
-    except UNREADABLE as error:
+    except Exception as error:  # whatever a damaged or foreign file leads to
         return Run(folder, config, NEW_RECORD | {"status": "unreadable", "error": str(error)})
 
 
