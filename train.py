@@ -12,7 +12,7 @@ from snowmap.runs.command_line import launch
 
 
 def main(config: dict[str, Any], folder: Path, callbacks: Sequence[Any] = ()) -> None:
-    """Run one training into `folder`, or go on with the one that lies there; with ``sweep=optuna`` a study of many."""
+    """Run one training into `folder`, or resume the one that lies there; with ``sweep=optuna`` a study of many."""
     # the configuration was checked before anything heavy is imported
     if config["sweep"]["name"] == "optuna":
         from snowmap.sweeps.study import optimize
@@ -26,22 +26,23 @@ def main(config: dict[str, Any], folder: Path, callbacks: Sequence[Any] = ()) ->
     from snowmap.runs.callbacks import validation_maps
     from snowmap.runs.folder import working_in
     from snowmap.runs.loggers import make_logger, wandb_id_of
-    from snowmap.runs.training import conclude, continued, finishing, fit, quiet, say_files, say_split, warn_of_values
+    from snowmap.runs.printing import print_files, print_split, warn_of_values
+    from snowmap.runs.training import conclude, finishing, fit, quiet, resumed
     from snowmap.tasks.build import fit_baseline, make_parts
 
     quiet()
-    config = continued(config)
+    config = resumed(config)
     with working_in(folder, config) as run:
         if run.finished:
             print(f"the run in {folder} is finished; nothing is left to do")
-            say_files(folder, config["evaluate"])
+            print_files(folder, config["evaluate"])
             return
         cube = open_for(config["data"], config["target"]["names"])
         run.update(archive=archive_of(cube))
         split = make_split(
             start=cube["start"].values, end=cube["end"].values, shape=cube["mask"].shape, **config["split"]
         )
-        say_split(split, cube)
+        print_split(split, cube)
         warn_of_values(cube, split, config["target"]["names"])
         parts = None
         if config["model"]["name"] in BASELINES:

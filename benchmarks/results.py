@@ -25,7 +25,7 @@ from benchmarks.common import table
 from snowmap.baselines import label_of
 from snowmap.sources.synthetic import synthesize
 from snowmap.sources.trentino import write_archive
-from snowmap.tasks.heads import Point
+from snowmap.tasks.point_head import Point
 
 ROOT = Path(__file__).parents[1]
 FORMS = {

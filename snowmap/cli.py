@@ -27,7 +27,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     logging.basicConfig(level=logging.WARNING, format="%(message)s", stream=sys.stdout)
     options = _parser().parse_args(arguments)
     try:
-        return options.run(options)
+        return int(bool(options.run(options)))  # what a command finds faulty is its result
     except SnowmapError as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
@@ -152,30 +152,29 @@ def _basin_options(options: argparse.Namespace) -> dict[str, Any]:
     return {"snow_threshold_m": thresholds, "correlation_length_m": None if length is None else 1000 * length}
 
 
-def _check(options: argparse.Namespace) -> int:
+def _check(options: argparse.Namespace) -> bool:
     from snowmap.sources.check import check_archive, print_report
 
     bands = options.bands.split(",") if options.bands else None
     targets = [name for name in options.targets.split(",") if name]
     report = check_archive(options.archive, bands=bands, targets=targets, swe_unit=options.swe_unit)
     print_report(report)
-    return 1 if report.faults else 0
+    return bool(report.faults)
 
 
-def _download(options: argparse.Namespace) -> int:
+def _download(options: argparse.Namespace) -> bool:
     from snowmap.sources.check import check_archive, print_report
     from snowmap.sources.download import download
 
     root = download(options.out, repository=options.repo, revision=options.revision)
     report = check_archive(root)
     print_report(report)
-    if report.faults:
-        return 1
-    print(f"\nthe archive lies in {root}\nnext: python train.py data.root={root}")
-    return 0
+    if not report.faults:
+        print(f"\nthe archive lies in {root}\nnext: python train.py data.root={root}")
+    return bool(report.faults)
 
 
-def _synthesize(options: argparse.Namespace) -> int:
+def _synthesize(options: argparse.Namespace) -> None:
     from snowmap.sources.synthetic import synthesize
     from snowmap.sources.trentino import write_archive
 
@@ -185,10 +184,9 @@ def _synthesize(options: argparse.Namespace) -> int:
     size = f"{cube.sizes['window']} windows of {cube.sizes['y']} × {cube.sizes['x']} px"
     print(f"a SYNTHETIC archive, {size}, lies in {root}")
     print(f"next: python train.py data.root={root}")
-    return 0
 
 
-def _predict(options: argparse.Namespace) -> int:
+def _predict(options: argparse.Namespace) -> None:
     from snowmap.maps.predict import predict_archive
 
     written = predict_archive(
@@ -205,18 +203,16 @@ def _predict(options: argparse.Namespace) -> int:
         basin_options=_basin_options(options),
     )
     print(f"{len(written)} files lie in {options.out}")
-    return 0
 
 
-def _export(options: argparse.Namespace) -> int:
+def _export(options: argparse.Namespace) -> None:
     from snowmap.tasks.export import export_program
 
     export_program(options.checkpoint, options.out, windows=options.windows)
     print(f"the program lies in {options.out}; its snowmap.json says what goes in and comes out")
-    return 0
 
 
-def _basins(options: argparse.Namespace) -> int:
+def _basins(options: argparse.Namespace) -> None:
     from snowmap.files import refuse_inputs
     from snowmap.maps.basins import basin_table, print_basins, read_outlines, write_basins
     from snowmap.maps.read import read_maps
@@ -227,10 +223,9 @@ def _basins(options: argparse.Namespace) -> int:
     write_basins(table, options.out)
     print_basins(table, maps)
     print(f"the table lies in {options.out}")
-    return 0
 
 
-def _compare(options: argparse.Namespace) -> int:
+def _compare(options: argparse.Namespace) -> None:
     from snowmap.evaluation.stations import compare_stations, print_scores
     from snowmap.maps.read import read_maps
 
@@ -238,21 +233,18 @@ def _compare(options: argparse.Namespace) -> int:
     scored = compare_stations(maps, options.stations, options.out, days=options.days, unit=options.unit)
     print_scores(scored, maps)
     print(f"matches.csv, scores.csv and stations.png lie in {options.out}")
-    return 0
 
 
-def _summarize(options: argparse.Namespace) -> int:
+def _summarize(options: argparse.Namespace) -> None:
     from snowmap.sweeps import summarize
 
     summarize(options.sweep)
-    return 0
 
 
-def _runs(options: argparse.Namespace) -> int:
+def _runs(options: argparse.Namespace) -> None:
     from snowmap.sweeps.runs_table import compare_runs
 
     compare_runs(options.folder, options.by, options.each, options.out)
-    return 0
 
 
 if __name__ == "__main__":

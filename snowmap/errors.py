@@ -1,8 +1,15 @@
 """What ends a command before its end: the user's mistake, or somebody's wish."""
 
+import contextlib
 import json
 import signal
+from collections.abc import Iterator
 from typing import Any
+
+SMALLER = (
+    "pieces of the maps to train on, e.g. data.crop=[256,256], a smaller data.batch_size or smaller model.channels"
+)
+"""What needs less memory."""
 
 
 class SnowmapError(Exception):
@@ -13,7 +20,7 @@ class SnowmapError(Exception):
 
 
 class Stopped(BaseException):
-    """A run that ends early though nothing went wrong; no `Exception`, for nobody should go on after it.
+    """A run that ends early though nothing went wrong; no `Exception`, for nothing should catch it and continue.
 
     Attributes:
         status: What ``run.json`` then says.
@@ -23,7 +30,7 @@ class Stopped(BaseException):
 
 
 class Interrupted(Stopped):
-    """A run that was told to end by a signal; the same command goes on with it.
+    """A run that a signal ended; the same command resumes it.
 
     Attributes:
         signal: Which one.
@@ -34,6 +41,22 @@ class Interrupted(Stopped):
     def __init__(self, number: int) -> None:
         self.signal = signal.Signals(number)
         super().__init__(f"interrupted by {self.signal.name}")
+
+
+@contextlib.contextmanager
+def explaining_exhaustion() -> Iterator[None]:
+    """Turn the error of an allocator into one line.
+
+    Raises:
+        SnowmapError: When the memory does not suffice.
+    """
+    try:
+        yield
+    except (MemoryError, RuntimeError) as error:
+        allocators = isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError"  # PyTorch's
+        if not (allocators or "can't allocate memory" in str(error)):
+            raise
+        raise SnowmapError(f"out of memory ({shown(str(error), longest=200)}); free some, or give {SMALLER}") from error
 
 
 def shown(value: Any, longest: int = 80) -> str:

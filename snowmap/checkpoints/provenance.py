@@ -78,10 +78,10 @@ def git_revision() -> str:
     """Commit of the code, with ``-dirty`` where it was changed since; empty outside a checkout."""
     command = ["git", "describe", "--always", "--dirty", "--abbrev=40", "--exclude=*"]
     try:
-        found = subprocess.run(command, cwd=Path(__file__).parent, capture_output=True, text=True, check=False)
+        described = subprocess.run(command, cwd=Path(__file__).parent, capture_output=True, text=True, check=False)
     except FileNotFoundError:
         return ""
-    return found.stdout.strip()
+    return described.stdout.strip()
 
 
 @contextmanager
@@ -161,17 +161,17 @@ def check_fit(metadata: Mapping[str, Any], bands: Sequence[str], targets: Mappin
     _raise_if(faults + _grid_faults(metadata["grid"], cube))
 
 
-def windows_of(metadata: Mapping[str, Any], part: str, cube: xr.Dataset) -> list[int]:
-    """Indices in the Cube of the windows that the checkpoint's split calls `part`.
+def windows_of(metadata: Mapping[str, Any], subset: str, cube: xr.Dataset) -> list[int]:
+    """Indices in the Cube of the windows of a subset (``train``, ``validation``, ``test``) of the checkpoint's split.
 
     Raises:
         SnowmapError: When the Cube lacks one of them.
     """
     position = {name: index for index, name in enumerate(window_names(cube))}
-    wanted = metadata["split"][part]
-    if missing := [name for name in wanted if name not in position]:
-        raise SnowmapError(f"the archive lacks {len(missing)} {part} windows of the checkpoint: {', '.join(missing)}")
-    return [position[name] for name in wanted]
+    names = metadata["split"][subset]
+    if missing := [name for name in names if name not in position]:
+        raise SnowmapError(f"the archive lacks {len(missing)} {subset} windows of the checkpoint: {', '.join(missing)}")
+    return [position[name] for name in names]
 
 
 def areas_of(metadata: Mapping[str, Any]) -> tuple[Area | None, Area | None]:
@@ -194,12 +194,11 @@ def _band_faults(bands: Sequence[str], cube: xr.Dataset) -> list[str]:
 
 
 def _grid_faults(trained: Mapping[str, Any], cube: xr.Dataset) -> list[str]:
-    found, faults = grid_of(cube), []
-    for key in ("shape", "crs", "transform"):
-        same = np.allclose(found[key], trained[key], rtol=1e-9) if key == "transform" else found[key] == trained[key]
-        if not same:
-            faults.append(f"{key} of the grid is {found[key]}; the checkpoint was trained on {trained[key]}")
-    return faults
+    grid = grid_of(cube)
+    same = {key: grid[key] == trained[key] for key in ("shape", "crs")}
+    same["transform"] = np.allclose(grid["transform"], trained["transform"], rtol=1e-9)
+    differing = [key for key, agrees in same.items() if not agrees]
+    return [f"{key} of the grid is {grid[key]}; the checkpoint was trained on {trained[key]}" for key in differing]
 
 
 def _raise_if(faults: list[str]) -> None:

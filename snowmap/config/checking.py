@@ -19,7 +19,7 @@ from omegaconf import MISSING, DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from snowmap.config.fields import Expected
-from snowmap.config.schema import GROUPS, NAMED, OPTIONAL, TrainConfig
+from snowmap.config.schema import BASELINES, GROUPS, NAMED, OPTIONAL, TrainConfig
 from snowmap.errors import SnowmapError, shown
 
 KINDS = {bool: "true or false", str: "a text", dict: "a mapping, e.g. {key: value}"}
@@ -98,9 +98,9 @@ def _check_choice(argument: str, group: str, choices: list[str], elsewhere: bool
         if required and isinstance(value, list) and len(value) > 1:
             raise SnowmapError(f"{group}={shown(value)}: expected one of {possible}")
     taken = [name for each in values for name in (each if isinstance(each, list) and not deleted else [each])]
-    for value in taken or [None]:
+    for value in taken or ([None] if required else []):
         unknown = str(value) not in choices and not elsewhere
-        if required if value is None else deleted or unknown:
+        if (required or not deleted) if value is None else deleted or unknown:
             raise SnowmapError(f"{group}={shown(value)}: expected {possible}{nearest(str(value), choices)}")
 
 
@@ -113,7 +113,7 @@ def known_keys(schema: type) -> list[str]:
 
 
 def run_folder(checkpoint: str | None, fallback: str) -> str:
-    """The folder of the run that `checkpoint` belongs to, else `fallback`: going on happens where the run lies."""
+    """The folder of the run that `checkpoint` belongs to, else `fallback`: a run is resumed where it lies."""
     if checkpoint:
         folder = Path(checkpoint).absolute().parent.parent
         if (folder / "run.json").is_file():
@@ -170,17 +170,21 @@ def _unexpected(prefix: str, entry: Any, value: Any) -> SnowmapError:
 def _check_together(config: dict[str, Any]) -> None:
     """What no key by itself can tell."""
     if config["ckpt"] and config["init_from"]:
-        raise SnowmapError("ckpt=… goes on with a run, init_from=… begins a new one with its weights; give one of them")
+        raise SnowmapError("ckpt=… resumes a run, init_from=… begins a new one with its weights; give one of them")
+    model = config["model"]["name"]
+    for key, default in (("ablation", "all"), ("init_from", None)):
+        if model in BASELINES and config[key] != default:
+            raise SnowmapError(f"{key}=… is for nets; model={model} is a baseline; leave {key}=… out")
     if config["freeze"] != "none" and not (config["ckpt"] or config["init_from"]):
         raise SnowmapError(f"freeze={config['freeze']} would hold random weights; give those of a run as init_from=…")
 
 
 def of_another_choice(message: str) -> str:
     """What to say of a key that only another ``model=`` or ``split=`` has; Hydra would advise to append it."""
-    found = re.match(r"Could not override '((\w+)\.[\w.]+)'", message)
-    if not found:
+    match = re.match(r"Could not override '((\w+)\.[\w.]+)'", message)
+    if not match:
         return ""
-    key, group = found.groups()
+    key, group = match.groups()
     return f"'{key}' is no key of the {group}= that was chosen; choose another {group}=, or leave the key out"
 
 
@@ -192,10 +196,10 @@ def nearest(word: str, known: Any, prefix: str = "") -> str:
 
 def one_line(error: Exception) -> str:
     """What an error of Hydra or OmegaConf says, without what it adds for programmers."""
-    told = str(error)
-    if told.startswith("Error merging override") and error.__cause__:  # which says why
-        told += f": {error.__cause__}"
-    return shown(re.split(r"\n    full_key:|\nSee https?:", told)[0], longest=500)
+    message = str(error)
+    if message.startswith("Error merging override") and error.__cause__:  # which says why
+        message += f": {error.__cause__}"
+    return shown(re.split(r"\n    full_key:|\nSee https?:", message)[0], longest=500)
 
 
 def _keys(schema: Any) -> Iterator[str]:

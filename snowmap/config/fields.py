@@ -37,23 +37,23 @@ def choice(default: Any, *others: Any) -> Any:
 
 def number(default: Any, **bounds: Any) -> Any:
     """A field that holds a finite number within the bounds of `Within`."""
-    found = Within(**bounds)
-    return special(default, f"a number {found}", found.holds)
+    within = Within(**bounds)
+    return special(default, f"a number {within}", within.holds)
 
 
 def integer(default: Any, *other: int, at_most: int = 10**6, **bounds: Any) -> Any:
     """A field that holds a whole number within the bounds of `Within`, or one of the `other` numbers."""
-    found = Within(at_most=at_most, **bounds)
+    within = Within(at_most=at_most, **bounds)
     words = "".join(f", or {value}" for value in other)
-    return special(default, f"a whole number {found}{words}", lambda value: value in other or found.holds(value))
+    return special(default, f"a whole number {within}{words}", lambda value: value in other or within.holds(value))
 
 
 def integers(default: Any, *, length: tuple[int, int], at_most: int = 10**6, **bounds: Any) -> Any:
     """A field that holds a list of whole numbers, of least and greatest `length`, each within bounds."""
-    found, (least, greatest) = Within(at_most=at_most, **bounds), length
+    within, (least, greatest) = Within(at_most=at_most, **bounds), length
     count = f"{least}" if least == greatest else f"{least} to {greatest}"
-    words = f"a list of {count} whole numbers {found}"
-    return special(default, words, lambda value: least <= len(value) <= greatest and all(map(found.holds, value)))
+    words = f"a list of {count} whole numbers {within}"
+    return special(default, words, lambda value: least <= len(value) <= greatest and all(map(within.holds, value)))
 
 
 def distinct(default: Any, *, least: int = 0) -> Any:

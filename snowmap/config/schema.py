@@ -101,10 +101,17 @@ class Data:
 
 
 @dataclass
-class Split:
-    """Arguments of the split called `name`; see `snowmap.data.splits`."""
+class Named:
+    """A choice by its name; what derives from it has further keys."""
 
     name: str = MISSING
+
+
+@dataclass
+class Split(Named):
+    """Arguments of every split; see `snowmap.data.splits`."""
+
+    test: int = integer(7, at_least=1)  # windows at the end of the archive that are kept for the test
 
 
 @dataclass
@@ -113,7 +120,6 @@ class Rolling(Split):
 
     train: int = integer(5, at_least=1)
     validation: int = integer(1, at_least=1)
-    test: int = integer(7, at_least=1)
 
 
 @dataclass
@@ -121,7 +127,6 @@ class Winters(Split):
     """A whole winter validates; see `snowmap.data.splits.winters`."""
 
     fold: int = integer(1, at_least=0)  # which snow year of the archive validates
-    test: int = integer(7, at_least=1)
 
 
 @dataclass
@@ -130,18 +135,14 @@ class Blocked(Split):
 
     folds: int = integer(5, at_least=2)  # blocks before the test windows
     fold: int = integer(0, at_least=0)  # which of them validates
-    gap: int = integer(1, at_least=0)  # windows between two parts; at least as many as a sequence has
-    test: int = integer(7, at_least=1)
+    gap: int = integer(1, at_least=0)  # windows between two subsets; at least as many as a sequence has
 
 
 @dataclass
-class Expanding(Split):
+class Expanding(Blocked):
     """What lies before a block trains, the block validates; see `snowmap.data.splits.expanding`."""
 
-    folds: int = integer(4, at_least=1)  # blocks that can validate
-    fold: int = integer(0, at_least=0)  # which of them validates; the first has the shortest past
-    gap: int = integer(1, at_least=0)  # windows between two parts; at least as many as a sequence has
-    test: int = integer(7, at_least=1)
+    folds: int = integer(4, at_least=1)  # blocks that can validate; the first has the shortest past
 
 
 @dataclass
@@ -152,7 +153,6 @@ class Spatial(Split):
     columns: int = integer(2, at_least=1)  # rectangles from west to east
     fold: int = integer(0, at_least=0)  # which of them is held out, row by row
     buffer: int = integer(8, at_least=0)  # pixels around it of neither side; about what a net sees beside a pixel
-    test: int = integer(7, at_least=1)
 
 
 @dataclass
@@ -163,10 +163,9 @@ class Target:
 
 
 @dataclass
-class UNet:
+class UNet(Named):
     """Arguments of `snowmap.models.unet.UNet`."""
 
-    name: str = "unet"
     channels: list[int] = _channels([16, 48, 96, 192])
     dropout: float = number(0.0, at_least=0, below=1)
     time: str = choice("single", "stack")
@@ -174,10 +173,9 @@ class UNet:
 
 
 @dataclass
-class ConvLSTM:
+class ConvLSTM(Named):
     """Arguments of `snowmap.models.convlstm.ConvLSTM`."""
 
-    name: str = "convlstm"
     channels: list[int] = _channels([24, 48, 96])
     hidden: list[int] = _channels([96, 96])
     bidirectional: bool = False
@@ -185,10 +183,9 @@ class ConvLSTM:
 
 
 @dataclass
-class Transformer:
+class Transformer(Named):
     """Arguments of `snowmap.models.transformer.Transformer`."""
 
-    name: str = "transformer"
     channels: list[int] = _channels([24, 48, 96])
     heads: int = integer(4, at_least=1, at_most=256)
     layers: int = integer(2, at_least=1, at_most=64)
@@ -196,112 +193,90 @@ class Transformer:
 
 
 @dataclass
-class UNet3D:
+class UNet3D(Named):
     """Arguments of `snowmap.models.unet3d.UNet3D`."""
 
-    name: str = "unet3d"
     channels: list[int] = _channels([16, 32, 64])
     dropout: float = number(0.0, at_least=0, below=1)
 
 
 @dataclass
-class MassBalance:
+class MassBalance(Named):
     """Arguments of `snowmap.models.massbalance.MassBalance`."""
 
-    name: str = "massbalance"
     channels: list[int] = _channels([8, 16, 24])
     hidden: int = integer(8, at_least=1, at_most=2048)
 
 
 @dataclass
-class Climatology:
+class Climatology(Named):
     """Arguments of `snowmap.baselines.remembered.Climatology`."""
 
-    name: str = "climatology"
     season_days: float = number(20.0, at_least=1, at_most=1000)  # training maps of the same weeks count most
 
 
-@dataclass
-class Persistence:
+class Persistence(Named):
     """`snowmap.baselines.remembered.Persistence`: the last-seen map, which needs a known past."""
 
-    name: str = "persistence"
-
 
 @dataclass
-class Elevation:
+class Elevation(Named):
     """Arguments of `snowmap.baselines.regressions.Elevation`."""
 
-    name: str = "elevation"
     degree: int = integer(3, at_least=1, at_most=8)  # of the polynomial
 
 
 @dataclass
-class DegreeDay:
+class DegreeDay(Named):
     """Arguments of `snowmap.baselines.degree_day.DegreeDay`."""
 
-    name: str = "degree_day"
     pixels: int = integer(1000, at_least=1)  # drawn for the calibration: four numbers need no more
 
 
 @dataclass
-class InsarSwe:
+class InsarSwe(Named):
     """Arguments of `snowmap.baselines.insar_swe.InsarSwe`."""
 
-    name: str = "insar_swe"
     smoothing_pixels: float = number(3.0, at_least=0.1, at_most=1000)  # that stand in for an incoherent one
 
 
 @dataclass
-class BoostedTrees:
+class BoostedTrees(Named):
     """Arguments of `snowmap.baselines.regressions.BoostedTrees`."""
 
-    name: str = "boosted_trees"
     derived: list[str] = distinct(["cumulative_phase_swe", "cumulative_pdd"], least=1)  # derived features
 
 
-@dataclass
-class Point:
+class Point(Named):
     """A value alone, trained by `loss`."""
 
-    name: str = "point"
-
 
 @dataclass
-class Gaussian:
+class Gaussian(Named):
     """Arguments of `snowmap.tasks.heads.Gaussian`."""
 
-    name: str = "gaussian"
     beta: float = number(0.5, at_least=0, at_most=1)  # 0: the likelihood itself; 1 weighs errors as mse does
 
 
-@dataclass
-class Quantile:
+class Quantile(Named):
     """Median and 50 and 90 % intervals, trained by the pinball loss."""
 
-    name: str = "quantile"
 
-
-@dataclass
-class Local:
+class Local(Named):
     """One job of a multirun after the other, in this process."""
 
-    name: str = "local"
-
 
 @dataclass
-class Joblib:
+class Joblib(Named):
     """Several jobs of a multirun at a time on this machine, each a command of its own."""
 
-    name: str = "joblib"
     jobs: int = integer(2, at_least=1, at_most=256)  # at a time; the cores are dealt out among them
 
 
 @dataclass
-class Slurm:
+class Slurm(Named):
     """Jobs of a multirun as one SLURM array, by submitit."""
 
-    name: str = "slurm"
     cluster: str = choice("slurm", "local")  # local: processes on this machine instead, to try it
     jobs: int = integer(16, at_least=1)  # at a time
     timeout_min: int = integer(240, at_least=1)
@@ -316,19 +291,15 @@ class Slurm:
     sbatch: dict[str, Any] = field(default_factory=dict)  # further options of sbatch, e.g. {qos: long}
 
 
-@dataclass
-class NoSweep:
+class NoSweep(Named):
     """A single run, or Hydra's own multirun."""
 
-    name: str = "none"
-
 
 @dataclass
-class OptunaSweep:
+class OptunaSweep(Named):
     """A study of trials over `search`; see `snowmap.sweeps.study`."""
 
-    name: str = "optuna"
-    trials: int = integer(30, at_least=1)  # in all; the same command in the same folder goes on to it
+    trials: int = integer(30, at_least=1)  # in all; the same command in the same folder resumes the study
     timeout_s: float | None = number(None, at_least=0)  # after which no further trial begins
     pruner: str = choice("median", "none", "hyperband")  # which trials are ended early
     startup_trials: int = integer(8, at_least=0)  # drawn at random, from which the sampler and the pruner learn
@@ -429,7 +400,7 @@ class TrainConfig:
     ensemble: int = integer(1, at_least=1, at_most=100)  # nets that are trained side by side and map as one
     compile: bool = False  # the net, by torch.compile
     seed: int = _seed()
-    ckpt: str | None = None  # a checkpoint to go on from
+    ckpt: str | None = None  # a checkpoint to resume from
     init_from: str | None = None  # a checkpoint whose weights a new run begins with, as far as they fit
     freeze: str = choice("none", "encoder", "all_but_head")  # weights of init_from that stay as they are
     search: dict[str, Any] = field(default_factory=dict)  # of sweep=optuna: ranges or choices, by key
@@ -449,18 +420,13 @@ class EvaluateConfig:
 
     ckpt: str = MISSING
     data: EvaluateData = field(default_factory=EvaluateData)
-    split: str = choice("test", "train", "validation")  # the part to score
+    split: str = choice("test", "train", "validation")  # the subset to score
     out: str | None = None  # None: beside the checkpoint's folder, evaluation/<split>
     device: str = "cpu"
     scoring: Scoring = field(default_factory=Scoring)
 
 
-MODELS: dict[str, type] = {
-    "unet": UNet,
-    "convlstm": ConvLSTM,
-    "transformer": Transformer,
-    "unet3d": UNet3D,
-    "massbalance": MassBalance,
+BASELINES: dict[str, type] = {
     "climatology": Climatology,
     "persistence": Persistence,
     "elevation": Elevation,
@@ -468,7 +434,17 @@ MODELS: dict[str, type] = {
     "insar_swe": InsarSwe,
     "boosted_trees": BoostedTrees,
 }
-"""Schema of each `model=`: nets, then baselines."""
+"""Schema of each `model=` that is no net."""
+
+MODELS: dict[str, type] = {
+    "unet": UNet,
+    "convlstm": ConvLSTM,
+    "transformer": Transformer,
+    "unet3d": UNet3D,
+    "massbalance": MassBalance,
+    **BASELINES,
+}
+"""Schema of each `model=`."""
 
 SPLITS: dict[str, type] = {
     "rolling": Rolling,

@@ -16,8 +16,8 @@ from snowmap.data.cube import narrowed
 from snowmap.maps.correlation import correlation_length_m, pixel_spacing_m
 from snowmap.maps.read import INTERVALS
 from snowmap.maps.tiles import map_windows
-from snowmap.tasks.heads import LEAST_SIGMA
 from snowmap.tasks.pixel import SnowRegression
+from snowmap.tasks.point_head import LEAST_SIGMA
 
 logger = logging.getLogger(__name__)
 

@@ -1,4 +1,4 @@
-"""What watches a training: progress bar, speed, maps, signals, and the guard against a loss that is no number."""
+"""What watches a training: progress bar, speed, maps, signals, and a loss that is not finite."""
 
 import signal
 import time
@@ -25,7 +25,7 @@ from snowmap.runs.loggers import draws, log_figure
 from snowmap.runs.signals import StopSignal
 
 OUTLYING = 100.0
-"""Standard deviations beyond which a value is taken for the cause of a loss that is no number."""
+"""Standard deviations beyond which a value is taken for the cause of a loss that is not finite."""
 
 
 class EpochBar(TQDMProgressBar):
@@ -50,7 +50,8 @@ class RunningMean(WeightAveraging):
 class FiniteLoss(Callback):
     """Stops the training before a checkpoint of a net whose loss became NaN or infinite is written.
 
-    A step's loss is looked at one step later, when it has long been computed: the accelerator need not wait.
+    Lightning's early stopping would end such a run as finished. A step's loss is looked at one step later, when it has
+    long been computed: the accelerator need not wait.
     """
 
     def __init__(self) -> None:
@@ -63,13 +64,11 @@ class FiniteLoss(Callback):
         self._look(trainer, pl_module)
         self.step = outputs["loss"].detach(), batch
 
-    def on_validation_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Look at the last step of the epoch."""
+    def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Look at the last step, also before a validation."""
         self._look(trainer, pl_module)
 
-    def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Look at the last step of an epoch without validation."""
-        self._look(trainer, pl_module)
+    on_validation_start = on_train_epoch_end
 
     def _look(self, trainer: pl.Trainer, task: Any) -> None:
         if self.step is None:
@@ -102,8 +101,8 @@ class StopBetweenSteps(Callback):
             trainer.should_stop = True
 
     def on_train_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """The checkpoint of the epoch before is the one to go on from."""
-        if trainer.current_epoch and self._asked(trainer):
+        """The checkpoint of the epoch before is the one to resume from."""
+        if trainer.current_epoch and self._requested(trainer):
             raise Interrupted(self.stop.received or signal.SIGTERM)
 
     def on_train_batch_end(
@@ -111,15 +110,16 @@ class StopBetweenSteps(Callback):
     ) -> None:
         """Save in the midst of an epoch; its end saves by itself, and gradients that are summed up are not saved."""
         done = batch_idx + 1
-        if done == trainer.num_training_batches or done % trainer.accumulate_grad_batches or not self._asked(trainer):
+        between_steps = done % trainer.accumulate_grad_batches == 0 and done < trainer.num_training_batches
+        if not (between_steps and self._requested(trainer)):
             return
         if outputs["loss"].isfinite():
             trainer.save_checkpoint(self.checkpoint)
         raise Interrupted(self.stop.received or signal.SIGTERM)
 
-    def _asked(self, trainer: pl.Trainer) -> bool:
-        asked = self.stop.received is not None
-        return trainer.strategy.reduce_boolean_decision(asked, all=False) if trainer.world_size > 1 else asked
+    def _requested(self, trainer: pl.Trainer) -> bool:
+        requested = self.stop.received is not None
+        return trainer.strategy.reduce_boolean_decision(requested, all=False) if trainer.world_size > 1 else requested
 
 
 class ValidationAtLastStep(Callback):
@@ -140,12 +140,11 @@ class Throughput(Callback):
     """
 
     def __init__(self) -> None:
-        self.began = self.began_validation = self.validating = 0.0
-        self.windows = 0
+        self.began, self.seconds, self.windows = 0.0, 0.0, 0
 
     def on_train_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """The clock starts."""
-        self.began, self.validating, self.windows = time.monotonic(), 0.0, 0
+        self.began, self.seconds, self.windows = time.monotonic(), 0.0, 0
 
     def on_train_batch_end(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, batch: Batch, batch_idx: int
@@ -154,16 +153,12 @@ class Throughput(Callback):
         self.windows += batch.y.shape[0] * batch.y.shape[1]
 
     def on_validation_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Validation does not count."""
-        self.began_validation = time.monotonic()
-
-    def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Training goes on."""
-        self.validating += time.monotonic() - self.began_validation
+        """Validation follows the last step, and does not count."""
+        self.seconds = time.monotonic() - self.began
 
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """All processes together."""
-        seconds = time.monotonic() - self.began - self.validating
+        seconds = self.seconds or time.monotonic() - self.began
         pl_module.log("throughput/seconds_per_epoch", seconds, sync_dist=True)
         pl_module.log("throughput/windows_per_second", self.windows / seconds, sync_dist=True, reduce_fx="sum")
 
@@ -188,7 +183,7 @@ class ValidationMaps(Callback):
         self.epoch = self.step = 0
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Count from the epoch from which the run goes on."""
+        """Count from the epoch from which the run is resumed."""
         self.epoch, self.step = trainer.current_epoch, trainer.global_step
 
     def on_validation_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
@@ -230,19 +225,19 @@ def suspect(batch: Batch, task: Any, names: list[str]) -> str:
         batch.x, task.preprocessor.normalizer.band_mean, task.preprocessor.normalizer.band_std, batch.x_valid
     )
     targets = _distance(batch.y, task.head.mean, task.head.std, batch.y_valid)
-    kind, found, known = max(
+    kind, distances, variables = max(
         (("band", bands, task.preprocessor.bands), ("target", targets, list(task.targets))),
         key=lambda entry: entry[1].max().item(),
     )
-    sample, step, index = (int(i) for i in torch.unravel_index(found.argmax(), found.shape))
-    window = int(batch.window[sample]) - (found.shape[1] - 1 - step)
-    distance = found.max().item()
-    where = f"{kind} '{known[index]}' of window {names[window]}"
+    sample, step, index = (int(i) for i in torch.unravel_index(distances.argmax(), distances.shape))
+    window = int(batch.window[sample]) - (distances.shape[1] - 1 - step)
+    distance = distances.max().item()
+    where = f"{kind} '{variables[index]}' of window {names[window]}"
     if distance > OUTLYING:
         return f"{where} lies {distance:.3g} standard deviations off; mend the raster or leave the window out"
-    told = ", ".join(names[int(window)] for window in batch.window)
+    windows = ", ".join(names[int(window)] for window in batch.window)
     return (
-        f"no value of the windows {told} stands out (farthest: {where}, {distance:.1f} standard deviations); lower "
+        f"no value of the windows {windows} stands out (farthest: {where}, {distance:.1f} standard deviations); lower "
         "optimizer.learning_rate or trainer.gradient_clip_val"
     )
 

@@ -1,7 +1,7 @@
 """From the command line to a run, or to those of a multirun.
 
 The jobs of a multirun lie in folders named after what is swept, so the same command finds them again: finished ones are
-left alone, unfinished ones go on. Imports neither torch nor xarray.
+left alone, unfinished ones are resumed. Imports neither torch nor xarray.
 """
 
 import contextlib
@@ -25,10 +25,11 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from snowmap.config.checking import check_config, check_overrides, of_another_choice, one_line
-from snowmap.errors import Interrupted, SnowmapError, shown
+from snowmap.errors import Interrupted, SnowmapError, explaining_exhaustion
 from snowmap.runs.configuration import refuse_foreign
-from snowmap.runs.folder import SWEEP, is_finished, read_record, record_failure
+from snowmap.runs.folder import SWEEP, is_finished
 from snowmap.runs.launchers import LAUNCHERS, Job, command_of
+from snowmap.runs.record import read_record, record_failure
 
 LONGEST_VALUE = 40
 """Characters of a value in the name of a job's folder."""
@@ -63,7 +64,8 @@ def launch(main: Main, schema: type, file: Path, after_sweep: AfterSweep | None 
                 settings: Any = HydraConfig.get()
                 if not OmegaConf.select(settings, "run.dir"):  # by a variable, say, that is empty
                     raise SnowmapError("hydra.run.dir= is empty; give the name of a folder, or leave it out")
-                main(check_config(composed, schema), folder)
+                with explaining_exhaustion():
+                    main(check_config(composed, schema), folder)
         except Exception as error:
             failed.append(error)  # raised below: Hydra would print a line of its own
         finally:
@@ -82,15 +84,10 @@ def launch(main: Main, schema: type, file: Path, after_sweep: AfterSweep | None 
             sys.exit(1)
     except Interrupted as interrupted:
         where = f" with hydra.sweep.dir={sweep.folder}" if sweep.folder else ""
-        print(f"{interrupted}; the same command{where} goes on", file=sys.stderr)
+        print(f"{interrupted}; the same command{where} resumes it", file=sys.stderr)
         sys.exit(128 + interrupted.signal)
     except (HydraException, OmegaConfBaseException) as error:
         sys.exit(f"error: {of_another_choice(str(error)) or one_line(error)}")
-    except (MemoryError, RuntimeError) as error:
-        if not isinstance(error, MemoryError) and "can't allocate memory" not in str(error):
-            raise
-        told = shown(str(error), longest=200)
-        sys.exit(f"error: out of memory ({told}); free some, or give a smaller data.crop, data.batch_size or archive")
     except (SnowmapError, OSError) as error:
         sys.exit(f"error: {error}")
 
@@ -99,7 +96,7 @@ def _check_folders(arguments: Sequence[str]) -> list[Path]:
     """Refuse what Hydra, which makes the folders and writes ``multirun.yaml`` into that of a multirun, would take.
 
     Returns:
-        The folders that are there already, which stay even if they are empty at the end.
+        The folders that exist already, which stay even if they are empty at the end.
 
     Raises:
         SnowmapError: On an empty name, which would be the current directory, and on a multirun among files of others.
@@ -209,16 +206,16 @@ def job_name(number: int) -> str:
         for override in OverridesParser.create().parse_overrides(typed)
         if override.is_sweep_override()
     } | {*(settings.sweeper.get("params") or {})}
-    parts = []
+    names = []
     for word in settings.overrides.task:
         key, _, value = word.partition("=")
         if key.lstrip("+") in swept:
-            parts.append(f"{key.lstrip('+')}-{_plain(value)}")
-    return "_".join(parts) or str(number)
+            names.append(f"{key.lstrip('+')}-{_plain(value)}")
+    return "_".join(names) or str(number)
 
 
 def _plain(value: str) -> str:
-    """A value as part of a file name; one that is too long or a path is told from others by a hash."""
+    """A value as part of a file name; a long one or a path is distinguished by a hash."""
     plain = re.sub(r"[^\w.+-]+", "-", value.rpartition("/")[2]).strip("-")
     if len(plain) > LONGEST_VALUE or "/" in value:
         plain = f"{plain[:LONGEST_VALUE]}.{hashlib.sha256(value.encode()).hexdigest()[:6]}"

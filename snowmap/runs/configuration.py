@@ -1,4 +1,4 @@
-"""Whose folder it is, and what configuration lies in it: what a command may begin or go on with there."""
+"""Whose folder it is, and what configuration lies in it: what a command may begin or resume there."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -26,22 +26,22 @@ _BEFORE_THE_RECORD = {".lock", "run.log", ".hydra"}
 """What may lie in a run folder that has no record yet: the lock, the log that a launcher opens, Hydra's own folder."""
 
 
-def refuse_foreign(folder: Path, own: str, key: str = "hydra.run.dir") -> None:
+def refuse_foreign(folder: Path, marker: str, key: str = "hydra.run.dir") -> None:
     """Refuse a folder with files of others; a new or empty one is taken, and one that was taken before.
 
     Args:
         folder: It need not exist.
-        own: Name of the file that tells that it was taken.
+        marker: Name of the file that says that it was taken.
         key: Of the configuration, by which another folder can be given.
 
     Raises:
-        SnowmapError: When files lie there, but not `own`.
+        SnowmapError: When files lie there, but not `marker`.
     """
-    found = foreign_files(folder)
-    if found and own not in found:
+    names = foreign_files(folder)
+    if names and marker not in names:
         raise SnowmapError(
-            f"{folder} holds other files ({', '.join(found[:3])}{', …' if len(found) > 3 else ''}) and no {own}; give "
-            f"a new or empty folder as {key}=…"
+            f"{folder} holds other files ({', '.join(names[:3])}{', …' if len(names) > 3 else ''}) and no {marker}; "
+            f"give a new or empty folder as {key}=…"
         )
 
 
@@ -51,35 +51,45 @@ def foreign_files(folder: Path) -> list[str]:
     return [path.name for path in paths if path.name not in _BEFORE_THE_RECORD and not is_unfinished(path)]
 
 
+def read_config(folder: Path) -> dict[str, Any]:
+    """What ``config.yaml`` in a folder holds; empty where it holds no keys.
+
+    Raises:
+        SnowmapError: When it cannot be read.
+    """
+    file = folder / "config.yaml"
+    try:
+        stored: Any = OmegaConf.to_container(OmegaConf.load(file))
+    except (OSError, ValueError, RecursionError, YAMLError, OmegaConfBaseException) as error:
+        raise SnowmapError(f"{file} cannot be read ({str(error).splitlines()[0]})") from error
+    return stored if isinstance(stored, dict) else {}
+
+
 def stored_config(folder: Path, config: Mapping[str, Any]) -> dict[str, Any]:
     """The configuration of the run in a folder, flat.
 
     Raises:
         SnowmapError: When it cannot be read, or lacks a group of `config`.
     """
-    file = folder / "config.yaml"
-    try:
-        found: Any = OmegaConf.to_container(OmegaConf.load(file))
-    except (OSError, ValueError, RecursionError, YAMLError, OmegaConfBaseException) as error:
-        raise SnowmapError(f"{file} cannot be read ({str(error).splitlines()[0]})") from error
-    lacking = list(config) if not isinstance(found, dict) else [key for key in config if key not in found]
-    if lacking:
+    stored = read_config(folder)
+    if lacking := [key for key in config if key not in stored]:
+        file = folder / "config.yaml"
         raise SnowmapError(f"{file} is damaged, or of an older version: it lacks {', '.join(lacking[:3])}")
-    return flat(found)
+    return flat(stored)
 
 
 def differing(one: Mapping[str, Any], other: Mapping[str, Any]) -> list[str]:
-    """The keys in which two flat configurations differ, but for those of no account."""
+    """The keys in which two flat configurations differ, but for those without effect."""
     keys = [key for key in {**one, **other} if str(one.get(key)) != str(other.get(key))]
     return [key for key in keys if not within(key, KEYS_WITHOUT_EFFECT)]
 
 
 def flat(config: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
     """A configuration as one level, with keys in dots."""
-    found: dict[str, Any] = {}
+    values: dict[str, Any] = {}
     for key, value in config.items():
-        found |= flat(value, f"{prefix}{key}.") if isinstance(value, Mapping) else {f"{prefix}{key}": value}
-    return found
+        values |= flat(value, f"{prefix}{key}.") if isinstance(value, Mapping) else {f"{prefix}{key}": value}
+    return values
 
 
 def within(key: str, groups: Sequence[str]) -> bool:

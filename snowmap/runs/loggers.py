@@ -38,7 +38,7 @@ def make_logger(config: Mapping[str, Any], folder: Path, wandb_id: str | None = 
     Args:
         config: The composed configuration.
         folder: The run folder.
-        wandb_id: Of the W&B run to go on with; a new one by default. See `wandb_id_of`.
+        wandb_id: Of the W&B run to resume; a new one by default. See `wandb_id_of`.
 
     Raises:
         SnowmapError: When the package of the logger is not installed, or W&B refuses its settings.
@@ -101,7 +101,7 @@ def _wandb_logger(options: Mapping[str, Any], folder: Path, wandb_id: str | None
 
 
 def wandb_id_of(logger: Logger | None) -> str | None:
-    """What a run is called in W&B, to go on with it; None for other loggers."""
+    """What a run is called in W&B, to resume it; None for other loggers."""
     return str(logger.version) if isinstance(logger, WandbLogger) else None
 
 
@@ -130,28 +130,28 @@ def log_figure(logger: Logger, name: str, figure: Figure, step: int) -> None:
 
 
 @rank_zero_only
-def log_results(logger: Logger | None, folder: Path, part: str, validation: Mapping[str, Mapping[str, Any]]) -> None:
+def log_results(logger: Logger | None, folder: Path, subset: str, validation: Mapping[str, Mapping[str, Any]]) -> None:
     """Hand what a run came to to the logger: scores, and to W&B the evaluation and the checkpoints, too.
 
     Args:
         logger: From `make_logger`.
         folder: The run folder, with ``checkpoints/best.ckpt``.
-        part: The part that was scored into ``evaluation/<part>``, or ``none``.
+        subset: The subset that was scored into ``evaluation/<subset>``, or ``none``.
         validation: Unit and `SCORES` of the best checkpoint on the validation windows, by target.
     """
-    out = folder / "evaluation" / part
+    out = folder / "evaluation" / subset
     summary = _summary("best_validation", validation)
-    if part == "test":
-        found = json.loads((out / "metrics.json").read_text())["target"]
-        scored = {target: {"unit": entry["unit"], **entry["model"]} for target, entry in found.items()}
+    if subset == "test":
+        stored = json.loads((out / "metrics.json").read_text())["target"]
+        scored = {target: {"unit": entry["unit"], **entry["model"]} for target, entry in stored.items()}
         summary |= _summary("test", scored)
     if isinstance(logger, TensorBoardLogger) and summary:
         logger.log_hyperparams(logger.hparams, summary)
     if isinstance(logger, WandbLogger):
         logger.experiment.summary.update(summary)
         _log_model(logger, folder / "checkpoints", summary)
-        if part != "none":
-            _log_evaluation(logger, out, part)
+        if subset != "none":
+            _log_evaluation(logger, out, subset)
 
 
 @rank_zero_only
@@ -178,7 +178,7 @@ def _summary(prefix: str, scored: Mapping[str, Mapping[str, Any]]) -> dict[str, 
 
 
 def _log_model(logger: WandbLogger, checkpoints: Path, summary: Mapping[str, float]) -> None:
-    """The best checkpoint, with the last one beside it to go on from; a baseline has no epochs and no last one."""
+    """The best checkpoint, with the last one beside it to resume from; a baseline has no epochs and no last one."""
     import wandb
 
     model = wandb.Artifact(f"model-{logger.version}", "model", metadata=dict(summary))
@@ -189,11 +189,11 @@ def _log_model(logger: WandbLogger, checkpoints: Path, summary: Mapping[str, flo
     logger.experiment.log_artifact(model, aliases=["best"] if epoch is None else ["best", f"epoch-{epoch}"])
 
 
-def _log_evaluation(logger: WandbLogger, out: Path, part: str) -> None:
+def _log_evaluation(logger: WandbLogger, out: Path, subset: str) -> None:
     import wandb
 
-    logger.experiment.log({f"evaluation/{part}": wandb.Table(dataframe=pd.read_csv(out / "metrics.csv"))})
-    evaluation = wandb.Artifact(f"evaluation-{part}-{logger.version}", "evaluation")
+    logger.experiment.log({f"evaluation/{subset}": wandb.Table(dataframe=pd.read_csv(out / "metrics.csv"))})
+    evaluation = wandb.Artifact(f"evaluation-{subset}-{logger.version}", "evaluation")
     for name in EVALUATION_FILES:
         evaluation.add_file(str(out / name))
     logger.experiment.log_artifact(evaluation)

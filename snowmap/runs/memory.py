@@ -2,14 +2,13 @@
 
 import contextlib
 import resource
-from collections.abc import Iterator
 from pathlib import Path
 
 import psutil
 import torch
 
 from snowmap.data.datamodule import SnowDataModule
-from snowmap.errors import SnowmapError
+from snowmap.errors import SMALLER, SnowmapError
 from snowmap.tasks.pixel import SnowRegression
 
 PROBE = 64
@@ -17,10 +16,6 @@ PROBE = 64
 
 SMALL = 2**21
 """Pixels × windows of a batch up to which no step is measured: it takes a few GiB in the largest nets."""
-
-MEND = (
-    "give pieces of the maps to train on, e.g. data.crop=[256,256], a smaller data.batch_size or smaller model.channels"
-)
 
 
 def refuse_too_large(task: SnowRegression, datamodule: SnowDataModule, device: torch.device, precision: str) -> None:
@@ -50,7 +45,7 @@ def refuse_too_large(task: SnowRegression, datamodule: SnowDataModule, device: t
         raise SnowmapError(
             f"a training step of data.batch_size={datamodule.batch_size}, each of {steps} windows of {height} × "
             f"{width} px, needs at least {needed / 2**30:.1f} GiB; {device} has {max(free, 0) / 2**30:.1f} GiB free; "
-            f"{MEND}"
+            f"give {SMALLER}"
         )
 
 
@@ -79,18 +74,3 @@ def free_bytes(device: torch.device) -> int:
         free = min(free, int(Path("/sys/fs/cgroup/memory.max").read_text()) - used.rss)
     limit, _ = resource.getrlimit(resource.RLIMIT_AS)
     return free if limit == resource.RLIM_INFINITY else min(free, limit - used.vms)
-
-
-@contextlib.contextmanager
-def explaining_exhaustion() -> Iterator[None]:
-    """Turn the error of an allocator into one line.
-
-    Raises:
-        SnowmapError: When the memory does not suffice.
-    """
-    try:
-        yield
-    except (MemoryError, RuntimeError) as error:
-        if isinstance(error, MemoryError | torch.OutOfMemoryError) or "can't allocate memory" in str(error):
-            raise SnowmapError(f"out of memory ({str(error).splitlines()[0]}); {MEND}") from error
-        raise

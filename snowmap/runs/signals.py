@@ -1,4 +1,4 @@
-"""Signals that ask a run to end: Ctrl-C, the end of a batch job, and the warning that SLURM sends before it."""
+"""Signals that end a run: Ctrl-C, the end of a batch job, and the warning that SLURM sends before it."""
 
 import contextlib
 import logging
@@ -19,7 +19,7 @@ logger = logging.getLogger(__name__)
 
 
 class StopSignal:
-    """Whether somebody asked for the end.
+    """Whether a signal requested the end.
 
     At once by `Interrupted`, or, while a training defers it, at the end of the step, by `received`. A second signal
     does not wait.

@@ -1,4 +1,4 @@
-"""The parts of a training run that are neither data nor net: its folder, logger, callbacks, and going on with it."""
+"""Fitting: the Trainer with its callbacks, resuming, and what follows the training."""
 
 import logging
 import os
@@ -16,23 +16,13 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
 from lightning_fabric.utilities.exceptions import MisconfigurationException
 from omegaconf import OmegaConf
-from pytorch_lightning.callbacks import (
-    Callback,
-    EarlyStopping,
-    LearningRateMonitor,
-    ModelCheckpoint,
-)
+from pytorch_lightning.callbacks import Callback, EarlyStopping, LearningRateMonitor, ModelCheckpoint
 from pytorch_lightning.loggers import Logger
-from pytorch_lightning.utilities import rank_zero_only
-from rich.table import Table
 
 from snowmap.baselines import BASELINES
 from snowmap.checkpoints.files import WholeFiles
 from snowmap.checkpoints.provenance import read_checkpoint
-from snowmap.data.cube import window_names
 from snowmap.data.datamodule import SnowDataModule
-from snowmap.data.plausibility import implausible
-from snowmap.data.splits import Split
 from snowmap.errors import Interrupted, SnowmapError, Stopped, shown
 from snowmap.evaluation import print_table
 from snowmap.evaluation.scoring import score_model, validation_of
@@ -40,28 +30,26 @@ from snowmap.maps.calibration import calibrate_checkpoint
 from snowmap.runs.callbacks import EpochBar, FiniteLoss, RunningMean, StopBetweenSteps, Throughput, ValidationAtLastStep
 from snowmap.runs.folder import RunFolder
 from snowmap.runs.loggers import end_run, log_results
-from snowmap.runs.memory import explaining_exhaustion, refuse_too_large
+from snowmap.runs.memory import refuse_too_large
+from snowmap.runs.printing import print_files, print_validation
 from snowmap.runs.signals import StopSignal
-from snowmap.tables import plain_console
 from snowmap.tasks.heads import HEADS
 from snowmap.tasks.load import load_model
 from snowmap.tasks.pixel import SnowRegression
-
-logger = logging.getLogger(__name__)
 
 LOG_EVERY_BATCHES = 1000
 """How often the progress bar writes a line where it cannot overwrite the last one, as in the log of a batch job."""
 
 
 def quiet() -> None:
-    """Silence what Lightning tells that is no news here; its errors and other warnings stay."""
+    """Silence those messages of Lightning that are no news here; its errors and other warnings stay."""
     for name in ("pytorch_lightning", "lightning_fabric"):
         logging.getLogger(name).setLevel(logging.WARNING)
     for message in (
         ".*does not have many workers.*",  # the windows lie in memory
         ".*smaller than the logging interval.*",
         ".*LeafSpec.*",
-        ".*exists and is not empty.*",  # a run that goes on
+        ".*exists and is not empty.*",  # a run that is resumed
         ".*_trainer_ references.*",
         ".*your dataloader is not resumable.*",  # its order leaves out what was seen
         ".*in eval mode at the start of training.*",  # what is frozen
@@ -69,8 +57,8 @@ def quiet() -> None:
         warnings.filterwarnings("ignore", message)
 
 
-def continued(config: dict[str, Any]) -> dict[str, Any]:
-    """The configuration to go on with: that of the checkpoint, changed by what was typed this time.
+def resumed(config: dict[str, Any]) -> dict[str, Any]:
+    """The configuration to resume with: that of the checkpoint, changed by what was typed this time.
 
     Args:
         config: The composed configuration of a Hydra job, which knows what was typed.
@@ -84,9 +72,7 @@ def continued(config: dict[str, Any]) -> dict[str, Any]:
     model = load_model(config["ckpt"])
     if not isinstance(model, SnowRegression) or config["model"]["name"] in BASELINES:
         name = config["model"]["name"] if isinstance(model, SnowRegression) else model.name
-        raise SnowmapError(
-            f"model={name} is a baseline, fitted at once: there is nothing to go on with; leave ckpt=… out"
-        )
+        raise SnowmapError(f"model={name} is a baseline, fitted at once: there is nothing to resume; leave ckpt=… out")
     resumed = OmegaConf.create(dict(model.metadata["config"]))
     composed = OmegaConf.create(config)
     for override in HydraConfig.get().overrides.task:
@@ -150,50 +136,38 @@ def make_trainer(
             use_distributed_sampler=False,  # the data module brings its own
             enable_model_summary=False,
         )
-        check_precision(config["trainer"]["precision"], trainer.strategy.root_device)
-        refuse_sweep_of_processes(trainer.world_size)
-        refuse_crowd(trainer)
+        check_machine(trainer, config["trainer"]["precision"])
         return trainer
     except (MisconfigurationException, TypeError, ValueError, RuntimeError) as error:
         keys = ("accelerator", "devices", "num_nodes", "strategy")
-        asked = ", ".join(f"trainer.{key}={options[key]}" for key in keys)
-        told = shown(str(error), longest=500)
-        raise SnowmapError(f"the trainer cannot be set up as asked by {asked}: {told}") from error
+        given, reason = ", ".join(f"trainer.{key}={options[key]}" for key in keys), shown(str(error), longest=500)
+        raise SnowmapError(f"the trainer cannot be set up as asked by {given}: {reason}") from error
 
 
-def refuse_sweep_of_processes(processes: int) -> None:
-    """Refuse several processes within a multirun: each of them would run the whole sweep.
+def check_machine(trainer: pl.Trainer, precision: str) -> None:
+    """Refuse what this process or this machine cannot do, or could only emulate.
+
+    Args:
+        trainer: The Trainer.
+        precision: As Lightning calls it.
 
     Raises:
-        SnowmapError: When this is a job of a multirun and there is more than one process.
+        SnowmapError: When the jobs of a multirun would take several processes (each would run the whole sweep); when
+            there are more processes than processors (Lightning would start half a million); when the device does not
+            have the precision.
     """
-    if processes > 1 and HydraConfig.initialized() and HydraConfig.get().mode == RunMode.MULTIRUN:
+    device, processors = trainer.strategy.root_device, os.cpu_count() or 1
+    if trainer.world_size > 1 and HydraConfig.initialized() and HydraConfig.get().mode == RunMode.MULTIRUN:
         raise SnowmapError(
-            f"a multirun whose jobs take {processes} processes would run once in each of them; give launcher=joblib "
-            "launcher.jobs=1, which starts each job as a command of its own, or trainer.devices=1 trainer.num_nodes=1"
+            f"a multirun whose jobs take {trainer.world_size} processes would run once in each of them; give "
+            "launcher=joblib launcher.jobs=1, which starts each job as a command of its own, or trainer.devices=1 "
+            "trainer.num_nodes=1"
         )
-
-
-def refuse_crowd(trainer: pl.Trainer) -> None:
-    """Refuse more processes on processors than this machine has; Lightning would start half a million.
-
-    Raises:
-        SnowmapError: Naming the number and what is there.
-    """
-    processors = os.cpu_count() or 1
-    if trainer.strategy.root_device.type == "cpu" and trainer.num_devices > processors:
+    if device.type == "cpu" and trainer.num_devices > processors:
         raise SnowmapError(
             f"trainer.devices={trainer.num_devices} on processors starts a process for each; expected at most "
             f"{processors}, the processors of this machine"
         )
-
-
-def check_precision(precision: str, device: torch.device) -> None:
-    """Refuse a precision that the device does not have, or that PyTorch would only emulate.
-
-    Raises:
-        SnowmapError: Naming the precision, the device and what it has.
-    """
     half = str(precision).partition("-")[0]
     if half == "16" and device.type != "cuda":
         raise SnowmapError(
@@ -245,9 +219,9 @@ def fit(
         if not content.get("optimizer_states") or "fit_loop" not in content.get("loops", {}):
             raise SnowmapError(f"{resumed} holds weights alone; begin a new run with them as init_from=…")
     if resumed and run.leads:
-        print(f"going on from {resumed}")
+        print(f"resuming from {resumed}")
     refuse_too_large(task, datamodule, trainer.strategy.root_device, config["trainer"]["precision"])
-    with run.stop.deferred(), explaining_exhaustion():
+    with run.stop.deferred():
         try:
             trainer.fit(task, datamodule, ckpt_path=resumed, weights_only=True)
         except MisconfigurationException as error:
@@ -267,62 +241,12 @@ def conclude(config: Mapping[str, Any], cube: xr.Dataset, run: RunFolder, logger
     """What follows the training: calibration, the scores of the validation windows, and those that are asked for."""
     if not run.leads:
         return
-    part, model = config["evaluate"], load_model(run.best)
+    subset, model = config["evaluate"], load_model(run.best)
     if isinstance(model, SnowRegression):
         calibrate_checkpoint(run.best, model, cube)
     run.update(validation=validation_of(model, cube))
-    if part != "none":
-        print_table(score_model(model, cube, run.best, part=part, scoring=config["scoring"]))
-    log_results(logger, run.path, part, run.record["validation"])
-    say_validation(run)
-    say_files(run.path, part)
-
-
-@rank_zero_only
-def say_split(split: Split, cube: xr.Dataset) -> None:
-    """Print what trains, validates and tests, with its dates."""
-    names = window_names(cube)
-    table = Table("part", "windows", "dates", title="split", title_justify="left")
-    for part, windows in split.parts.items():
-        dates = (
-            f"{names[windows[0]]} … {names[windows[-1]]}"
-            if part != "validation" or split.validation_area is not None
-            else ", ".join(names[i] for i in windows)
-        )
-        table.add_row(part, str(len(windows)), dates)
-    console = plain_console()
-    console.print(table)
-    if split.train_area is not None and split.validation_area is not None:
-        inside = cube["mask"].values
-        train, held = int((inside & split.train_area).sum()), int((inside & split.validation_area).sum())
-        console.print(f"{train} pixels train, {held} are held out for validation and test, the rest lies between them")
-    if split.note:
-        console.print(f"note: {split.note}")
-
-
-@rank_zero_only
-def warn_of_values(cube: xr.Dataset, split: Split, targets: Sequence[str]) -> None:
-    """Warn of training pixels outside the plausible range of their band or target."""
-    for sentence in implausible(cube, split, targets):
-        logger.warning("training windows: %s; mend the rasters or leave the windows out", sentence)
-
-
-def say_validation(run: RunFolder) -> None:
-    """Print how long the training was and how the best checkpoint maps the validation windows."""
-    epochs = f"{run.record['epochs']} epochs, " if run.record["epochs"] else ""
-    found = (
-        f"{name.upper()} {scored['rmse']:.3g} {scored['unit']}" if scored["pixels"] else f"{name.upper()} unknown"
-        for name, scored in run.record["validation"].items()
-    )
-    print(f"\n{epochs}validation RMSE {', '.join(found)}")
-
-
-def say_files(folder: Path, part: str) -> None:
-    """Print where things lie and the next command to type, once `part` (or none) was scored."""
-    best, out = folder / "checkpoints" / "best.ckpt", folder / "evaluation" / part
-    print(f"checkpoint   {best}")
-    if part != "none":
-        print(f"report       {out / 'report.html'}")
-        print(f"score table  {out / 'metrics.csv'}")
-        print(f"maps         {out / 'predictions.nc'}\nfigure       {out / 'maps.png'}")
-    print(f"next         python evaluate.py ckpt={best} split={'validation' if part == 'test' else 'test'}")
+    if subset != "none":
+        print_table(score_model(model, cube, run.best, part=subset, scoring=config["scoring"]))
+    log_results(logger, run.path, subset, run.record["validation"])
+    print_validation(run)
+    print_files(run.path, subset)

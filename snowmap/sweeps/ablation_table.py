@@ -7,7 +7,6 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from rich.console import Console
 
 from snowmap.config.schema import Scoring
 from snowmap.data.ablation import LEFT_OUT
@@ -18,28 +17,27 @@ from snowmap.sweeps.importance import permutation_importance
 from snowmap.sweeps.output import (
     Panel,
     bar_figure,
-    error_bars,
     number,
     print_frame,
+    print_notes,
     write_result,
 )
 from snowmap.sweeps.runs import (
     OPTIMISTIC,
-    PART,
     SYNTHETIC,
+    VALIDATION,
     Maps,
     Run,
     differing_settings,
     validation_maps,
     validation_metrics,
 )
-from snowmap.tables import plain_console
 
 OPTIONS = asdict(Scoring())
 UNTOUCHED = "everything is on validation windows; the test windows were not touched"
 
 
-def compare_ablations(folder: Path, runs: Sequence[Run], console: Console | None = None) -> pd.DataFrame:
+def compare_ablations(folder: Path, runs: Sequence[Run]) -> pd.DataFrame:
     """Make the table and the figure of an ablation, print the table and write ``ablation.json``, ``.csv`` and ``.png``.
 
     Runs of several folds or seeds are pooled; each is compared with the run of the same fold and seed that saw all
@@ -48,7 +46,6 @@ def compare_ablations(folder: Path, runs: Sequence[Run], console: Console | None
     Args:
         folder: Where the files go.
         runs: The runs.
-        console: Where the table is printed.
 
     Returns:
         One row for each target and ablation (``kind`` is ``ablation``) with ``rmse``, and the ``difference`` from that
@@ -62,7 +59,7 @@ def compare_ablations(folder: Path, runs: Sequence[Run], console: Console | None
     metrics = [validation_metrics(run) for run in runs]
     importances = [permutation_importance(run) for run in cases["all"]]
     about = {
-        "part": PART,
+        "part": VALIDATION,
         "notes": [UNTOUCHED, OPTIMISTIC],
         "origin": metrics[0]["provenance"]["scored_archive"]["origin"],
         "level": OPTIONS["level"],
@@ -79,7 +76,7 @@ def compare_ablations(folder: Path, runs: Sequence[Run], console: Console | None
             means = {"difference": np.mean(increases), "std": np.std(increases, ddof=1)}
             rows.append({**place, "kind": "permutation", "name": band, **means})
     table = pd.DataFrame(rows, columns=["target", "unit", "kind", "name", "rmse", "difference", "low", "high", "std"])
-    write_ablation(folder, table, about, console or plain_console())
+    write_ablation(folder, table, about)
     return table
 
 
@@ -125,7 +122,7 @@ def rmse_difference(case: Maps, reference: Maps) -> dict[str, float | None]:
     return intervals["differences"]["all"]["rmse"]
 
 
-def write_ablation(folder: Path, table: pd.DataFrame, about: Mapping[str, Any], console: Console) -> None:
+def write_ablation(folder: Path, table: pd.DataFrame, about: Mapping[str, Any]) -> None:
     """Write the table and its figure, and print it with what has to be said of it."""
     synthetic = f" · {SYNTHETIC}" * about["origin"].startswith("synthetic")
     write_result(folder, "ablation", about, table)
@@ -135,9 +132,8 @@ def write_ablation(folder: Path, table: pd.DataFrame, about: Mapping[str, Any], 
         panels.append(_panels(target, unit, rows))
         heads = ["the net sees", f"RMSE {unit}", f"less that of all {unit}", f"{about['level']:.0%} interval or std"]
         title = f"{target.upper()}, what the bands add, {about['part']} windows{synthetic}"
-        print_frame(pd.DataFrame(map(_cells, rows.itertuples()), columns=heads), console, title, heads[:1])
-    for note in about["notes"]:
-        console.print(f"note: {note}")
+        print_frame(pd.DataFrame(map(_cells, rows.itertuples()), columns=heads), title, heads[:1])
+    print_notes(about["notes"])
     write_whole(folder / "ablation.png", as_png(bar_figure(panels, f"{about['part']} windows{synthetic}")))
     print(f"ablation.json, ablation.csv and ablation.png lie in {folder}")
 
@@ -155,10 +151,10 @@ def _panels(target: str, unit: str, rows: pd.DataFrame) -> list[Panel]:
     panels = []
     for kind, title in (("ablation", "seen by the net"), ("permutation", "all bands, one permuted between windows")):
         bars = rows[(rows["kind"] == kind) & (rows["name"] != "all")].set_index("name")
-        bars = bars.rename(columns={"difference": "value"})
-        if kind == "permutation":
-            bars = error_bars(list(bars.index), bars["value"], bars["std"])
-        panels.append(Panel(f"{target.upper()}: {title}", f"RMSE less that of all bands, {unit}", bars))
+        reach = [bars["difference"] - bars["low"], bars["high"] - bars["difference"]]
+        errors = np.array([reach if kind == "ablation" else [bars["std"], bars["std"]]], float)
+        title = f"{target.upper()}: {title}"
+        panels.append(Panel(title, f"RMSE less that of all bands, {unit}", bars["difference"].to_frame(), errors))
     return panels
 
 

@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 
 from snowmap.errors import SnowmapError
-from snowmap.sweeps.runs import FINISHED, PART, SYNTHETIC, UNIT, Run, differing_settings, distinguishing_keys
+from snowmap.sweeps.runs import FINISHED, SYNTHETIC, UNIT, VALIDATION, Run, differing_settings, distinguishing_keys
 from snowmap.units import IN_UNITS
 
 SCORES = {
@@ -50,9 +50,9 @@ class Comparison(NamedTuple):
     excluded: pd.DataFrame
     notes: Sequence[str]
 
-    def column(self, part: str, target: str | None = None) -> str:
+    def column(self, subset: str, target: str | None = None) -> str:
         """Name of a column of `rows` with the score, e.g. ``validation/swe_rmse_cm``."""
-        return column_name(part, target or self.target, self.score)
+        return column_name(subset, target or self.target, self.score)
 
     def label(self, target: str | None = None) -> str:
         """The score in words, with its unit: ``SWE RMSE cm``."""
@@ -68,7 +68,7 @@ class Comparison(NamedTuple):
     def order(self) -> str:
         """By what the rows are sorted, in words."""
         several = "; ± is the standard deviation over seeds" if self.has_seeds else ""
-        return f"Sorted by {PART} {self.label()}, {SCORES[self.score][1]} first{several}"
+        return f"Sorted by {VALIDATION} {self.label()}, {SCORES[self.score][1]} first{several}"
 
 
 def parse_score(by: str, runs: Sequence[Run]) -> tuple[list[str], str]:
@@ -82,7 +82,7 @@ def parse_score(by: str, runs: Sequence[Run]) -> tuple[list[str], str]:
             f"--by {by}: runs are never put in order by a test score. What was chosen on the test windows is no longer "
             f"tested by them; choose a validation score, as --by rmse"
         )
-    words = by.removeprefix(f"{PART}.").split(".")
+    words = by.removeprefix(f"{VALIDATION}.").split(".")
     known = sorted({name for run in runs for name in run.targets} or {"swe"})
     first = sorted({run.targets[0] for run in runs if run.targets} or {"swe"})
     targets, score = (words[:1], words[1]) if len(words) == 2 else (first, words[0])
@@ -96,75 +96,67 @@ def parse_score(by: str, runs: Sequence[Run]) -> tuple[list[str], str]:
 
 def compare_scores(runs: Sequence[Run], target: str, score: str, each: bool, folder: Path) -> Comparison:
     """Compare runs by one score of one target; see `compare_runs`."""
-    ranked = [run for run in runs if run.state in FINISHED and run.score(PART, target, score) is not None]
+    ranked = [run for run in runs if run.state in FINISHED and run.score(VALIDATION, target, score) is not None]
     ranked.sort(key=lambda run: run.config.get("seed") or 0)
-    settings = differing_settings(ranked)
     fingerprints = {run.archive.get("fingerprint") for run in ranked}
     one_archive = len(fingerprints) == 1 and None not in fingerprints  # be it at several places
     dropped = ["seed"] * (not each) + ["data.root"] * one_archive
-    settings = settings.drop(columns=dropped, errors="ignore")
-    named = distinguishing_keys(settings)
-    settings = settings[[*named, *settings.columns.difference(named)]]
-    targets = sorted({name for run in ranked for name in run.scores[PART]})
-    values = settings.join(pd.DataFrame([_record(run, targets) for run in ranked], dtype=object))
+    settings = differing_settings(ranked).drop(columns=dropped, errors="ignore")
+    keys = distinguishing_keys(settings)
+    settings = settings[[*keys, *settings.columns.difference(keys)]]
+    targets = sorted({name for run in ranked for name in run.scores[VALIDATION]})
     notes, rows = _notes(runs, ranked), pd.DataFrame()
     if ranked:
-        values["row"] = settings.agg(", ".join, axis=1) if len(settings.columns) else ""
-        if each:
-            values["row"] += values["folders"]
-        twice = values[values.duplicated(["row", "seeds"], keep=False)]
-        if len(twice):
-            notes.append(f"runs of one configuration and seed count each: {', '.join(twice['folders'])}")
-        rows = pd.DataFrame([_summary(group, list(settings)) for _, group in values.groupby("row")], dtype=object)
-        rank = SORT_KEYS[SCORES[score][1]](rows[column_name(PART, target, score)].astype(float))
+        table = settings.join(pd.DataFrame([_metadata(run) | _scores(run, targets) for run in ranked]))
+        table["row"] = settings.agg(", ".join, axis=1) if len(settings.columns) else ""
+        table["row"] += table["folders"] if each else ""
+        repeated = table[table.duplicated(["row", "seeds"], keep=False)]
+        if len(repeated):
+            notes.append(f"runs of one configuration and seed count each: {', '.join(repeated['folders'])}")
+        rows = _means(table, list(settings))
+        rank = SORT_KEYS[SCORES[score][1]](rows[column_name(VALIDATION, target, score)])
         rows = rows.loc[rank.sort_values(kind="stable").index]
-    return Comparison(
-        target=target,
-        targets=targets,
-        score=score,
-        keys=named,
-        rows=rows,
-        excluded=pd.DataFrame([_excluded(run, target, score, folder) for run in runs if run not in ranked]),
-        notes=notes,
+    excluded = pd.DataFrame([_excluded(run, target, score, folder) for run in runs if run not in ranked])
+    return Comparison(target, targets, score, keys, rows, excluded, notes)
+
+
+def _means(table: pd.DataFrame, settings: Sequence[str]) -> pd.DataFrame:
+    """One row for the runs of one configuration: no mean of a score that one of them lacks."""
+    scores = [column for column in table if "/" in str(column)]
+    groups = table.astype(dict.fromkeys([*RECORD_KEYS, *scores], float)).groupby("row")
+    joined = {"seeds": " ".join, "state": lambda states: " ".join(states.unique()), "reason": " ".join}
+    rows = groups.agg(
+        {**dict.fromkeys(settings, "first"), "runs": "sum", **joined, **dict.fromkeys(RECORD_KEYS, "mean")}
     )
+    mean = groups[scores].agg(lambda values: values.mean(skipna=False))
+    std = groups[scores].agg(lambda values: values.std(skipna=False)).add_suffix("_std")
+    return pd.concat([rows, mean, std, groups.agg({"folders": " ".join})], axis=1)
 
 
-def _record(run: Run, targets: Sequence[str]) -> dict[str, Any]:
-    places = [(part, target, score) for part in (PART, "test") for target in targets for score in SCORES]
-    return {column_name(*place): run.score(*place) for place in places} | _entries(run)
+def _scores(run: Run, targets: Sequence[str]) -> dict[str, float | None]:
+    places = [(subset, target, score) for subset in (VALIDATION, "test") for target in targets for score in SCORES]
+    return {column_name(*place): run.score(*place) for place in places}
 
 
-def _entries(run: Run, reason: str = "") -> dict[str, Any]:
-    entries = {"runs": 1, "seeds": str(run.config.get("seed")), "state": run.state, "reason": reason}
-    return entries | {key: run.record.get(key) for key in RECORD_KEYS} | {"folders": str(run.folder)}
-
-
-def _summary(group: pd.DataFrame, settings: Sequence[str]) -> dict[str, Any]:
-    """The runs of one configuration as a row of `Comparison.rows`: no mean of a score that one of them lacks."""
-    scores = group[[column for column in group if "/" in column]].astype(float)
-    mean, std = pd.Series(scores.mean(skipna=False)), pd.Series(scores.std(skipna=False))
-    row = {key: group[key].iloc[0] for key in settings}
-    row |= {"runs": len(group), "seeds": " ".join(group["seeds"]), "state": " ".join(group["state"].unique())}
-    row |= {"reason": "", **group[[*RECORD_KEYS]].astype(float).mean()}
-    for column in scores:
-        row |= {column: mean.loc[column], f"{column}_std": std.loc[column]}
-    return row | {"folders": " ".join(group["folders"])}
+def _metadata(run: Run, reason: str = "") -> dict[str, Any]:
+    row = {"runs": 1, "seeds": str(run.config.get("seed")), "state": run.state, "reason": reason}
+    return row | {key: run.record.get(key) for key in RECORD_KEYS} | {"folders": str(run.folder)}
 
 
 def _excluded(run: Run, target: str, score: str, folder: Path) -> dict[str, Any]:
     """A run that enters no mean as a row of `Comparison.excluded`, with the reason and what can be done."""
     if run.state not in FINISHED:
         reason = run.record.get("error") or ("no process works there any more" if run.state == "killed" else "")
-    elif not run.scores[PART]:
-        reason = f"no validation score; python evaluate.py ckpt={run.checkpoint} split={PART}"
+    elif not run.scores[VALIDATION]:
+        reason = f"no validation score; python evaluate.py ckpt={run.checkpoint} split={VALIDATION}"
     else:
         reason = f"no validation {score} of {target}"
-    return {"run": str(run.folder.relative_to(folder)), **_entries(run, reason)}
+    return {"run": str(run.folder.relative_to(folder)), **_metadata(run, reason)}
 
 
-def column_name(part: str, target: str, score: str) -> str:
+def column_name(subset: str, target: str, score: str) -> str:
     """Name of a score's column, e.g. ``validation/swe_rmse_cm``."""
-    return f"{part}/{target}_{score}" + (f"_{UNIT}" if score in IN_UNITS else "")
+    return f"{subset}/{target}_{score}" + (f"_{UNIT}" if score in IN_UNITS else "")
 
 
 def _notes(runs: Sequence[Run], ranked: Sequence[Run]) -> list[str]:

@@ -6,21 +6,19 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from rich.console import Console
 
 from snowmap.baselines import label_of
 from snowmap.evaluation.metrics import SCORES, scores
-from snowmap.sweeps.output import number, print_frame, write_result
+from snowmap.sweeps.output import number, print_frame, print_notes, write_result
 from snowmap.sweeps.runs import (
     OPTIMISTIC,
-    PART,
     SYNTHETIC,
+    VALIDATION,
     Run,
     configurations,
     validation_maps,
     validation_metrics,
 )
-from snowmap.tables import plain_console
 
 POOLED = (
     "pooled: the validation maps of all folds, scored once; a pixel of a window that several runs validate counts once "
@@ -32,7 +30,7 @@ SHOWN = {"rmse": "RMSE", "mae": "MAE", "bias": "bias", "r2": "R²"}
 PLACE = ["configuration", "target", "unit", "map"]
 
 
-def cross_validate(folder: Path, runs: Sequence[Run], console: Console | None = None) -> pd.DataFrame:
+def cross_validate(folder: Path, runs: Sequence[Run]) -> pd.DataFrame:
     """Make the table of a sweep over folds, print it and write ``cross_validation.json`` and ``.csv``.
 
     The maps that are pooled are each made by the net that did not train on their windows (or pixels). Mean and standard
@@ -41,7 +39,6 @@ def cross_validate(folder: Path, runs: Sequence[Run], console: Console | None = 
     Args:
         folder: Where the files go.
         runs: The runs; those that differ in more than ``split.fold`` are kept apart.
-        console: Where the table is printed.
 
     Returns:
         One row for each configuration, target, map (``model`` or a baseline) and ``over``, which is ``fold 0`` …,
@@ -57,9 +54,9 @@ def cross_validate(folder: Path, runs: Sequence[Run], console: Console | None = 
         for name, group in configurations(runs).items()
     ]
     table = pd.concat(tables, ignore_index=True)
-    about = {"part": PART, "notes": [OPTIMISTIC, POOLED], "origin": origin}
+    about = {"part": VALIDATION, "notes": [OPTIMISTIC, POOLED], "origin": origin}
     write_result(folder, "cross_validation", about, table)
-    _print(table, about, console or plain_console())
+    _print(table, about)
     print(f"cross_validation.json and cross_validation.csv lie in {folder}")
     return table
 
@@ -82,13 +79,13 @@ def _over_folds(configuration: str, runs: Sequence[Run], metrics: Sequence[dict[
         std = groups.agg(lambda values: values.std(skipna=False)).reset_index().assign(over="std")
         predicted, observed, _ = zip(*(validation_maps(run, target) for run in runs), strict=True)
         pooled = scores(*(np.concatenate([one.ravel() for one in each]) for each in (predicted, observed)))
-        parts = [folds, mean, std, pd.DataFrame([{"map": "model", "over": "pooled", **pooled}])]
+        frames = [folds, mean, std, pd.DataFrame([{"map": "model", "over": "pooled", **pooled}])]
         place = {"configuration": configuration, "target": target, "unit": entry["unit"]}
-        tables.append(pd.concat(parts).assign(**place))
+        tables.append(pd.concat(frames).assign(**place))
     return pd.concat(tables).reindex(columns=[*PLACE, "over", *SCORES])
 
 
-def _print(table: pd.DataFrame, about: dict[str, Any], console: Console) -> None:
+def _print(table: pd.DataFrame, about: dict[str, Any]) -> None:
     """Print the table of each configuration and target, and what has to be said of it."""
     for _, group in table.groupby(PLACE[:3], sort=False):
         configuration, target, unit = group.iloc[0][PLACE[:3]]
@@ -102,6 +99,5 @@ def _print(table: pd.DataFrame, about: dict[str, Any], console: Console) -> None
         title = f"{target.upper()} {unit}, {len(model) - 1} folds, {about['part']} windows"
         title += f" · {configuration}" * bool(configuration)
         title += f" · {SYNTHETIC}" * about["origin"].startswith("synthetic")
-        print_frame(pd.DataFrame(lines, columns=["map", *SHOWN.values()]), console, title, ["map"])
-    for note in about["notes"]:
-        console.print(f"note: {note}")
+        print_frame(pd.DataFrame(lines, columns=["map", *SHOWN.values()]), title, ["map"])
+    print_notes(about["notes"])

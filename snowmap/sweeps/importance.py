@@ -12,7 +12,7 @@ from snowmap.data.ablation import ablate
 from snowmap.data.cube import narrowed
 from snowmap.evaluation.metrics import scores
 from snowmap.evaluation.scoring import load_with_archive
-from snowmap.sweeps.runs import PART, Run
+from snowmap.sweeps.runs import VALIDATION, Run
 from snowmap.tasks.pixel import SnowRegression
 
 REPEATS = 3
@@ -21,7 +21,7 @@ REPEATS = 3
 def permutation_importance(run: Run) -> dict[str, dict[str, list[float]]]:
     """RMSE in the validation windows with one band permuted between windows, less the RMSE with the band as it is.
 
-    Whole maps are permuted, so that each map stays as it is; windows keep to their part of the split, and none keeps
+    Whole maps are permuted, so that each map stays as it is; windows keep to their subset of the split, and none keeps
     its own map. A band that hardly changes from window to window, as elevation, cannot show its importance so.
 
     Source: Breiman (2001), Random forests, section 10; with an error of the model instead of votes.
@@ -33,7 +33,7 @@ def permutation_importance(run: Run) -> dict[str, dict[str, list[float]]]:
         ``{target: {band: [increase, …]}}`` in the target's unit: one for each of `REPEATS` orders.
     """
     task, cube = load_with_archive(run.checkpoint)
-    windows = windows_of(task.metadata, PART, cube)
+    windows = windows_of(task.metadata, VALIDATION, cube)
     _, validation_area = areas_of(task.metadata)
     inside = narrowed(cube, validation_area)["mask"].values
     observed = {target: np.where(inside, cube[target].values[windows], np.nan) for target in task.targets}

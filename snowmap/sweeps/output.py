@@ -7,15 +7,15 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
+from jaxtyping import Float
 from matplotlib.figure import Figure
 from rich import box
-from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
 from snowmap.files import write_whole
 from snowmap.sweeps.runs import UNKNOWN
-from snowmap.tables import as_csv
+from snowmap.tables import as_csv, plain_console
 
 
 def write_result(folder: Path, name: str, about: Mapping[str, Any], table: pd.DataFrame) -> None:
@@ -25,7 +25,7 @@ def write_result(folder: Path, name: str, about: Mapping[str, Any], table: pd.Da
     write_whole(folder / f"{name}.csv", as_csv(table))
 
 
-def print_frame(frame: pd.DataFrame, console: Console, title: str | None = None, text: Collection[str] = ()) -> None:
+def print_frame(frame: pd.DataFrame, title: str | None = None, text: Collection[str] = ()) -> None:
     """Print a table of words; the columns `text` are aligned to the left and folded where there is no room."""
     table = Table(title=title, title_justify="left", box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0), show_edge=False)
     for column in frame:
@@ -33,7 +33,13 @@ def print_frame(frame: pd.DataFrame, console: Console, title: str | None = None,
         table.add_column(Text(str(column)), justify="left" if left else "right", no_wrap=not left, overflow="fold")
     for cells in frame.itertuples(index=False):
         table.add_row(*(Text(str(cell)) for cell in cells))
-    console.print(table)
+    plain_console().print(table)
+
+
+def print_notes(notes: Iterable[str]) -> None:
+    """Print what has to be said of a table."""
+    for note in notes:
+        plain_console().print(f"note: {note}")
 
 
 def as_markdown(frame: pd.DataFrame, text: Collection[str] = ()) -> list[str]:
@@ -51,15 +57,6 @@ def number(value: float | None, std: float | None = None, digits: int = 2) -> st
     return f"{value:.{digits}f}" + ("" if std is None or np.isnan(std) else f" ± {std:.{digits}f}")
 
 
-def error_bars(names: Sequence[str], values: Iterable[float], stds: Iterable[float]) -> pd.DataFrame:
-    """Bars of a `Panel` that reach from mean − to mean + standard deviation; NaN where there is none."""
-    value, std = (np.array(list(numbers), dtype=float) for numbers in (values, stds))
-    return pd.DataFrame({"value": value, "low": value - std, "high": value + std}, index=list(names))
-
-
-NO_BARS = error_bars([], [], [])
-
-
 def shortened(text: str, length: int) -> str:
     """A text, cut where it is too long."""
     return text if len(text) <= length else f"{text[: length - 1]}…"
@@ -71,34 +68,31 @@ class Panel(NamedTuple):
     Attributes:
         title: Above it.
         label: Of the values' axis.
-        bars: From top to bottom, by name: ``value``, and the ends ``low`` and ``high`` of its interval.
-        pale: A second bar below each, for information.
+        values: A row for each place, from top to bottom, with a bar for each column.
+        errors: How far the error bars reach: standard deviations in a frame as `values`, or both sides in an array
+            ``(column, side, row)``; NaN where there is none.
     """
 
     title: str
     label: str
-    bars: pd.DataFrame
-    pale: pd.DataFrame = NO_BARS
+    values: pd.DataFrame
+    errors: pd.DataFrame | Float[np.ndarray, "column 2 row"]
 
 
 def bar_figure(rows: Sequence[Sequence[Panel]], title: str = "") -> Figure:
-    """Panels in rows: horizontal bars with their intervals."""
-    heights = [1.2 + 0.4 * max(1, *(len(panel.bars) for panel in row)) for row in rows]
+    """Panels in rows: horizontal bars with their errors."""
+    heights = [1.2 + 0.4 * max(1, *(len(panel.values) for panel in row)) for row in rows]
     columns = max(map(len, rows))
     figure = Figure(figsize=(6 * columns + 2, sum(heights) + 0.4), layout="constrained")
     figure.suptitle(title, fontsize=10)
     axes = figure.subplots(len(rows), columns, squeeze=False, height_ratios=heights)
     for axis, panel in zip(axes.flat, (panel for row in rows for panel in row), strict=True):
-        places = np.arange(len(panel.bars))
-        for bars, shift, colour in (
-            (panel.bars, 0.0, "#0072B2"),
-            (panel.pale.reindex(panel.bars.index), 0.3, "#A9C9E0"),
-        ):
-            reach = [(bars["value"] - bars["low"]).fillna(0), (bars["high"] - bars["value"]).fillna(0)]
-            axis.barh(places + shift, bars["value"], xerr=reach, height=0.28, color=colour, ecolor="0.2", capsize=3)
-        axis.set_yticks(places, list(panel.bars.index), fontsize=8)
-        axis.set_ylim(max(1, len(places)) - 0.4, -0.6)
+        if len(panel.values):
+            look = {"color": ["#0072B2", "#A9C9E0"], "ecolor": "0.2", "capsize": 3, "width": 0.6, "fontsize": 8}
+            panel.values.plot.barh(ax=axis, xerr=panel.errors, legend=False, **look)
+            axis.invert_yaxis()
         axis.axvline(0, color="0.2", linewidth=0.8)
         axis.set_title(panel.title, fontsize=9)
         axis.set_xlabel(panel.label, fontsize=9)
+        axis.set_ylabel("")
     return figure

@@ -15,17 +15,14 @@ from typing import Any, NamedTuple
 import numpy as np
 import pandas as pd
 from jaxtyping import Float, Shaped
-from omegaconf import OmegaConf
-from omegaconf.errors import OmegaConfBaseException
-from yaml import YAMLError
 
 from snowmap.errors import SnowmapError
-from snowmap.runs.configuration import KEYS_WITHOUT_EFFECT, flat, within
-from snowmap.runs.folder import NEW_RECORD, read_record
+from snowmap.runs.configuration import KEYS_WITHOUT_EFFECT, flat, read_config, within
+from snowmap.runs.record import NEW_RECORD, read_record
 from snowmap.tables import SYNTHETIC as SYNTHETIC  # for the other modules of this folder
 from snowmap.units import IN_UNITS, METRES, metres_per
 
-PART = "validation"
+VALIDATION = "validation"
 UNIT = "cm"
 """In which runs of archives in cm and mm are compared."""
 
@@ -37,16 +34,6 @@ WITHOUT_EFFECT = (*KEYS_WITHOUT_EFFECT, "evaluate", "scoring")
 
 OPTIMISTIC = "the validation windows also chose each checkpoint, so these scores are optimistic"
 UNKNOWN = "–"
-UNREADABLE = (
-    SnowmapError,
-    OSError,
-    ValueError,
-    TypeError,
-    LookupError,
-    AttributeError,
-    ArithmeticError,
-    RecursionError,
-)
 
 
 class Run(NamedTuple):
@@ -57,7 +44,7 @@ class Run(NamedTuple):
         config: What its ``config.yaml`` holds; empty for a job whose configuration was refused.
         record: What its ``run.json`` holds; ``status`` is ``unknown`` without one, ``unreadable`` where a file is
             damaged, which ``error`` names.
-        scores: By part of the split (``validation``, ``test``) and target, as far as known; lengths in `UNIT`.
+        scores: By subset of the split (``validation``, ``test``) and target, as far as known; lengths in `UNIT`.
         archive: Path, origin and fingerprint of its archive; empty where nothing says so.
     """
 
@@ -82,14 +69,14 @@ class Run(NamedTuple):
         """The fold that it validates; None where its split has no folds."""
         return self.config["split"].get("fold")
 
-    def score(self, part: str, target: str, name: str) -> float | None:
-        """A score of one target in a part of the split; None if it is not known."""
-        return self.scores.get(part, {}).get(target, {}).get(name)
+    def score(self, subset: str, target: str, name: str) -> float | None:
+        """A score of one target in a subset of the split; None if it is not known."""
+        return self.scores.get(subset, {}).get(target, {}).get(name)
 
     @property
     def targets(self) -> list[str]:
         """What it maps."""
-        return list(self.scores.get(PART, {})) or (self.config.get("target") or {}).get("names", [])
+        return list(self.scores.get(VALIDATION, {})) or (self.config.get("target") or {}).get("names", [])
 
 
 class Maps(NamedTuple):
@@ -180,14 +167,14 @@ def validation_metrics(run: Run) -> dict[str, Any]:
     """What ``metrics.json`` says of the validation windows; they are scored now if the run did not."""
     from snowmap.evaluation.scoring import score_checkpoint
 
-    return _metrics(run.folder, PART) or score_checkpoint(run.checkpoint, part=PART)
+    return _metrics(run.folder, VALIDATION) or score_checkpoint(run.checkpoint, part=VALIDATION)
 
 
 def validation_maps(run: Run, target: str) -> Maps:
     """The maps that `validation_metrics` scored."""
     import xarray as xr
 
-    with xr.open_dataset(run.folder / "evaluation" / PART / "predictions.nc") as file:
+    with xr.open_dataset(run.folder / "evaluation" / VALIDATION / "predictions.nc") as file:
         return Maps(file[target].values, file[f"{target}_observed"].values, file["time"].values)
 
 
@@ -195,18 +182,14 @@ def _read_run(folder: Path) -> Run:
     """A run as far as it can be read: a damaged or foreign file costs its own row of a table, not the table."""
     config: Mapping[str, Any] = MappingProxyType({})
     try:
-        config = _read_config(folder / "config.yaml")
+        if (folder / "config.yaml").is_file():  # no job of a multirun whose configuration was refused
+            config = read_config(folder)
         record = read_record(folder)
-        metrics = {part: _metrics(folder, part) or {} for part in (PART, "test")}
-        scores = {
-            part: {name: {**entry["model"], "unit": entry["unit"]} for name, entry in content.get("target", {}).items()}
-            for part, content in metrics.items()
-        }
-        scores[PART] = (record and record["validation"]) or scores[PART]
+        metrics = {subset: _metrics(folder, subset) or {} for subset in (VALIDATION, "test")}
+        scores = {subset: _scores(content.get("target", {})) for subset, content in metrics.items()}
+        if record and record["validation"]:
+            scores[VALIDATION] = _scores(record["validation"])
         scored = next((content["provenance"]["scored_archive"] for content in metrics.values() if content), {})
-        scores = {
-            part: {name: _in_one_unit(name, entry) for name, entry in known.items()} for part, known in scores.items()
-        }
         record = record or NEW_RECORD | {"status": "unknown"}
         run = Run(folder, config, record, scores, record["archive"] or scored)
         numbers = [config.get("seed"), *(record[key] for key in ("epochs", "parameters", "wall_s"))]
@@ -214,30 +197,27 @@ def _read_run(folder: Path) -> Run:
         texts = [record["error"], *(run.archive.get(key) for key in ("origin", "fingerprint"))]
         _ = run.state + "".join(text or "" for text in texts)
         return run
-    except UNREADABLE as error:
+    except Exception as error:  # whatever a damaged or foreign file leads to
         return Run(folder, config, NEW_RECORD | {"status": "unreadable", "error": str(error)})
 
 
-def _in_one_unit(target: str, entry: Mapping[str, Any]) -> dict[str, float]:
-    """Known scores of one target with lengths in `UNIT`."""
-    factor = metres_per(entry["unit"], target, "its scores") / METRES[UNIT]
-    known = {name: value for name, value in entry.items() if name != "unit" and value is not None}
-    return {name: float(value) * (factor if name in IN_UNITS else 1) for name, value in known.items()}
+def _scores(targets: Mapping[str, Any]) -> dict[str, dict[str, float]]:
+    """Known scores by target, with lengths in `UNIT`, of what ``run.json`` or ``metrics.json`` says of the model."""
+    scores = {}
+    for target, entry in targets.items():
+        factor = metres_per(entry["unit"], target, "its scores") / METRES[UNIT]
+        known = {name: value for name, value in entry.get("model", entry).items() if name != "unit"}
+        scores[target] = {
+            name: float(value) * (factor if name in IN_UNITS else 1)
+            for name, value in known.items()
+            if value is not None
+        }
+    return scores
 
 
-def _read_config(file: Path) -> dict[str, Any]:
-    if not file.is_file():
-        return {}  # a job of a multirun whose configuration was refused
-    try:
-        config = OmegaConf.to_container(OmegaConf.load(file))
-    except (OSError, ValueError, YAMLError, OmegaConfBaseException) as error:
-        raise SnowmapError(f"{file} cannot be read ({error}); move the folder away") from error
-    return config if isinstance(config, dict) else {}  # type: ignore[return-value]
-
-
-def _metrics(folder: Path, part: str) -> dict[str, Any] | None:
-    """What ``metrics.json`` says of one part of the split; None where there is none of the checkpoint as it is now."""
-    file, checkpoint = folder / "evaluation" / part / "metrics.json", folder / "checkpoints" / "best.ckpt"
+def _metrics(folder: Path, subset: str) -> dict[str, Any] | None:
+    """What ``metrics.json`` says of a subset of the split; None where there is none of the present checkpoint."""
+    file, checkpoint = folder / "evaluation" / subset / "metrics.json", folder / "checkpoints" / "best.ckpt"
     if not file.is_file() or (checkpoint.is_file() and file.stat().st_mtime < checkpoint.stat().st_mtime):
         return None
     return json.loads(file.read_text())

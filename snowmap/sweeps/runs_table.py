@@ -6,22 +6,20 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
-from rich.console import Console
 from rich.text import Text
 
 from snowmap.files import as_png, whole_folder, write_whole
 from snowmap.sweeps.comparison import Comparison, compare_scores, parse_score
 from snowmap.sweeps.output import (
-    NO_BARS,
     Panel,
     as_markdown,
     bar_figure,
-    error_bars,
     number,
     print_frame,
+    print_notes,
     shortened,
 )
-from snowmap.sweeps.runs import PART, SYNTHETIC, UNKNOWN, find_runs
+from snowmap.sweeps.runs import SYNTHETIC, UNKNOWN, VALIDATION, find_runs
 from snowmap.tables import as_csv, plain_console
 from snowmap.units import IN_UNITS
 
@@ -39,9 +37,7 @@ MOST_ROWS = 40
 """Configurations in the figure; of more, the best."""
 
 
-def compare_runs(
-    folder: Path, by: str = "rmse", each: bool = False, out: Path | None = None, console: Console | None = None
-) -> list[Comparison]:
+def compare_runs(folder: Path, by: str = "rmse", each: bool = False, out: Path | None = None) -> list[Comparison]:
     """Print the table of all runs below a folder and write ``runs.csv``, ``runs.md`` and ``runs.png``.
 
     Args:
@@ -49,7 +45,6 @@ def compare_runs(
         by: A validation score, as ``rmse`` (of each target that is a run's first) or ``swe.mae``.
         each: Whether runs that differ in their seed alone stay apart.
         out: Where the files go; by default into `folder`.
-        console: Where the table is printed.
 
     Returns:
         One comparison for each target; a run of several targets stands in that of each. One alone where `by` names a
@@ -58,22 +53,24 @@ def compare_runs(
     Raises:
         SnowmapError: When there is no run, a file cannot be written, or `by` is no validation score.
     """
-    folder, out, console = Path(folder), Path(out or folder), console or plain_console()
+    folder, out = Path(folder), Path(out or folder)
     runs = find_runs(folder)
     targets, score = parse_score(by, runs)
     comparisons = []
     for target in targets:
         mapping = runs if len(targets) == 1 else [run for run in runs if target in (run.targets or targets[:1])]
         comparisons.append(compare_scores(mapping, target, score, each, folder))
-    table = pd.concat([part.assign(target=one.target) for one in comparisons for part in (one.rows, one.excluded)])
-    table = table.drop(columns="run", errors="ignore").set_index("target").reset_index()
+    frames = [
+        frame.assign(target=one.target) for one in comparisons for frame in (one.rows, one.excluded) if len(frame)
+    ]
+    table = pd.concat(frames).drop(columns="run", errors="ignore").set_index("target").reset_index()
     with whole_folder(out) as unfinished:
         write_whole(unfinished / "runs.csv", as_csv(table))
         lines = [f"# Runs in {folder.absolute().name}", "", *map(_markdown, comparisons)]
         write_whole(unfinished / "runs.md", "\n".join(lines))
         write_whole(unfinished / "runs.png", as_png(bar_figure([[_panel(comparison)] for comparison in comparisons])))
     for comparison in comparisons:
-        _print(comparison, console)
+        _print(comparison)
     print(f"runs.csv, runs.md and runs.png lie in {out}")
     return comparisons
 
@@ -88,13 +85,13 @@ def _shown(comparison: Comparison) -> pd.DataFrame:
         columns[head] = [shortened(value, LONGEST_VALUE) for value in rows[key]]
     if comparison.has_seeds:
         columns["seeds"] = rows["runs"].astype(str).tolist()
-    for part in (PART, "test"):
+    for subset in (VALIDATION, "test"):
         for target in sorted(comparison.targets, key=lambda target: target != comparison.target):
-            column = comparison.column(part, target)
+            column = comparison.column(subset, target)
             if pd.Series(rows[column]).count():
                 scores = zip(rows[column], rows[f"{column}_std"], strict=True)
-                columns[f"{part}\n{comparison.label(target)}"] = [number(*score, digits) for score in scores]
-        if part == PART:
+                columns[f"{subset}\n{comparison.label(target)}"] = [number(*score, digits) for score in scores]
+        if subset == VALIDATION:
             columns |= {head: cells for head, cells in _shown_metadata(rows).items() if {*cells} != {UNKNOWN}}
     return pd.DataFrame(columns, index=rows.index)
 
@@ -124,31 +121,30 @@ def _markdown(comparison: Comparison) -> str:
 _TEXT = ("run", "state", "reason")
 
 
-def _print(comparison: Comparison, console: Console) -> None:
+def _print(comparison: Comparison) -> None:
     """Print the table, the runs that enter no mean, and what has to be said of both."""
+    console = plain_console()
     console.print(Text(f"\n{comparison.order}", style="bold"))
     if len(comparison.rows):
-        _print_rows(_shown(comparison), len(comparison.keys), console)
+        _print_rows(_shown(comparison), len(comparison.keys), console.width)
     if count := len(comparison.excluded):
-        print_frame(_shown_excluded(comparison), console, f"\nnot in the means: {count}", _TEXT)
-    for note in comparison.notes:
-        console.print(f"note: {note}")
+        print_frame(_shown_excluded(comparison), f"\nnot in the means: {count}", _TEXT)
+    print_notes(comparison.notes)
 
 
-def _print_rows(frame: pd.DataFrame, keys: int, console: Console) -> None:
+def _print_rows(frame: pd.DataFrame, keys: int, width: int) -> None:
     """Print the rows, the test scores behind a rule, without the columns for which there is no room."""
     for column in [column for column in frame if column.startswith("test\n")][:1]:
-        width = frame[column].str.len().max()
-        frame[column] = "│ " + frame[column].str.rjust(width)
+        frame[column] = "│ " + frame[column].str.rjust(frame[column].str.len().max())
         frame = frame.rename(columns={column: "│ " + column.replace("\n", "\n│ ")})
     text = [*frame.columns[:keys], *(column for column in frame if column.startswith("│"))]
     optional, left_out = [column for column in frame if "\n" not in column][1:], []
-    while optional and sum(_width(column, cells) + 2 for column, cells in frame.items()) > console.width:
+    while optional and sum(_width(column, cells) + 2 for column, cells in frame.items()) > width:
         left_out.insert(0, optional.pop())
         frame = frame.drop(columns=left_out[0])
-    print_frame(frame, console, text=text)
+    print_frame(frame, text=text)
     if left_out:
-        console.print(f"more in runs.csv: {', '.join(left_out)}")
+        plain_console().print(f"more in runs.csv: {', '.join(left_out)}")
 
 
 def _width(column: Any, cells: Iterable[str]) -> int:
@@ -161,11 +157,12 @@ def _panel(comparison: Comparison) -> Panel:
         f"{place}. {shortened(', '.join(row[key] for key in comparison.keys), LONGEST_NAME)}"
         for place, row in enumerate(rows.to_dict("records"), 1)
     ]
-    bars = {}
-    for part in (PART, "test") if len(rows) else ():
-        column = comparison.column(part)
-        bars[part] = error_bars(names, rows[column], rows[f"{column}_std"])
+    columns = [comparison.column(subset) for subset in (VALIDATION, "test")]
+    values, errors = (
+        rows.reindex(columns=[f"{column}{end}" for column in columns]).set_axis(names).set_axis(columns, axis=1)
+        for end in ("", "_std")
+    )
     title = [f"the best {MOST_ROWS} of {len(comparison.rows)} configurations"] * (len(comparison.rows) > MOST_ROWS)
     title += [SYNTHETIC] * (SYNTHETIC in comparison.notes)
-    label = f"{PART} {comparison.label()}; pale: test, for information"
-    return Panel(" · ".join(title), label, bars.get(PART, NO_BARS), bars.get("test", NO_BARS))
+    label = f"{VALIDATION} {comparison.label()}; pale: test, for information"
+    return Panel(" · ".join(title), label, values, errors)

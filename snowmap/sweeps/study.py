@@ -7,14 +7,14 @@ in its folder, so the same command resumes it, whatever ended it.
 import contextlib
 import os
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytorch_lightning as pl
-from filelock import FileLock, Timeout
 from hydra.core.hydra_config import HydraConfig
+from hydra.core.utils import env_override
 from omegaconf import OmegaConf
 from pytorch_lightning.callbacks import Callback
 
@@ -25,7 +25,8 @@ from snowmap.errors import Interrupted, SnowmapError, Stopped
 from snowmap.evaluation.scoring import open_for
 from snowmap.files import write_whole
 from snowmap.runs.configuration import differing, flat, refuse_foreign
-from snowmap.runs.folder import SWEEP, read_record
+from snowmap.runs.folder import SWEEP, locked
+from snowmap.runs.record import read_record
 from snowmap.sweeps.search_space import changed, distributions, value_of
 from snowmap.sweeps.study_report import folder_name, report
 from snowmap.tasks.pixel import SnowRegression
@@ -52,9 +53,8 @@ class Reporting(Callback):
         Raises:
             Stopped: When the pruner ends the trial.
         """
-        self.trial.report(
-            float(trainer.callback_metrics[f"validation/{pl_module.head.monitor}"]), trainer.current_epoch
-        )
+        score = float(trainer.callback_metrics[f"validation/{pl_module.head.monitor}"])
+        self.trial.report(score, trainer.current_epoch)
         if self.trial.should_prune():
             raise Stopped(f"pruned in epoch {trainer.current_epoch + 1}")
 
@@ -94,12 +94,10 @@ def optimize(main: Main, config: dict[str, Any], folder: Path) -> "optuna.Study"
     if (folder / "config.yaml").exists():
         raise SnowmapError(f"{folder} holds a run, not a study; give another folder as hydra.run.dir=…")
     refuse_foreign(folder, "study.yaml")
-    with _alone_in(folder):
+    with locked(folder, patience_s=0.0), env_override({SWEEP: str(folder)}):
         _claim(folder, config, search)
-        study = optuna.create_study(
-            storage=f"sqlite:///{folder.absolute() / 'study.db'}", study_name="snowmap", load_if_exists=True,
-            pruner=_pruner(config),
-        )  # fmt: skip
+        storage, pruner = f"sqlite:///{folder.absolute() / 'study.db'}", _pruner(config)
+        study = optuna.create_study(storage=storage, study_name="snowmap", load_if_exists=True, pruner=pruner)
         print(f"study in {folder}; the same command with hydra.run.dir={folder} resumes it")
         try:
             _run_trials(study, space, main, config, folder)
@@ -230,20 +228,6 @@ def _refuse_what_cannot_be_studied(config: Mapping[str, Any]) -> None:
             "the trials of a study run one after the other in one process; give trainer.devices=1 trainer.num_nodes=1 "
             "launcher=local"
         )
-
-
-@contextlib.contextmanager
-def _alone_in(folder: Path) -> Iterator[None]:
-    """Keep other processes out of the study, and the folders of failed trials in it."""
-    folder.mkdir(parents=True, exist_ok=True)
-    try:
-        with FileLock(folder / ".lock", timeout=0):
-            os.environ[SWEEP] = str(folder)
-            yield
-    except Timeout as error:
-        raise SnowmapError(f"another process works on the study in {folder}; give another hydra.run.dir=…") from error
-    finally:
-        os.environ.pop(SWEEP, None)
 
 
 def _claim(folder: Path, config: Mapping[str, Any], search: Mapping[str, Any]) -> None:

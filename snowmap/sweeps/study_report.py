@@ -1,4 +1,4 @@
-"""What a study found: its table, the importance of what was searched, figures, and the command that uses the best."""
+"""The results of a study: its table, importances and figures, and the command that trains the best settings."""
 
 import json
 import shlex
@@ -19,7 +19,6 @@ from snowmap.sweeps.output import print_frame
 from snowmap.sweeps.runs import SYNTHETIC
 from snowmap.sweeps.runs_table import compare_runs
 from snowmap.sweeps.search_space import value_of
-from snowmap.tables import plain_console
 
 if TYPE_CHECKING:
     import optuna
@@ -59,7 +58,7 @@ def report(study: "optuna.Study", search: Mapping[str, Any], folder: Path, typed
         shares = get_param_importances(study, evaluator=evaluator).items()
         rows = [(key, f"{share:.0%}") for key, share in shares]
         frame = pd.DataFrame(rows, columns=["searched key", "share of the score's variance"])
-        print_frame(frame, plain_console(), "\nwhat mattered", ["searched key"])
+        print_frame(frame, "\nwhat mattered", ["searched key"])
     _draw(study, folder, evaluator if explains else None, synthetic)
     best = {key: value_of(entry, study.best_params[key]) for key, entry in search.items()}
     run, command = folder_name(study.best_trial), command_of(best, typed, folder)

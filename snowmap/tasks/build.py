@@ -33,10 +33,6 @@ def fit_baseline(config: Mapping[str, Any], cube: xr.Dataset, split: Split) -> B
     Raises:
         SnowmapError: When the baseline cannot be built, or the Cube lacks what it needs.
     """
-    if config["ablation"] != "all":
-        raise SnowmapError(f"ablation={config['ablation']} is for nets; a baseline sees what its name says")
-    if config["init_from"]:
-        raise SnowmapError(f"init_from=… is for nets; model={config['model']['name']} is a baseline and has no weights")
     baseline = build_baseline(config["model"])
     baseline.metadata = metadata_of(cube, split, config)
     known = with_targets_inside(cube, split.train_area)
@@ -124,35 +120,35 @@ def choose_derived(net: type[Net], derived: Sequence[str] | None, bands: Sequenc
     return [name for name in net.derived if name in net.needs or set(DERIVED[name].needs) <= set(bands)]
 
 
-def choose_time(model: Mapping[str, Any], asked: int | str | None, end: np.ndarray) -> int | str:
-    """The length of the sequences: what is asked for, else the net's own, which a short archive may cut.
+def choose_time(model: Mapping[str, Any], time: int | str | None, end: np.ndarray) -> int | str:
+    """The length of the sequences: `time`, else the net's own, which a short archive may cut.
 
     Raises:
-        SnowmapError: When the net cannot work with what is asked for, or the archive has no such sequence.
+        SnowmapError: When the net cannot work with it, or the archive has no such sequence.
     """
     net = NETS[model["name"]]
     fixed = net.fixed_time(model)
-    if asked is None:
-        asked = fixed or (net.time if net.time == SEASON else min(int(net.time), longest_season(end)))
-    if fixed and asked != fixed:
-        raise SnowmapError(f"data.time={asked}, but the net reads stacks of {fixed}; give model.steps={asked} instead")
-    if asked != SEASON and int(asked) < net.minimum_time:
-        raise SnowmapError(f"data.time={asked}, but the net needs at least {net.minimum_time} windows")
-    check_time(asked, end)
-    return asked
+    if time is None:
+        time = fixed or (net.time if net.time == SEASON else min(int(net.time), longest_season(end)))
+    if fixed and time != fixed:
+        raise SnowmapError(f"data.time={time}, but the net reads stacks of {fixed}; give model.steps={time} instead")
+    if time != SEASON and int(time) < net.minimum_time:
+        raise SnowmapError(f"data.time={time}, but the net needs at least {net.minimum_time} windows")
+    check_time(time, end)
+    return time
 
 
-def choose_supervision(net: Net, asked: str) -> str:
+def choose_supervision(net: Net, supervise: str) -> str:
     """``last`` or ``every``.
 
     Raises:
         SnowmapError: When every step is to be supervised, but the net maps the target window alone.
     """
-    if asked == "every" and not net.maps_every_step:
+    if supervise == "every" and not net.maps_every_step:
         raise SnowmapError(
             "data.supervise=every, but this net maps the target window alone; choose data.supervise=last"
         )
-    return ("every" if net.maps_every_step else "last") if asked == "auto" else asked
+    return ("every" if net.maps_every_step else "last") if supervise == "auto" else supervise
 
 
 def compile_net(net: Net) -> None:

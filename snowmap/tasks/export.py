@@ -38,6 +38,9 @@ INPUTS = {
 }
 """What the program takes, in this order: shape, type and meaning. The last window is the one that is mapped."""
 
+FILL = {"bands": np.nan, "step_valid": False, "days": 0, "gap_days": 0, "season_start": False, "day_of_year": 1}
+"""What stands in the windows that fill up a short sequence."""
+
 
 class Program(nn.Module):
     """What is exported: one sequence of windows to its maps."""
@@ -146,30 +149,27 @@ def program_inputs(task: SnowRegression, cube: xr.Dataset, window: int, windows:
         )
     tensors = task.preprocessor.tensors(task.preprocessor.scene(cube))
     batch = tensors.collate([Sample(steps, (True,))])
-    found = {"bands": torch.where(batch.x_valid, batch.x, torch.nan)} | {
-        name: getattr(batch, name) for name in INPUTS if name != "bands"
-    }
-    missing = number - len(steps)
-    arrays = {name: values[0].numpy() for name, values in found.items()}
-    fill = {"bands": np.nan, "step_valid": False, "days": 0, "gap_days": 0, "season_start": False, "day_of_year": 1}
-    return {
-        name: np.concatenate([np.full((missing, *values.shape[1:]), fill[name], values.dtype), values])
-        for name, values in arrays.items()
-    }
+    batch = {**batch._asdict(), "bands": torch.where(batch.x_valid, batch.x, torch.nan)}
+    filled = {}
+    for name, value in FILL.items():
+        values = batch[name][0].numpy()
+        missing = np.full((number - len(steps), *values.shape[1:]), value, values.dtype)
+        filled[name] = np.concatenate([missing, values])
+    return filled
 
 
-def _windows(task: SnowRegression, asked: int | None) -> int | None:
+def _windows(task: SnowRegression, chosen: int | None) -> int | None:
     """Windows in each sequence, or None where their number is free."""
     free = task.net.loops_over_steps and task.time == SEASON
-    if asked is not None and (not free or asked < 1):
+    if chosen is not None and (not free or chosen < 1):
         raise SnowmapError(
-            f"--windows {asked}: expected a number from 1 on, only for nets that go through a season window by window"
+            f"--windows {chosen}: expected a number from 1 on, only for nets that go through a season window by window"
         )
     if not free:
         return int(task.time) if task.time == 1 or task.net.loops_over_steps else None
-    ends = np.array([name[-10:] for part in task.metadata["split"].values() for name in part], "datetime64[D]")
+    ends = np.array([name[-10:] for names in task.metadata["split"].values() for name in names], "datetime64[D]")
     apart = np.diff(np.unique(ends)).astype(int)
-    return asked or math.ceil(366 / apart.min(initial=366))
+    return chosen or math.ceil(366 / apart.min(initial=366))
 
 
 def _example(task: SnowRegression, windows: int) -> tuple[Tensor, ...]:

@@ -38,8 +38,8 @@ def pick_device(name: str) -> torch.device:
     try:
         torch.zeros(1, device=name).item()
     except Exception as error:  # each back end has its own
-        told = shown(str(error).splitlines()[0])
+        reason = shown(str(error).splitlines()[0])
         raise SnowmapError(
-            f"the device {shown(name)} is not on this machine ({told}); choose cpu, or another"
+            f"the device {shown(name)} is not on this machine ({reason}); choose cpu, or another"
         ) from error
     return torch.device(name)

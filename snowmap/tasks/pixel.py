@@ -65,7 +65,7 @@ class SnowRegression(pl.LightningModule):
             targets: Attributes of each target, by name: ``units``, ``long_name``, ``valid_min``.
             optimizer: ``learning_rate``, ``weight_decay``, ``warmup_steps``, ``half_life_steps``, ``layer_decay``.
             freeze: ``none``, ``encoder`` or ``all_but_head``: the stages of the net that do not learn.
-            loss: A key of `snowmap.tasks.heads.LOSSES`, for the head ``point``.
+            loss: A key of `snowmap.tasks.point_head.LOSSES`, for the head ``point``.
             head: ``name`` of the head and its arguments.
             ensemble: Nets that are trained side by side and map as one.
             time: Windows in a sequence, or ``season``.
@@ -76,8 +76,7 @@ class SnowRegression(pl.LightningModule):
         self.save_hyperparameters(logger=False)
         self.metadata, self.optimizer_options, self.time = dict(metadata), dict(optimizer), time
         self.targets = {name: str(attributes["units"]) for name, attributes in targets.items()}
-        options = {"loss": loss} if head["name"] == "point" else {}
-        self.head = build_head(head, targets, members=ensemble, calibration=calibration, **options)
+        self.head = build_head(head, targets, members=ensemble, calibration=calibration, loss=loss)
         self.preprocessor = Preprocessor(**preprocessing)
         bands, channels = self.preprocessor.bands, self.preprocessor.normalizer.channels
         specification = Specification(channels, tuple(bands), self.targets, self.head.parameters_per_target)
@@ -121,7 +120,7 @@ class SnowRegression(pl.LightningModule):
         return self.preprocessor.archive_bands
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Refuse to go on with a run on other data.
+        """Refuse to resume a run on other data.
 
         Raises:
             SnowmapError: When length of the sequences, grid, split, units or the archive's content differ from those
@@ -142,7 +141,9 @@ class SnowRegression(pl.LightningModule):
         same |= {key: preprocessing[key] == value for key, value in self.preprocessor.options.items()}
         same["content of the archive"] = stored["archive"]["fingerprint"] == self.metadata["archive"]["fingerprint"]
         if other := [key for key, agrees in same.items() if not agrees]:
-            raise SnowmapError(f"the run cannot go on: {', '.join(other)} changed since the checkpoint was written")
+            raise SnowmapError(
+                f"the run cannot be resumed: {', '.join(other)} changed since the checkpoint was written"
+            )
 
     def forward(self, batch: Batch) -> Parameters:
         """What the head reads of the last steps, normalised; the last one is the target window."""
@@ -168,7 +169,7 @@ class SnowRegression(pl.LightningModule):
 
         With ``layer_decay`` each stage before the head learns by this factor slower than the one behind it (Howard &
         Ruder 2018, arXiv:1801.06146, section 3.2). AdamW passes over what is frozen; it is in its list, so that a run
-        can go on unfrozen.
+        can be resumed unfrozen.
         """
         options = self.optimizer_options
         rate, groups = options["learning_rate"], [{"params": self.net.parameters()}]
@@ -206,7 +207,7 @@ class SnowRegression(pl.LightningModule):
 
         Returns:
             One variable ``(window, y, x)`` float32 for each target, with its unit, NaN outside the study area; dates,
-            CRS and grid of the Cube. A net that knows how sure it is gives ``…_sigma``, its standard deviation, and the
+            CRS and grid of the Cube. A net with uncertainty gives ``…_sigma``, its standard deviation, and the
             quantiles ``…_q05``, ``…_q25``, ``…_q75``, ``…_q95`` in the target's unit, too: the median is the map
             itself, a low quantile may lie below 0, and their attribute ``conformal_factor`` says by how much
             calibration moved them away from it. Beside them the net's own `fluxes`.
@@ -228,30 +229,18 @@ class SnowRegression(pl.LightningModule):
         """
         tensors, chosen = self.preprocessor.tensors(cube), list(windows)
         was_training, _ = self.training, self.eval()
-        found: dict[int, np.ndarray] = {}
+        mapped: dict[int, np.ndarray] = {}
         for sample in samples(cube["end"].values, chosen, self.time, maps_every_step=self.maps_every_step):
             maps = self._all_maps(tensors.collate([sample]).to(self.device)).cpu().numpy()
             kept = len(sample.supervised)
             steps = zip(sample.steps[-kept:], sample.supervised, maps[-kept:], strict=True)
-            found |= {step: of_step for step, wanted, of_step in steps if wanted}
+            mapped |= {step: of_step for step, wanted, of_step in steps if wanted}
         self.train(was_training)
         inside = cube["mask"].values
-        values = np.stack([found[window] for window in chosen])
-        self._refuse_no_numbers(cube, chosen, np.isfinite(values).all(axis=1) | ~inside)
+        values = np.stack([mapped[window] for window in chosen])
+        _refuse_not_finite(cube, chosen, np.isfinite(values).all(axis=1) | ~inside)
         values = np.where(inside, values, np.float32(np.nan))
         return as_maps(cube, chosen, values.swapaxes(0, 1), self.layers)
-
-    def _refuse_no_numbers(
-        self, cube: xr.Dataset, windows: Sequence[int], finite: Bool[np.ndarray, "window y x"]
-    ) -> None:
-        for window, known in zip(windows, finite, strict=True):
-            if not known.all():
-                name = window_names(cube.isel(window=[window]))[0]
-                raise SnowmapError(
-                    f"the net's map of window {name} is NaN or infinite at {(~known).sum():,} pixels inside the study "
-                    "area; `snowmap check` says whether the bands are plausible; if they are, take another checkpoint, "
-                    "or train with a lower optimizer.learning_rate"
-                )
 
     @property
     def maps_every_step(self) -> bool:
@@ -282,3 +271,14 @@ class SnowRegression(pl.LightningModule):
         outputs, fluxes = (maps.contiguous() for maps in self.net.with_fluxes(self._inputs(batch)))
         maps = self.head.maps(self.head.parameters_of(outputs, self.net.in_target_units)[:, 0])
         return torch.cat([maps, fluxes[0]], dim=1).float()
+
+
+def _refuse_not_finite(cube: xr.Dataset, windows: Sequence[int], finite: Bool[np.ndarray, "window y x"]) -> None:
+    for window, pixels in zip(windows, finite, strict=True):
+        if not pixels.all():
+            name = window_names(cube.isel(window=[window]))[0]
+            raise SnowmapError(
+                f"the net's map of window {name} is NaN or infinite at {(~pixels).sum():,} pixels inside the study "
+                "area; `snowmap check` says whether the bands are plausible; if they are, take another checkpoint, "
+                "or train with a lower optimizer.learning_rate"
+            )

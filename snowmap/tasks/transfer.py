@@ -6,20 +6,19 @@ never taken are the statistics of the Normalizer: they are those of the new trai
 """
 
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
 from pytorch_lightning.utilities import rank_zero_only
-from rich.table import Table
 from torch import Tensor
 
 from snowmap.checkpoints.provenance import read_checkpoint
 from snowmap.errors import SnowmapError
 from snowmap.models import Net
 from snowmap.models.ensemble import Ensemble
-from snowmap.tables import plain_console
+from snowmap.tables import print_table
 from snowmap.tasks.load import load_model
 from snowmap.tasks.pixel import SnowRegression
 
@@ -39,10 +38,10 @@ class Row(NamedTuple):
     """
 
     part: str
-    parameters: int
-    taken: int
-    zero: int
-    notes: tuple[str, ...]
+    parameters: int = 0
+    taken: int = 0
+    zero: int = 0
+    notes: tuple[str, ...] = ()
 
     @property
     def new(self) -> int:
@@ -54,7 +53,7 @@ def starting_point(config: Mapping[str, Any], metadata: dict[str, Any]) -> SnowR
     """The task whose weights a new run begins with, if the configuration names one; `metadata` then say so.
 
     Args:
-        config: The checked configuration. A run that goes on has its weights already, and remembers where from.
+        config: The checked configuration. A resumed run has its weights already, and remembers where from.
         metadata: Of the new run; gets ``weights_from``: checkpoint, model, targets, archive and git revision of the
             other, and where its own weights came from.
 
@@ -82,6 +81,7 @@ def starting_point(config: Mapping[str, Any], metadata: dict[str, Any]) -> SnowR
     return source
 
 
+@torch.no_grad()
 def transfer(source: SnowRegression, task: SnowRegression) -> list[Row]:
     """Give a new task the weights of another one, as far as they fit.
 
@@ -102,12 +102,12 @@ def transfer(source: SnowRegression, task: SnowRegression) -> list[Row]:
         SnowmapError: When nothing fits, or weights that are to be frozen were not taken.
     """
     sources, nets = _members(source.net), _members(task.net)
-    found: dict[str, list[_Layer]] = defaultdict(list)
+    layers: dict[str, list[Row]] = {stage: [] for stage in nets[0].stages}
     for number, net in enumerate(nets):
         match = _Match(source, task, sources[number % len(sources)], net, repeated=number >= len(sources))
-        for stage, layers in match.layers().items():
-            found[stage] += layers
-    rows = [_row(stage, layers) for stage, layers in found.items()]
+        for layer in match.layers():
+            layers[layer.part].append(layer)
+    rows = [_sum(stage, of_stage) for stage, of_stage in layers.items()]
     if not any(row.taken for row in rows):
         raise SnowmapError(
             f"init_from=…: nothing fits; the checkpoint holds {dict(source.hparams['model'])}, this run has "
@@ -115,16 +115,16 @@ def transfer(source: SnowRegression, task: SnowRegression) -> list[Row]:
         )
     frozen = task.net.frozen_stages(task.hparams["freeze"])
     if random := [row for row in rows if row.part in frozen and row.new]:
-        told = ", ".join(f"{row.part} ({'; '.join(row.notes)})" for row in random)
+        missing = ", ".join(f"{row.part} ({'; '.join(row.notes)})" for row in random)
         raise SnowmapError(
-            f"freeze={task.hparams['freeze']} would hold weights that the checkpoint does not have: {told}; "
+            f"freeze={task.hparams['freeze']} would hold weights that the checkpoint does not have: {missing}; "
             "choose freeze=none, or a model like the checkpoint's"
         )
     for index, row in enumerate(rows):
         if row.part in frozen:
-            told = "frozen: what begins at zero stays without influence" if row.zero else "frozen"
-            rows[index] = row._replace(notes=(*row.notes, told))
-    left = [f"left out: {stage}" for stage in sources[0].stages if stage not in found]
+            note = "frozen: what begins at zero stays without influence" if row.zero else "frozen"
+            rows[index] = row._replace(notes=(*row.notes, note))
+    left = [f"left out: {stage}" for stage in sources[0].stages if stage not in layers]
     left += [f"left out: the target {target}" for target in source.targets if target not in task.targets]
     if len(sources) > len(nets):
         left.append(f"left out: {len(sources) - len(nets)} of {len(sources)} members")
@@ -134,27 +134,23 @@ def transfer(source: SnowRegression, task: SnowRegression) -> list[Row]:
             f"phase_sign={before} in the checkpoint, {after} here: derived features have the sign right, the bands of "
             "the phase do not"
         )
-    return [*rows, Row("the checkpoint", 0, 0, 0, tuple(left))] if left else rows
+    return [*rows, Row("the checkpoint", notes=tuple(left))] if left else rows
 
 
 @rank_zero_only
 def say_transfer(rows: Sequence[Row], weights_from: Mapping[str, Any]) -> None:
     """Print what was taken."""
-    table = Table("part", title=f"weights from {weights_from['checkpoint']}", title_justify="left")
-    for name in ("taken", "from zero", "new"):
-        table.add_column(name, justify="right")
-    table.add_column("what was not taken")
-    for row in rows:
-        table.add_row(row.part, *(f"{n:,}" for n in (row.taken, row.zero, row.new)), "; ".join(row.notes))
-    table.add_row("statistics", "0", "", "", "new: means and spreads are those of this run's training windows")
-    plain_console().print(table)
-
-
-class _Layer(NamedTuple):
-    parameters: int
-    taken: int
-    zero: int
-    notes: tuple[str, ...]
+    statistics = (
+        "statistics",
+        "0",
+        "",
+        "",
+        "new: those of this run's training windows",
+    )
+    cells = [(row.part, f"{row.taken:,}", f"{row.zero:,}", f"{row.new:,}", "; ".join(row.notes)) for row in rows]
+    heads = ["part", "taken", "from zero", "new", "what was not taken"]
+    columns = dict(zip(heads, zip(*cells, statistics, strict=True), strict=True))
+    print_table(f"weights from {weights_from['checkpoint']}", columns)
 
 
 class _Match:
@@ -169,41 +165,38 @@ class _Match:
             layer, _, kind = name.rpartition(".")
             self.weights[layer][kind] = weight.detach()
 
-    @torch.no_grad()
-    def layers(self) -> dict[str, list[_Layer]]:
-        """What became of each layer, by stage."""
+    def layers(self) -> Iterator[Row]:
+        """What became of each layer, under the name of its stage."""
         names = {module: name for name, module in self.new.named_modules()}
-        found: dict[str, list[_Layer]] = {}
         for stage, parts in self.new.stages.items():
-            modules = [module for part in parts for module in part.modules()]
-            known = [(names[module], dict(module.named_parameters(recurse=False))) for module in modules]
-            found[stage] = [self._layer(stage, name, weights) for name, weights in known if weights]
-        return found
+            for module in (module for part in parts for module in part.modules()):
+                if weights := dict(module.named_parameters(recurse=False)):
+                    yield self._layer(stage, names[module], weights)
 
-    def _layer(self, stage: str, name: str, new: Mapping[str, Tensor]) -> _Layer:
-        old, size = self.weights.get(name), sum(weight.numel() for weight in new.values())
+    def _layer(self, stage: str, name: str, new: Mapping[str, Tensor]) -> Row:
+        old, row = self.weights.get(name), Row(stage, sum(weight.numel() for weight in new.values()))
         if self.repeated and stage == HEAD:
-            return _Layer(size, 0, 0, ("new in repeated members, so that they differ",))
+            return row._replace(notes=("new in repeated members, so that they differ",))
         if old is None or old.keys() != new.keys():
-            return _Layer(size, 0, 0, ("not in the checkpoint",))
+            return row._replace(notes=("not in the checkpoint",))
         if name in self.new.output_layers:
-            return self._outputs(old, new, size)
+            return self._outputs(row, old, new)
         if name in self.reads and name in self.read:
-            return self._channels(name, old, new, size)
+            return self._channels(row, name, old, new)
         if any(old[kind].shape != new[kind].shape for kind in new):
-            return _Layer(size, 0, 0, (_shapes(old, new),))
+            return row._replace(notes=(_shapes(old, new),))
         for kind, weight in new.items():
             weight.copy_(old[kind])
-        return _Layer(size, size, 0, ())
+        return row._replace(taken=row.parameters)
 
-    def _channels(self, name: str, old: Mapping[str, Tensor], new: Mapping[str, Tensor], size: int) -> _Layer:
+    def _channels(self, row: Row, name: str, old: Mapping[str, Tensor], new: Mapping[str, Tensor]) -> Row:
         """A layer that reads the bands: its input channels by name."""
         reads, read = self.reads[name], self.read[name]
         common = [channel for channel in reads if channel in read]
         if any(old[kind].shape[:1] + old[kind].shape[2:] != new[kind].shape[:1] + new[kind].shape[2:] for kind in new):
-            return _Layer(size, 0, 0, (_shapes(old, new),))
+            return row._replace(notes=(_shapes(old, new),))
         if not common:
-            return _Layer(size, 0, 0, ("no band in common",))
+            return row._replace(notes=("no band in common",))
         for kind, weight in new.items():
             if kind == "bias":
                 weight.copy_(old[kind])
@@ -213,37 +206,32 @@ class _Match:
                 weight[:, reads.index(channel)] = old[kind][:, read.index(channel)]
         zero = (len(reads) - len(common)) * new["weight"][:, 0].numel()
         notes = (*_unmatched("new, from zero", reads, read), *_unmatched("left out", read, reads))
-        return _Layer(size, size - zero, zero, notes)
+        return row._replace(taken=row.parameters - zero, zero=zero, notes=notes)
 
-    def _outputs(self, old: Mapping[str, Tensor], new: Mapping[str, Tensor], size: int) -> _Layer:
+    def _outputs(self, row: Row, old: Mapping[str, Tensor], new: Mapping[str, Tensor]) -> Row:
         """A layer that gives the targets: those that both know, by name."""
         before, after = (task.hparams["head"]["name"] for task in (self.source, self.task))
         if before != after:
-            return _Layer(size, 0, 0, (f"built anew: head={before} in the checkpoint, {after} here",))
+            return row._replace(notes=(f"built anew: head={before} in the checkpoint, {after} here",))
         targets, known = list(self.task.targets), list(self.source.targets)
         if any(old[kind].shape[1:] != new[kind].shape[1:] for kind in new):
-            return _Layer(size, 0, 0, (_shapes(old, new),))
+            return row._replace(notes=(_shapes(old, new),))
         common = [target for target in targets if target in known]
         for kind, weight in new.items():
-            rows, of_old = weight.unflatten(0, (len(targets), -1)), old[kind].unflatten(0, (len(known), -1))
+            of_new, of_old = weight.unflatten(0, (len(targets), -1)), old[kind].unflatten(0, (len(known), -1))
             for target in common:
-                rows[targets.index(target)] = of_old[known.index(target)]
+                of_new[targets.index(target)] = of_old[known.index(target)]
         notes = tuple(f"built anew: {target}" for target in targets if target not in known)
-        return _Layer(size, size * len(common) // len(targets), 0, notes)
+        return row._replace(taken=row.parameters * len(common) // len(targets), notes=notes)
 
 
 def _members(net: Net) -> list[Net]:
     return list(net.members) if isinstance(net, Ensemble) else [net]
 
 
-def _row(stage: str, layers: Sequence[_Layer]) -> Row:
-    return Row(
-        stage,
-        sum(layer.parameters for layer in layers),
-        sum(layer.taken for layer in layers),
-        sum(layer.zero for layer in layers),
-        tuple(dict.fromkeys(note for layer in layers for note in layer.notes)),
-    )
+def _sum(stage: str, layers: Sequence[Row]) -> Row:
+    numbers = {name: sum(getattr(layer, name) for layer in layers) for name in ("parameters", "taken", "zero")}
+    return Row(stage, **numbers, notes=tuple(dict.fromkeys(note for layer in layers for note in layer.notes)))
 
 
 def _shapes(old: Mapping[str, Tensor], new: Mapping[str, Tensor]) -> str:

@@ -55,7 +55,7 @@ def test_a_baseline_moves_with_its_file(archive, tmp_path):
 
 def test_there_is_nothing_to_go_on_with(archive, tmp_path):
     fit(archive, tmp_path / "run", "model=persistence", "evaluate=none")
-    told = "is a baseline, fitted at once: there is nothing to go on with; leave ckpt=… out"
+    told = "is a baseline, fitted at once: there is nothing to resume; leave ckpt=… out"
     assert f"model=persistence {told}" in fail("train.py", f"ckpt={tmp_path}/run/checkpoints/best.ckpt")
     train(archive, tmp_path / "net", "trainer.max_epochs=1", "evaluate=none")
     checkpoint = tmp_path / "net" / "checkpoints" / "last.ckpt"

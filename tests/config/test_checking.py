@@ -1,5 +1,6 @@
 """The configuration as users meet it: the real command line, and every file of conf/."""
 
+import itertools
 import re
 import subprocess
 import sys
@@ -12,7 +13,7 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from omegaconf import OmegaConf
 
 from snowmap.config.checking import check_config, check_overrides, known_keys, run_folder
-from snowmap.config.schema import GROUPS, NAMED, EvaluateConfig, Scoring, TrainConfig
+from snowmap.config.schema import GROUPS, NAMED, OPTIONAL, EvaluateConfig, Scoring, TrainConfig
 from snowmap.errors import SnowmapError
 
 ROOT = Path(__file__).parents[2]
@@ -29,12 +30,64 @@ def checked(*overrides: str) -> dict:
     return check_config(composed(*overrides), TrainConfig)
 
 
+ROOTS = {"data": ["root"], "target": ["names"], "logger": ["name"]}
+"""Keys that the schema leaves to conf/, and the logger that a test chooses."""
+
 FILES = [file for group in GROUPS for file in sorted((CONF / group).glob("*.yaml"))]
 
 
 @pytest.mark.parametrize("file", FILES, ids=lambda file: f"{file.parent.name}={file.stem}")
 def test_every_file_composes_and_fits_the_schema(file):
     assert checked(f"{file.parent.name}={file.stem}")
+
+
+COMBINED = ("model", "experiment", "debug", "split", "head", "target")
+
+
+def combinations_of_choices() -> list[dict[str, str]]:
+    """Choices of the groups that may touch each other's keys, so that each two of them meet at least once."""
+    of = {group: sorted(file.stem for file in (CONF / group).glob("*.yaml")) for group in COMBINED}
+    of |= {group: ["null", *of[group]] for group in OPTIONAL}
+    rows = []
+    for m, e in itertools.product(range(len(of["model"])), range(len(of["experiment"]))):
+        places = {"model": m, "experiment": e, "debug": m + e, "split": m + e, "head": m + e // 2, "target": m // 3 + e}
+        rows.append({group: of[group][place % len(of[group])] for group, place in places.items()})
+    for one, other in itertools.combinations(COMBINED, 2):
+        assert {(row[one], row[other]) for row in rows} == {*itertools.product(of[one], of[other])}, (one, other)
+    return rows
+
+
+def test_any_choices_compose_and_fit_or_are_refused_with_the_reason():
+    """A file can only disagree with another one, so pairs are enough: all six at once are 8,910."""
+    passed = []
+    for row in combinations_of_choices():
+        config = checked(*(f"{group}={choice}" for group, choice in row.items() if choice != "null"))
+        passed.append((config["model"]["name"], config["trainer"]["max_epochs"]))
+        assert config["head"]["name"] == row["head"]
+        assert config["model"]["name"] == row["model"]
+    assert ("elevation", 1) in passed  # debug=fast knows nothing of nets
+
+
+@pytest.mark.parametrize("key", ["ablation=no_sar", "init_from=best.ckpt"])
+def test_what_only_nets_have_is_refused_for_a_baseline(key):
+    with pytest.raises(SnowmapError, match=rf"{key.partition('=')[0]}=… is for nets; model=elevation is a baseline"):
+        checked("model=elevation", key)
+
+
+def test_every_default_of_the_schema_is_that_of_conf():
+    """What `model=` changes beside itself is the training that the model needs; machines have trainers of their own."""
+    default = OmegaConf.to_container(composed("logger=wandb", "sweep=optuna", "launcher=slurm"), resolve=False)
+    for entry in fields(TrainConfig):
+        if is_dataclass(entry.type):
+            known = asdict(entry.type()) | {key: default[entry.name][key] for key in ROOTS.get(entry.name, ())}
+            assert default[entry.name] == known, entry.name
+        elif entry.name not in NAMED and entry.name != "search":
+            assert default[entry.name] == entry.default, entry.name
+    for group, schemas in NAMED.items():
+        for name, schema in schemas.items():
+            written = OmegaConf.to_container(OmegaConf.load(CONF / group / f"{name}.yaml"))
+            written = written["model"] if group == "model" else written
+            assert written == asdict(schema(name=name)), name
 
 
 def test_every_key_of_the_schema_can_be_typed_without_a_plus():
@@ -73,6 +126,7 @@ def test_a_misspelt_key_is_answered_with_the_nearest(override, told):
         ("debug=foo", "debug=foo: expected fast | overfit"),
         ("model=unet,unett", "model=unett: expected boosted_trees | climatology"),
         ("experiment=[no_sar,nope]", "experiment=nope: expected"),
+        ("experiment=null", "experiment=null: expected both_targets"),  # Hydra would end with a traceback
         ("trainer=null", "trainer=null: expected cpu | ddp | gpu | slurm"),
         ("~split", "split=null: expected blocked"),
         ("~logger=[]", "logger=[]: expected csv"),
@@ -90,7 +144,7 @@ def test_an_unknown_choice_of_a_group_is_answered_with_all(override, told):
 
 @pytest.mark.parametrize(
     "arguments",
-    [["experiment=null"], ["model=glob(*)"], ["~experiment"], ["experiment=mine", "--config-dir", "/there"]],
+    [["experiment=[]"], ["model=glob(*)"], ["~experiment"], ["experiment=mine", "--config-dir", "/there"]],
 )
 def test_choices_that_hydra_knows_better_pass(arguments):
     check_overrides(arguments, TrainConfig, CONF)
@@ -147,6 +201,7 @@ UP = "and ≤ 1000000"
         ("data.phase_sign=2", "expected 1 | -1, or null"),
         ("data.root={a: 1}", "data.root={a: 1}: expected a text"),
         ("model.name=vnet", "model.name=vnet: expected unet | "),
+        ("head.name=student", "head.name=student: expected point | gaussian | quantile"),
         ("split.name=roling", "did you mean 'rolling'?"),
         ("model.channels=3", "model.channels=3: expected a list of 1 to 8 whole numbers ≥ 1 and ≤ 2048"),
         ("model.channels=[]", "model.channels=[]: expected a list of 1 to 8 whole numbers"),

@@ -15,7 +15,8 @@ import pytest
 from snowmap.config.checking import run_folder
 from snowmap.errors import Interrupted, SnowmapError
 from snowmap.runs.configuration import stored_config
-from snowmap.runs.folder import NEW_RECORD, SWEEP, is_finished, read_record, record_failure, working_in
+from snowmap.runs.folder import SWEEP, is_finished, working_in
+from snowmap.runs.record import NEW_RECORD, read_record, record_failure
 from tests.commands import ROOT
 
 CONFIG = {"ckpt": None, "seed": 0, "model": {"name": "unet"}, "data": {"threads": None, "cache": True}}
@@ -84,7 +85,7 @@ def test_another_configuration_is_refused_unless_a_checkpoint_says_what_to_go_on
     with pytest.raises(SnowmapError, match=r"another configuration \(seed=0 there and 1 here\); give another folder"):
         work(tmp_path / "run", other)
     (tmp_path / "run" / "checkpoints" / "last.ckpt").touch()
-    with pytest.raises(SnowmapError, match=r"another configuration .*; go on with it by ckpt=.*last.ckpt, or give"):
+    with pytest.raises(SnowmapError, match=r"another configuration .*; resume it by ckpt=.*last.ckpt, or give"):
         is_finished(tmp_path / "run", other)
     assert work(tmp_path / "run", {**other, "ckpt": "last.ckpt"})
     assert record(tmp_path / "run")["starts"] == 2
@@ -252,7 +253,7 @@ def test_a_damaged_configuration_is_named_with_what_goes_on(tmp_path, content):
     work(tmp_path / "run", stage="scoring")
     (tmp_path / "run" / "checkpoints" / "last.ckpt").touch()
     (tmp_path / "run" / "config.yaml").write_text(content)
-    with pytest.raises(SnowmapError, match=r"config.yaml (is damaged|cannot be read).*; go on .* ckpt=.*last.ckpt"):
+    with pytest.raises(SnowmapError, match=r"config.yaml (is damaged|cannot be read).*; resume .* ckpt=.*last.ckpt"):
         work(tmp_path / "run")
 
 

@@ -85,7 +85,7 @@ def test_signals_save_in_the_midst_of_an_epoch_and_the_run_ends_as_if_there_had_
         process.send_signal(number)
         said = process.communicate()[0]
         assert process.returncode == 128 + number
-        assert f"interrupted by {number.name}; the same command goes on" in said
+        assert f"interrupted by {number.name}; the same command resumes it" in said
         assert "Traceback" not in said
         record = json.loads((run / "run.json").read_text())
         assert (record["status"], record["stage"]) == ("interrupted", "training")
@@ -154,7 +154,7 @@ def test_a_full_disk_is_told_and_the_last_good_checkpoint_stays(archive, straigh
     assert process.returncode == 1
     assert f"the last good checkpoint is {last}" in said
     assert "make room or name another disk" in said
-    assert "the same command goes on" in said
+    assert "the same command resumes the run" in said
     assert "Traceback" not in said
     assert last.read_bytes() == before
     assert not list(run.rglob("*.snowmap-part"))

@@ -6,7 +6,7 @@ from typing import Any
 
 import yaml
 
-from snowmap.runs.folder import NEW_RECORD
+from snowmap.runs.record import NEW_RECORD
 
 CONFIG = {
     "data": {"root": "data/a", "batch_size": 4},

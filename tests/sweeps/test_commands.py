@@ -169,7 +169,7 @@ class TestLaunchers:
         sweep.send_signal(signal.SIGTERM)
         said = sweep.communicate(timeout=200)[0]
         assert sweep.returncode == 128 + signal.SIGTERM, said
-        assert f"the same command with hydra.sweep.dir={folder} goes on" in said
+        assert f"the same command with hydra.sweep.dir={folder} resumes it" in said
         assert json.loads((folder / "seed-0" / "run.json").read_text())["status"] == "interrupted"
         assert not (folder / "seed-1").exists()
 

@@ -1,6 +1,5 @@
 """The tables of a sweep against numbers made by hand, from run folders as trainings leave them."""
 
-import io
 import json
 import os
 from pathlib import Path
@@ -11,7 +10,6 @@ import pytest
 import xarray as xr
 import yaml
 from PIL import Image
-from rich.console import Console
 
 from snowmap.errors import SnowmapError
 from snowmap.sweeps import summarize
@@ -59,9 +57,9 @@ def folds(tmp_path) -> Path:
 
 
 class TestCrossValidation:
-    def test_mean_std_and_pooled_score_in_json_csv_and_print(self, folds):
-        console = Console(file=io.StringIO(), width=80)
-        table = cross_validate(folds, find_finished_runs(folds), console)
+    def test_mean_std_and_pooled_score_in_json_csv_and_print(self, folds, capsys):
+        table = cross_validate(folds, find_finished_runs(folds))
+        said = capsys.readouterr().out
         model, other = (table[table["map"] == name].set_index("over") for name in ("model", "climatology"))
         assert [*model.index] == ["fold 0", "fold 1", "mean", "std", "pooled"]
         assert model["rmse"].tolist() == pytest.approx([1, 3, 2, np.sqrt(2), np.sqrt((3 * 1 + 11 * 9) / 14)])
@@ -75,15 +73,15 @@ class TestCrossValidation:
         frame = pd.read_csv(folds / "cross_validation.csv")
         assert frame["rmse"].tolist() == pytest.approx(table["rmse"].astype(float).tolist(), nan_ok=True)
         for words in ("SYNTHETIC", "2 folds", "2.00 ± 1.41", "pooled", "optimistic", "climatology"):
-            assert words in console.file.getvalue()
+            assert words in said
 
     def test_a_fold_that_two_runs_validate_counts_twice(self, folds):
         observed = np.zeros((1, 2, 2))
         write_run(folds / "2", config(0), score(5.0), observed + 5, observed)
-        table = cross_validate(folds, find_finished_runs(folds), Console(file=io.StringIO()))
+        table = cross_validate(folds, find_finished_runs(folds))
         assert table.set_index("over").loc["pooled", "pixels"] == 3 + 11 + 4
 
-    def test_runs_that_differ_in_more_than_the_fold_are_kept_apart(self, tmp_path):
+    def test_runs_that_differ_in_more_than_the_fold_are_kept_apart(self, tmp_path, capsys):
         runs = [(0, "unet", 4.0), (1, "unet", 4.0), (0, "unet3d", 8.0), (1, "unet3d", 8.0)]
         for number, (fold, name, size) in enumerate(runs):
             more = {"model": {"name": name, "channels": [size]}}
@@ -94,10 +92,9 @@ class TestCrossValidation:
             "model.name=unet": [0, 1],
             "model.name=unet3d": [0, 1],
         }
-        console = Console(file=io.StringIO(), width=120)
-        table = cross_validate(tmp_path, find_finished_runs(tmp_path), console)
+        table = cross_validate(tmp_path, find_finished_runs(tmp_path))
         assert table[table["over"] == "pooled"]["rmse"].tolist() == [4, 8]
-        assert "model.name=unet3d" in console.file.getvalue()
+        assert "model.name=unet3d" in capsys.readouterr().out
 
     def test_what_is_no_sweep_over_folds_is_told(self, tmp_path, folds):
         with pytest.raises(SnowmapError, match=r"holds no run; expected folders with config\.yaml"):
@@ -176,7 +173,7 @@ class TestAblation:
         with pytest.raises(SnowmapError, match="the runs differ in loss, too"):
             pair_cases([*cases["all"], other])
 
-    def test_files_figure_and_print(self, tmp_path):
+    def test_files_figure_and_print(self, tmp_path, capsys):
         place = {"target": "swe", "unit": "mm"}
         rows = [
             {**place, "kind": "ablation", "name": "all", "rmse": 2.0},
@@ -185,10 +182,10 @@ class TestAblation:
         ]
         notes = ["the test windows were not touched"]
         about = {"part": "validation", "notes": notes, "origin": "synthetic: a test", "level": 0.9}
-        console = Console(file=io.StringIO(), width=80)
-        write_ablation(tmp_path, pd.DataFrame(rows), about, console)
+        write_ablation(tmp_path, pd.DataFrame(rows), about)
+        said = capsys.readouterr().out
         for words in ("SYNTHETIC", "+0.50", "+0.20 … +0.90", "coherence permuted", "+0.25", "not touched", "RMSE mm"):
-            assert words in console.file.getvalue()
+            assert words in said
         frame = pd.read_csv(tmp_path / "ablation.csv").set_index("name")
         assert frame.loc["no_sar", "high"] == 0.9
         assert frame.loc["coherence", ["kind", "difference", "std"]].tolist() == ["permutation", 0.25, 0.05]

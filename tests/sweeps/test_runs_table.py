@@ -1,5 +1,6 @@
 """The table of runs against means and spreads that are known in closed form."""
 
+import contextlib
 import csv
 import io
 import os
@@ -12,11 +13,10 @@ from filelock import FileLock
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
-from rich.console import Console
 
 from snowmap.cli import main
 from snowmap.evaluation.metrics import SCORES
-from snowmap.runs.folder import record_failure
+from snowmap.runs.record import record_failure
 from snowmap.sweeps.comparison import SCORES as SORTING
 from snowmap.sweeps.comparison import Comparison, compare_scores, parse_score
 from snowmap.sweeps.runs import find_runs
@@ -25,9 +25,10 @@ from tests.sweeps.runs import config, score, write_run
 
 
 def printed(folder: Path, **options) -> tuple[Comparison, str]:
-    console = Console(file=io.StringIO(), width=100)
-    (comparison,) = compare_runs(folder, console=console, **options)
-    return comparison, console.file.getvalue()
+    with contextlib.redirect_stdout(io.StringIO()) as screen:
+        (comparison,) = compare_runs(folder, **options)
+    table, _ = screen.getvalue().split("runs.csv, runs.md and runs.png lie in ")
+    return comparison, table
 
 
 def compare(folder: Path, *by: str, **options) -> Comparison:
@@ -240,7 +241,7 @@ class TestRunsApart:
         assert "no validation rmse of hs" in printed(tmp_path, by="hs.rmse")[1]
         assert losses(compare(tmp_path, "swe.rmse")) == ["mae", "mse"]
 
-    def test_each_target_has_a_table_where_the_runs_map_different_ones(self, tmp_path):
+    def test_each_target_has_a_table_where_the_runs_map_different_ones(self, tmp_path, capsys):
         for seed in (0, 1):
             for target, rmse in (("swe", 3.0), ("hs", 30.0)):
                 settings = {**config(seed=seed), "target": {"names": [target]}}
@@ -252,16 +253,15 @@ class TestRunsApart:
         )
         failed = {**config(seed=2), "target": {"names": ["hs"]}}
         write_run(tmp_path / "failed", failed, None, status="failed", error="no memory")
-        console = Console(file=io.StringIO(), width=100)
-        hs, swe = compare_runs(tmp_path, console=console)
+        hs, swe = compare_runs(tmp_path)
         assert (hs.target, swe.target) == ("hs", "swe")
         assert [score_of(hs, 0)[0], len(hs.rows), len(hs.excluded)] == [20.0, 2, 1]
         assert [score_of(swe, 0)[0], len(swe.rows), len(swe.excluded)] == [3.5, 2, 0]
-        said = console.file.getvalue()
+        said = capsys.readouterr().out
         assert said.index("validation HS RMSE cm, smallest first") < said.index("validation SWE RMSE cm, smallest")
         assert pd.read_csv(tmp_path / "runs.csv")["target"].tolist() == ["hs", "hs", "hs", "swe", "swe"]
         assert (tmp_path / "runs.md").read_text().count("Sorted by") == 2
-        (alone,) = compare_runs(tmp_path, by="swe.mae", console=console)
+        (alone,) = compare_runs(tmp_path, by="swe.mae")
         assert alone.target == "swe"
 
 

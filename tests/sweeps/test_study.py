@@ -2,7 +2,6 @@
 
 import json
 import math
-import os
 import signal
 import time
 from collections.abc import Sequence
@@ -144,10 +143,11 @@ class TestStudy:
             optimize(Bowl(), of_study(archive), tmp_path / "a" / "trial-000")
 
         def within(config: dict[str, Any], folder: Path, callbacks: Sequence[Any] = ()) -> None:
-            del os.environ["SNOWMAP_SWEEP"]
-            optimize(Bowl(), of_study(archive), tmp_path / "b")
+            with pytest.MonkeyPatch.context() as patch:
+                patch.delenv("SNOWMAP_SWEEP")
+                optimize(Bowl(), of_study(archive), tmp_path / "b")
 
-        with pytest.raises(SnowmapError, match="the last failed: another process works on the study"):
+        with pytest.raises(SnowmapError, match="the last failed: another process works in"):
             optimize(within, of_study(archive, "sweep.trials=1"), tmp_path / "b")
 
     @pytest.mark.parametrize(
@@ -263,7 +263,7 @@ class TestRealTrainings:
         assert not (tmp_path / "study" / "trial-001").exists()
         record = json.loads((tmp_path / "study" / "trial-000" / "run.json").read_text())
         assert (record["starts"], record["status"], record["epochs"]) == (2, "finished", 30)
-        assert "going on from" in (tmp_path / "study" / "trial-000" / "run.log").read_text()
+        assert "resuming from" in (tmp_path / "study" / "trial-000" / "run.log").read_text()
         assert set(range(5)) <= set(again.intermediate_values)
         command = yaml.safe_load((tmp_path / "study" / "best.yaml").read_text())["command"]
         assert command in said

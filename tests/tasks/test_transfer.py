@@ -303,7 +303,7 @@ class TestBadInput:
     @pytest.mark.parametrize(
         ("overrides", "told"),
         [
-            (["ckpt=a.ckpt", "init_from=b.ckpt"], "ckpt=… goes on with a run, init_from=… begins a new one"),
+            (["ckpt=a.ckpt", "init_from=b.ckpt"], "ckpt=… resumes a run, init_from=… begins a new one"),
             (["freeze=encoder"], "freeze=encoder would hold random weights; give those of a run as init_from=…"),
             (["freeze=encodr", "init_from=b.ckpt"], "did you mean 'encoder'"),
             (["optimizer.layer_decay=0"], "expected a number > 0 and ≤ 1"),

@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 from snowmap.checkpoints.provenance import windows_of
 from snowmap.maps.calibration import calibrate, calibrate_checkpoint, conformal_factor
 from snowmap.runs.training import make_trainer
-from snowmap.tasks.heads import LEAST_SIGMA
 from snowmap.tasks.pixel import SnowRegression
+from snowmap.tasks.point_head import LEAST_SIGMA
 from tests.cubes import make_cube
 from tests.tasks.test_pixel import fit, parts
 

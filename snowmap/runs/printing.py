@@ -1,0 +1,61 @@
+"""What a run prints: its split, implausible values, the validation score, and where its files lie."""
+
+import logging
+from collections.abc import Sequence
+from pathlib import Path
+
+import xarray as xr
+from pytorch_lightning.utilities import rank_zero_only
+
+from snowmap.data.cube import window_names
+from snowmap.data.plausibility import implausible
+from snowmap.data.splits import Split
+from snowmap.runs.folder import RunFolder
+from snowmap.tables import print_table
+
+logger = logging.getLogger(__name__)
+
+
+@rank_zero_only
+def print_split(split: Split, cube: xr.Dataset) -> None:
+    """Print what trains, validates and tests, with its dates."""
+    names = window_names(cube)
+    dates = {subset: f"{names[windows[0]]} … {names[windows[-1]]}" for subset, windows in split.parts.items()}
+    if split.validation_area is None:
+        dates["validation"] = ", ".join(names[window] for window in split.validation)
+    windows = [str(len(windows)) for windows in split.parts.values()]
+    print_table("split", {"subset": split.parts, "windows": windows, "dates": dates.values()})
+    if split.train_area is not None and split.validation_area is not None:
+        inside = cube["mask"].values
+        train, validation = (int((inside & area).sum()) for area in (split.train_area, split.validation_area))
+        print(f"{train} pixels train, {validation} are held out for validation and test, the rest lies between them")
+    if split.note:
+        print(f"note: {split.note}")
+
+
+@rank_zero_only
+def warn_of_values(cube: xr.Dataset, split: Split, targets: Sequence[str]) -> None:
+    """Warn of training pixels outside the plausible range of their band or target."""
+    for sentence in implausible(cube, split, targets):
+        logger.warning("training windows: %s; mend the rasters or leave the windows out", sentence)
+
+
+def print_validation(run: RunFolder) -> None:
+    """Print how long the training was and how the best checkpoint maps the validation windows."""
+    epochs = f"{run.record['epochs']} epochs, " if run.record["epochs"] else ""
+    scores = (
+        f"{name.upper()} {scored['rmse']:.3g} {scored['unit']}" if scored["pixels"] else f"{name.upper()} unknown"
+        for name, scored in run.record["validation"].items()
+    )
+    print(f"\n{epochs}validation RMSE {', '.join(scores)}")
+
+
+def print_files(folder: Path, subset: str) -> None:
+    """Print where things lie and the next command to type, once `subset` (or none) was scored."""
+    best, out = folder / "checkpoints" / "best.ckpt", folder / "evaluation" / subset
+    print(f"checkpoint   {best}")
+    if subset != "none":
+        print(f"report       {out / 'report.html'}")
+        print(f"score table  {out / 'metrics.csv'}")
+        print(f"maps         {out / 'predictions.nc'}\nfigure       {out / 'maps.png'}")
+    print(f"next         python evaluate.py ckpt={best} split={'validation' if subset == 'test' else 'test'}")

@@ -1,0 +1,272 @@
+"""The head `point`: a value for each target, and what every other head shares with it.
+
+A head reads `parameters_per_target` outputs for each target, normalised by the target's training statistics. The first
+is the location (mean or median), the map itself; the others describe its uncertainty.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from statistics import NormalDist
+from types import MappingProxyType
+from typing import Any, ClassVar
+
+import torch
+from jaxtyping import Bool, Float
+from torch import Tensor, nn
+from torch.nn import functional
+from torchmetrics import MeanAbsoluteError, MeanSquaredError, MetricCollection
+
+from snowmap.data.batch import CubeTensors
+from snowmap.data.normalize import mean_and_std
+from snowmap.errors import SnowmapError
+
+Parameters = Float[Tensor, "*batch parameter height width"]
+Targets = Float[Tensor, "*batch height width"]
+Members = Float[Tensor, "member *batch height width"]
+ParametersOfMembers = Float[Tensor, "member *batch parameter height width"]
+Quantiles = Float[Tensor, "*batch level height width"]
+
+LOSSES: dict[str, Callable[..., Tensor]] = {
+    "mse": functional.mse_loss,
+    "mae": functional.l1_loss,
+    "huber": functional.huber_loss,
+}
+"""Every loss of a value alone under the name that users type (``loss=mse``).
+
+`huber` turns linear beyond one standard deviation of the target.
+"""
+
+LEVELS = (0.05, 0.25, 0.75, 0.95)
+"""Quantiles that stand beside the median: the ends of the central 90 % and 50 % intervals."""
+
+LEAST_SIGMA = 0.01
+"""Least σ, in standard deviations of the target: no pixel without snow dominates the loss by its certainty."""
+
+
+class Point(nn.Module):
+    """Regression by a value alone; the base of all regression heads.
+
+    Attributes:
+        parameters_per_target: Outputs of the net that it reads for each target.
+        distribution: The kind of its uncertainty, as the layers' attributes name it.
+        monitor: The score that chooses the checkpoint: RMSE ÷ standard deviation of the target in training, the mean
+            over the targets.
+        mode: Whether `monitor` is to be minimised (``min``) or maximised (``max``).
+        targets: Attributes of each target, by name: ``units``, ``long_name`` and, where it has a lower bound,
+            ``valid_min``, below which no map goes.
+        members: Nets of the ensemble whose outputs it reads, one behind the other.
+        calibration: Of each target, by `snowmap.maps.calibration.calibrate`: how far intervals are widened.
+        mean: Mean of each target in training, in its unit. Shape (target,).
+        std: Standard deviation of each target in training, in its unit. Shape (target,).
+    """
+
+    parameters_per_target: ClassVar[int] = 1
+    distribution: ClassVar[str] = "normal"
+    monitor: ClassVar[str] = "nrmse"
+    mode: ClassVar[str] = "min"
+
+    mean: Tensor
+    std: Tensor
+
+    def __init__(
+        self,
+        targets: Mapping[str, Mapping[str, Any]] = MappingProxyType({}),
+        *,
+        members: int = 1,
+        calibration: Mapping[str, Any] | None = None,
+        loss: str = "mse",
+    ) -> None:
+        """Make it; `fit` must follow, or a state that is loaded.
+
+        Args:
+            targets: Attributes of each target, by name.
+            members: Nets of the ensemble.
+            calibration: What `snowmap.maps.calibration.calibrate` gives.
+            loss: A key of `LOSSES`.
+        """
+        super().__init__()
+        self.targets = {name: dict(attributes) for name, attributes in targets.items()}
+        self.members, self.calibration, self.loss_of_value = members, dict(calibration or {}), LOSSES[loss]
+        self.register_buffer("mean", torch.full((len(self.targets),), torch.nan))
+        self.register_buffer("std", torch.full((len(self.targets),), torch.nan))
+        self.metrics: Mapping[str, MetricCollection] = nn.ModuleDict(
+            {
+                name: MetricCollection({"rmse": MeanSquaredError(squared=False), "mae": MeanAbsoluteError()})
+                for name in self.targets
+            }
+        )  # type: ignore[assignment]
+
+    def fit(self, windows: CubeTensors, train: Sequence[int], area: Bool[Tensor, "height width"] | None = None) -> None:
+        """Take the targets' statistics from the valid pixels of the training windows inside the study area.
+
+        Args:
+            windows: The Cube's, with the targets of the head.
+            train: Indices of the training windows.
+            area: Where the study area may be looked at; everywhere by default.
+
+        Raises:
+            SnowmapError: When a target has no valid pixel there, or is constant.
+        """
+        inside = (windows.inside if area is None else windows.inside & area).numpy()
+        for position, (name, maps) in enumerate(zip(self.targets, windows.y, strict=True)):
+            mean, std = mean_and_std(maps.numpy(), train, inside, f"target '{name}'")
+            if std == 0:
+                raise SnowmapError(
+                    f"target '{name}' is {mean:g} everywhere in the training windows; there is nothing to learn"
+                )
+            self.mean[position], self.std[position] = mean, std
+
+    def encode(self, y: Float[Tensor, "*batch target height width"]) -> Float[Tensor, "*batch target height width"]:
+        """Targets in their units, normalised."""
+        return (y - self.mean[:, None, None]) / self.std[:, None, None]
+
+    def decode(self, y: Float[Tensor, "*batch target height width"]) -> Float[Tensor, "*batch target height width"]:
+        """Normalised targets in their units, the inverse of `encode`."""
+        return y * self.std[:, None, None] + self.mean[:, None, None]
+
+    def parameters_of(
+        self, outputs: Float[Tensor, "batch step output height width"], in_target_units: bool = False
+    ) -> Float[Tensor, "member batch step target parameter height width"]:
+        """A net's outputs by member, target and parameter, normalised.
+
+        Args:
+            outputs: Of the net.
+            in_target_units: Whether the net gives the first parameter of each target in the target's unit.
+        """
+        shape = (self.members, len(self.targets), self.parameters_per_target)
+        parameters = outputs.float().unflatten(2, shape).movedim(2, 0)
+        if not in_target_units:
+            return parameters
+        location = self.encode(parameters[..., 0, :, :])
+        return torch.cat([location.unsqueeze(-3), parameters[..., 1:, :, :]], dim=-3)
+
+    def location(
+        self, parameters: Float[Tensor, "*members target parameter height width"]
+    ) -> Float[Tensor, "*members target height width"]:
+        """The map of each member in the targets' units, not below their lower bounds."""
+        maps = self.decode(parameters[..., 0, :, :])
+        least = [attributes.get("valid_min", -torch.inf) for attributes in self.targets.values()]
+        return torch.maximum(maps, maps.new_tensor(least)[:, None, None])
+
+    def loss(
+        self,
+        parameters: Float[Tensor, "member batch step target parameter height width"],
+        y: Float[Tensor, "batch step target height width"],
+        valid: Bool[Tensor, "batch step target height width"],
+    ) -> Float[Tensor, ""]:
+        """Mean loss over the valid pixels, and over the members.
+
+        Args:
+            parameters: From `parameters_of`.
+            y: Targets in their units; any value, also NaN, where `valid` is false.
+            valid: True where the target counts.
+        """
+        shape = (len(parameters), *y.shape)
+        return self.masked_loss(parameters, self.encode(y).expand(shape), valid.expand(shape))
+
+    def masked_loss(
+        self, parameters: Parameters, observed: Targets, valid: Bool[Tensor, "*batch height width"]
+    ) -> Float[Tensor, ""]:
+        """Mean loss over the valid pixels; 0, still attached to the graph, where there are none.
+
+        The selection comes before the difference: NaN × 0 is NaN, and so is its gradient.
+
+        Args:
+            parameters: Normalised.
+            observed: Normalised; any value, also NaN, where `valid` is false.
+            valid: True where the target counts.
+        """
+        without_gap = torch.where(valid, observed, parameters.select(-3, 0).detach())
+        return torch.where(valid, self.losses(parameters, without_gap), 0).sum() / valid.sum().clamp(min=1)
+
+    def losses(self, parameters: Parameters, observed: Targets) -> Targets:
+        """Pixel by pixel."""
+        return self.loss_of_value(parameters.select(-3, 0), observed, reduction="none")
+
+    def update(
+        self,
+        parameters: Float[Tensor, "member batch step target parameter height width"],
+        y: Float[Tensor, "batch step target height width"],
+        valid: Bool[Tensor, "batch step target height width"],
+    ) -> None:
+        """Collect the errors of valid pixels; the arguments are those of `loss`."""
+        maps = self.location(parameters).mean(dim=0)
+        for index, metrics in enumerate(self.metrics.values()):
+            counted = valid[:, :, index]
+            if counted.any():
+                metrics.update(maps[:, :, index][counted], y[:, :, index][counted])
+
+    def scores(self) -> dict[str, Tensor]:
+        """Scores of all that was collected, by name, `monitor` among them; then the collection is empty."""
+        scores, normalised = {}, []
+        for index, (name, metrics) in enumerate(self.metrics.items()):
+            errors = metrics.compute()
+            metrics.reset()
+            scores |= {f"{name}_{score}_{self.targets[name]['units']}": value for score, value in errors.items()}
+            normalised.append(errors["rmse"] / self.std[index])
+        return {**scores, self.monitor: torch.stack(normalised).mean()}
+
+    @property
+    def uncertain(self) -> bool:
+        """Whether the maps have layers of uncertainty."""
+        return self.parameters_per_target > 1 or self.members > 1
+
+    @property
+    def layers(self) -> dict[str, dict[str, Any]]:
+        """Attributes of every layer of `maps`, by name."""
+        layers: dict[str, dict[str, Any]] = {}
+        for name, attributes in self.targets.items():
+            unit, words = attributes["units"], attributes["long_name"]
+            layers[name] = {"units": unit, "long_name": words}
+            if self.uncertain:
+                sigma = {"long_name": f"standard deviation of {words}", "distribution": self.distribution}
+                if length := self.calibration.get(name, {}).get("correlation_length_m"):
+                    sigma["correlation_length_m"] = length
+                layers[f"{name}_sigma"] = {"units": unit, **sigma}
+                for level in LEVELS:
+                    quantile = {"long_name": f"{level:.0%} quantile of {words}"}
+                    factor = {"conformal_factor": self._factor(name, level)}
+                    layers[f"{name}_q{round(100 * level):02}"] = {"units": unit, **quantile, **factor}
+        return layers
+
+    def maps(
+        self, parameters: Float[Tensor, "member step target parameter height width"]
+    ) -> Float[Tensor, "step layer height width"]:
+        """Every layer of one sequence, in physical units, in the order of `layers`."""
+        location = self.location(parameters)
+        maps = location.mean(dim=0)
+        if not self.uncertain:
+            return maps
+        sigma, offsets = self.std_and_quantiles(location, parameters, self.std[:, None, None])
+        factors = maps.new_tensor([[self._factor(name, level) for level in LEVELS] for name in self.targets])
+        quantiles = maps.unsqueeze(-3) + factors[..., None, None] * offsets
+        return torch.cat([maps.unsqueeze(-3), sigma.unsqueeze(-3), quantiles], dim=-3).flatten(1, 2)
+
+    def variance(self, parameters: Parameters) -> Targets:
+        """Of each member by itself, normalised; none here, so that only the members differ."""
+        return torch.zeros_like(parameters.select(-3, 0))
+
+    def std_and_quantiles(
+        self, location: Members, parameters: ParametersOfMembers, scale: Tensor
+    ) -> tuple[Targets, Quantiles]:
+        """Uncertainty of the mean of the members' locations.
+
+        The members together are a mixture, taken for normal with the mixture's variance (Lakshminarayanan et al. 2017,
+        section 2.4).
+
+        Args:
+            location: Of each member, in the targets' units.
+            parameters: Of each member, normalised.
+            scale: Standard deviation of each target in its unit, ``(target, 1, 1)``.
+
+        Returns:
+            Standard deviation, and the distance of the quantiles `LEVELS` from the location, in the targets' units.
+        """
+        variance = (self.variance(parameters) * scale**2).mean(dim=0) + location.var(dim=0, correction=0)
+        sigma = torch.maximum(variance.sqrt(), LEAST_SIGMA * scale)
+        z = torch.tensor([NormalDist().inv_cdf(level) for level in LEVELS], device=sigma.device)
+        return sigma, z[:, None, None] * sigma.unsqueeze(-3)
+
+    def _factor(self, target: str, level: float) -> float:
+        """By how much calibration moves a quantile away from the median."""
+        interval = round(100 * abs(1 - 2 * level))
+        return float(self.calibration.get(target, {}).get(f"factor_{interval}", 1.0))
