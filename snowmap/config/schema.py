@@ -81,15 +81,11 @@ def _devices(default: int) -> Any:
 
 @dataclass
 class Data:
-    """Where the archive is and how it is read and fed."""
+    """What every source of data shares: where the data lies, and how it is fed to a model."""
 
+    name: str = MISSING
     root: str = MISSING
-    bands: list[str] | None = distinct(None, least=1)  # None: the nine of the public archive
-    swe_unit: str = choice("auto", "cm", "mm")  # a contradiction with what is found is an error
-    strict: bool = False  # an incomplete window is an error instead of a named exclusion
-    zero_is_missing: list[str] | None = distinct(None)  # bands in which 0 means no data; None: all of INSAR/
-    threads: int | None = integer(None, at_least=1, at_most=256)  # that read rasters; None: one for each core
-    cache: bool = True
+    bands: list[str] | None = distinct(None, least=1)  # that are read; None: the standard ones of the source
     derived: list[str] | None = distinct(None)  # derived features beside the bands; None: the model's own
     phase_sign: int | None = choice(None, 1, -1)  # of phase where snow grows; None: from the training windows
     time: Any = _sequence()  # windows in a sequence, or season (since 1 September); None: the model's own
@@ -98,6 +94,18 @@ class Data:
     augment: str = choice("none", "flip")
     crop: list[int] | None = integers(None, length=(2, 2), at_least=1)  # [height, width] of random pieces; None: whole
     resident_share: float = number(0.5, above=0, at_most=1)  # of the accelerator's free memory, for the Cube
+
+
+@dataclass
+class Archive(Data):
+    """Keys of `snowmap.sources.trentino`: an archive in the layout of the public one."""
+
+    name: str = "archive"
+    swe_unit: str = choice("auto", "cm", "mm")  # a contradiction with the ratio SWE/HS is an error
+    strict: bool = False  # an incomplete window is an error instead of a named exclusion
+    zero_is_missing: list[str] | None = distinct(None)  # bands in which 0 means no data; None: all of INSAR/
+    threads: int | None = integer(None, at_least=1, at_most=256)  # that read rasters; None: one for each core
+    cache: bool = True
 
 
 @dataclass
@@ -412,7 +420,7 @@ class Scoring:
 class TrainConfig:
     """All of `conf/train.yaml`."""
 
-    data: Data = field(default_factory=Data)
+    data: Any = MISSING
     split: Any = MISSING
     target: Target = field(default_factory=Target)
     model: Any = MISSING
@@ -455,6 +463,9 @@ class EvaluateConfig:
     scoring: Scoring = field(default_factory=Scoring)
 
 
+DATA: dict[str, type] = {"archive": Archive}
+"""Schema of each `data=`."""
+
 MODELS: dict[str, type] = {
     "unet": UNet,
     "convlstm": ConvLSTM,
@@ -488,7 +499,7 @@ LAUNCHERS: dict[str, type] = {"local": Local, "joblib": Joblib, "slurm": Slurm}
 SWEEPS: dict[str, type] = {"none": NoSweep, "optuna": OptunaSweep}
 """Schema of each `sweep=`."""
 
-NAMED = {"model": MODELS, "split": SPLITS, "head": HEADS, "launcher": LAUNCHERS, "sweep": SWEEPS}
+NAMED = {"data": DATA, "model": MODELS, "split": SPLITS, "head": HEADS, "launcher": LAUNCHERS, "sweep": SWEEPS}
 """Groups whose keys depend on the name chosen."""
 
 OPTIONAL = ("experiment", "debug")

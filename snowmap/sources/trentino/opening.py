@@ -3,7 +3,7 @@
 import logging
 import os
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -25,6 +25,18 @@ CLOCK_TICK_SECONDS = 0.05
 """File times advance in steps, of 10 ms at most on Linux: a file changed twice within one step looks unchanged."""
 
 logger = logging.getLogger(__name__)
+
+
+def open_source(data: Mapping[str, Any], targets: Sequence[str]) -> xr.Dataset:
+    """The Cube of ``data=archive``; see `snowmap.sources.Source`.
+
+    Args:
+        data: As `snowmap.config.schema.Archive` describes it.
+        targets: Targets that every window must have; without any, the archive is opened by `open_lazily`.
+    """
+    keys = ["bands", "zero_is_missing", *(["swe_unit", "strict", "threads", "cache"] if targets else [])]
+    options = {key: data[key] for key in keys if data[key] is not None}
+    return open_archive(data["root"], targets=targets, **options) if targets else open_lazily(data["root"], **options)
 
 
 def open_archive(
