@@ -12,7 +12,7 @@ import pytest
 from tests.archives import write_foreign_archive
 from tests.commands import ROOT
 from tests.hub_server import Hub, serve_hub
-from tests.sources.test_download import REPOSITORY, packed
+from tests.sources.trentino.test_download import REPOSITORY, packed
 
 DOCUMENTS = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").rglob("*.md"))]
 SHORTER = {"train": "debug=fast", "test": "tests/data/test_splits.py"}

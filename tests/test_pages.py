@@ -11,11 +11,11 @@ import yaml
 
 from snowmap.baselines import BASELINES
 from snowmap.config.schema import EvaluateConfig, TrainConfig
-from snowmap.data.cube import STANDARD_BANDS
 from snowmap.data.features import with_derived
 from snowmap.data.normalize import Normalizer
 from snowmap.models import NETS, Specification, build_net
 from snowmap.sources.trentino.layout import RASTER_NAMES
+from snowmap.sources.trentino.quantities import STANDARD_BANDS
 from tests.commands import ROOT
 from tests.cubes import make_cube
 

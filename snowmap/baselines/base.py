@@ -11,8 +11,8 @@ import xarray as xr
 from jaxtyping import Float
 
 from snowmap.checkpoints.provenance import check_bands, check_grid, grid_of
-from snowmap.data.cube import BANDS, TARGETS
-from snowmap.data.features import DERIVED
+from snowmap.data.cube import target_attributes
+from snowmap.data.features import DERIVED, refuse_unfit_bands
 from snowmap.data.preprocessing import Preprocessor
 from snowmap.errors import SnowmapError
 from snowmap.physics import density_guyennon
@@ -34,7 +34,7 @@ class Baseline(ABC):
         needs: Bands that it reads.
         derived: Derived features (`snowmap.data.features`) that it reads.
         options: The keyword arguments of its class.
-        targets: Unit of each target, by name.
+        layers: Attributes of each map that it gives, by name.
         preprocessor: What it sees of a Cube; none before it is fitted.
         grid: On which it was fitted.
         learned: What it remembers of each target: numbers, arrays and scikit-learn estimators.
@@ -48,17 +48,21 @@ class Baseline(ABC):
 
     def __init__(self, **options: Any) -> None:
         self.options = options
-        self.targets: dict[str, str] = {}
+        self.layers: dict[str, dict[str, Any]] = {}
         self.preprocessor = Preprocessor([])
         self.grid: dict[str, Any] = {}
         self.learned: dict[str, dict[str, Any]] = {}
         self.metadata: dict[str, Any] = {}
 
     @property
+    def targets(self) -> dict[str, str]:
+        """Unit of each target, by name."""
+        return {name: str(attributes["units"]) for name, attributes in self.layers.items()}
+
+    @property
     def archive_bands(self) -> list[str]:
         """The bands that an archive has to hold."""
-        read = {*self.needs, *(band for name in self.derived for band in DERIVED[name].needs)}
-        return [band for band in BANDS if band in read]
+        return list(dict.fromkeys([*self.needs, *(band for name in self.derived for band in DERIVED[name].needs)]))
 
     def fit(
         self, cube: xr.Dataset, train: Sequence[int], targets: Sequence[str], phase_sign: int | None = None
@@ -77,10 +81,8 @@ class Baseline(ABC):
         Raises:
             SnowmapError: When a band is missing, or there is no training pixel to learn from.
         """
-        there = cube["band"].values.tolist()
-        if missing := [band for band in self.archive_bands if band not in there]:
-            raise SnowmapError(f"model={self.name} needs the band {', '.join(missing)}; it has {', '.join(there)}")
-        self.targets = {name: cube[name].attrs["units"] for name in targets}
+        refuse_unfit_bands(cube, self.archive_bands, f"model={self.name}")
+        self.layers = target_attributes(cube, targets)
         self.grid = grid_of(cube)
         reads_phase = "unwrapped_phase" in self.archive_bands
         sign = phase_sign if reads_phase else 1
@@ -117,15 +119,14 @@ class Baseline(ABC):
         Raises:
             SnowmapError: When bands or units do not fit, or the grid of a baseline that remembers maps.
         """
-        check_bands(self.archive_bands, cube)
+        check_bands(self.archive_bands, cube, self.metadata)
         if self.keeps_grid:
             check_grid(self.grid, cube)
         chosen = list(range(cube.sizes["window"]) if windows is None else windows)
         inputs = self.preprocessor.features(cube)
         maps = cube[["start", "end", "mask"]].isel(window=chosen).drop_vars("mask")
-        for target, unit in self.targets.items():
+        for target, attributes in self.layers.items():
             values = np.where(cube["mask"].values, self.map(inputs, chosen, target), np.nan).astype(np.float32)
-            attributes = {"units": unit, "long_name": TARGETS[target].long_name}
             maps[target] = (("window", "y", "x"), values, attributes)
         return maps
 

@@ -141,7 +141,7 @@ def weather_of(inputs: xr.Dataset, mean_elevation: float, chosen: np.ndarray | N
     pixels = slice(None) if chosen is None else chosen
     temperature, pdd = (_filled(inputs, band)[:, pixels] for band in ("mean_temperature", "pdd"))
     snow = np.where(np.isfinite(temperature), snow_fraction(np.nan_to_num(temperature)), 0)
-    of_own = (covered / _length_days(start, end))[:, None]
+    of_own = (covered / np.maximum(_length_days(start, end), 1))[:, None]  # the weather of one acquisition is a day's
     return Weather(
         snow_days=covered[:, None] * snow,
         degree_days=of_own * np.nan_to_num(pdd),

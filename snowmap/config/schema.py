@@ -9,24 +9,8 @@ from typing import Any
 
 from omegaconf import MISSING
 
-from snowmap.config.fields import choice, distinct, integer, integers, number, special
+from snowmap.config.fields import Expected, choice, distinct, integer, integers, number, special
 from snowmap.units import SNOW_DEPTH_M
-
-BANDS = (
-    "coherence",
-    "displacement",
-    "elevation",
-    "intensity",
-    "incidence",
-    "phase",
-    "unwrapped_phase",
-    "mean_temperature",
-    "pdd",
-)
-"""Names of the bands, as in `snowmap.data.cube.BANDS`, which this module must not import."""
-
-ABLATIONS = ("no_sar", "shuffled_sar", "weather_only", *(f"without_{band}" for band in BANDS))
-"""Beside ``all``, what `ablation` can be."""
 
 
 def _channels(default: list[int]) -> Any:
@@ -66,6 +50,17 @@ def _duration() -> Any:
 def _lines() -> Any:
     """Lines of a script."""
     return special(None, "a list of lines", lambda value: all(isinstance(line, str) for line in value))
+
+
+def _ablation() -> Any:
+    """What the net sees; which bands there are is known only when the data is."""
+    words = ("all", "no_sar", "shuffled_sar", "weather_only")
+
+    def holds(value: Any) -> bool:
+        return value in words or re.fullmatch(r"without_\w+", value) is not None
+
+    expected = Expected(" | ".join([*words, "without_<band>"]), holds, words)
+    return field(default="all", metadata={"expected": expected})
 
 
 def _devices(default: int) -> Any:
@@ -432,7 +427,7 @@ class TrainConfig:
     logger: Logger = field(default_factory=Logger)
     callbacks: Callbacks = field(default_factory=Callbacks)
     scoring: Scoring = field(default_factory=Scoring)
-    ablation: str = choice("all", *ABLATIONS)  # bands that the net sees
+    ablation: str = _ablation()  # bands that the net sees
     loss: str = choice("mse", "mae", "huber")  # of head=point
     ensemble: int = integer(1, at_least=1, at_most=100)  # nets that are trained side by side and map as one
     compile: bool = False  # the net, by torch.compile

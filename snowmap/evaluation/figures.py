@@ -6,7 +6,7 @@ import numpy as np
 import xarray as xr
 from matplotlib.figure import Figure
 
-from snowmap.data.cube import TARGETS, window_names
+from snowmap.data.cube import window_names
 
 MOST_ROWS = 12
 OUTSIDE = "0.85"
@@ -84,7 +84,7 @@ def _draw_target(
         columns.append(("σ", sigma, {"cmap": "magma", "vmin": 0, "vmax": _upper(sigma)}, f"σ {name}"))
     place = {"extent": _extent(cube), "aspect": _stretch(cube), "interpolation": "nearest"}
     for column, (title, values, colours, label) in enumerate(columns):
-        axes[0, column].set_title(f"{TARGETS[target].long_name}, {title}", fontsize=9)
+        axes[0, column].set_title(f"{cube[target].attrs['long_name']}, {title}", fontsize=9)
         below = zip(axes[:, column], shown, strict=True)
         images = [axis.imshow(values[position], **place, **colours) for axis, position in below]
         if label:

@@ -9,7 +9,7 @@ import xarray as xr
 from jaxtyping import Float
 from torch import Tensor
 
-from snowmap.data.cube import TARGETS
+from snowmap.data.cube import targets_of
 from snowmap.data.pieces import OVERLAP, TILE, tiles
 from snowmap.data.preprocessing import WINDOW_COORDINATES
 from snowmap.data.sequences import SEASON, season_of
@@ -72,7 +72,7 @@ class Scene:
         self.model, self.tile, self.overlap = model, tile, overlap
         self.size = cube.sizes["y"], cube.sizes["x"]
         self.whole = not isinstance(model, SnowRegression) or max(self.size) <= tile
-        cube = cube.drop_vars(TARGETS, errors="ignore")
+        cube = cube.drop_vars(targets_of(cube))
         if self.whole and (cube.nbytes <= CUBE_BYTES or not isinstance(model, SnowRegression)):
             cube = cube.load()
         if isinstance(model, SnowRegression):

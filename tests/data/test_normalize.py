@@ -3,9 +3,9 @@ import pytest
 import torch
 
 from snowmap.data.batch import CubeTensors
-from snowmap.data.cube import STANDARD_BANDS
 from snowmap.data.normalize import Normalizer
 from snowmap.errors import SnowmapError
+from snowmap.sources.trentino.quantities import STANDARD_BANDS
 from tests.cubes import make_cube
 
 TRAIN = [0, 1, 2, 4, 6]

@@ -8,13 +8,14 @@ import rasterio
 import xarray as xr
 from rasterio.transform import from_origin
 
-from snowmap.data.cube import INSAR_BANDS, STANDARD_BANDS, check
+from snowmap.data.cube import check
 from snowmap.errors import SnowmapError
 from snowmap.physics import WAVELENGTH, density_guyennon, wrap
 from snowmap.sources.synthetic import synthesize
 from snowmap.sources.synthetic.snow import run_snow_model
 from snowmap.sources.synthetic.terrain import make_terrain, power_law_field
 from snowmap.sources.synthetic.weather import Weather, temperature_at
+from snowmap.sources.trentino.quantities import INSAR_BANDS, STANDARD_BANDS
 from tests.slopes import slope_terrain
 
 

@@ -7,9 +7,9 @@ from typing import Any
 
 import numpy as np
 
-from snowmap.data.cube import INSAR_BANDS, WEATHER_BANDS
 from snowmap.errors import SnowmapError
 from snowmap.sources.trentino.layout import list_rasters, match, split_complete
+from snowmap.sources.trentino.quantities import INSAR_BANDS, WEATHER_BANDS
 from snowmap.sources.trentino.raster import Grid, grid_of, mask_of, opened, read_cleaned
 
 logger = logging.getLogger("snowmap.sources.trentino")

@@ -10,8 +10,9 @@ from typing import NamedTuple
 
 import numpy as np
 
-from snowmap.data.cube import TARGETS, window_name
+from snowmap.data.cube import window_name
 from snowmap.errors import SnowmapError
+from snowmap.sources.trentino.quantities import TARGETS
 
 MASK_NAME = "master_mask.tif"
 PUBLIC_NAME = "Dataset_icip2026"

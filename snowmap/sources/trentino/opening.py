@@ -13,16 +13,20 @@ import xarray as xr
 from rasterio.crs import CRS
 from rasterio.transform import Affine
 
-from snowmap.data.cube import BANDS, INSAR_BANDS, STANDARD_BANDS, TARGETS
+from snowmap.data.cube import band_coordinates
 from snowmap.errors import SnowmapError
 from snowmap.sources.trentino import cache as cached
 from snowmap.sources.trentino import layout, reading
 from snowmap.sources.trentino import swe_unit as swe_unit_of
 from snowmap.sources.trentino.lazy import lazy_features
+from snowmap.sources.trentino.quantities import BANDS, INSAR_BANDS, STANDARD_BANDS, SWE_IN_UNITS, TARGETS
 
 MOST_FAULTS_SHOWN = 20
 CLOCK_TICK_SECONDS = 0.05
 """File times advance in steps, of 10 ms at most on Linux: a file changed twice within one step looks unchanged."""
+
+UNKNOWN = "unknown"
+"""The unit of SWE as long as not all windows were looked at."""
 
 logger = logging.getLogger(__name__)
 
@@ -178,7 +182,7 @@ def survey(
             values = arrays["swe"][0], arrays["hs"][0]
             ratios.append(swe_unit_of.ratios(*values, arrays["mask"], len(scan.windows)))
         one = replace(found, windows=[window], arrays=arrays)
-        look(_assemble(root, _Content(arrays, _metadata(one, request)), "unknown"))
+        look(_assemble(root, _Content(arrays, _metadata(one, request)), UNKNOWN))
 
     found = reading.read(scan, request, visit)
     result = Survey(scan, found.faults, found.excluded)
@@ -308,17 +312,14 @@ def _assemble(root: Path, content: _Content, unit_of_swe: str) -> xr.Dataset:
     variables = {"features": (("window", "band", "y", "x"), arrays["features"]), "mask": (("y", "x"), arrays["mask"])}
     for name in TARGETS:
         if name in arrays:
-            unit = unit_of_swe if name == "swe" else TARGETS[name].unit
-            variables[name] = (
-                ("window", "y", "x"),
-                arrays[name],
-                {"units": unit, "long_name": TARGETS[name].long_name},
-            )
+            quantity = SWE_IN_UNITS.get(unit_of_swe, TARGETS[name]) if name == "swe" else TARGETS[name]
+            variables[name] = (("window", "y", "x"), arrays[name], quantity.attributes)
+    if unit_of_swe == UNKNOWN and "swe" in variables:
+        variables["swe"][2]["units"] = UNKNOWN
     coordinates = {
         "start": ("window", np.array(metadata["start"], "datetime64[ns]")),
         "end": ("window", np.array(metadata["end"], "datetime64[ns]")),
-        "band": metadata["bands"],
-        "unit": ("band", [BANDS[name].unit for name in metadata["bands"]]),
+        **band_coordinates({name: BANDS[name] for name in metadata["bands"]}),
         "y": transform.f + transform.e * (np.arange(height) + 0.5),
         "x": transform.c + transform.a * (np.arange(width) + 0.5),
     }

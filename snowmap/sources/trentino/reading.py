@@ -11,10 +11,10 @@ from typing import NamedTuple
 import numpy as np
 import rasterio
 
-from snowmap.data.cube import TARGETS
 from snowmap.data.grid import fault_of_grid
 from snowmap.errors import SnowmapError
 from snowmap.sources.trentino.layout import Scan, Window, kind
+from snowmap.sources.trentino.quantities import TARGETS
 from snowmap.sources.trentino.raster import (
     GDAL_OPTIONS,
     ORIGIN_TAG,

@@ -9,11 +9,12 @@ import xarray as xr
 from rich.console import Console
 from rich.table import Table
 
-from snowmap.data.cube import INSAR_BANDS, TARGETS, WEATHER_BANDS, targets_of, window_names
-from snowmap.data.plausibility import Tally, quantities, values_inside
+from snowmap.data.cube import quantities_of, window_names
+from snowmap.data.plausibility import Tally, values_inside
 from snowmap.data.splits import Split, rolling
 from snowmap.errors import SnowmapError
 from snowmap.sources.trentino import Survey, survey
+from snowmap.sources.trentino.quantities import INSAR_BANDS, SWE_IN_UNITS, TARGETS, WEATHER_BANDS
 from snowmap.tables import plain_console
 
 IMPLAUSIBLE_SHARE = 0.01
@@ -114,15 +115,16 @@ class _Seen:
 
     def look(self, window: xr.Dataset) -> None:
         """Look at the Cube of one window."""
-        bands = window["band"].values.tolist()
-        values = {name: values_inside(window, name) for name in (*bands, *targets_of(window))}
-        for name, of_name in values.items():
-            self.tallies.setdefault(name, Tally(name)).add(of_name)
+        quantities = quantities_of(window)
+        values = {name: values_inside(window, name) for name in quantities}
+        for name, quantity in quantities.items():
+            possible = SWE_IN_UNITS if name == "swe" else {quantity.unit: quantity}
+            self.tallies.setdefault(name, Tally(name, possible)).add(values[name])
         self.ranges.append({name: (np.fmin.reduce(maps), np.fmax.reduce(maps)) for name, maps in values.items()})
         self.inside = window["mask"].values
         self.dates.append((window["start"].values[0], window["end"].values[0]))
         days = (self.dates[-1][1] - self.dates[-1][0]) // np.timedelta64(1, "D")
-        groups = [[name for name in bands if name in group] for group in (INSAR_BANDS, WEATHER_BANDS)]
+        groups = [[name for name in values if name in group] for group in (INSAR_BANDS, WEATHER_BANDS)]
         groups += [[name] if name in values else [] for name in TARGETS]
         covered = [np.mean([np.isfinite(values[name]).mean() for name in group]) if group else None for group in groups]
         coverage = ["–" if share is None else f"{share:.0%}" for share in covered]
@@ -141,7 +143,7 @@ class _Seen:
 
 def _check_quantity(report: Report, tally: Tally, swe_unit: str) -> None:
     name = tally.name
-    unit = next(iter(quantities(name))) if name != "swe" else swe_unit or "cm"
+    unit = next(iter(tally.quantities)) if name != "swe" else swe_unit or "cm"
     shown = "unknown" if name == "swe" and not swe_unit else unit
     if not tally.valid:
         report.quantities.append((name, shown, "0%", "–", "–", "–", "empty"))
