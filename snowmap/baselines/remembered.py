@@ -69,12 +69,13 @@ class Persistence(_Remembered):
 
     def map(self, inputs: xr.Dataset, windows: list[int], target: str) -> Maps:
         """NaN for windows before the end of the first training window."""
-        known, seen = self.learned[target]["maps"], self.learned[target]["end"]
+        known, dates = self.learned[target]["maps"], self.learned[target]["end"]
         maps = np.full((len(windows), *known.shape[1:]), np.nan, dtype=np.float32)
-        for position, begin in enumerate(_days(inputs["start"].values[windows])):
-            past = np.flatnonzero(seen <= begin)
+        starts, ends = (_days(inputs[edge].values[windows]) for edge in ("start", "end"))
+        for position, (start, end) in enumerate(zip(starts, ends, strict=True)):
+            past = np.flatnonzero((dates <= start) & (dates < end))  # a single acquisition is not its own past
             if past.size:
-                maps[position] = known[past[np.argmax(seen[past])]]
+                maps[position] = known[past[np.argmax(dates[past])]]
         return maps
 
 

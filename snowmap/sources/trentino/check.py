@@ -190,7 +190,7 @@ def _check_time(report: Report, start: np.ndarray, end: np.ndarray) -> None:
         report.warnings.append(
             f"windows of {days.min()} to {days.max()} days: their changes cannot be compared directly"
         )
-    shared = sum(bool((end == first).any()) for first in start)
+    shared = sum(bool((np.delete(end, index) == first).any()) for index, first in enumerate(start))
     report.notes.append(f"{shared} of {len(start)} windows begin with the acquisition that ended another one")
     for previous, following in zip(end[:-1], start[1:], strict=True):
         if following > previous:

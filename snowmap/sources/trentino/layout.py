@@ -224,7 +224,7 @@ def match(found: Iterable[Found]) -> tuple[list[Window], list[str]]:
         if not _is_period(start, end):
             faults.append(
                 f"{min(window.files.values())}: {window.name} is no period; expected two dates of the years "
-                f"{YEARS[0]} to {YEARS[-1]}, the later one last"
+                f"{YEARS[0]} to {YEARS[-1]}, the earlier one first"
             )
             continue
         windows.append(window)
@@ -243,7 +243,7 @@ def _is_period(start: str, end: str) -> bool:
         first, last = date.fromisoformat(start), date.fromisoformat(end)
     except ValueError:
         return False
-    return first < last and first.year in YEARS and last.year in YEARS
+    return first <= last and first.year in YEARS and last.year in YEARS
 
 
 def split_complete(windows: Iterable[Window], required: list[str]) -> tuple[list[Window], list[str]]:
