@@ -458,7 +458,9 @@ class EvaluateConfig:
     scoring: Scoring = field(default_factory=Scoring)
 
 
-DATA: dict[str, type] = {"archive": Archive}
+DATA: dict[str, type] = {
+    "archive": Archive,
+}
 """Schema of each `data=`."""
 
 MODELS: dict[str, type] = {

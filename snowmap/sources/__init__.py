@@ -6,7 +6,7 @@ from typing import Any
 
 import xarray as xr
 
-from snowmap.data.cube import check
+from snowmap.data.cube import check, fingerprint, targets_of, window_names
 from snowmap.errors import SnowmapError
 from snowmap.sources import trentino
 
@@ -16,7 +16,9 @@ Source = Callable[[Mapping[str, Any], Sequence[str]], xr.Dataset]
 Without targets the Cube is to be mapped and may be larger than the memory: `features` may then be a dask array.
 """
 
-SOURCES: dict[str, Source] = {"archive": trentino.open_source}
+SOURCES: dict[str, Source] = {
+    "archive": trentino.open_source,
+}
 """Every source under the name that users type (``data=archive``); its keys stand in `snowmap.config.schema.DATA`."""
 
 
@@ -28,7 +30,7 @@ def open_cube(data: Mapping[str, Any], targets: Sequence[str] = ()) -> xr.Datase
         targets: Targets that every window must have; none to map with a checkpoint.
 
     Returns:
-        The Cube; `attrs` has ``archive`` (where it was read from) and ``origin``.
+        The Cube; `attrs` has ``archive`` (where it was read from), ``origin`` and, with targets, ``fingerprint``.
 
     Raises:
         SnowmapError: When the source cannot read it, or gives no valid Cube with these targets.
@@ -38,4 +40,9 @@ def open_cube(data: Mapping[str, Any], targets: Sequence[str] = ()) -> xr.Datase
     if missing := [name for name in targets if name not in cube]:
         raise SnowmapError(f"data={data['name']} gives no target {', '.join(missing)}; choose another target=")
     path = Path(data["root"])
-    return cube.assign_attrs({"archive": str(path.absolute()), "origin": path.resolve().name, **cube.attrs})
+    attributes = {"archive": str(path.absolute()), "origin": path.resolve().name, **cube.attrs}
+    if targets and "fingerprint" not in attributes:
+        names = (cube["band"].values.tolist(), targets_of(cube), window_names(cube))
+        values = (cube[name].values for name in ("mask", "features", *targets_of(cube)))
+        attributes["fingerprint"] = fingerprint(names, values)
+    return cube.assign_attrs(attributes)
