@@ -61,7 +61,7 @@ def test_the_data_page_has_every_band_of_the_public_archive():
         words = re.findall("`([^`]+)`", row)[2]
         assert RASTER_NAMES[name].pattern.fullmatch(words.replace("*", "x"))
         bounds = row.split("|")[-2].replace("−", "-").replace("π", "3.1416").split("…")
-        assert [float(bound) for bound in bounds] == [quantity.low, quantity.high]
+        assert [float(bound) for bound in bounds] == [quantity.valid_min, quantity.valid_max]
 
 
 def test_the_configuration_page_gets_every_key():

@@ -82,7 +82,8 @@ class Baseline(ABC):
             SnowmapError: When a band is missing, or there is no training pixel to learn from.
         """
         refuse_unfit_bands(cube, self.archive_bands, f"model={self.name}")
-        self.layers = target_attributes(cube, targets)
+        attributes = target_attributes(cube, targets)
+        self.layers = {name: {k: v for k, v in attributes[name].items() if k != "valid_min"} for name in targets}
         self.grid = grid_of(cube)
         reads_phase = "unwrapped_phase" in self.archive_bands
         sign = phase_sign if reads_phase else 1
