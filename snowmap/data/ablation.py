@@ -103,8 +103,8 @@ def shuffled_order(names: Sequence[str], subsets: Mapping[str, Sequence[str]], s
     sides = [tuple(name in windows for windows in subsets.values()) for name in names]
     order = list(range(len(names)))
     for side in sorted(set(sides)):
-        # one round through all of them in random order: none keeps its own
-        ring = generator.permutation([window for window, own in enumerate(sides) if own == side]).tolist()
+        # one round through all of them in random order: none keeps its maps
+        ring = generator.permutation([window for window, its_side in enumerate(sides) if its_side == side]).tolist()
         for window, other in zip(ring, [*ring[1:], ring[0]], strict=True):
             order[window] = other
     return order

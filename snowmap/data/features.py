@@ -236,15 +236,15 @@ def phase_reference(cube: xr.Dataset) -> Float32[np.ndarray, " window"]:
     phase. The windows are read one after the other: a Cube may be larger than the memory.
     """
     inside = cube["mask"].values
-    found = np.zeros(cube.sizes["window"], np.float32)
-    for index in range(len(found)):
+    reference = np.zeros(cube.sizes["window"], np.float32)
+    for index in range(len(reference)):
         window = cube.isel(window=[index])
         change, height = _swe_of_phase(window)[0], _band(window, "elevation")[0]
         known = np.isfinite(change) & np.isfinite(height) & inside
         if known.any():
             change, height = change[known], height[known]
-            found[index] = np.median(change[height <= np.quantile(height, REFERENCE_SHARE)])
-    return found
+            reference[index] = np.median(change[height <= np.quantile(height, REFERENCE_SHARE)])
+    return reference
 
 
 def season_sum(change: Maps, cube: xr.Dataset) -> Maps:
@@ -263,11 +263,11 @@ def estimate_phase_sign(cube: xr.Dataset, train: Sequence[int]) -> int:
 
     The sign of the pooled covariance, weighted by coherence where there is such a band, between `phase_swe` and the
     change of SWE (or HS) from the window before, over pairs of neighbouring training windows that gain snow. Within
-    each pair both are centred, so the arbitrary reference of the phase plays no part. +1 where nothing can be told.
+    each pair both are centred, so the arbitrary reference of the phase plays no part. +1 where nothing is known.
     """
     target = next((name for name in ("swe", "hs") if name in cube), None)
-    there = cube["band"].values.tolist()
-    if target is None or any(band not in there for band in DERIVED["phase_swe"].needs):
+    bands = cube["band"].values.tolist()
+    if target is None or any(band not in bands for band in DERIVED["phase_swe"].needs):
         return 1
     inside, total = cube["mask"].values, 0.0
     for before, after in pairwise(train):
@@ -275,7 +275,7 @@ def estimate_phase_sign(cube: xr.Dataset, train: Sequence[int]) -> int:
             continue
         window = cube.isel(window=[after])
         change = _swe_of_phase(window)[0]
-        weight = _band(window, "coherence")[0] ** 2 if "coherence" in there else np.ones_like(change)
+        weight = _band(window, "coherence")[0] ** 2 if "coherence" in bands else np.ones_like(change)
         gained = window[target].values[0] - cube[target].values[before]
         usable = inside & np.isfinite(gained) & np.isfinite(change) & np.isfinite(weight)
         if usable.sum() > 1 and np.mean(gained[usable]) > 0:

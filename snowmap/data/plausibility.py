@@ -59,8 +59,8 @@ class Tally:
         """How many values lie outside which range, and how far the values go."""
         quantity, count = self.quantities[unit], self.outside[unit]
         plausible = f"{quantity.valid_min:g} … {quantity.valid_max:g} {unit}"
-        found = f"{self.least:g} … {self.greatest:g}"
-        return f"'{self.name}': {count:,} of {self.valid:,} values lie outside {plausible} (found {found})"
+        extremes = f"{self.least:g} … {self.greatest:g}"
+        return f"'{self.name}': {count:,} of {self.valid:,} values lie outside {plausible} (found {extremes})"
 
 
 def values_inside(cube: xr.Dataset, name: str, window: int = 0) -> np.ndarray:

@@ -129,7 +129,7 @@ def blocked(start: Dates, end: Dates, *, folds: int = 5, fold: int = 0, gap: int
     """The windows before the test in `folds` blocks without holes, one of which validates; the others train.
 
     Between two parts lie `gap` windows of neither. What may leak across is a target: a sequence reads the bands of
-    earlier windows, never their targets, but a net that was trained on a window can know its target by heart from its
+    earlier windows, never their targets, but a net that was trained on a window can have memorised its target by its
     bands. So no window whose target trains may lie in what a validation sequence reads, and no validation window in
     what a training sequence reads. A sequence of n windows reaches n − 1 windows back and shares its first acquisition
     with one more: a gap of n windows keeps both apart, in either direction (`check_reach`). Sequences of both sides may
@@ -172,7 +172,7 @@ def spatial(
     buffer: int = 8,
     test: int = 7,
 ) -> Split:
-    """A rectangle of the map is held out: the same windows train outside of it and validate inside.
+    """A rectangle of the map validates: the same windows train outside of it and validate inside.
 
     The test windows are scored inside the rectangle, too: they are new in time and in space.
 
@@ -182,7 +182,7 @@ def spatial(
         shape: Height and width of the grid.
         rows: Rectangles from north to south.
         columns: Rectangles from west to east.
-        fold: Which rectangle is held out, from 0, row by row. The rectangles of all folds cover the map once.
+        fold: Which rectangle validates, from 0, row by row. The rectangles of all folds cover the map once.
         buffer: Pixels around the rectangle, in rows and columns, that belong to neither area.
         test: Windows at the end of the archive that are kept for the test.
 
@@ -204,7 +204,7 @@ def spatial(
 
 
 def areas(shape: Sequence[int], rows: int, columns: int, fold: int, buffer: int) -> tuple[Area, Area]:
-    """Training area and held-out area of `spatial`, whose arguments these are.
+    """Training area and validation area of `spatial`, whose arguments these are.
 
     Raises:
         SnowmapError: When there is no such rectangle, or no pixel is left to train on.
@@ -218,12 +218,12 @@ def areas(shape: Sequence[int], rows: int, columns: int, fold: int, buffer: int)
     row, column = divmod(fold, columns)
     y = np.linspace(0, shape[0], rows + 1).round().astype(int)[row : row + 2]
     x = np.linspace(0, shape[1], columns + 1).round().astype(int)[column : column + 2]
-    held, train = np.zeros(shape, dtype=bool), np.ones(shape, dtype=bool)
-    held[y[0] : y[1], x[0] : x[1]] = True
+    validation, train = np.zeros(shape, dtype=bool), np.ones(shape, dtype=bool)
+    validation[y[0] : y[1], x[0] : x[1]] = True
     train[max(0, y[0] - buffer) : y[1] + buffer, max(0, x[0] - buffer) : x[1] + buffer] = False
     if not train.any():
         raise SnowmapError(f"split.buffer={buffer} leaves no pixel of the {shape[0]} × {shape[1]} to train on")
-    return train, held
+    return train, validation
 
 
 SPLITS: dict[str, Callable[..., Split]] = {
@@ -293,17 +293,19 @@ def _check_fold(fold: int, folds: int) -> None:
         raise SnowmapError(f"split.fold={fold} is not possible; there are {', '.join(map(str, range(folds)))}")
 
 
-def _apart(start: Dates, end: Dates, train: Indices, validation: Indices, test: int, asked: str, gap: int = 0) -> Split:
+def _apart(
+    start: Dates, end: Dates, train: Indices, validation: Indices, test: int, options: str, gap: int = 0
+) -> Split:
     """The split without the windows of training and validation that are too near to another part.
 
-    `asked` names in errors what was asked for.
+    `given` names the keys of the split in errors.
     """
     tested = np.arange(len(start) - test, len(start))
     validation = _far(start, end, validation, tested, gap)
     train = _far(start, end, train, np.concatenate([validation, tested]), gap)
     if not (len(train) and len(validation)):
         mend = "; give a smaller split.gap" if gap else ""
-        raise SnowmapError(f"{asked} leaves no window to {'validate' if len(train) else 'train'}{mend}")
+        raise SnowmapError(f"{given} leaves no window to {'validate' if len(train) else 'train'}{mend}")
     return Split(train.tolist(), validation.tolist(), tested.tolist())
 
 

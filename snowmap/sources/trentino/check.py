@@ -13,7 +13,7 @@ from snowmap.data.cube import quantities_of, window_names
 from snowmap.data.plausibility import Tally, values_inside
 from snowmap.data.splits import Split, rolling
 from snowmap.errors import SnowmapError
-from snowmap.sources.trentino import Survey, survey
+from snowmap.sources.trentino import survey
 from snowmap.sources.trentino.quantities import INSAR_BANDS, SWE_IN_UNITS, TARGETS, WEATHER_BANDS
 from snowmap.tables import plain_console
 
@@ -29,7 +29,7 @@ PDD_TOLERANCE = 0.5
 
 @dataclass
 class Report:
-    """What `check_archive` found.
+    """The result of `check_archive`.
 
     Attributes:
         root: The archive's folder.
@@ -71,27 +71,29 @@ def check_archive(
     Raises:
         SnowmapError: When a band or target is unknown.
     """
-    seen, targets = _Seen(), list(targets)
-    found = survey(root, seen.look, bands=bands, targets=targets, swe_unit=swe_unit)
-    report = Report(Path(root), faults=list(found.faults), warnings=[f"left out: {line}" for line in found.excluded])
-    if not found.windows:
+    statistics, targets = _Statistics(), list(targets)
+    result = survey(root, statistics.add, bands=bands, targets=targets, swe_unit=swe_unit)
+    report = Report(Path(root), faults=list(result.faults), warnings=[f"left out: {line}" for line in result.excluded])
+    if not result.windows:
         return report
-    report.origin, report.windows = found.origin, seen.rows
-    for tally in seen.tallies.values():
-        _check_quantity(report, tally, found.swe_unit)
-    start, end = (np.array(dates) for dates in zip(*seen.dates, strict=True))
+    report.origin, report.windows = result.origin, statistics.rows
+    for tally in statistics.tallies.values():
+        _check_quantity(report, tally, result.swe_unit)
+    start, end = (np.array(dates) for dates in zip(*statistics.dates, strict=True))
     if split := _check_split(report, start, end):
-        _check_variation(report, seen, targets, split.train)
+        _check_variation(report, statistics, targets, split.train)
     _check_time(report, start, end)
-    _check_static_elevation(report, seen)
-    _check_positive_degree_days(report, seen)
-    _note_swe_unit(report, found)
-    inside = seen.inside
+    _check_static_elevation(report, statistics)
+    _check_positive_degree_days(report, statistics)
+    if result.swe_unit:
+        ratio = "no HS to compare with" if result.swe_per_hs is None else f"median of SWE/HS {result.swe_per_hs:.3f}"
+        report.notes.append(f"SWE is in {result.swe_unit} ({ratio})")
+    inside = statistics.inside
     report.notes.append(f"study area: {inside.sum():,} of {inside.size:,} px ({inside.mean():.0%})")
     return report
 
 
-class _Seen:
+class _Statistics:
     """What is kept of the windows, which are looked at one after the other.
 
     Attributes:
@@ -113,8 +115,8 @@ class _Seen:
         self.lowest = self.highest = np.empty(0, np.float32)
         self.pdd_pixels = self.pdd_below = 0
 
-    def look(self, window: xr.Dataset) -> None:
-        """Look at the Cube of one window."""
+    def add(self, window: xr.Dataset) -> None:
+        """Add the Cube of one window."""
         quantities = quantities_of(window)
         values = {name: values_inside(window, name) for name in quantities}
         for name, quantity in quantities.items():
@@ -173,9 +175,9 @@ def _check_split(report: Report, start: np.ndarray, end: np.ndarray) -> Split | 
     return split
 
 
-def _check_variation(report: Report, seen: _Seen, targets: Sequence[str], train: Sequence[int]) -> None:
+def _check_variation(report: Report, statistics: _Statistics, targets: Sequence[str], train: Sequence[int]) -> None:
     for name in targets:
-        ranges = np.array([seen.ranges[window][name] for window in train])
+        ranges = np.array([statistics.ranges[window][name] for window in train])
         if (value := np.nanmin(ranges, initial=np.inf)) == np.nanmax(ranges, initial=-np.inf):
             report.faults.append(
                 f"target '{name}' is {value:g} everywhere in the training windows of split=rolling; "
@@ -199,27 +201,21 @@ def _check_time(report: Report, start: np.ndarray, end: np.ndarray) -> None:
             )
 
 
-def _check_static_elevation(report: Report, seen: _Seen) -> None:
-    if seen.lowest.size and (changed := float(np.nanmax(seen.highest - seen.lowest, initial=0))) > 1:
+def _check_static_elevation(report: Report, statistics: _Statistics) -> None:
+    if statistics.lowest.size and (changed := float(np.nanmax(statistics.highest - statistics.lowest, initial=0))) > 1:
         report.warnings.append(f"'elevation' changes between windows by up to {changed:.0f} m")
 
 
-def _check_positive_degree_days(report: Report, seen: _Seen) -> None:
-    if not {"mean_temperature", "pdd"} <= seen.tallies.keys():
+def _check_positive_degree_days(report: Report, statistics: _Statistics) -> None:
+    if not {"mean_temperature", "pdd"} <= statistics.tallies.keys():
         return
-    if seen.pdd_below:
-        share = seen.pdd_below / seen.pdd_pixels
+    if statistics.pdd_below:
+        share = statistics.pdd_below / statistics.pdd_pixels
         report.warnings.append(
             f"'pdd' is below days × max(mean temperature, 0) in {share:.1%} of the pixels: not a sum over daily means"
         )
     else:
         report.notes.append("PDD ≥ days × max(mean temperature, 0) everywhere")
-
-
-def _note_swe_unit(report: Report, found: Survey) -> None:
-    if found.swe_unit:
-        ratio = "no HS to compare with" if found.swe_per_hs is None else f"median of SWE/HS {found.swe_per_hs:.3f}"
-        report.notes.append(f"SWE is in {found.swe_unit} ({ratio})")
 
 
 def print_report(report: Report, console: Console | None = None) -> None:

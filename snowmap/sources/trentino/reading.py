@@ -1,6 +1,6 @@
 """Rasters of an archive into arrays: in threads, sentinels to NaN, every fault gathered instead of raised."""
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -107,21 +107,19 @@ def read(scan: Scan, plan: Plan, visit: Visit | None = None) -> Reading:
     if not scan.windows:
         return reading
     mask = _read_mask(scan, reading)
+    reading.grid = reading.grid or _first_grid(scan, reading)
     if reading.grid is None:
-        reading.grid = _first_grid(scan)
-    if reading.grid is None:
-        reading.faults += _unreadable(path for window in scan.windows for path in window.files.values())
         return reading
     if fault := fault_of_grid(*reading.grid):
         reading.faults.append(f"{scan.mask}: {fault}")
         return reading
     arrays, tasks, outcomes = {}, [], []
     for first, windows in enumerate([[window] for window in scan.windows]) if visit else [(0, scan.windows)]:
-        arrays, own = _allocate(scan, windows, first, plan, reading.grid.shape)
-        found = _run(own, mask, reading.grid, plan)
-        tasks += [task._replace(out=None) for task in own]  # lets go of the arrays
-        outcomes += found
-        if visit and mask is not None and not _empty(own, found, plan):
+        arrays, some = _allocate(scan, windows, first, plan, reading.grid.shape)
+        of_some = _run(some, mask, reading.grid, plan)
+        tasks += [task._replace(out=None) for task in some]  # lets go of the arrays
+        outcomes += of_some
+        if visit and mask is not None and not _empty(some, of_some, plan):
             visit(reading, windows[0], arrays | {"mask": mask})
     if other := [task.path for task, outcome in zip(tasks, outcomes, strict=True) if outcome.other_grid]:
         reading.faults += _grid_faults(tasks, outcomes, other, reading.grid, scan.mask)
@@ -145,41 +143,25 @@ def _read_mask(scan: Scan, reading: Reading) -> np.ndarray | None:
         return None
     try:
         with opened(scan.mask) as raster:
-            mask = mask_of(raster)
             reading.grid = grid_of(raster)
             reading.origin = raster.tags().get(ORIGIN_TAG, "")
+            return mask_of(raster)
     except SnowmapError as error:
         reading.faults.append(str(error))
         return None
-    if not mask.any():
-        reading.faults.append(
-            f"{scan.mask}: the study area is empty, every pixel is 0 or nodata; expected 1 inside, 0 outside"
-        )
-        return None
-    return mask
 
 
-def _first_grid(scan: Scan) -> Grid | None:
-    """The grid of the first raster that can be opened, where the mask gives none."""
-    for window in scan.windows:
-        for path in window.files.values():
-            try:
-                with opened(path) as raster:
-                    return grid_of(raster)
-            except SnowmapError:
-                continue
-    return None
-
-
-def _unreadable(paths: Iterable[Path]) -> list[str]:
+def _first_grid(scan: Scan, reading: Reading) -> Grid | None:
+    """The grid of the first raster that can be opened, where the mask gives none; a fault for each if none can."""
     faults = []
-    for path in paths:
+    for path in (path for window in scan.windows for path in window.files.values()):
         try:
-            with opened(path):
-                pass
+            with opened(path) as raster:
+                return grid_of(raster)
         except SnowmapError as error:
             faults.append(str(error))
-    return faults
+    reading.faults += faults
+    return None
 
 
 def _allocate(

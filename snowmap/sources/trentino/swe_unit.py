@@ -9,10 +9,10 @@ from snowmap.errors import SnowmapError
 RATIO_RANGES = {"cm": (0.05, 0.6), "mm": (0.5, 6.0)}
 """SWE/HS with HS in cm: snow of 50 to 600 kg m⁻³."""
 BORDER = 0.55
-"""Decides where the ranges overlap: the middle. As a median, 550 kg m⁻³ and 55 kg m⁻³ are alike unlikely."""
+"""Decides where the ranges overlap: the middle. As a median, 550 kg m⁻³ and 55 kg m⁻³ are equally unlikely."""
 
 SAMPLE = 100_000
-"""Of more pixels, evenly spaced ones are taken: the median of these is as sure as the ranges need, and sooner there."""
+"""Of more pixels, evenly spaced ones are taken: their median is as precise as the ranges need, and faster."""
 
 logger = logging.getLogger("snowmap.sources.trentino")
 
@@ -54,7 +54,7 @@ def median_ratio(of_windows: list[np.ndarray]) -> float | None:
 
 
 def decide(ratio: float | None, configured: str, tag: str) -> str:
-    """The unit of SWE, said aloud.
+    """The unit of SWE, which is logged.
 
     Args:
         ratio: From `swe_per_hs`; None where there is nothing to compare.
