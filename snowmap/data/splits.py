@@ -78,10 +78,6 @@ def rolling(start: Dates, end: Dates, *, train: int = 5, validation: int = 1, te
     """
     count = len(start)
     needed = train + validation + test
-    if min(train, validation, test) < 1:
-        raise SnowmapError(
-            f"split.train={train}, split.validation={validation}, split.test={test}: each must be at least 1"
-        )
     if count < needed:
         raise SnowmapError(
             f"split=rolling needs at least {needed} windows ({train} train + {validation} validation + {test} test), "
@@ -113,7 +109,7 @@ def winters(start: Dates, end: Dates, *, fold: int = 1, test: int = 7) -> Split:
     count = len(start)
     season = season_of(end)[: max(0, count - test)]
     years = np.unique(season)
-    if test < 1 or len(years) < 2:
+    if len(years) < 2:
         raise SnowmapError(
             f"split=winters needs windows of at least two snow years before the last {test} of the {count} windows; "
             f"found {len(years)}"
@@ -189,8 +185,8 @@ def spatial(
     Raises:
         SnowmapError: When there are too few windows, no such fold, or no pixel is left to train on.
     """
-    if test < 1 or len(start) <= test:
-        raise SnowmapError(f"split.test={test} leaves no window of the {len(start)} to train; at least 1 must test")
+    if len(start) <= test:
+        raise SnowmapError(f"split.test={test} leaves no window of the {len(start)} to train")
     train_area, validation_area = areas(shape, rows, columns, fold, buffer)
     before = list(range(len(start) - test))
     return Split(
@@ -209,10 +205,10 @@ def areas(shape: Sequence[int], rows: int, columns: int, fold: int, buffer: int)
     Raises:
         SnowmapError: When there is no such rectangle, or no pixel is left to train on.
     """
-    if min(rows, columns) < 1 or rows * columns < 2 or rows > shape[0] or columns > shape[1] or buffer < 0:
+    if rows * columns < 2 or rows > shape[0] or columns > shape[1]:
         raise SnowmapError(
-            f"split.rows={rows}, split.columns={columns}, split.buffer={buffer}: the map of {shape[0]} × {shape[1]} "
-            "pixels needs at least two rectangles of at least a pixel, and a buffer from 0 on"
+            f"split.rows={rows}, split.columns={columns}: the map of {shape[0]} × {shape[1]} pixels needs at least two "
+            "rectangles of at least a pixel"
         )
     _check_fold(fold, rows * columns)
     row, column = divmod(fold, columns)
@@ -242,10 +238,8 @@ def make_split(name: str, start: Dates, end: Dates, *, shape: Sequence[int] | No
     """The split called `name`; `shape`, height and width of the grid, is for those `OF_THE_MAP`.
 
     Raises:
-        SnowmapError: When no split has that name, or the split cannot be made from these windows.
+        SnowmapError: When the split cannot be made from these windows.
     """
-    if name not in SPLITS:
-        raise SnowmapError(f"split.name={name} is unknown; known are {', '.join(SPLITS)}")
     return SPLITS[name](start, end, **options, **({"shape": shape} if name in OF_THE_MAP else {}))
 
 
@@ -274,11 +268,8 @@ def check_reach(options: Mapping[str, Any], time: int | str) -> None:
 
 def _blocks(name: str, count: int, blocks: int, folds: int, fold: int, gap: int, test: int) -> list[Indices]:
     """The windows before the test in so many blocks, as equal as can be."""
-    if min(folds, test) < 1 or blocks < 2 or gap < 0:
-        raise SnowmapError(
-            f"split.folds={folds}, split.gap={gap}, split.test={test}: expected at least two blocks of windows, no "
-            "negative gap and at least one test window"
-        )
+    if blocks < 2:
+        raise SnowmapError(f"split.folds={folds}, split.test={test}: expected at least two blocks of windows")
     if count - test < blocks:
         raise SnowmapError(
             f"split={name} with split.folds={folds} needs at least {blocks} windows before the {test} test windows, "
@@ -293,9 +284,7 @@ def _check_fold(fold: int, folds: int) -> None:
         raise SnowmapError(f"split.fold={fold} is not possible; there are {', '.join(map(str, range(folds)))}")
 
 
-def _apart(
-    start: Dates, end: Dates, train: Indices, validation: Indices, test: int, options: str, gap: int = 0
-) -> Split:
+def _apart(start: Dates, end: Dates, train: Indices, validation: Indices, test: int, given: str, gap: int = 0) -> Split:
     """The split without the windows of training and validation that are too near to another part.
 
     `given` names the keys of the split in errors.
