@@ -31,6 +31,7 @@ def test_an_archive_of_them_is_sound_and_comes_back(cube, tmp_path):
     np.testing.assert_array_equal(opened["swe"], cube["swe"])
     report = check_archive(root)
     assert report.faults == []
+    assert not any("gap of" in line for line in report.warnings)
     assert any(line.startswith("0 of 20 windows begin with the acquisition") for line in report.notes)
 
 

@@ -195,7 +195,7 @@ def _check_time(report: Report, start: np.ndarray, end: np.ndarray) -> None:
     shared = sum(bool((np.delete(end, index) == first).any()) for index, first in enumerate(start))
     report.notes.append(f"{shared} of {len(start)} windows begin with the acquisition that ended another one")
     for previous, following in zip(end[:-1], start[1:], strict=True):
-        if following > previous:
+        if following > previous and days.any():  # between single acquisitions there is always one
             report.warnings.append(
                 f"gap of {(following - previous).astype(int)} days: no window from {previous} to {following}"
             )
