@@ -84,11 +84,14 @@ def rolling(start: Dates, end: Dates, *, train: int = 5, validation: int = 1, te
             f"but the archive has {count}; add windows, or ask for smaller parts, e.g. split.test={max(1, count // 5)}"
         )
     position = np.arange(count - test) % (train + validation)
+    trained, validated = np.flatnonzero(position < train), np.flatnonzero(position >= train)
+    shared = len(_far(start, end, validated, trained, 0)) < len(validated)
+    neighbours = "share acquisitions" if shared else "lie side by side"
     return Split(
-        train=np.flatnonzero(position < train).tolist(),
-        validation=np.flatnonzero(position >= train).tolist(),
+        train=trained.tolist(),
+        validation=validated.tolist(),
         test=list(range(count - test, count)),
-        note="training and validation windows share acquisitions: the validation score is optimistic",
+        note=f"training and validation windows {neighbours}: the validation score is optimistic",
     )
 
 

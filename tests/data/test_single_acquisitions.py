@@ -6,6 +6,7 @@ import xarray as xr
 
 from snowmap.baselines import BASELINES, baseline_maps
 from snowmap.data.cube import check
+from snowmap.data.splits import rolling
 from snowmap.errors import SnowmapError
 from snowmap.maps.netcdf import write_predictions
 from snowmap.maps.read import read_maps
@@ -33,6 +34,11 @@ def test_an_archive_of_them_is_sound_and_comes_back(cube, tmp_path):
     assert report.faults == []
     assert not any("gap of" in line for line in report.warnings)
     assert any(line.startswith("0 of 20 windows begin with the acquisition") for line in report.notes)
+
+
+def test_the_reference_split_notes_what_its_windows_share(cube):
+    for dates, words in ((make_cube(), "share acquisitions"), (cube, "lie side by side")):
+        assert f"training and validation windows {words}" in rolling(dates["start"].values, dates["end"].values).note
 
 
 def test_a_window_that_ends_before_it_starts_is_none(cube):
