@@ -48,6 +48,11 @@ class Quantity(NamedTuple):
     standard_name: str = ""
 
     @property
+    def wrapped(self) -> bool:
+        """Whether it is a phase within one cycle, whose ends are neighbours."""
+        return self.unit == "rad" and self.valid_max - self.valid_min < 1.01 * 2 * np.pi
+
+    @property
     def attributes(self) -> dict[str, Any]:
         """Those of a target's variable in a Cube."""
         names = {"standard_name": self.standard_name} if self.standard_name else {}

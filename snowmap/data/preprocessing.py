@@ -9,6 +9,7 @@ from torch import nn
 
 from snowmap.data.ablation import ablate
 from snowmap.data.batch import CubeTensors
+from snowmap.data.cube import quantities_of
 from snowmap.data.features import DERIVED, derive, estimate_phase_sign, phase_reference, with_derived
 from snowmap.data.normalize import Normalizer
 from snowmap.data.sequences import gap_days, history, season_of, season_starts
@@ -39,11 +40,12 @@ class Preprocessor(nn.Module):
         derived: Sequence[str] = (),
         phase_sign: int = 1,
         ablation: Mapping[str, Any] | None = None,
+        wrapped: Sequence[str] = (),
     ) -> None:
         super().__init__()
         self.bands, self.derived, self.phase_sign = list(bands), list(derived), phase_sign
         self.ablation = None if ablation is None else dict(ablation)
-        self.normalizer = Normalizer(self.bands)
+        self.normalizer = Normalizer(self.bands, wrapped)
 
     @classmethod
     def plan(
@@ -73,7 +75,9 @@ class Preprocessor(nn.Module):
         sign = phase_sign or estimate_phase_sign(cube, train)
         # of one pixel of one window: only the names of the bands are needed
         made = derive(cube.isel(window=slice(0, 1), y=slice(0, 1), x=slice(0, 1)), derived, sign)
-        return cls([*(band for band in cube["band"].values.tolist() if band in bands), *made], derived, sign, ablation)
+        read = {name: quantity for name, quantity in quantities_of(cube).items() if name in bands}
+        wrapped = [name for name, quantity in read.items() if quantity.wrapped]
+        return cls([*read, *made], derived, sign, ablation, wrapped)
 
     @property
     def options(self) -> dict[str, Any]:
@@ -83,6 +87,7 @@ class Preprocessor(nn.Module):
             "derived": self.derived,
             "phase_sign": self.phase_sign,
             "ablation": self.ablation,
+            "wrapped": list(self.normalizer.wrapped),
         }
 
     @property
