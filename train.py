@@ -22,12 +22,12 @@ def main(config: dict[str, Any], folder: Path, callbacks: Sequence[Any] = ()) ->
     from snowmap.baselines import BASELINES, save_baseline
     from snowmap.checkpoints.provenance import archive_of
     from snowmap.data.splits import make_split
-    from snowmap.evaluation.scoring import open_for
     from snowmap.runs.callbacks import validation_maps
     from snowmap.runs.folder import working_in
     from snowmap.runs.loggers import make_logger, wandb_id_of
     from snowmap.runs.printing import print_files, print_split, warn_of_values
     from snowmap.runs.training import conclude, finishing, fit, quiet, resumed
+    from snowmap.sources import open_cube
     from snowmap.tasks.build import fit_baseline, make_parts
 
     quiet()
@@ -37,7 +37,7 @@ def main(config: dict[str, Any], folder: Path, callbacks: Sequence[Any] = ()) ->
             print(f"the run in {folder} is finished; nothing is left to do")
             print_files(folder, config["evaluate"])
             return
-        cube = open_for(config["data"], config["target"]["names"])
+        cube = open_cube(config["data"], config["target"]["names"])
         run.update(archive=archive_of(cube))
         split = make_split(
             start=cube["start"].values, end=cube["end"].values, shape=cube["mask"].shape, **config["split"]

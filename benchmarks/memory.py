@@ -12,8 +12,8 @@ from pathlib import Path
 
 from benchmarks.common import peak_gibibytes, table
 from benchmarks.predicting import write_scene
-from snowmap.data.cube import STANDARD_BANDS, TARGETS
 from snowmap.sources.synthetic import synthesize
+from snowmap.sources.trentino.quantities import STANDARD_BANDS, TARGETS
 
 
 def main() -> None:

@@ -19,9 +19,9 @@ from pathlib import Path
 
 from benchmarks.common import CONF, configuration
 from snowmap.data.splits import make_split
-from snowmap.evaluation.scoring import open_for
 from snowmap.runs.folder import working_in
 from snowmap.runs.training import fit, quiet
+from snowmap.sources import open_cube
 from snowmap.sources.synthetic import synthesize
 from snowmap.sources.trentino import opening, reading, write_archive
 from snowmap.tasks.build import make_parts
@@ -39,7 +39,7 @@ def words(root: Path, epochs: int) -> list[str]:
 def train_alone(root: Path, epochs: int, folder: Path) -> float:
     """Seconds of one training."""
     config = configuration(*words(root, epochs))
-    cube = open_for(config["data"], config["target"]["names"])
+    cube = open_cube(config["data"], config["target"]["names"])
     dates = {"start": cube["start"].values, "end": cube["end"].values}
     split = make_split(**dates, shape=cube["mask"].shape, **config["split"])
     parts = make_parts(config, cube, split)

@@ -31,12 +31,12 @@ from torch.nn import functional
 from torch.utils.data import DataLoader, Dataset
 
 from benchmarks.common import EpochTimer, configuration, framework_epochs, parts, scaled, table
-from snowmap.data.cube import BANDS
 from snowmap.data.sequences import Sample
 from snowmap.data.splits import make_split
 from snowmap.runs.training import quiet
 from snowmap.sources.synthetic import synthesize
 from snowmap.sources.trentino import match_insar_to_targets, write_archive
+from snowmap.sources.trentino.quantities import BANDS
 
 CHANNELS = (24, 48, 96, 192)
 BATCH = 4

@@ -153,7 +153,7 @@ def _basin_options(options: argparse.Namespace) -> dict[str, Any]:
 
 
 def _check(options: argparse.Namespace) -> bool:
-    from snowmap.sources.check import check_archive, print_report
+    from snowmap.sources.trentino.check import check_archive, print_report
 
     bands = options.bands.split(",") if options.bands else None
     targets = [name for name in options.targets.split(",") if name]
@@ -163,8 +163,8 @@ def _check(options: argparse.Namespace) -> bool:
 
 
 def _download(options: argparse.Namespace) -> bool:
-    from snowmap.sources.check import check_archive, print_report
-    from snowmap.sources.download import download
+    from snowmap.sources.trentino.check import check_archive, print_report
+    from snowmap.sources.trentino.download import download
 
     root = download(options.out, repository=options.repo, revision=options.revision)
     report = check_archive(root)

@@ -13,8 +13,21 @@ MASS = "kg m-2"
 IN_UNITS = ("rmse", "mae", "bias", "median_error", "nmad")
 """Scores that are in the unit of the target; the others have none."""
 
-SNOW_DEPTH_M: Mapping[str, float] = {"swe": 0.010, "hs": 0.05}
-"""A pixel with this or more is covered with snow, if nothing else is said: m of water, m of snow."""
+SNOW_DEPTH_M: Mapping[str, float] = {"hs": 0.05, "swe": 0.010}
+"""A pixel with this or more is covered with snow, if nothing else is said: m of snow, m of water."""
+
+MOST_SNOW_M: Mapping[str, float] = {"hs": 15.0, "swe": 6.0}
+"""More at a station is an error: m of snow, m of water."""
+
+BAND_UNITS: Mapping[str, str] = {
+    "coherence": "1",
+    "elevation": "m",
+    "incidence": "degree",
+    "unwrapped_phase": "rad",
+    "mean_temperature": "degC",
+    "pdd": "degC d",
+}
+"""In which the formulas of derived features, nets and baselines take the bands that they read by name."""
 
 
 def metres_per(unit: str, quantity: str, source: str) -> float:

@@ -8,6 +8,8 @@ from typing import NamedTuple
 
 import numpy as np
 import rasterio
+import rioxarray  # noqa: F401  registers the .rio accessor
+import xarray as xr
 from rasterio.crs import CRS
 from rasterio.transform import Affine, from_origin
 
@@ -247,3 +249,19 @@ def write_mexico_archive(shared_data: Path, root: Path) -> list[MexicoPair]:
             write_raster(path, values.astype(np.float32), transform, crs, nodata=np.nan)
     write_raster(root / "master_mask.tif", inside.astype(np.uint8), transform, crs)
     return pairs
+
+
+def write_stack(path: Path, images: int = 20, shape: tuple[int, int] = (24, 32)) -> Path:
+    """A NetCDF file of backscatter images ``vv`` and ``vh`` and of SWE in mm, on which they depend."""
+    random = np.random.default_rng(0)
+    end = np.array([end for _, end in window_dates(images)], "datetime64[ns]")
+    season = 1 + np.cos(np.arange(images) / 30 * 2 * np.pi)[:, None, None]
+    swe = 100 * season * (1 + _smooth(random, shape)) + random.random((images, *shape))
+    vv = -8 - swe / 100 + random.normal(0, 0.5, swe.shape)
+    maps = {"vv": vv, "vh": vv - 6, "swe": swe}
+    file = xr.Dataset(
+        {name: (("time", "y", "x"), values.astype(np.float32)) for name, values in maps.items()},
+        {"time": end, "y": 46.4 - 0.005 * (np.arange(shape[0]) + 0.5), "x": 9.8 + 0.005 * (np.arange(shape[1]) + 0.5)},
+    )
+    file.rio.write_crs("EPSG:4326").rio.write_transform().to_netcdf(path, engine="h5netcdf")
+    return path

@@ -6,7 +6,8 @@ import numpy as np
 import xarray as xr
 from rasterio.transform import from_origin
 
-from snowmap.data.cube import BANDS, STANDARD_BANDS, check
+from snowmap.data.cube import band_coordinates, check
+from snowmap.sources.trentino.quantities import BANDS, STANDARD_BANDS, TARGETS
 
 PIXEL_DEGREES = 0.005
 
@@ -29,15 +30,14 @@ def make_cube(
     cube = xr.Dataset(
         {
             "features": (("window", "band", "y", "x"), features[:, [list(BANDS).index(name) for name in names]]),
-            "hs": (("window", "y", "x"), (swe / 0.3).astype(np.float32), {"units": "cm"}),
-            "swe": (("window", "y", "x"), swe.astype(np.float32), {"units": "cm"}),
+            "hs": (("window", "y", "x"), (swe / 0.3).astype(np.float32), TARGETS["hs"].attributes),
+            "swe": (("window", "y", "x"), swe.astype(np.float32), TARGETS["swe"].attributes),
             "mask": (("y", "x"), mask),
         },
         coords={
             "start": ("window", start),
             "end": ("window", start + np.timedelta64(12, "D")),
-            "band": names,
-            "unit": ("band", np.array([BANDS[name].unit for name in names], dtype=object)),
+            **band_coordinates({name: BANDS[name] for name in names}),
             "x": 9.8 + PIXEL_DEGREES * (np.arange(width) + 0.5),
             "y": 46.4 - PIXEL_DEGREES * (np.arange(height) + 0.5),
         },

@@ -16,7 +16,7 @@ from snowmap.cli import main
 from tests.archives import write_foreign_archive
 from tests.commands import ROOT, succeed
 from tests.hub_server import Hub, serve_hub
-from tests.sources.test_download import REPOSITORY, packed
+from tests.sources.trentino.test_download import REPOSITORY, packed
 
 DOCUMENTS = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").rglob("*.md"))]
 SHORTER = {"train": "debug=fast split.test=2", "test": "tests/test_units.py"}

@@ -11,11 +11,11 @@ import yaml
 
 from snowmap.baselines import BASELINES
 from snowmap.config.schema import EvaluateConfig, TrainConfig
-from snowmap.data.cube import STANDARD_BANDS
 from snowmap.data.features import with_derived
 from snowmap.data.normalize import Normalizer
 from snowmap.models import NETS, Specification, build_net
 from snowmap.sources.trentino.layout import RASTER_NAMES
+from snowmap.sources.trentino.quantities import STANDARD_BANDS
 from tests.commands import ROOT
 from tests.cubes import make_cube
 
@@ -61,7 +61,7 @@ def test_the_data_page_has_every_band_of_the_public_archive():
         words = re.findall("`([^`]+)`", row)[2]
         assert RASTER_NAMES[name].pattern.fullmatch(words.replace("*", "x"))
         bounds = row.split("|")[-2].replace("−", "-").replace("π", "3.1416").split("…")
-        assert [float(bound) for bound in bounds] == [quantity.low, quantity.high]
+        assert [float(bound) for bound in bounds] == [quantity.valid_min, quantity.valid_max]
 
 
 def test_the_configuration_page_gets_every_key():

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.archives import raster_path, window_dates, write_foreign_archive
+from tests.archives import raster_path, window_dates, write_foreign_archive, write_stack
 from tests.commands import ROOT
 
 TOGETHER = """
@@ -69,6 +69,7 @@ def test_every_diff_stands_on_the_page():
 @pytest.mark.parametrize("recipe", COMMANDS)
 def test_a_recipe_applies_and_its_commands_run(recipe, checkout):
     write_archive_with_more(checkout / "data" / "Dataset_icip2026")
+    write_stack(checkout / "data" / "stack.nc", WINDOWS)
     environment = {
         **os.environ,
         "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",

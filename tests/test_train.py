@@ -9,7 +9,7 @@ import pytest
 import torch
 import xarray as xr
 
-from snowmap.evaluation import scoring
+from snowmap.sources import SOURCES
 from snowmap.sources.trentino import open_archive
 from snowmap.tasks.load import load_model
 from snowmap.tasks.pixel import SnowRegression
@@ -247,8 +247,8 @@ class TestBadInput:
 
 def test_the_end_of_a_run_reads_the_best_checkpoint_once_and_the_archive_not_again(archive, tmp_path, monkeypatch):
     read, opened = [], []
-    load, open_once = torch.load, scoring.open_archive
+    load, open_once = torch.load, SOURCES["archive"]
     monkeypatch.setattr(torch, "load", lambda path, **words: read.append(Path(path).name) or load(path, **words))
-    monkeypatch.setattr(scoring, "open_archive", lambda *words, **more: opened.append(1) or open_once(*words, **more))
+    monkeypatch.setitem(SOURCES, "archive", lambda *words: opened.append(1) or open_once(*words))
     train(archive, tmp_path / "run", "trainer.max_epochs=1", "evaluate=validation", "split.test=3")
     assert (read, opened) == (["best.ckpt"], [1])

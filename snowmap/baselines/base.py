@@ -14,8 +14,8 @@ from jaxtyping import Float
 
 from snowmap.checkpoints.provenance import check_bands, check_grid, grid_of
 from snowmap.config import schema
-from snowmap.data.cube import BANDS, TARGETS
-from snowmap.data.features import DERIVED
+from snowmap.data.cube import target_attributes
+from snowmap.data.features import DERIVED, refuse_unfit_bands
 from snowmap.data.preprocessing import Preprocessor, as_maps
 from snowmap.errors import SnowmapError
 from snowmap.physics import density_guyennon
@@ -40,7 +40,7 @@ class Baseline(ABC):
         needs: Bands that it reads.
         derived: Derived features (`snowmap.data.features`) that it reads.
         options: The arguments of its class, defaults included.
-        targets: Unit of each target, by name.
+        layers: Attributes of each map that it gives, by name.
         preprocessor: What it sees of a Cube; none before it is fitted.
         grid: On which it was fitted.
         learned: What it remembers of each target: numbers, arrays and scikit-learn estimators.
@@ -70,17 +70,21 @@ class Baseline(ABC):
             expected = entry.metadata.get("expected")
             if expected and not expected.holds(self.options[entry.name]):
                 raise ValueError(f"{entry.name}={self.options[entry.name]}: expected {expected.words}")
-        self.targets: dict[str, str] = {}
+        self.layers: dict[str, dict[str, Any]] = {}
         self.preprocessor = Preprocessor([])
         self.grid: dict[str, Any] = {}
         self.learned: dict[str, dict[str, Any]] = {}
         self.metadata: dict[str, Any] = {}
 
     @property
+    def targets(self) -> dict[str, str]:
+        """Unit of each target, by name."""
+        return {name: str(attributes["units"]) for name, attributes in self.layers.items()}
+
+    @property
     def archive_bands(self) -> list[str]:
         """The bands that an archive has to hold."""
-        read = {*self.needs, *(band for name in self.derived for band in DERIVED[name].needs)}
-        return [band for band in BANDS if band in read]
+        return list(dict.fromkeys([*self.needs, *(band for name in self.derived for band in DERIVED[name].needs)]))
 
     def fit(
         self, cube: xr.Dataset, train: Sequence[int], targets: Sequence[str], phase_sign: int | None = None
@@ -99,10 +103,9 @@ class Baseline(ABC):
         Raises:
             SnowmapError: When a band is missing, or there is no training pixel to learn from.
         """
-        bands = cube["band"].values.tolist()
-        if missing := [band for band in self.archive_bands if band not in bands]:
-            raise SnowmapError(f"model={self.name} needs the band {', '.join(missing)}; it has {', '.join(bands)}")
-        self.targets = {name: cube[name].attrs["units"] for name in targets}
+        refuse_unfit_bands(cube, self.archive_bands, f"model={self.name}")
+        attributes = target_attributes(cube, targets)
+        self.layers = {name: {k: v for k, v in attributes[name].items() if k != "valid_min"} for name in targets}
         self.grid = grid_of(cube)
         reads_phase = "unwrapped_phase" in self.archive_bands
         sign = phase_sign if reads_phase else 1
@@ -135,7 +138,7 @@ class Baseline(ABC):
         Raises:
             SnowmapError: When bands or units do not fit, or the grid of a baseline that remembers maps.
         """
-        check_bands(self.archive_bands, cube)
+        check_bands(self.archive_bands, cube, self.metadata)
         if self.keeps_grid:
             check_grid(self.grid, cube)
         chosen = list(range(cube.sizes["window"]) if windows is None else windows)
@@ -146,11 +149,6 @@ class Baseline(ABC):
     def predict_piece(self, cube: xr.Dataset, windows: Sequence[int]) -> xr.Dataset:
         """As `predict`: a piece is the whole scene, see `maps_pieces`."""
         return self.predict(cube, windows)
-
-    @property
-    def layers(self) -> dict[str, dict[str, Any]]:
-        """Attributes of every map that `predict` gives, by name."""
-        return {name: {"units": unit, "long_name": TARGETS[name].long_name} for name, unit in self.targets.items()}
 
     def to(self, device: str | torch.device) -> "Baseline":
         """Itself: a baseline works on the processor, whatever the device."""

@@ -132,7 +132,8 @@ def weather_of(inputs: xr.Dataset, mean_elevation: float, chosen: np.ndarray | N
     pixels = slice(None) if chosen is None else chosen
     temperature, pdd = (_filled(inputs, band)[:, pixels] for band in ("mean_temperature", "pdd"))
     snow = np.where(np.isfinite(temperature), snow_fraction(np.nan_to_num(temperature)), 0)
-    coverage = (covered / _length_days(start, end))[:, None]
+    # the weather of one acquisition is that of a day
+    coverage = (covered / np.maximum(_length_days(start, end), 1))[:, None]
     return Weather(
         snow_days=covered[:, None] * snow,
         degree_days=coverage * np.nan_to_num(pdd),

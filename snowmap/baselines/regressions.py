@@ -11,8 +11,7 @@ import xarray as xr
 from jaxtyping import Float
 
 from snowmap.baselines.base import Baseline, Maps
-from snowmap.data.cube import DERIVED_BANDS
-from snowmap.data.features import DERIVED
+from snowmap.data.features import DERIVED, DERIVED_BANDS
 from snowmap.errors import SnowmapError
 
 TRAINING_PIXELS = 200_000

@@ -56,12 +56,10 @@ class Persistence(_Remembered):
     def map(self, inputs: xr.Dataset, windows: list[int], target: str) -> Maps:
         """NaN for windows before the end of the first training window."""
         known = xr.DataArray(self.learned[target]["maps"], {"end": self.learned[target]["end"]}, ("end", "y", "x"))
-        return (
-            known.sortby("end")
-            .drop_duplicates("end")
-            .reindex(end=_days(inputs["start"].values[windows]), method="ffill")
-            .values
-        )
+        starts, ends = (_days(inputs[edge].values[windows]) for edge in ("start", "end"))
+        # a single acquisition, which ends on the day on which it starts, is not its own past
+        past = known.sortby("end").drop_duplicates("end").reindex(end=starts - (starts == ends), method="ffill")
+        return past.values
 
 
 def fraction_of_year(date: Dates) -> Float[np.ndarray, " window"]:

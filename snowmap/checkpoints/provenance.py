@@ -14,11 +14,11 @@ import numpy as np
 import torch
 import xarray as xr
 
-from snowmap.data.cube import BANDS, window_names
+from snowmap.data.cube import units_of, window_names
 from snowmap.data.splits import OF_THE_MAP, Area, Split, areas
 from snowmap.errors import SnowmapError
 
-FORMAT = 3
+FORMAT = 4
 """Of the checkpoints that are written, and the only one that is read. It grows when weights or keys change."""
 
 UNREADABLE = (
@@ -38,7 +38,8 @@ def metadata_of(cube: xr.Dataset, split: Split, config: Mapping[str, Any]) -> di
     """
     return {
         "format": FORMAT,
-        "units": dict(zip(cube["band"].values.tolist(), cube["unit"].values.tolist(), strict=True)),
+        "units": units_of(cube),
+        "long_names": dict(zip(cube["band"].values.tolist(), cube["long_name"].values.tolist(), strict=True)),
         "grid": grid_of(cube),
         "split": split.named(cube["start"].values, cube["end"].values),
         "archive": archive_of(cube),
@@ -122,13 +123,18 @@ def read_checkpoint(checkpoint: Path) -> dict[str, Any]:
     return content
 
 
-def check_bands(bands: Sequence[str], cube: xr.Dataset) -> None:
-    """Refuse a Cube that lacks a band, or has it in another unit.
+def check_bands(bands: Sequence[str], cube: xr.Dataset, metadata: Mapping[str, Any]) -> None:
+    """Refuse a Cube that lacks a band, or has it in another unit than that of the training.
+
+    Args:
+        bands: Names of the bands.
+        cube: The Cube.
+        metadata: Of the checkpoint; none of a baseline that was fitted on this very Cube.
 
     Raises:
         SnowmapError: Naming every band that does not fit.
     """
-    _raise_if(_band_faults(bands, cube))
+    _raise_if(_band_faults(bands, cube, metadata))
 
 
 def check_grid(grid: Mapping[str, Any], cube: xr.Dataset) -> None:
@@ -152,7 +158,7 @@ def check_fit(metadata: Mapping[str, Any], bands: Sequence[str], targets: Mappin
     Raises:
         SnowmapError: Naming everything that does not fit.
     """
-    faults = _band_faults(bands, cube)
+    faults = _band_faults(bands, cube, metadata)
     for name, unit in targets.items():
         if name not in cube:
             faults.append(f"target '{name}' is missing")
@@ -183,13 +189,13 @@ def areas_of(metadata: Mapping[str, Any]) -> tuple[Area | None, Area | None]:
     return areas((height, width), *(options[key] for key in ("rows", "columns", "fold", "buffer")))
 
 
-def _band_faults(bands: Sequence[str], cube: xr.Dataset) -> list[str]:
-    units = dict(zip(cube["band"].values.tolist(), cube["unit"].values.tolist(), strict=True))
+def _band_faults(bands: Sequence[str], cube: xr.Dataset, metadata: Mapping[str, Any]) -> list[str]:
+    units, trained = units_of(cube), metadata.get("units", {})
     faults = [f"band '{name}' is missing; the archive has {', '.join(units)}" for name in bands if name not in units]
     return faults + [
-        f"band '{name}' is in {units[name]}; the checkpoint was trained on {BANDS[name].unit}"
+        f"band '{name}' is in {units[name]}; the checkpoint was trained on {trained[name]}"
         for name in bands
-        if name in units and units[name] != BANDS[name].unit
+        if name in units and units[name] != trained.get(name, units[name])
     ]
 
 

@@ -9,24 +9,8 @@ from typing import Any
 
 from omegaconf import MISSING
 
-from snowmap.config.fields import choice, distinct, integer, integers, number, special
+from snowmap.config.fields import Expected, choice, distinct, integer, integers, number, special
 from snowmap.units import SNOW_DEPTH_M
-
-BANDS = (
-    "coherence",
-    "displacement",
-    "elevation",
-    "intensity",
-    "incidence",
-    "phase",
-    "unwrapped_phase",
-    "mean_temperature",
-    "pdd",
-)
-"""Names of the bands, as in `snowmap.data.cube.BANDS`, which this module must not import."""
-
-ABLATIONS = ("no_sar", "shuffled_sar", "weather_only", *(f"without_{band}" for band in BANDS))
-"""Beside ``all``, what `ablation` can be."""
 
 
 def _channels(default: list[int]) -> Any:
@@ -68,6 +52,17 @@ def _lines() -> Any:
     return special(None, "a list of lines", lambda value: all(isinstance(line, str) for line in value))
 
 
+def _ablation() -> Any:
+    """What the net sees; which bands there are is known only when the data is."""
+    words = ("all", "no_sar", "shuffled_sar", "weather_only")
+
+    def holds(value: Any) -> bool:
+        return value in words or re.fullmatch(r"without_\w+", value) is not None
+
+    expected = Expected(" | ".join([*words, "without_<band>"]), holds, words)
+    return field(default="all", metadata={"expected": expected})
+
+
 def _devices(default: int) -> Any:
     """How many devices, or which."""
 
@@ -81,15 +76,11 @@ def _devices(default: int) -> Any:
 
 @dataclass
 class Data:
-    """Where the archive is and how it is read and fed."""
+    """What every source of data shares: where the data lies, and how it is fed to a model."""
 
+    name: str = MISSING
     root: str = MISSING
-    bands: list[str] | None = distinct(None, least=1)  # None: the nine of the public archive
-    swe_unit: str = choice("auto", "cm", "mm")  # a contradiction with what is found is an error
-    strict: bool = False  # an incomplete window is an error instead of a named exclusion
-    zero_is_missing: list[str] | None = distinct(None)  # bands in which 0 means no data; None: all of INSAR/
-    threads: int | None = integer(None, at_least=1, at_most=256)  # that read rasters; None: one for each core
-    cache: bool = True
+    bands: list[str] | None = distinct(None, least=1)  # that are read; None: the standard ones of the source
     derived: list[str] | None = distinct(None)  # derived features beside the bands; None: the model's own
     phase_sign: int | None = choice(None, 1, -1)  # of phase where snow grows; None: from the training windows
     time: Any = _sequence()  # windows in a sequence, or season (since 1 September); None: the model's own
@@ -98,6 +89,18 @@ class Data:
     augment: str = choice("none", "flip")
     crop: list[int] | None = integers(None, length=(2, 2), at_least=1)  # [height, width] of random pieces; None: whole
     resident_share: float = number(0.5, above=0, at_most=1)  # of the accelerator's free memory, for the Cube
+
+
+@dataclass
+class Archive(Data):
+    """Keys of `snowmap.sources.trentino`: an archive in the layout of the public one."""
+
+    name: str = "archive"
+    swe_unit: str = choice("auto", "cm", "mm")  # a contradiction with the ratio SWE/HS is an error
+    strict: bool = False  # an incomplete window is an error instead of a named exclusion
+    zero_is_missing: list[str] | None = distinct(None)  # bands in which 0 means no data; None: all of INSAR/
+    threads: int | None = integer(None, at_least=1, at_most=256)  # that read rasters; None: one for each core
+    cache: bool = True
 
 
 @dataclass
@@ -383,7 +386,7 @@ class Scoring:
 class TrainConfig:
     """All of `conf/train.yaml`."""
 
-    data: Data = field(default_factory=Data)
+    data: Any = MISSING
     split: Any = MISSING
     target: Target = field(default_factory=Target)
     model: Any = MISSING
@@ -395,7 +398,7 @@ class TrainConfig:
     logger: Logger = field(default_factory=Logger)
     callbacks: Callbacks = field(default_factory=Callbacks)
     scoring: Scoring = field(default_factory=Scoring)
-    ablation: str = choice("all", *ABLATIONS)  # bands that the net sees
+    ablation: str = _ablation()  # bands that the net sees
     loss: str = choice("mse", "mae", "huber")  # of head=point
     ensemble: int = integer(1, at_least=1, at_most=100)  # nets that are trained side by side and map as one
     compile: bool = False  # the net, by torch.compile
@@ -425,6 +428,9 @@ class EvaluateConfig:
     device: str = "cpu"
     scoring: Scoring = field(default_factory=Scoring)
 
+
+DATA: dict[str, type] = {"archive": Archive}
+"""Schema of each `data=`."""
 
 BASELINES: dict[str, type] = {
     "climatology": Climatology,
@@ -464,7 +470,7 @@ LAUNCHERS: dict[str, type] = {"local": Local, "joblib": Joblib, "slurm": Slurm}
 SWEEPS: dict[str, type] = {"none": NoSweep, "optuna": OptunaSweep}
 """Schema of each `sweep=`."""
 
-NAMED = {"model": MODELS, "split": SPLITS, "head": HEADS, "launcher": LAUNCHERS, "sweep": SWEEPS}
+NAMED = {"data": DATA, "model": MODELS, "split": SPLITS, "head": HEADS, "launcher": LAUNCHERS, "sweep": SWEEPS}
 """Groups whose keys depend on the name chosen."""
 
 OPTIONAL = ("experiment", "debug")

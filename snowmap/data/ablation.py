@@ -16,23 +16,13 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
-from snowmap.data.cube import BANDS, INSAR_BANDS, WEATHER_BANDS, narrowed, window_names
+from snowmap.data.cube import narrowed, units_of, window_names
 from snowmap.data.normalize import mean_and_std
 from snowmap.data.splits import Split
 from snowmap.errors import SnowmapError
 
-TERRAIN = ("elevation",)
-SAR = tuple(band for band in INSAR_BANDS if band not in TERRAIN)
-PHASES = ("phase", "unwrapped_phase")
-
-LEFT_OUT: dict[str, tuple[str, ...]] = {
-    "all": (),
-    "no_sar": SAR,
-    "shuffled_sar": (),
-    "weather_only": tuple(band for band in BANDS if band not in WEATHER_BANDS),
-    **{f"without_{band}": (band,) for band in BANDS},
-}
-"""The words that users type (``ablation=no_sar``), and the bands that each takes away."""
+WORDS = ("all", "no_sar", "shuffled_sar", "weather_only")
+"""What users type (``ablation=no_sar``), beside ``without_<band>``."""
 
 Plan = Mapping[str, Any]
 """Plain containers: ``name``; ``values``, that of each band that is taken away; ``shuffled``, the bands that are
@@ -43,7 +33,7 @@ def plan_ablation(name: str, cube: xr.Dataset, split: Split, seed: int) -> dict[
     """What `ablate` has to do; None for ``all``, which leaves the Cube as it is.
 
     Args:
-        name: A key of `LEFT_OUT`.
+        name: One of `WORDS`, or ``without_<band>``.
         cube: The Cube that is trained on.
         split: Its windows; the means are taken from the training windows and the training area.
         seed: Of the shuffle.
@@ -53,12 +43,16 @@ def plan_ablation(name: str, cube: xr.Dataset, split: Split, seed: int) -> dict[
     """
     if name == "all":
         return None
-    bands = cube["band"].values.tolist()
-    candidates = SAR if name == "shuffled_sar" else LEFT_OUT[name]
-    chosen = [band for band in bands if band in candidates]
+    units = units_of(cube)
+    bands, groups = list(units), dict(zip(units, cube["group"].values.tolist(), strict=True))
+    chosen = {
+        "no_sar": [band for band in bands if groups[band] == "sar"],
+        "shuffled_sar": [band for band in bands if groups[band] == "sar"],
+        "weather_only": [band for band in bands if groups[band] != "weather"],
+    }.get(name, [band for band in bands if name == f"without_{band}"])
     if not chosen:
         raise SnowmapError(
-            f"ablation={name} would change nothing: data.bands has none of {', '.join(candidates)}; use ablation=all"
+            f"ablation={name} would change nothing: data.bands has none of the bands that it alters; use ablation=all"
         )
     plan = {"name": name, "values": {}, "shuffled": [], "seed": seed}
     plan["subsets"] = split.named(cube["start"].values, cube["end"].values)
@@ -68,7 +62,7 @@ def plan_ablation(name: str, cube: xr.Dataset, split: Split, seed: int) -> dict[
     features = cube["features"]
     values = {
         band: 0.0
-        if band in PHASES
+        if units[band] == "rad"
         else mean_and_std(features.isel(band=bands.index(band)).values, split.train, inside, f"band '{band}'")[0]
         for band in chosen
     }
@@ -109,8 +103,8 @@ def shuffled_order(names: Sequence[str], subsets: Mapping[str, Sequence[str]], s
     sides = [tuple(name in windows for windows in subsets.values()) for name in names]
     order = list(range(len(names)))
     for side in sorted(set(sides)):
-        # one round through all of them in random order: none keeps its own
-        ring = generator.permutation([window for window, own in enumerate(sides) if own == side]).tolist()
+        # one round through all of them in random order: none keeps its maps
+        ring = generator.permutation([window for window, its_side in enumerate(sides) if its_side == side]).tolist()
         for window, other in zip(ring, [*ring[1:], ring[0]], strict=True):
             order[window] = other
     return order

@@ -126,11 +126,11 @@ class CubeTensors(NamedTuple):
         counted = torch.tensor(
             [[False] * (supervised - len(s.supervised)) + list(s.supervised) for s in samples], device=device
         )
-        seen = self.inside if area is None else self.inside & area.to(device)
+        visible = self.inside if area is None else self.inside & area.to(device)
         inside = torch.stack([self.inside[s.rows, s.columns] for s in samples])[:, None, None]
         x = _pieces(self.x, steps, samples, inside.shape[-2:])
         y = _pieces(self.y, steps[:, time - supervised :], samples, inside.shape[-2:])
-        shown = torch.stack([_within_margin(seen, sample) for sample in samples])[:, None, None]
+        shown = torch.stack([_within_margin(visible, sample) for sample in samples])[:, None, None]
         day = self.day[steps]
         return Batch(
             x=x,
@@ -166,11 +166,11 @@ def _pieces(
     return pieces
 
 
-def _within_margin(seen: Bool[Tensor, "height width"], sample: Sample) -> Bool[Tensor, "piece_height piece_width"]:
-    piece = seen[sample.rows, sample.columns]
+def _within_margin(area: Bool[Tensor, "height width"], sample: Sample) -> Bool[Tensor, "piece_height piece_width"]:
+    piece = area[sample.rows, sample.columns]
     if sample.margin:
         piece = piece.clone()
-        for axis, (length, place) in enumerate(zip(seen.shape, (sample.rows, sample.columns), strict=True)):
+        for axis, (length, place) in enumerate(zip(area.shape, (sample.rows, sample.columns), strict=True)):
             start, stop, _ = place.indices(length)
             if start > 0:
                 piece.narrow(axis, 0, sample.margin).fill_(False)

@@ -1,19 +1,22 @@
-"""The Cube: everything on disk becomes one `xarray.Dataset` in physical units.
+"""The Cube: what a source reads becomes one `xarray.Dataset` in physical units.
 
 dims ``window, band, y, x``; variables
 
 - ``features (window, band, y, x)`` float32, NaN = missing,
-- one variable for each target, ``hs`` and ``swe`` ``(window, y, x)`` float32, NaN = missing, unit in
-  ``attrs["units"]``,
-- ``mask (y, x)`` bool, True inside the study area;
+- ``mask (y, x)`` bool, True inside the study area,
+- every other one is a target ``(window, y, x)`` float32, NaN = missing, with the attributes of `Quantity.attributes`;
 
-coordinates ``start (window)``, ``end (window)`` datetime64 (sorted by ``start``), ``band`` with canonical names in
-canonical order, ``unit (band)``, ``x``, ``y``, and ``spatial_ref`` with CRS and transform as rioxarray keeps them;
-attributes ``origin`` (where the data came from; begins with "synthetic" for a synthetic archive) and ``fingerprint``
-(of the content).
+coordinates ``start (window)``, ``end (window)`` datetime64, sorted by ``start`` and equal for a single acquisition;
+``band`` and beside it ``unit``, ``valid_min``, ``valid_max``, ``long_name`` and ``group`` ``(band)``, which
+`band_coordinates` makes; ``x``, ``y``, and ``spatial_ref`` with CRS and transform as rioxarray keeps them; attributes
+``origin`` (where the data came from; begins with "synthetic" for synthetic data) and ``fingerprint`` (of the content).
+
+Names, units and words of bands and targets are the source's own: what comes after takes them from the Cube.
 """
 
-from collections.abc import Collection, Sequence
+import hashlib
+import zlib
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -30,60 +33,61 @@ class Quantity(NamedTuple):
 
     Attributes:
         unit: Physical unit as UDUNITS spells it.
-        low: Least plausible value, in `unit`.
-        high: Greatest plausible value, in `unit`.
+        valid_min: Least plausible value, in `unit`; a map of a target goes no lower.
+        valid_max: Greatest plausible value, in `unit`.
         long_name: Words for axes and tables.
+        group: What the band is of, for ``ablation=``: ``sar``, ``weather``, or any other word.
+        standard_name: CF's name of a target, where there is one.
     """
 
     unit: str
-    low: float
-    high: float
+    valid_min: float
+    valid_max: float
     long_name: str
+    group: str = ""
+    standard_name: str = ""
+
+    @property
+    def wrapped(self) -> bool:
+        """Whether it is a phase within one cycle, whose ends are neighbours."""
+        return self.unit == "rad" and self.valid_max - self.valid_min < 1.01 * 2 * np.pi
+
+    @property
+    def attributes(self) -> dict[str, Any]:
+        """Those of a target's variable in a Cube."""
+        names = {"standard_name": self.standard_name} if self.standard_name else {}
+        plausible = {"valid_min": self.valid_min, "valid_max": self.valid_max}
+        return {"units": self.unit, "long_name": self.long_name, **plausible, **names}
 
 
-INSAR_BANDS: dict[str, Quantity] = {
-    "coherence": Quantity("1", 0.0, 1.0, "interferometric coherence"),
-    "displacement": Quantity("m", -1.0, 1.0, "line-of-sight displacement"),
-    "elevation": Quantity("m", -430.0, 8850.0, "elevation"),
-    "intensity": Quantity("dB", -60.0, 40.0, "interferometric intensity"),
-    "incidence": Quantity("degree", 0.0, 90.0, "local incidence angle"),
-    "phase": Quantity("rad", -3.1416, 3.1416, "wrapped interferometric phase"),
-    "unwrapped_phase": Quantity("rad", -300.0, 300.0, "unwrapped interferometric phase"),
-}
-WEATHER_BANDS: dict[str, Quantity] = {
-    "mean_temperature": Quantity("degC", -50.0, 45.0, "mean air temperature"),
-    "pdd": Quantity("degC d", 0.0, 1000.0, "sum of positive degree days"),
-}
-STANDARD_BANDS: dict[str, Quantity] = INSAR_BANDS | WEATHER_BANDS
-"""Those of the public archive, which are read unless others are named."""
+BAND_COORDINATES = ("unit", "valid_min", "valid_max", "long_name", "group")
+"""Coordinates ``(band)`` of a Cube, each a field of `Quantity`."""
 
-FURTHER_BANDS: dict[str, Quantity] = {}
-"""Those that an archive may hold besides, which are read where they are named."""
 
-BANDS: dict[str, Quantity] = STANDARD_BANDS | FURTHER_BANDS
-"""Every band, in the canonical order of the `band` dimension."""
+def band_coordinates(bands: Mapping[str, Quantity]) -> dict[str, Any]:
+    """``band`` and `BAND_COORDINATES`, as xarray takes coordinates."""
+    columns = {name: [getattr(quantity, name) for quantity in bands.values()] for name in BAND_COORDINATES}
+    kinds = {name: float if name.startswith("valid") else object for name in BAND_COORDINATES}
+    arrays = {name: ("band", np.array(column, kinds[name])) for name, column in columns.items()}
+    return {"band": np.array(list(bands), object), **arrays}
 
-DERIVED_BANDS: dict[str, Quantity] = {
-    "day_of_year_cos": Quantity("1", -1.0, 1.0, "cosine of the day of the year"),
-    "day_of_year_sin": Quantity("1", -1.0, 1.0, "sine of the day of the year"),
-    "slope": Quantity("degree", 0.0, 90.0, "slope of the ground"),
-    "aspect_east": Quantity("1", -1.0, 1.0, "eastward part of the direction that the ground faces"),
-    "aspect_north": Quantity("1", -1.0, 1.0, "northward part of the direction that the ground faces"),
-    "cumulative_pdd": Quantity("degC d", 0.0, 12000.0, "positive degree days since 1 September"),
-    "phase_swe": Quantity("mm", -2000.0, 2000.0, "change of SWE from the unwrapped phase"),
-    "coherent_phase_swe": Quantity("mm", -2000.0, 2000.0, "change of SWE from the phase, weighted by coherence"),
-    "cumulative_phase_swe": Quantity("mm", -20000.0, 20000.0, "change of SWE from the phase since 1 September"),
-    "cumulative_coherent_phase_swe": Quantity(
-        "mm", -20000.0, 20000.0, "change of SWE from the phase since 1 September, weighted by coherence"
-    ),
-}
-"""Bands that `snowmap.data.features` can append to a Cube, behind those of the archive and in this order."""
 
-TARGETS: dict[str, Quantity] = {
-    "hs": Quantity("cm", 0.0, 1500.0, "snow depth"),
-    "swe": Quantity("cm", 0.0, 600.0, "snow water equivalent"),
-}
-"""Every target; SWE may also be in mm, `cube["swe"].attrs["units"]` tells."""
+def quantities_of(cube: xr.Dataset) -> dict[str, Quantity]:
+    """Every band and every target of the Cube by name, bands first."""
+    columns = (cube[name].values.tolist() for name in ("band", *BAND_COORDINATES))
+    quantities = {name: Quantity(*fields) for name, *fields in zip(*columns, strict=True)}
+    for name in targets_of(cube):
+        words = cube[name].attrs
+        plausible = words["valid_min"], words["valid_max"]
+        quantities[name] = Quantity(
+            words["units"], *plausible, words["long_name"], standard_name=words.get("standard_name", "")
+        )
+    return quantities
+
+
+def units_of(cube: xr.Dataset) -> dict[str, str]:
+    """The unit of each band of the Cube."""
+    return dict(zip(cube["band"].values.tolist(), cube["unit"].values.tolist(), strict=True))
 
 
 def is_synthetic(data: xr.Dataset) -> bool:
@@ -101,22 +105,25 @@ def window_names(cube: xr.Dataset) -> list[str]:
     return [window_name(start, end) for start, end in zip(cube["start"].values, cube["end"].values, strict=True)]
 
 
-def canonical(bands: Collection[str]) -> list[str]:
-    """Bands and derived bands in canonical order."""
-    return [band for band in (BANDS | DERIVED_BANDS) if band in bands]
+def targets_of(cube: xr.Dataset) -> list[str]:
+    """The targets that the Cube holds, in its order."""
+    return [str(name) for name in cube.data_vars if name not in ("features", "mask")]
 
 
 def target_attributes(cube: xr.Dataset, names: Sequence[str]) -> dict[str, dict[str, Any]]:
-    """``units``, ``long_name`` and ``valid_min`` of targets, in plain containers; those of the Cube come first."""
-    return {
-        name: {"long_name": TARGETS[name].long_name, "valid_min": TARGETS[name].low, **cube[name].attrs}
-        for name in names
-    }
+    """``units``, ``long_name``, ``valid_min`` and, if it has one, ``standard_name`` of targets, in plain containers."""
+    kept = ("units", "long_name", "valid_min", "standard_name")
+    return {name: {key: value for key, value in cube[name].attrs.items() if key in kept} for name in names}
 
 
-def targets_of(cube: xr.Dataset) -> list[str]:
-    """The targets that the Cube holds, in canonical order."""
-    return [name for name in TARGETS if name in cube]
+def fingerprint(names: object, arrays: Iterable[np.ndarray]) -> str:
+    """A digest of names and values: of the content, not of how files hold it.
+
+    SHA-256 over a CRC-32 of each window's values, four times as fast as over the values: it tells contents apart, and
+    need not withstand forgery.
+    """
+    sums = [zlib.crc32(np.ascontiguousarray(block).data) for values in arrays for block in values]
+    return hashlib.sha256(repr((names, sums)).encode()).hexdigest()
 
 
 def narrowed(cube: xr.Dataset, area: Bool[np.ndarray, "y x"] | None) -> xr.Dataset:
@@ -151,14 +158,8 @@ def check(cube: xr.Dataset) -> None:
 def _broken_structure(cube: xr.Dataset) -> list[str]:
     expected = {"features": ("window", "band", "y", "x"), "mask": ("y", "x")}
     expected |= dict.fromkeys(targets_of(cube), ("window", "y", "x"))
-    expected |= {
-        "start": ("window",),
-        "end": ("window",),
-        "band": ("band",),
-        "unit": ("band",),
-        "x": ("x",),
-        "y": ("y",),
-    }
+    expected |= {name: (name,) for name in ("band", "y", "x")} | dict.fromkeys(("start", "end"), ("window",))
+    expected |= dict.fromkeys(BAND_COORDINATES, ("band",))
     broken = []
     for name, dims in expected.items():
         if name not in cube.variables:
@@ -169,6 +170,11 @@ def _broken_structure(cube: xr.Dataset) -> list[str]:
         f"'{name}' is {cube[name].dtype}; expected float32"
         for name in ("features", *targets_of(cube))
         if name in cube and cube[name].dtype != np.float32
+    ]
+    broken += [
+        f"'{name}' has no attribute {', '.join(missing)}"
+        for name in targets_of(cube)
+        if (missing := [key for key in ("units", "long_name", "valid_min", "valid_max") if key not in cube[name].attrs])
     ]
     if "mask" in cube and cube["mask"].dtype != np.bool_:
         broken.append(f"'mask' is {cube['mask'].dtype}; expected bool")
@@ -182,28 +188,22 @@ def _broken_structure(cube: xr.Dataset) -> list[str]:
 
 def _broken_values(cube: xr.Dataset) -> list[str]:
     broken = []
-    names = [str(name) for name in cube["band"].values]
-    known = BANDS | DERIVED_BANDS
-    if unknown := [name for name in names if name not in known]:
-        broken.append(f"unknown bands {unknown}; known are {list(known)}")
-    elif names != [name for name in known if name in names]:
-        broken.append(f"bands {names} are repeated or out of order; the order is {list(known)}")
-    else:
-        units = dict(zip(names, cube["unit"].values.tolist(), strict=True))
-        broken += [
-            f"band '{name}' is in '{unit}'; expected '{known[name].unit}'"
-            for name, unit in units.items()
-            if unit != known[name].unit
-        ]
-    broken += [f"'{name}' has no 'units' attribute" for name in targets_of(cube) if not cube[name].attrs.get("units")]
+    names = cube["band"].values.tolist()
+    if repeated := sorted({name for name in names if names.count(name) > 1}):
+        broken.append(f"bands {repeated} are repeated; expected a name of its own for each")
+    for name, quantity in quantities_of(cube).items():
+        if not (quantity.unit and quantity.long_name):
+            broken.append(f"'{name}' has the unit '{quantity.unit}' and the long name '{quantity.long_name}'")
+        if not quantity.valid_min < quantity.valid_max:
+            broken.append(f"'{name}' is plausible from {quantity.valid_min} to {quantity.valid_max}: no range")
     start, end = cube["start"].values, cube["end"].values
-    if start.size and not (np.all(start[1:] >= start[:-1]) and np.all(end > start)):
+    if start.size and not (np.all(start[1:] >= start[:-1]) and np.all(end >= start)):
         broken.append("windows are not sorted by start, or one ends before it starts")
     if not cube["mask"].values.any():
         broken.append("'mask' has no pixel inside the study area")
     broken += [
         f"'{name}' holds infinite values; missing values are NaN"
         for name in ("features", *targets_of(cube))
-        if np.isinf(cube[name].values).any()
+        if not cube[name].chunks and any(np.isinf(window).any() for window in cube[name].values)
     ]
     return broken

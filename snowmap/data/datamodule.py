@@ -103,7 +103,7 @@ class SnowDataModule(pl.LightningDataModule):
         processes, rank = self._processes()
         order = _Order(self.train, processes, rank, seed=self.seed)  # type: ignore[arg-type]
         if self.trainer:  # Lightning restores how many steps the epoch had, but begins with the first of them again
-            order.seen = self.trainer.fit_loop.epoch_loop.batch_progress.current.ready * self.batch_size
+            order.passed = self.trainer.fit_loop.epoch_loop.batch_progress.current.ready * self.batch_size
         return self._loader(self.train, self.batch_size, order)
 
     def val_dataloader(self) -> DataLoader[list[Sample]]:
@@ -117,7 +117,7 @@ class SnowDataModule(pl.LightningDataModule):
         return self._loader(filled[rank::processes], 1 if first.margin else self.batch_size)
 
     def on_before_batch_transfer(self, batch: list[Sample], dataloader_idx: int) -> Batch:
-        """Gather the sequences, of a training step random pieces of them if so asked.
+        """Gather the sequences, of a training step random pieces of them with ``data.crop``.
 
         What a training step draws (pieces, flips, dropout) is seeded by its number: Lightning does not restore
         generators.
@@ -139,9 +139,9 @@ class SnowDataModule(pl.LightningDataModule):
         return (self.trainer.world_size, self.trainer.global_rank) if self.trainer else (1, 0)
 
     def _loader(
-        self, found: list[Sample], batch_size: int, sampler: DistributedSampler | None = None
+        self, samples: list[Sample], batch_size: int, sampler: DistributedSampler | None = None
     ) -> DataLoader[list[Sample]]:
-        return DataLoader(found, batch_size, sampler=sampler, collate_fn=list)  # type: ignore[arg-type]
+        return DataLoader(samples, batch_size, sampler=sampler, collate_fn=list)  # type: ignore[arg-type]
 
     def _any_target(self, sample: Sample) -> bool:
         """Whether a target has a value in the sequence's piece."""
@@ -150,8 +150,8 @@ class SnowDataModule(pl.LightningDataModule):
     def _with_target(
         self, windows: list[int], part: str, targets: Sequence[str], area: torch.Tensor | None
     ) -> list[int]:
-        seen = self.windows.inside if area is None else self.windows.inside & area
-        known = [window for window in windows if any((y[window].isfinite() & seen).any() for y in self.windows.y)]
+        visible = self.windows.inside if area is None else self.windows.inside & area
+        known = [window for window in windows if any((y[window].isfinite() & visible).any() for y in self.windows.y)]
         if not known:
             where = "the study area" + (f", as far as it is the split's {part} area" if area is not None else "")
             raise SnowmapError(f"no {part} window has a valid pixel of {', '.join(targets)} inside {where}")
@@ -164,12 +164,12 @@ class SnowDataModule(pl.LightningDataModule):
             )
         return known
 
-    def _refuse_empty(self, found: list[Sample], features: np.ndarray) -> None:
-        used = sorted({step for sample in found for step in sample.steps})
+    def _refuse_empty(self, sequences: list[Sample], features: np.ndarray) -> None:
+        used = sorted({step for sample in sequences for step in sample.steps})
         inside = self.windows.inside.numpy()
-        seen = {step for step in used if any((np.isfinite(band) & inside).any() for band in features[step])}
-        for sample in found:
-            if not seen.intersection(sample.steps):
+        filled = {step for step in used if any((np.isfinite(band) & inside).any() for band in features[step])}
+        for sample in sequences:
+            if not filled.intersection(sample.steps):
                 names = ", ".join(self.names[step] for step in sample.steps)
                 raise SnowmapError(
                     f"no band has a value inside the study area in any window of the sequence of "
@@ -178,14 +178,14 @@ class SnowDataModule(pl.LightningDataModule):
 
 
 class _Order(DistributedSampler):
-    """The training sequences in the order of the epoch, the first time without those that were `seen` in it."""
+    """The training sequences in the order of the epoch, the first time without those that were `passed` in it."""
 
-    seen = 0
+    passed = 0
 
     def __iter__(self) -> Iterator[int]:
         order = list(super().__iter__())
-        seen, self.seen = self.seen, 0
-        return iter(order[seen:] or order)  # at the end of an epoch comes the next one, from its beginning
+        passed, self.passed = self.passed, 0
+        return iter(order[passed:] or order)  # at the end of an epoch comes the next one, from its beginning
 
 
 def fits(nbytes: int, device: torch.device, share: float = RESIDENT_SHARE) -> bool:

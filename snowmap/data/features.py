@@ -12,10 +12,11 @@ import numpy as np
 import xarray as xr
 from jaxtyping import Float32
 
-from snowmap.data.cube import DERIVED_BANDS, canonical
+from snowmap.data.cube import Quantity, band_coordinates, quantities_of, units_of
 from snowmap.data.sequences import season_of
 from snowmap.errors import SnowmapError
 from snowmap.physics import phase_of_swe_oveisgharan
+from snowmap.units import BAND_UNITS
 
 Maps = Float32[np.ndarray, "window y x"]
 
@@ -33,11 +34,13 @@ class Derived(NamedTuple):
     """A derived feature.
 
     Attributes:
+        bands: Those that it gives, by name.
         needs: Bands that it is computed from.
         make: ``(cube, phase_sign) -> {band: maps}``.
         summed: Whether it looks back to 1 September, beyond its window.
     """
 
+    bands: Mapping[str, Quantity]
     needs: tuple[str, ...]
     make: Callable[[xr.Dataset, int], Mapping[str, Maps]]
     summed: bool = False
@@ -103,19 +106,62 @@ def cumulative_coherent_phase_swe(cube: xr.Dataset, phase_sign: int) -> dict[str
     return {"cumulative_coherent_phase_swe": season_sum(change, cube)}
 
 
+PHASE_SWE_NEEDS = ("unwrapped_phase", "incidence", "elevation")
+WINDOW_MM, SEASON_MM = ("mm", -2000.0, 2000.0), ("mm", -20000.0, 20000.0)
+
 DERIVED: dict[str, Derived] = {
-    "day_of_year": Derived((), day_of_year),
-    "slope": Derived(("elevation",), slope),
-    "aspect": Derived(("elevation",), aspect),
-    "cumulative_pdd": Derived(("pdd",), cumulative_pdd, summed=True),
-    "phase_swe": Derived(("unwrapped_phase", "incidence", "elevation"), phase_swe),
-    "coherent_phase_swe": Derived(("unwrapped_phase", "incidence", "elevation", "coherence"), coherent_phase_swe),
-    "cumulative_phase_swe": Derived(("unwrapped_phase", "incidence", "elevation"), cumulative_phase_swe, summed=True),
+    "day_of_year": Derived(
+        {
+            "day_of_year_cos": Quantity("1", -1.0, 1.0, "cosine of the day of the year"),
+            "day_of_year_sin": Quantity("1", -1.0, 1.0, "sine of the day of the year"),
+        },
+        (),
+        day_of_year,
+    ),
+    "slope": Derived({"slope": Quantity("degree", 0.0, 90.0, "slope of the ground")}, ("elevation",), slope),
+    "aspect": Derived(
+        {
+            "aspect_east": Quantity("1", -1.0, 1.0, "eastward part of the direction that the ground faces"),
+            "aspect_north": Quantity("1", -1.0, 1.0, "northward part of the direction that the ground faces"),
+        },
+        ("elevation",),
+        aspect,
+    ),
+    "cumulative_pdd": Derived(
+        {"cumulative_pdd": Quantity("degC d", 0.0, 12000.0, "positive degree days since 1 September")},
+        ("pdd",),
+        cumulative_pdd,
+        summed=True,
+    ),
+    "phase_swe": Derived(
+        {"phase_swe": Quantity(*WINDOW_MM, "change of SWE from the unwrapped phase")}, PHASE_SWE_NEEDS, phase_swe
+    ),
+    "coherent_phase_swe": Derived(
+        {"coherent_phase_swe": Quantity(*WINDOW_MM, "change of SWE from the phase, weighted by coherence")},
+        (*PHASE_SWE_NEEDS, "coherence"),
+        coherent_phase_swe,
+    ),
+    "cumulative_phase_swe": Derived(
+        {"cumulative_phase_swe": Quantity(*SEASON_MM, "change of SWE from the phase since 1 September")},
+        PHASE_SWE_NEEDS,
+        cumulative_phase_swe,
+        summed=True,
+    ),
     "cumulative_coherent_phase_swe": Derived(
-        ("unwrapped_phase", "incidence", "elevation", "coherence"), cumulative_coherent_phase_swe, summed=True
+        {
+            "cumulative_coherent_phase_swe": Quantity(
+                *SEASON_MM, "change of SWE from the phase since 1 September, weighted by coherence"
+            )
+        },
+        (*PHASE_SWE_NEEDS, "coherence"),
+        cumulative_coherent_phase_swe,
+        summed=True,
     ),
 }
 """Every derived feature under the name that users type (``data.derived=[slope,cumulative_pdd]``)."""
+
+DERIVED_BANDS = {band: quantity for derived in DERIVED.values() for band, quantity in derived.bands.items()}
+"""The bands that derived features give, in the order in which they stand behind those of the Cube."""
 
 
 def with_derived(cube: xr.Dataset, names: Sequence[str], phase_sign: int = 1) -> xr.Dataset:
@@ -123,14 +169,10 @@ def with_derived(cube: xr.Dataset, names: Sequence[str], phase_sign: int = 1) ->
     made = derive(cube, names, phase_sign)
     if not made:
         return cube
-    there = cube["band"].values.tolist()
-    bands = canonical([*there, *made])
-    kept = cube["features"].values
-    features = np.stack([made[band] if band in made else kept[:, there.index(band)] for band in bands], axis=1)
-    units = dict(zip(there, cube["unit"].values.tolist(), strict=True))
-    units |= {band: DERIVED_BANDS[band].unit for band in made}
-    coordinates = {"band": bands, "unit": ("band", np.array([units[band] for band in bands], dtype=object))}
-    whole = cube.drop_dims("band").assign_coords(coordinates)
+    known = quantities_of(cube)
+    bands = {band: known[band] for band in cube["band"].values.tolist()} | {band: DERIVED_BANDS[band] for band in made}
+    features = np.concatenate([cube["features"].values, np.stack(list(made.values()), axis=1)], axis=1)
+    whole = cube.drop_dims("band").assign_coords(band_coordinates(bands))
     return whole.assign(features=(("window", "band", "y", "x"), features))
 
 
@@ -145,18 +187,33 @@ def derive(cube: xr.Dataset, names: Sequence[str], phase_sign: int = 1) -> dict[
     Raises:
         SnowmapError: When a name is unknown, or the Cube lacks a band that it is computed from.
     """
-    there = cube["band"].values.tolist()
     made: dict[str, Maps] = {}
     for name in DERIVED:
         if name in names:
-            if missing := [band for band in DERIVED[name].needs if band not in there]:
-                raise SnowmapError(
-                    f"the derived feature '{name}' needs the band {', '.join(missing)}, which is not there"
-                )
+            refuse_unfit_bands(cube, DERIVED[name].needs, f"the derived feature '{name}'")
             made |= DERIVED[name].make(cube, phase_sign)
     if unknown := [name for name in names if name not in DERIVED]:
         raise SnowmapError(f"data.derived={unknown} is unknown; known are {', '.join(DERIVED)}")
-    return {band: maps for band, maps in made.items() if band not in there}
+    return {band: maps for band, maps in made.items() if band not in cube["band"]}
+
+
+def refuse_unfit_bands(cube: xr.Dataset, bands: Sequence[str], reader: str) -> None:
+    """Refuse a Cube that lacks a band whose values a formula reads, or has it in another unit.
+
+    Args:
+        cube: The Cube.
+        bands: Names of the bands.
+        reader: What reads them, for the error.
+
+    Raises:
+        SnowmapError: Naming the bands.
+    """
+    units = units_of(cube)
+    if missing := [band for band in bands if band not in units]:
+        raise SnowmapError(f"{reader} needs the band {', '.join(missing)}; it has {', '.join(units)}")
+    if other := [band for band in bands if units[band] != BAND_UNITS.get(band, units[band])]:
+        expected = ", ".join(f"'{band}' in {BAND_UNITS[band]}, not {units[band]}" for band in other)
+        raise SnowmapError(f"{reader} needs the band {expected}; convert it in the source")
 
 
 def phase_swe_change(cube: xr.Dataset, phase_sign: int) -> Maps:
@@ -179,15 +236,15 @@ def phase_reference(cube: xr.Dataset) -> Float32[np.ndarray, " window"]:
     phase. The windows are read one after the other: a Cube may be larger than the memory.
     """
     inside = cube["mask"].values
-    found = np.zeros(cube.sizes["window"], np.float32)
-    for index in range(len(found)):
+    reference = np.zeros(cube.sizes["window"], np.float32)
+    for index in range(len(reference)):
         window = cube.isel(window=[index])
         change, height = _swe_of_phase(window)[0], _band(window, "elevation")[0]
         known = np.isfinite(change) & np.isfinite(height) & inside
         if known.any():
             change, height = change[known], height[known]
-            found[index] = np.median(change[height <= np.quantile(height, REFERENCE_SHARE)])
-    return found
+            reference[index] = np.median(change[height <= np.quantile(height, REFERENCE_SHARE)])
+    return reference
 
 
 def season_sum(change: Maps, cube: xr.Dataset) -> Maps:
@@ -206,11 +263,11 @@ def estimate_phase_sign(cube: xr.Dataset, train: Sequence[int]) -> int:
 
     The sign of the pooled covariance, weighted by coherence where there is such a band, between `phase_swe` and the
     change of SWE (or HS) from the window before, over pairs of neighbouring training windows that gain snow. Within
-    each pair both are centred, so the arbitrary reference of the phase plays no part. +1 where nothing can be told.
+    each pair both are centred, so the arbitrary reference of the phase plays no part. +1 where nothing is known.
     """
     target = next((name for name in ("swe", "hs") if name in cube), None)
-    there = cube["band"].values.tolist()
-    if target is None or any(band not in there for band in DERIVED["phase_swe"].needs):
+    bands = cube["band"].values.tolist()
+    if target is None or any(band not in bands for band in DERIVED["phase_swe"].needs):
         return 1
     inside, total = cube["mask"].values, 0.0
     for before, after in pairwise(train):
@@ -218,7 +275,7 @@ def estimate_phase_sign(cube: xr.Dataset, train: Sequence[int]) -> int:
             continue
         window = cube.isel(window=[after])
         change = _swe_of_phase(window)[0]
-        weight = _band(window, "coherence")[0] ** 2 if "coherence" in there else np.ones_like(change)
+        weight = _band(window, "coherence")[0] ** 2 if "coherence" in bands else np.ones_like(change)
         gained = window[target].values[0] - cube[target].values[before]
         usable = inside & np.isfinite(gained) & np.isfinite(change) & np.isfinite(weight)
         if usable.sum() > 1 and np.mean(gained[usable]) > 0:

@@ -27,6 +27,7 @@ class Normalizer(nn.Module):
 
     Attributes:
         bands: Names of the bands, in the order of the Cube.
+        wrapped: Those that are wrapped phase.
         band_mean: Mean of each band, in its unit; 0 for wrapped phase. Shape (band,).
         band_std: Standard deviation of each band, in its unit; 1 for wrapped phase. Shape (band,).
     """
@@ -34,23 +35,24 @@ class Normalizer(nn.Module):
     band_mean: Tensor
     band_std: Tensor
 
-    def __init__(self, bands: Sequence[str]) -> None:
+    def __init__(self, bands: Sequence[str], wrapped: Sequence[str] = ()) -> None:
         super().__init__()
         self.bands = tuple(bands)
+        self.wrapped = tuple(band for band in bands if band in wrapped)
         self.register_buffer("band_mean", torch.full((len(bands),), torch.nan))
         self.register_buffer("band_std", torch.full((len(bands),), torch.nan))
 
     @property
     def channels(self) -> int:
         """Channels that `encode` gives for each step."""
-        return 2 * len(self.bands) + ("phase" in self.bands)
+        return 2 * len(self.bands) + len(self.wrapped)
 
     @property
     def channel_names(self) -> list[str]:
         """What each channel of `encode` is, in order: bands and ``… (known)``, their validity."""
-        names = ["phase (cos)" if name == "phase" else name for name in self.bands]
-        sine = ["phase (sin)"] if "phase" in self.bands else []
-        return [*names, *sine, *(f"{name} (known)" for name in self.bands)]
+        names = [f"{name} (cos)" if name in self.wrapped else name for name in self.bands]
+        sines = [f"{name} (sin)" for name in self.wrapped]
+        return [*names, *sines, *(f"{name} (known)" for name in self.bands)]
 
     def fit(self, windows: CubeTensors, train: Sequence[int], area: Bool[Tensor, "height width"] | None = None) -> None:
         """Take the statistics from the valid pixels of the training windows inside the study area.
@@ -66,7 +68,7 @@ class Normalizer(nn.Module):
         inside = (windows.inside if area is None else windows.inside & area).numpy()
         constant = []
         for position, (name, maps) in enumerate(zip(self.bands, windows.x, strict=True)):
-            if name == "phase":
+            if name in self.wrapped:
                 mean, std = 0.0, 1.0
             else:
                 mean, std = mean_and_std(maps.numpy(), train, inside, f"band '{name}'")
@@ -92,12 +94,11 @@ class Normalizer(nn.Module):
         """
         scaled = (x - self.band_mean[:, None, None]).div_(self.band_std[:, None, None])
         shown = valid
-        if "phase" in self.bands:
-            position = self.bands.index("phase")
+        for position in map(self.bands.index, self.wrapped):
             phase = x[..., position, :, :]
             scaled = torch.cat([scaled, phase.sin().unsqueeze(-3)], dim=-3)
             scaled[..., position, :, :] = phase.cos()
-            shown = torch.cat([valid, valid[..., position : position + 1, :, :]], dim=-3)
+            shown = torch.cat([shown, valid[..., position : position + 1, :, :]], dim=-3)
         return torch.cat([torch.where(shown, scaled, 0), valid.to(scaled.dtype)], dim=-3)
 
 

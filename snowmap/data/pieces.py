@@ -21,12 +21,12 @@ VALIDATION_PIXELS = 2**20
 def random_pieces(samples: Sequence[Sample], size: Sequence[int], extent: Sequence[int]) -> list[Sample]:
     """A random piece of `size` (height, width) of each sequence on a grid of `extent`, the same for all its windows.
 
-    Safe for every band. A side that is shorter than asked for stays whole.
+    Safe for every band. A side that is shorter than the piece stays whole.
     """
-    lengths = [min(asked, there) for asked, there in zip(size, extent, strict=True)]
+    lengths = [min(wanted, whole) for wanted, whole in zip(size, extent, strict=True)]
     firsts = [
-        (torch.rand(len(samples)) * (there - length + 1)).long().tolist()
-        for there, length in zip(extent, lengths, strict=True)
+        (torch.rand(len(samples)) * (whole - length + 1)).long().tolist()
+        for whole, length in zip(extent, lengths, strict=True)
     ]
     return [
         sample._replace(rows=slice(row, row + lengths[0]), columns=slice(column, column + lengths[1]))

@@ -1,12 +1,12 @@
 """Values against the plausible ranges of their band or target, for `snowmap check` and at the start of a training."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
 import xarray as xr
 
-from snowmap.data.cube import BANDS, TARGETS, Quantity, narrowed, targets_of
+from snowmap.data.cube import Quantity, narrowed, quantities_of, targets_of
 from snowmap.data.splits import Split
 
 MEDIAN_PIXELS = 20_000
@@ -19,6 +19,7 @@ class Tally:
 
     Attributes:
         name: The band or target.
+        quantities: It in each unit that the values may be in, by unit.
         pixels: All of them, missing ones too.
         valid: Those with a value.
         outside: Those outside the plausible range, for each unit that the values may be in.
@@ -27,6 +28,7 @@ class Tally:
     """
 
     name: str
+    quantities: Mapping[str, Quantity]
     pixels: int = 0
     valid: int = 0
     outside: dict[str, int] = field(default_factory=dict)
@@ -41,10 +43,10 @@ class Tally:
         self.valid += valid.size
         if valid.size:
             least, greatest = float(valid.min()), float(valid.max())
-            for unit, quantity in quantities(self.name).items():
-                sound = quantity.low <= least and greatest <= quantity.high
-                found = 0 if sound else int(((valid < quantity.low) | (valid > quantity.high)).sum())
-                self.outside[unit] = self.outside.get(unit, 0) + found
+            for unit, quantity in self.quantities.items():
+                sound = quantity.valid_min <= least and greatest <= quantity.valid_max
+                count = 0 if sound else int(((valid < quantity.valid_min) | (valid > quantity.valid_max)).sum())
+                self.outside[unit] = self.outside.get(unit, 0) + count
             self.least, self.greatest = min(self.least, least), max(self.greatest, greatest)
             self._sample.append(valid[:: 1 + valid.size // MEDIAN_PIXELS].copy())  # a view would keep all
 
@@ -55,37 +57,28 @@ class Tally:
 
     def sentence(self, unit: str) -> str:
         """How many values lie outside which range, and how far the values go."""
-        quantity, count = quantities(self.name)[unit], self.outside[unit]
-        plausible = f"{quantity.low:g} … {quantity.high:g} {unit}"
-        found = f"{self.least:g} … {self.greatest:g}"
-        return f"'{self.name}': {count:,} of {self.valid:,} values lie outside {plausible} (found {found})"
-
-
-def quantities(name: str) -> dict[str, Quantity]:
-    """The band or target in each unit that it may have."""
-    quantity = BANDS.get(name) or TARGETS[name]
-    found = {quantity.unit: quantity}
-    if name == "swe":
-        found["mm"] = quantity._replace(unit="mm", low=quantity.low * 10, high=quantity.high * 10)
-    return found
+        quantity, count = self.quantities[unit], self.outside[unit]
+        plausible = f"{quantity.valid_min:g} … {quantity.valid_max:g} {unit}"
+        extremes = f"{self.least:g} … {self.greatest:g}"
+        return f"'{self.name}': {count:,} of {self.valid:,} values lie outside {plausible} (found {extremes})"
 
 
 def values_inside(cube: xr.Dataset, name: str, window: int = 0) -> np.ndarray:
     """(pixel): those of a window inside the study area."""
-    maps = cube[name] if name in TARGETS else cube["features"].sel(band=name)
+    maps = cube[name] if name in cube.data_vars else cube["features"].sel(band=name)
     return maps.values[window][cube["mask"].values]
 
 
 def implausible(cube: xr.Dataset, split: Split, targets: Sequence[str]) -> list[str]:
     """A sentence for each band and target with training pixels outside the plausible range."""
-    seen = narrowed(cube, split.train_area)
-    units = dict(zip(cube["band"].values.tolist(), cube["unit"].values.tolist(), strict=True))
-    units |= {name: str(cube[name].attrs["units"]) for name in targets_of(cube) if name in targets}
+    inside = narrowed(cube, split.train_area)
     sentences = []
-    for name, unit in units.items():
-        tally = Tally(name)
+    for name, quantity in quantities_of(cube).items():
+        if name in targets_of(cube) and name not in targets:
+            continue
+        tally = Tally(name, {quantity.unit: quantity})
         for window in split.train:
-            tally.add(values_inside(seen, name, window))
-        if tally.outside.get(unit):
-            sentences.append(tally.sentence(unit))
+            tally.add(values_inside(inside, name, window))
+        if tally.outside.get(quantity.unit):
+            sentences.append(tally.sentence(quantity.unit))
     return sentences

@@ -10,7 +10,7 @@ from torch import nn
 
 from snowmap.data.ablation import ablate
 from snowmap.data.batch import CubeTensors
-from snowmap.data.cube import BANDS, canonical
+from snowmap.data.cube import quantities_of
 from snowmap.data.features import DERIVED, derive, estimate_phase_sign, phase_reference, with_derived
 from snowmap.data.normalize import Normalizer
 from snowmap.data.sequences import gap_days, history, season_of, season_starts
@@ -41,11 +41,12 @@ class Preprocessor(nn.Module):
         derived: Sequence[str] = (),
         phase_sign: int = 1,
         ablation: Mapping[str, Any] | None = None,
+        wrapped: Sequence[str] = (),
     ) -> None:
         super().__init__()
         self.bands, self.derived, self.phase_sign = list(bands), list(derived), phase_sign
         self.ablation = None if ablation is None else dict(ablation)
-        self.normalizer = Normalizer(self.bands)
+        self.normalizer = Normalizer(self.bands, wrapped)
 
     @classmethod
     def plan(
@@ -75,7 +76,9 @@ class Preprocessor(nn.Module):
         sign = phase_sign or estimate_phase_sign(cube, train)
         # of one pixel of one window: only the names of the bands are needed
         made = derive(cube.isel(window=slice(0, 1), y=slice(0, 1), x=slice(0, 1)), derived, sign)
-        return cls(canonical([*bands, *made]), derived, sign, ablation)
+        read = {name: quantity for name, quantity in quantities_of(cube).items() if name in bands}
+        wrapped = [name for name, quantity in read.items() if quantity.wrapped]
+        return cls([*read, *made], derived, sign, ablation, wrapped)
 
     @property
     def options(self) -> dict[str, Any]:
@@ -85,13 +88,15 @@ class Preprocessor(nn.Module):
             "derived": self.derived,
             "phase_sign": self.phase_sign,
             "ablation": self.ablation,
+            "wrapped": list(self.normalizer.wrapped),
         }
 
     @property
     def archive_bands(self) -> list[str]:
         """The bands that a Cube has to hold."""
-        read = {*self.bands, *(band for name in self.derived for band in DERIVED[name].needs)}
-        return [band for band in BANDS if band in read]
+        made = {band for name in self.derived for band in DERIVED[name].bands}
+        needed = (band for name in self.derived for band in DERIVED[name].needs)
+        return list(dict.fromkeys([*(band for band in self.bands if band not in made), *needed]))
 
     @property
     def reads_season(self) -> bool:
@@ -131,7 +136,8 @@ class Preprocessor(nn.Module):
         """A scene, or a piece of one, with the bands that the model reads, derived features among them."""
         read = cube.isel(band=[i for i, band in enumerate(cube["band"].values) if band in self.archive_bands])
         whole = with_derived(read, self.derived, self.phase_sign)
-        return whole.isel(band=[i for i, band in enumerate(whole["band"].values) if band in self.bands])
+        names = whole["band"].values.tolist()
+        return whole.isel(band=[names.index(band) for band in self.bands])
 
     def tensors(self, cube: xr.Dataset, targets: Sequence[str] = ()) -> CubeTensors:
         """A scene, or a piece of one, as tensors of the bands that the model reads; bands are not copied.

@@ -44,7 +44,7 @@ class Sample(NamedTuple):
 
 
 def season_of(end: Dates) -> Int[np.ndarray, " window"]:
-    """The year in which the snow year of each window began, told by the window's last day."""
+    """The year in which the snow year of each window began, by the window's last day."""
     months = end.astype("datetime64[M]").astype(int)
     return 1970 + (months - 8) // 12
 
@@ -92,8 +92,8 @@ def samples(
         return [Sample(history(end, target, time), (True,)) for target in targets]
     last = {int(season_of(end)[target]): target for target in sorted(targets)} if time == SEASON else {}
     chosen = list(last.values()) if last else list(targets)
-    found = [history(end, target, time) for target in chosen]
-    return [Sample(steps, tuple(step in visible for step in steps)) for steps in found]
+    sequences = [history(end, target, time) for target in chosen]
+    return [Sample(steps, tuple(step in visible for step in steps)) for steps in sequences]
 
 
 def longest_season(end: Dates) -> int:

@@ -78,21 +78,20 @@ def rolling(start: Dates, end: Dates, *, train: int = 5, validation: int = 1, te
     """
     count = len(start)
     needed = train + validation + test
-    if min(train, validation, test) < 1:
-        raise SnowmapError(
-            f"split.train={train}, split.validation={validation}, split.test={test}: each must be at least 1"
-        )
     if count < needed:
         raise SnowmapError(
             f"split=rolling needs at least {needed} windows ({train} train + {validation} validation + {test} test), "
             f"but the archive has {count}; add windows, or ask for smaller parts, e.g. split.test={max(1, count // 5)}"
         )
     position = np.arange(count - test) % (train + validation)
+    trained, validated = np.flatnonzero(position < train), np.flatnonzero(position >= train)
+    shared = len(_far(start, end, validated, trained, 0)) < len(validated)
+    neighbours = "share acquisitions" if shared else "lie side by side"
     return Split(
-        train=np.flatnonzero(position < train).tolist(),
-        validation=np.flatnonzero(position >= train).tolist(),
+        train=trained.tolist(),
+        validation=validated.tolist(),
         test=list(range(count - test, count)),
-        note="training and validation windows share acquisitions: the validation score is optimistic",
+        note=f"training and validation windows {neighbours}: the validation score is optimistic",
     )
 
 
@@ -113,7 +112,7 @@ def winters(start: Dates, end: Dates, *, fold: int = 1, test: int = 7) -> Split:
     count = len(start)
     season = season_of(end)[: max(0, count - test)]
     years = np.unique(season)
-    if test < 1 or len(years) < 2:
+    if len(years) < 2:
         raise SnowmapError(
             f"split=winters needs windows of at least two snow years before the last {test} of the {count} windows; "
             f"found {len(years)}"
@@ -129,7 +128,7 @@ def blocked(start: Dates, end: Dates, *, folds: int = 5, fold: int = 0, gap: int
     """The windows before the test in `folds` blocks without holes, one of which validates; the others train.
 
     Between two parts lie `gap` windows of neither. What may leak across is a target: a sequence reads the bands of
-    earlier windows, never their targets, but a net that was trained on a window can know its target by heart from its
+    earlier windows, never their targets, but a net that was trained on a window can have memorised its target by its
     bands. So no window whose target trains may lie in what a validation sequence reads, and no validation window in
     what a training sequence reads. A sequence of n windows reaches n − 1 windows back and shares its first acquisition
     with one more: a gap of n windows keeps both apart, in either direction (`check_reach`). Sequences of both sides may
@@ -172,7 +171,7 @@ def spatial(
     buffer: int = 8,
     test: int = 7,
 ) -> Split:
-    """A rectangle of the map is held out: the same windows train outside of it and validate inside.
+    """A rectangle of the map validates: the same windows train outside of it and validate inside.
 
     The test windows are scored inside the rectangle, too: they are new in time and in space.
 
@@ -182,15 +181,15 @@ def spatial(
         shape: Height and width of the grid.
         rows: Rectangles from north to south.
         columns: Rectangles from west to east.
-        fold: Which rectangle is held out, from 0, row by row. The rectangles of all folds cover the map once.
+        fold: Which rectangle validates, from 0, row by row. The rectangles of all folds cover the map once.
         buffer: Pixels around the rectangle, in rows and columns, that belong to neither area.
         test: Windows at the end of the archive that are kept for the test.
 
     Raises:
         SnowmapError: When there are too few windows, no such fold, or no pixel is left to train on.
     """
-    if test < 1 or len(start) <= test:
-        raise SnowmapError(f"split.test={test} leaves no window of the {len(start)} to train; at least 1 must test")
+    if len(start) <= test:
+        raise SnowmapError(f"split.test={test} leaves no window of the {len(start)} to train")
     train_area, validation_area = areas(shape, rows, columns, fold, buffer)
     before = list(range(len(start) - test))
     return Split(
@@ -204,26 +203,26 @@ def spatial(
 
 
 def areas(shape: Sequence[int], rows: int, columns: int, fold: int, buffer: int) -> tuple[Area, Area]:
-    """Training area and held-out area of `spatial`, whose arguments these are.
+    """Training area and validation area of `spatial`, whose arguments these are.
 
     Raises:
         SnowmapError: When there is no such rectangle, or no pixel is left to train on.
     """
-    if min(rows, columns) < 1 or rows * columns < 2 or rows > shape[0] or columns > shape[1] or buffer < 0:
+    if rows * columns < 2 or rows > shape[0] or columns > shape[1]:
         raise SnowmapError(
-            f"split.rows={rows}, split.columns={columns}, split.buffer={buffer}: the map of {shape[0]} × {shape[1]} "
-            "pixels needs at least two rectangles of at least a pixel, and a buffer from 0 on"
+            f"split.rows={rows}, split.columns={columns}: the map of {shape[0]} × {shape[1]} pixels needs at least two "
+            "rectangles of at least a pixel"
         )
     _check_fold(fold, rows * columns)
     row, column = divmod(fold, columns)
     y = np.linspace(0, shape[0], rows + 1).round().astype(int)[row : row + 2]
     x = np.linspace(0, shape[1], columns + 1).round().astype(int)[column : column + 2]
-    held, train = np.zeros(shape, dtype=bool), np.ones(shape, dtype=bool)
-    held[y[0] : y[1], x[0] : x[1]] = True
+    validation, train = np.zeros(shape, dtype=bool), np.ones(shape, dtype=bool)
+    validation[y[0] : y[1], x[0] : x[1]] = True
     train[max(0, y[0] - buffer) : y[1] + buffer, max(0, x[0] - buffer) : x[1] + buffer] = False
     if not train.any():
         raise SnowmapError(f"split.buffer={buffer} leaves no pixel of the {shape[0]} × {shape[1]} to train on")
-    return train, held
+    return train, validation
 
 
 SPLITS: dict[str, Callable[..., Split]] = {
@@ -242,10 +241,8 @@ def make_split(name: str, start: Dates, end: Dates, *, shape: Sequence[int] | No
     """The split called `name`; `shape`, height and width of the grid, is for those `OF_THE_MAP`.
 
     Raises:
-        SnowmapError: When no split has that name, or the split cannot be made from these windows.
+        SnowmapError: When the split cannot be made from these windows.
     """
-    if name not in SPLITS:
-        raise SnowmapError(f"split.name={name} is unknown; known are {', '.join(SPLITS)}")
     return SPLITS[name](start, end, **options, **({"shape": shape} if name in OF_THE_MAP else {}))
 
 
@@ -274,11 +271,8 @@ def check_reach(options: Mapping[str, Any], time: int | str) -> None:
 
 def _blocks(name: str, count: int, blocks: int, folds: int, fold: int, gap: int, test: int) -> list[Indices]:
     """The windows before the test in so many blocks, as equal as can be."""
-    if min(folds, test) < 1 or blocks < 2 or gap < 0:
-        raise SnowmapError(
-            f"split.folds={folds}, split.gap={gap}, split.test={test}: expected at least two blocks of windows, no "
-            "negative gap and at least one test window"
-        )
+    if blocks < 2:
+        raise SnowmapError(f"split.folds={folds}, split.test={test}: expected at least two blocks of windows")
     if count - test < blocks:
         raise SnowmapError(
             f"split={name} with split.folds={folds} needs at least {blocks} windows before the {test} test windows, "
@@ -293,17 +287,17 @@ def _check_fold(fold: int, folds: int) -> None:
         raise SnowmapError(f"split.fold={fold} is not possible; there are {', '.join(map(str, range(folds)))}")
 
 
-def _apart(start: Dates, end: Dates, train: Indices, validation: Indices, test: int, asked: str, gap: int = 0) -> Split:
+def _apart(start: Dates, end: Dates, train: Indices, validation: Indices, test: int, given: str, gap: int = 0) -> Split:
     """The split without the windows of training and validation that are too near to another part.
 
-    `asked` names in errors what was asked for.
+    `given` names the keys of the split in errors.
     """
     tested = np.arange(len(start) - test, len(start))
     validation = _far(start, end, validation, tested, gap)
     train = _far(start, end, train, np.concatenate([validation, tested]), gap)
     if not (len(train) and len(validation)):
         mend = "; give a smaller split.gap" if gap else ""
-        raise SnowmapError(f"{asked} leaves no window to {'validate' if len(train) else 'train'}{mend}")
+        raise SnowmapError(f"{given} leaves no window to {'validate' if len(train) else 'train'}{mend}")
     return Split(train.tolist(), validation.tolist(), tested.tolist())
 
 

@@ -27,7 +27,7 @@ DEPTH_EDGES: dict[str, tuple[float, ...]] = {
     "hs": (50.0, 100.0, 150.0, 200.0, 300.0),
     "swe": (5.0, 10.0, 20.0, 30.0, 50.0),  # 30 cm is where the requirement of CoReH2O becomes relative
 }
-"""Of each target, in its unit in `snowmap.data.cube.TARGETS`."""
+"""Of targets, in cm; another one is classed as covered or free of snow alone."""
 
 FLAT_DEGREE = 2.0
 """Ground less steep than this faces no direction."""
@@ -74,7 +74,7 @@ def pixel_classes(
     unit = cube[target].attrs["units"]
     scale = 10 if unit == "mm" else 1
     threshold = snow_threshold(target, unit, snow_depths_m(options))
-    edges = [threshold, *(edge * scale for edge in DEPTH_EDGES[target] if edge * scale > threshold)]
+    edges = [threshold, *(edge * scale for edge in DEPTH_EDGES.get(target, ()) if edge * scale > threshold)]
     classes["depth"] = _binned(cube[target].values[valid], edges, f" {unit}", below="snow-free")
     return classes
 

@@ -6,7 +6,7 @@ import numpy as np
 import xarray as xr
 from matplotlib.figure import Figure
 
-from snowmap.data.cube import TARGETS, is_synthetic, window_names
+from snowmap.data.cube import is_synthetic, window_names
 
 MOST_ROWS = 12
 OUTSIDE = "0.85"
@@ -85,7 +85,7 @@ def _draw_target(
     west, south, east, north = cube.rio.bounds()
     place = {"extent": (west, east, south, north), "aspect": _stretch(cube), "interpolation": "nearest"}
     for column, (title, values, colours, label) in enumerate(columns):
-        axes[0, column].set_title(f"{TARGETS[target].long_name}, {title}", fontsize=9)
+        axes[0, column].set_title(f"{cube[target].attrs['long_name']}, {title}", fontsize=9)
         below = zip(axes[:, column], shown, strict=True)
         images = [axis.imshow(values[position], **place, **colours) for axis, position in below]
         if label:

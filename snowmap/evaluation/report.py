@@ -16,7 +16,7 @@ from matplotlib.backends.backend_svg import FigureCanvasSVG
 from matplotlib.figure import Figure
 
 from snowmap.baselines import label_of
-from snowmap.data.cube import TARGETS, is_synthetic
+from snowmap.data.cube import is_synthetic
 from snowmap.evaluation.charts import class_chart, density_chart, difference_chart, reliability_chart, series_chart
 from snowmap.evaluation.figures import maps_figure, spaced
 from snowmap.evaluation.map_scores import by_map
@@ -108,7 +108,7 @@ def _section(name: str, entry: Mapping[str, Any], maps: xr.Dataset, cube: xr.Dat
     rows = [positions[first : first + ROWS_TOGETHER] for first in range(0, len(positions), ROWS_TOGETHER)]
     return {
         "name": name,
-        "words": TARGETS[name].long_name,
+        "words": cube[name].attrs["long_name"],
         "entry": entry,
         "unit": unit,
         "requirement": f"{REQUIREMENT_BORDER_MM * unit_factor('mm', unit):g} {unit}" if name == "swe" else "",

@@ -15,22 +15,11 @@ from snowmap.checkpoints.provenance import archive_of, areas_of, check_fit, wind
 from snowmap.data.cube import narrowed, with_targets_inside
 from snowmap.evaluation.metrics import scores
 from snowmap.maps.tiles import map_windows
-from snowmap.sources.trentino import open_archive
+from snowmap.sources import open_cube
 from snowmap.tasks.load import load_model, pick_device
 from snowmap.tasks.pixel import SnowRegression
 
 logger = logging.getLogger(__name__)
-
-
-def open_for(data: Mapping[str, Any], targets: list[str]) -> xr.Dataset:
-    """The Cube that the configuration's ``data`` group describes.
-
-    Args:
-        data: The group, as `snowmap.config.schema.Data` describes it.
-        targets: Targets that every window must have.
-    """
-    keys = ("bands", "swe_unit", "strict", "zero_is_missing", "threads", "cache")
-    return open_archive(data["root"], targets=targets, **{key: data[key] for key in keys if data[key] is not None})
 
 
 def load_with_archive(
@@ -45,7 +34,7 @@ def load_with_archive(
     model = load_model(checkpoint).to(picked)
     # the bands of the run, though the model may read fewer: the baselines beside it need them
     data = {**model.metadata["config"]["data"], "root": root or model.metadata["archive"]["archive"]}
-    cube = open_for(data, list(model.targets))
+    cube = open_cube(data, list(model.targets))
     check_fit(model.metadata, model.archive_bands, model.targets, cube)
     if cube.attrs["fingerprint"] != model.metadata["archive"]["fingerprint"]:
         logger.warning("the archive's content is not that which the checkpoint was trained on")

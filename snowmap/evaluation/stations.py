@@ -15,14 +15,14 @@ import xarray as xr
 from pyproj import Transformer
 from rasterio.warp import transform_bounds
 
-from snowmap.data.cube import TARGETS, is_synthetic, targets_of, window_names
+from snowmap.data.cube import is_synthetic, window_names
 from snowmap.errors import SnowmapError
 from snowmap.evaluation.charts import stations_figure
 from snowmap.evaluation.metrics import scores
 from snowmap.files import as_png, refuse_inputs, whole_folder, write_whole
-from snowmap.maps.read import INTERVALS, interval_of, sigma_of
+from snowmap.maps.read import INTERVALS, interval_of, sigma_of, snow_targets
 from snowmap.tables import SYNTHETIC, as_csv, listed, print_table, printable
-from snowmap.units import metres_per, unit_factor
+from snowmap.units import MOST_SNOW_M, metres_per, unit_factor
 
 logger = logging.getLogger(__name__)
 
@@ -140,7 +140,7 @@ def _quantities(path: Path, heads: list[str], unit: str | None) -> dict[str, tup
             raise SnowmapError(f"{path} has two columns of {quantity}: '{same[0]}' and '{head}'; expected one")
         columns[head] = (quantity, head_unit)
     if not columns:
-        expected = " or ".join(TARGETS)
+        expected = " or ".join(MOST_SNOW_M)
         raise SnowmapError(f"{path} has no column {expected} (with a unit: hs_cm, swe_mm); it has {', '.join(heads)}")
     return columns
 
@@ -180,7 +180,7 @@ def match_stations(maps: xr.Dataset, observations: pd.DataFrame, days: int = 6) 
         bounds = ", ".join(f"{value:.4g}" for value in transform_bounds(maps.rio.crs, WGS84, *maps.rio.bounds()))
         dates = listed(np.datetime_as_string(maps["end"].values, "D").tolist())
         raise SnowmapError(
-            f"no station matches the maps: they hold {', '.join(targets_of(maps))} over {bounds} (west, south, east, "
+            f"no station matches the maps: they hold {', '.join(snow_targets(maps))} over {bounds} (west, south, east, "
             f"north in degrees) on {dates}; observations may be {days} days from that"
         )
     return matches.reset_index(drop=True)
@@ -188,14 +188,14 @@ def match_stations(maps: xr.Dataset, observations: pd.DataFrame, days: int = 6) 
 
 def _in_unit(maps: xr.Dataset, rows: pd.DataFrame) -> pd.DataFrame:
     """Observations of what the maps hold, in the unit of the maps."""
-    rows = _keep(rows, rows["quantity"].isin(targets_of(maps)), "the maps have no such quantity").assign(most=0.0)
+    rows = _keep(rows, rows["quantity"].isin(snow_targets(maps)), "the maps have no such quantity").assign(most=0.0)
     for target, part in rows.groupby("quantity"):
-        plausible, unit, given = TARGETS[target], maps[target].attrs["units"], part["unit"].iloc[0]
+        unit, given = maps[target].attrs["units"], part["unit"].iloc[0]
         if not given:
             logger.warning("%s of the stations is taken to be in %s, as the maps are; or name a --unit", target, unit)
         rows.loc[part.index, "observed"] *= unit_factor(given or unit, unit, target, "the stations")
         rows.loc[part.index, "unit"] = unit
-        rows.loc[part.index, "most"] = plausible.high * unit_factor(plausible.unit, unit, target)
+        rows.loc[part.index, "most"] = MOST_SNOW_M[target] / metres_per(unit, target, "the maps")
     return _keep(rows, rows["observed"].between(0, rows["most"]), "no plausible value")
 
 

@@ -18,12 +18,12 @@ from exactextract.raster import NumPyRasterSource
 from pyogrio.errors import DataLayerError, DataSourceError
 from shapely import box
 
-from snowmap.data.cube import is_synthetic, targets_of, window_names
+from snowmap.data.cube import is_synthetic, window_names
 from snowmap.data.grid import cell_areas
 from snowmap.errors import SnowmapError
 from snowmap.files import write_whole
 from snowmap.maps.correlation import pixel_spacing_m, sigma_of_sum
-from snowmap.maps.read import interval_of, sigma_of
+from snowmap.maps.read import interval_of, sigma_of, snow_targets
 from snowmap.tables import SYNTHETIC, as_csv, listed, print_table, printable
 from snowmap.units import SNOW_DEPTH_M, metres_per, snow_threshold
 
@@ -165,7 +165,7 @@ def basin_table(
     basins, pixels = pixels_of_basins(maps, outlines)
     spacing_m, parts = pixel_spacing_m(maps), []
     for index, window in enumerate(window_names(maps)):  # one at a time: a scene may be large
-        for target in targets_of(maps):
+        for target in snow_targets(maps):
             dates = {"window": window, "start": maps["start"].values[index], "end": maps["end"].values[index]}
             part = basins.assign(**dates, quantity=target, unit=maps[target].attrs["units"])
             snow = _snow(maps.isel(window=index), target, pixels, snow_threshold_m, correlation_length_m, spacing_m)

@@ -12,12 +12,13 @@ from jaxtyping import Int8
 from rasterio.crs import CRS
 
 import snowmap
-from snowmap.data.cube import TARGETS, is_synthetic, targets_of
+from snowmap.data.cube import is_synthetic
 from snowmap.errors import SnowmapError
 from snowmap.files import write_whole
-from snowmap.units import METRES
+from snowmap.units import METRES, SNOW_DEPTH_M
 
-STANDARD_NAMES = {"hs": "surface_snow_thickness", "swe": "lwe_thickness_of_surface_snow_amount"}
+SUM = "time: sum"
+"""``cell_methods`` of a flux, which is a sum over the window."""
 
 TIME = {
     "standard_name": "time",
@@ -47,8 +48,9 @@ def write_predictions(
     The time of a map is the end of its window, when the state holds; its bounds are the window.
 
     Args:
-        maps: Predictions ``(window, y, x)``, one variable for each target, with ``units``; what is called after a
-            target (`swe_sigma`, `swe_q05`, …) belongs to it; further variables are sums over the window.
+        maps: Predictions ``(window, y, x)``, one variable for each target, with ``units`` and ``long_name``; what is
+            called after a target (`swe_sigma`, `swe_q05`, …) belongs to it; those with the ``cell_methods`` `SUM` are
+            sums over the window.
         cube: The Cube that was mapped, or one on the same grid; it need not hold targets.
         windows: Index in the Cube of each window of `maps`.
         path: The file.
@@ -68,8 +70,8 @@ def write_predictions(
         variables[name] = (("time", y, x), maps[name].values, _attributes(maps, name))
     for name in (target for target in targets_of_maps(maps) if target in cube):
         observed = np.where(cube["mask"].values, cube[name].values[windows], np.float32(np.nan))
-        words = {"units": cube[name].attrs["units"], "long_name": f"{TARGETS[name].long_name} of the archive"}
-        variables[f"{name}_observed"] = (("time", y, x), observed, {**_of_target(name), **words})
+        words = _of_target(cube, name, "{} of the archive")
+        variables[f"{name}_observed"] = (("time", y, x), observed, words)
     inside = cube["mask"].values
     variables["study_area"] = ((y, x), inside.astype(np.int8), STUDY_AREA)
     variables["valid"] = (("time", y, x), valid_flags(maps, inside), FLAGS)
@@ -90,20 +92,23 @@ def write_predictions(
 
 
 def targets_of_maps(maps: xr.Dataset) -> list[str]:
-    """The targets that are mapped, in canonical order.
+    """The targets that are mapped, in the order of the maps.
 
     Raises:
-        SnowmapError: When one is in a unit that CF does not convert to its own.
+        SnowmapError: When snow is in a unit that CF does not convert to that of its name.
     """
-    names = targets_of(maps)
-    for name in names:
-        unit, usual = maps[name].attrs.get("units"), TARGETS[name].unit
-        possible = tuple(METRES) if usual in METRES else (usual,)
-        if unit not in possible:
-            raise SnowmapError(
-                f"the map of '{name}' is in '{unit}'; a file can hold it in {', '.join(possible)}: set its 'units'"
-            )
-    return names
+    names = [str(name) for name in maps.data_vars]
+    targets = [
+        name
+        for name in names
+        if maps[name].attrs.get("cell_methods") != SUM and not any(name.startswith(f"{other}_") for other in names)
+    ]
+    for name in targets:
+        unit = maps[name].attrs.get("units")
+        if not unit or (name in SNOW_DEPTH_M and unit not in METRES):
+            possible = ", ".join(METRES) if name in SNOW_DEPTH_M else "any but none"
+            raise SnowmapError(f"the map of '{name}' is in '{unit}'; a file can hold it in {possible}: set its 'units'")
+    return targets
 
 
 def companions(maps: xr.Dataset, target: str) -> list[str]:
@@ -130,19 +135,21 @@ def _attributes(maps: xr.Dataset, name: str) -> dict[str, Any]:
     targets = targets_of_maps(maps)
     if name in targets:
         beside = " ".join([*companions(maps, name), "valid"])
-        words = {"units": given["units"], "long_name": f"predicted {TARGETS[name].long_name}"}
-        return {**_of_target(name), **words, "ancillary_variables": beside}
+        return {**_of_target(maps, name, "predicted {}"), "ancillary_variables": beside}
     target = next((target for target in targets if name in companions(maps, target)), None)
     if target is None:
-        return {"units": given["units"], "long_name": given["long_name"], "cell_methods": "time: sum"}
+        return {"units": given["units"], "long_name": given["long_name"], "cell_methods": SUM}
     # CF has a name for a standard error, none for a quantile
-    error = {"standard_name": f"{STANDARD_NAMES[target]} standard_error"} if name == f"{target}_sigma" else {}
+    known = maps[target].attrs.get("standard_name")
+    error = {"standard_name": f"{known} standard_error"} if known and name == f"{target}_sigma" else {}
     default = {"units": maps[target].attrs["units"], "long_name": f"{name.removeprefix(target)[1:]} of {target}"}
     return {**default, **given, **error, "cell_methods": "time: point", "ancillary_variables": "valid"}
 
 
-def _of_target(name: str) -> dict[str, str]:
-    return {"standard_name": STANDARD_NAMES[name], "cell_methods": "time: point"}
+def _of_target(maps: xr.Dataset, name: str, words: str) -> dict[str, str]:
+    own = maps[name].attrs
+    named = {"standard_name": own["standard_name"]} if "standard_name" in own else {}
+    return {**named, "cell_methods": "time: point", "units": own["units"], "long_name": words.format(own["long_name"])}
 
 
 def _axis_attributes(axis: str, crs: CRS) -> dict[str, str]:

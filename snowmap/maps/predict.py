@@ -11,7 +11,7 @@ import xarray as xr
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from snowmap.baselines import Baseline
-from snowmap.data.cube import INSAR_BANDS, window_name, window_names
+from snowmap.data.cube import window_name, window_names
 from snowmap.data.pieces import OVERLAP, TILE
 from snowmap.errors import SnowmapError
 from snowmap.files import WriteError, refuse_inputs, remove_unfinished
@@ -19,7 +19,7 @@ from snowmap.maps.basins import basin_table, read_outlines, write_basins
 from snowmap.maps.geotiff import write_geotiff
 from snowmap.maps.netcdf import write_predictions
 from snowmap.maps.tiles import ALIGNMENT, Scene
-from snowmap.sources.trentino import open_lazily
+from snowmap.sources import open_cube
 from snowmap.tasks.load import load_model, pick_device
 from snowmap.tasks.pixel import SnowRegression
 
@@ -76,12 +76,8 @@ def predict_archive(
     outlines = None if basins is None else read_outlines(basins, name)
     picked = pick_device(device)
     model = load_model(checkpoint).to(picked)
-    zero_is_missing = model.metadata["config"]["data"]["zero_is_missing"]
-    cube = open_lazily(
-        archive,
-        bands=model.archive_bands or None,  # a baseline that reads no band still needs the windows' dates
-        zero_is_missing=tuple(INSAR_BANDS) if zero_is_missing is None else zero_is_missing,
-    )
+    bands = model.archive_bands or None  # a baseline that reads no band still needs the windows' dates
+    cube = open_cube({**model.metadata["config"]["data"], "root": str(archive), "bands": bands})
     chosen = choose_windows(cube, windows)
     scene = Scene(model, cube, chosen, tile, overlap)
     provenance = _provenance(checkpoint, model, cube, scene)

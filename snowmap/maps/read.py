@@ -11,9 +11,8 @@ import xarray as xr
 from rasterio.transform import Affine
 from scipy.stats import norm
 
-from snowmap.data.cube import targets_of
 from snowmap.errors import SnowmapError
-from snowmap.units import metres_per
+from snowmap.units import SNOW_DEPTH_M, metres_per
 
 WINDOW_FILE = re.compile(r"\d{4}-\d\d-\d\d_to_\d{4}-\d\d-\d\d\.nc")
 
@@ -61,6 +60,11 @@ def read_maps(path: str | Path) -> xr.Dataset:
     return whole.sortby("start")
 
 
+def snow_targets(maps: xr.Dataset) -> list[str]:
+    """Which of ``hs`` and ``swe`` the maps hold."""
+    return [name for name in SNOW_DEPTH_M if name in maps]
+
+
 def _read(path: Path) -> xr.Dataset:
     try:
         with warnings.catch_warnings(action="ignore", category=UserWarning):  # of a missing time_bnds, reported below
@@ -71,7 +75,7 @@ def _read(path: Path) -> xr.Dataset:
         ) from error
     y, x = ("lat", "lon") if "lat" in file.dims else ("y", "x")
     missing = [name for name in ("time", "time_bnds", y, x) if name not in file.variables]
-    if missing or not targets_of(file):
+    if missing or not snow_targets(file):
         lacks = ", ".join(missing) or "swe and hs"
         raise SnowmapError(f"{path} was not written by snowmap: it has no {lacks}; expected a file of maps")
     if file.rio.crs is None:
@@ -81,12 +85,12 @@ def _read(path: Path) -> xr.Dataset:
         for name, layer in file.data_vars.items()
         if set(layer.dims) == {"time", y, x} and "flag_values" not in layer.attrs
     }
-    if lost := [name for name in targets_of(file) if name not in maps]:
+    if lost := [name for name in snow_targets(file) if name not in maps]:
         raise SnowmapError(f"{path}: {lost[0]} has the dimensions {file[lost[0]].dims}; expected time, {y}, {x}")
     start, end = file["time_bnds"].transpose("bnds", "time").values
     grid = {"x": file[x].values, "y": file[y].values, "start": ("window", start), "end": ("window", end)}
     read = xr.Dataset(maps, grid, file.attrs | {"origin": _origin(file)})
-    for target in targets_of(read):
+    for target in snow_targets(read):
         _check_target(read, target, path)
     return read.rio.write_crs(file.rio.crs).rio.write_transform(_transform(file))
 

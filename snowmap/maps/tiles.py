@@ -7,7 +7,7 @@ import xarray as xr
 from jaxtyping import Float
 
 from snowmap.baselines import Baseline
-from snowmap.data.cube import TARGETS
+from snowmap.data.cube import targets_of
 from snowmap.data.pieces import OVERLAP, TILE, tiles
 from snowmap.data.preprocessing import as_maps
 from snowmap.data.sequences import season_of
@@ -64,7 +64,7 @@ class Scene:
         self.model, self.tile, self.overlap = model, tile, overlap
         self.size = cube.sizes["y"], cube.sizes["x"]
         self.whole = not model.maps_pieces or max(self.size) <= tile
-        cube = cube.drop_vars(TARGETS, errors="ignore")
+        cube = cube.drop_vars(targets_of(cube))
         if self.whole and (cube.nbytes <= CUBE_BYTES or not model.maps_pieces):
             cube = cube.load()
         self.end, inside = cube["end"].values, cube["mask"].values

@@ -71,8 +71,16 @@ class MassBalance(Net):
     needs = ("phase_swe", "coherence", "mean_temperature", "pdd")
     ignores = ("displacement", "phase", "unwrapped_phase")
     fluxes = {  # noqa: RUF012  no net changes it; a proxy could not be copied
-        "accumulation": {"units": "mm", "long_name": "water that the window added to the snow pack"},
-        "melt": {"units": "mm", "long_name": "water that left the snow pack in the window"},
+        "accumulation": {
+            "units": "mm",
+            "long_name": "water that the window added to the snow pack",
+            "cell_methods": "time: sum",
+        },
+        "melt": {
+            "units": "mm",
+            "long_name": "water that left the snow pack in the window",
+            "cell_methods": "time: sum",
+        },
     }
     output_layers = ("spread.2",)
     loops_over_steps = True

@@ -74,7 +74,7 @@ class Net(nn.Module):
         needs: Bands and derived features that it cannot do without, and reads in physical units.
         ignores: Bands that it does not want to see: an arbitrary constant in each window tells one window from another,
             which a net can memorise.
-        fluxes: Further maps that it can give: their attributes by name, ``units`` and ``long_name``.
+        fluxes: Further maps that it can give: their attributes by name, ``units``, ``long_name`` and ``cell_methods``.
         output_layers: Names of its layers that give `Specification.outputs`, or a share of them for each target.
         levels: Resolutions at which it looks.
         loops_over_steps: Whether a traced graph of it is for one number of steps only.

@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 
 from snowmap.config.schema import Scoring
-from snowmap.data.ablation import LEFT_OUT
+from snowmap.data.ablation import WORDS
 from snowmap.errors import SnowmapError
 from snowmap.evaluation.bootstrap import score_intervals
 from snowmap.files import as_png, write_whole
@@ -102,7 +102,8 @@ def pair_cases(runs: Sequence[Run]) -> dict[str, list[Run]]:
                 f"ablation={name} and ablation=all are not of the same folds and seeds: only one has "
                 f"{', '.join(sorted(single))}"
             )
-    return {name: [cases[name][key] for key in cases["all"]] for name in LEFT_OUT if name in cases}
+    ordered = [*(name for name in WORDS if name in cases), *(name for name in cases if name not in WORDS)]
+    return {name: [cases[name][key] for key in cases["all"]] for name in ordered}
 
 
 def rmse_difference(case: Maps, reference: Maps) -> dict[str, float | None]:

@@ -22,11 +22,11 @@ from snowmap.data.cube import narrowed
 from snowmap.data.normalize import mean_and_std
 from snowmap.data.splits import make_split
 from snowmap.errors import Interrupted, SnowmapError, Stopped
-from snowmap.evaluation.scoring import open_for
 from snowmap.files import write_whole
 from snowmap.runs.configuration import differing, flat, refuse_foreign
 from snowmap.runs.folder import SWEEP, locked
 from snowmap.runs.record import read_record
+from snowmap.sources import open_cube
 from snowmap.sweeps.search_space import changed, distributions, value_of
 from snowmap.sweeps.study_report import folder_name, report
 from snowmap.tasks.pixel import SnowRegression
@@ -183,7 +183,7 @@ def nrmse(validation: Mapping[str, Mapping[str, Any]], std: Mapping[str, float])
 
 def _std_of_targets(config: Mapping[str, Any]) -> dict[str, float]:
     targets = config["target"]["names"]
-    cube = open_for(config["data"], targets)
+    cube = open_cube(config["data"], targets)
     split = make_split(start=cube["start"].values, end=cube["end"].values, shape=cube["mask"].shape, **config["split"])
     inside = narrowed(cube, split.train_area)["mask"].values
     return {name: mean_and_std(cube[name].values, split.train, inside, f"target '{name}'")[1] for name in targets}

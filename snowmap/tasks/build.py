@@ -15,7 +15,7 @@ from snowmap.checkpoints.provenance import metadata_of
 from snowmap.data.ablation import plan_ablation
 from snowmap.data.cube import narrowed, target_attributes, with_targets_inside
 from snowmap.data.datamodule import SnowDataModule
-from snowmap.data.features import DERIVED
+from snowmap.data.features import DERIVED, refuse_unfit_bands
 from snowmap.data.preprocessing import Preprocessor
 from snowmap.data.sequences import SEASON, check_time, longest_season
 from snowmap.data.splits import Split, check_reach
@@ -56,6 +56,8 @@ def make_parts(config: Mapping[str, Any], cube: xr.Dataset, split: Split) -> tup
     data, targets = config["data"], list(config["target"]["names"])
     metadata = metadata_of(cube, split, config)
     net = NETS[config["model"]["name"]]
+    needed = [band for band in net.needs if band in metadata["units"]]  # others are derived, or missed by `build_net`
+    refuse_unfit_bands(cube, needed, f"model={config['model']['name']}")
     preprocessor = Preprocessor.plan(
         narrowed(cube, split.train_area),
         split.train,

@@ -17,7 +17,6 @@ import xarray as xr
 from torch import Tensor, nn
 
 from snowmap.data.batch import Batch
-from snowmap.data.cube import BANDS, DERIVED_BANDS
 from snowmap.data.features import DERIVED
 from snowmap.data.sequences import SEASON, Sample, history
 from snowmap.errors import SnowmapError
@@ -181,9 +180,12 @@ def _example(task: SnowRegression, windows: int) -> tuple[Tensor, ...]:
 
 def _about(task: SnowRegression, windows: int | None, least: int) -> dict[str, Any]:
     """All that is needed to use the program, in plain containers."""
-    known = BANDS | DERIVED_BANDS
-    made = {
-        band: name for name in task.preprocessor.derived for band in task.preprocessor.bands if band.startswith(name)
+    units, long_names = task.metadata["units"], task.metadata["long_names"]
+    archive = {band: {"unit": units[band], "meaning": long_names[band]} for band in units}
+    derived = {
+        band: {"unit": quantity.unit, "meaning": quantity.long_name, "derived": inspect.getdoc(DERIVED[name].make)}
+        for name in task.preprocessor.derived
+        for band, quantity in DERIVED[name].bands.items()
     }
     return {
         "snowmap": version("snowmap"),
@@ -193,9 +195,7 @@ def _about(task: SnowRegression, windows: int | None, least: int) -> dict[str, A
             for name, (shape, dtype, meaning) in INPUTS.items()
         ],
         "bands": [
-            {"name": band, "unit": known[band].unit, "meaning": known[band].long_name}
-            | ({"derived": inspect.getdoc(DERIVED[made[band]].make)} if band in made else {})
-            for band in task.preprocessor.bands
+            {"name": band, **(archive[band] if band in archive else derived[band])} for band in task.preprocessor.bands
         ],
         "phase_sign": task.preprocessor.phase_sign,
         "time": task.time,

@@ -215,7 +215,7 @@ class SnowRegression(pl.LightningModule):
         Raises:
             SnowmapError: When bands or units do not fit, or a map is not finite inside the study area.
         """
-        check_bands(self.archive_bands, cube)
+        check_bands(self.archive_bands, cube, self.metadata)
         chosen = list(range(cube.sizes["window"]) if windows is None else windows)
         return self.predict_piece(self.preprocessor.scene(cube), chosen)
 

@@ -216,7 +216,7 @@ class Point(nn.Module):
         layers: dict[str, dict[str, Any]] = {}
         for name, attributes in self.targets.items():
             unit, words = attributes["units"], attributes["long_name"]
-            layers[name] = {"units": unit, "long_name": words}
+            layers[name] = {key: value for key, value in attributes.items() if key != "valid_min"}
             if self.uncertain:
                 sigma = {"long_name": f"standard deviation of {words}", "distribution": self.distribution}
                 if length := self.calibration.get(name, {}).get("correlation_length_m"):

@@ -66,7 +66,7 @@ def test_maps_are_on_the_grid_of_the_cube_in_the_unit_of_the_target_without_nega
         assert np.isnan(values[:, ~cube["mask"].values]).all()
         assert np.isfinite(values[:, cube["mask"].values]).mean() > 0.85
         assert np.nanmin(values) >= 0
-        assert set(maps[target].attrs) == {"units", "long_name"}
+        assert set(maps[target].attrs) == {"units", "long_name", "standard_name"}
 
 
 @pytest.mark.parametrize("name", sorted({*BASELINES} - {"climatology", "persistence"}))

@@ -45,9 +45,11 @@ def test_the_file_holds_plain_containers_and_tensors(name, tmp_path):
     _, baseline = fitted(name)
     stored = torch.load(save_baseline(baseline, tmp_path / "a.ckpt"), weights_only=True)
     assert stored["baseline"]["name"] == name
-    assert stored["targets"] == {"hs": "cm", "swe": "cm"}
+    assert {target: layer["units"] for target, layer in stored["layers"].items()} == {"hs": "cm", "swe": "cm"}
     assert stored["preprocessing"] == baseline.preprocessor.options
-    assert {"units", "grid", "split", "archive", "versions", "git_revision", "config"} <= set(stored["metadata"])
+    assert {"units", "long_names", "grid", "split", "archive", "versions", "git_revision", "config"} <= set(
+        stored["metadata"]
+    )
     assert "scikit-learn" in stored["metadata"]["versions"]
 
 

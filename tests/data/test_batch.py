@@ -4,9 +4,9 @@ import torch
 
 from snowmap.data.augment import flip
 from snowmap.data.batch import CubeTensors
-from snowmap.data.cube import STANDARD_BANDS
 from snowmap.data.pieces import random_pieces, tiled
 from snowmap.data.sequences import Sample, samples
+from snowmap.sources.trentino.quantities import STANDARD_BANDS
 from tests.cubes import make_cube
 
 

@@ -1,8 +1,8 @@
 import numpy as np
 import pytest
 
-from snowmap.data.cube import DERIVED_BANDS, check
-from snowmap.data.features import DERIVED, estimate_phase_sign, phase_reference, season_sum, with_derived
+from snowmap.data.cube import check
+from snowmap.data.features import DERIVED, DERIVED_BANDS, estimate_phase_sign, phase_reference, season_sum, with_derived
 from snowmap.data.sequences import season_of
 from snowmap.errors import SnowmapError
 from snowmap.physics import phase_of_swe_oveisgharan

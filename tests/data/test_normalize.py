@@ -3,16 +3,18 @@ import pytest
 import torch
 
 from snowmap.data.batch import CubeTensors
-from snowmap.data.cube import STANDARD_BANDS
+from snowmap.data.cube import quantities_of
 from snowmap.data.normalize import Normalizer
 from snowmap.errors import SnowmapError
+from snowmap.sources.trentino.quantities import STANDARD_BANDS
 from tests.cubes import make_cube
 
 TRAIN = [0, 1, 2, 4, 6]
 
 
 def fitted(cube):
-    normalizer = Normalizer(cube["band"].values.tolist())
+    wrapped = [name for name, quantity in quantities_of(cube).items() if quantity.wrapped]
+    normalizer = Normalizer(cube["band"].values.tolist(), wrapped)
     normalizer.fit(CubeTensors.of(cube, normalizer.bands, []), TRAIN)
     return normalizer
 
@@ -58,6 +60,17 @@ def test_encoding_scales_keeps_wrapped_phase_continuous_and_marks_what_is_missin
     elevation = list(STANDARD_BANDS).index("elevation")
     known = (x[:, :, elevation] - normalizer.band_mean[elevation]) / normalizer.band_std[elevation]
     torch.testing.assert_close(bands[:, :, elevation][valid[:, :, elevation]], known[valid[:, :, elevation]])
+
+
+def test_every_wrapped_phase_goes_in_as_cosine_and_sine_whatever_its_name():
+    normalizer = Normalizer(["phase_x", "elevation", "phase_ku"], ["phase_ku", "phase_x"])
+    normalizer.load_state_dict({"band_mean": torch.tensor([0.0, 100, 0]), "band_std": torch.tensor([1.0, 50, 1])})
+    x, valid = torch.tensor([0.5, 150, -2.0])[:, None, None], torch.tensor([True, True, False])[:, None, None]
+    assert normalizer.channels == len(normalizer.channel_names) == 8
+    encoded = dict(zip(normalizer.channel_names, normalizer.encode(x, valid).flatten().tolist(), strict=True))
+    expected = {"phase_x (cos)": np.cos(0.5), "phase_x (sin)": np.sin(0.5), "elevation": 1, "phase_ku (cos)": 0}
+    expected |= {"phase_ku (sin)": 0, "phase_x (known)": 1, "elevation (known)": 1, "phase_ku (known)": 0}
+    assert encoded == pytest.approx(expected)
 
 
 def test_without_statistics_nothing_comes_out():

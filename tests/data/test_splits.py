@@ -42,16 +42,6 @@ def test_every_window_is_in_exactly_one_part_and_the_test_comes_last(count, trai
     assert split.validation
 
 
-def test_an_unknown_split_is_named():
-    with pytest.raises(SnowmapError, match=r"split\.name=rollin is unknown; known are rolling"):
-        make_split("rollin", *dates(20))
-
-
-def test_a_part_of_nothing_is_refused():
-    with pytest.raises(SnowmapError, match="at least 1"):
-        rolling(*dates(20), validation=0)
-
-
 class TestWinters:
     def dates(self, count=64):
         start = np.datetime64("2021-01-09", "D") + 12 * np.arange(count)

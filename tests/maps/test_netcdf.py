@@ -10,6 +10,7 @@ import xarray as xr
 from compliance_checker.runner import CheckSuite, ComplianceChecker
 from rasterio.transform import from_origin
 
+from snowmap.data.cube import target_attributes
 from snowmap.errors import SnowmapError
 from snowmap.maps.netcdf import write_predictions
 from tests.cubes import make_cube
@@ -22,7 +23,7 @@ def predictions(cube: xr.Dataset) -> xr.Dataset:
     maps = cube[["start", "end", "mask"]].isel(window=WINDOWS).drop_vars("mask")
     for name in ("hs", "swe"):
         values = np.where(inside, np.nan_to_num(cube[name].values[WINDOWS]) + 1, np.nan).astype(np.float32)
-        maps[name] = (("window", "y", "x"), values, {"units": cube[name].attrs["units"]})
+        maps[name] = (("window", "y", "x"), values, target_attributes(cube, [name])[name])
     return maps
 
 
@@ -33,9 +34,14 @@ def with_uncertainty(maps: xr.Dataset) -> xr.Dataset:
         for part in ("sigma", "q05", "q25", "q75", "q95"):
             words = {"units": maps[target].attrs["units"], "long_name": f"{part} of {target}"}
             more = {"distribution": "normal"} if part == "sigma" else {"conformal_factor": 1.2}
-            maps[f"{target}_{part}"] = (maps[target] * 0.2 + 0.1).assign_attrs({**words, **more})
+            maps[f"{target}_{part}"] = (maps[target] * 0.2 + 0.1).drop_attrs().assign_attrs({**words, **more})
     for name in ("accumulation", "melt"):
-        maps[name] = maps["swe"].copy().assign_attrs({"units": "mm", "long_name": f"{name} of the window"})
+        maps[name] = (
+            maps["swe"]
+            .copy()
+            .drop_attrs()
+            .assign_attrs(units="mm", long_name=f"{name} of the window", cell_methods="time: sum")
+        )
     return maps
 
 

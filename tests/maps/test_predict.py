@@ -32,7 +32,7 @@ from tests.cubes import make_cube
 from tests.tasks.test_pixel import fit
 
 SHAPE = (150, 210)
-CONFIG = {"data": {"zero_is_missing": None}, "seed": 0}
+CONFIG = {"data": {"name": "archive", "zero_is_missing": None}, "seed": 0}
 
 
 @pytest.fixture(scope="module")

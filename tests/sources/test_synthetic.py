@@ -8,13 +8,14 @@ import rasterio
 import xarray as xr
 from rasterio.transform import from_origin
 
-from snowmap.data.cube import INSAR_BANDS, STANDARD_BANDS, check
+from snowmap.data.cube import check
 from snowmap.errors import SnowmapError
 from snowmap.physics import WAVELENGTH, density_guyennon, wrap
 from snowmap.sources.synthetic import synthesize
 from snowmap.sources.synthetic.snow import run_snow_model
 from snowmap.sources.synthetic.terrain import make_terrain, power_law_field
 from snowmap.sources.synthetic.weather import Weather, temperature_at
+from snowmap.sources.trentino.quantities import INSAR_BANDS, STANDARD_BANDS
 from tests.slopes import slope_terrain
 
 
@@ -50,8 +51,8 @@ def test_the_default_has_the_layout_of_the_trentino_archive(cube: xr.Dataset) ->
 def test_values_are_plausible_and_never_zero_where_zero_means_missing(cube: xr.Dataset) -> None:
     for name, quantity in STANDARD_BANDS.items():
         values = band(cube, name)
-        assert np.nanmin(values) >= quantity.low, name
-        assert np.nanmax(values) <= quantity.high, name
+        assert np.nanmin(values) >= quantity.valid_min, name
+        assert np.nanmax(values) <= quantity.valid_max, name
         if name in INSAR_BANDS:
             assert not (values == 0).any(), name
     inside = np.broadcast_to(cube["mask"].values, cube["swe"].shape)

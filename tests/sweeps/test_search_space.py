@@ -3,9 +3,10 @@
 import pytest
 from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
 
-from snowmap.config.schema import BANDS, MODELS
+from snowmap.config.schema import MODELS
 from snowmap.errors import SnowmapError
 from snowmap.models import NETS, Specification, build_net
+from snowmap.sources.trentino.quantities import STANDARD_BANDS
 from snowmap.sweeps.search_space import changed, distribution, distributions, value_of
 from tests.config.test_checking import checked
 
@@ -22,7 +23,7 @@ def test_the_search_space_of_every_model_can_be_run(name):
         if name in NETS and key.startswith("model."):
             for value in entry.get("choices", [entry.get("low"), entry.get("high")]):
                 model = changed(config, {key: value})["model"]
-                assert build_net(model, Specification(4, (*BANDS, *NETS[name].derived), {"swe": "cm"}))
+                assert build_net(model, Specification(4, (*STANDARD_BANDS, *NETS[name].derived), {"swe": "cm"}))
 
 
 def test_a_single_run_knows_nothing_of_it():

@@ -10,13 +10,14 @@ import numpy as np
 import xarray as xr
 from numpy.typing import NDArray
 
-from snowmap.data.cube import STANDARD_BANDS, TARGETS, check
+from snowmap.data.cube import band_coordinates, check
 from snowmap.errors import SnowmapError
 from snowmap.physics import density_guyennon
 from snowmap.sources.synthetic.insar import interferograms
 from snowmap.sources.synthetic.snow import run_snow_model
 from snowmap.sources.synthetic.terrain import CRS_OF_ARCHIVE, Terrain, make_terrain
 from snowmap.sources.synthetic.weather import make_weather, window_weather
+from snowmap.sources.trentino.quantities import STANDARD_BANDS, TARGETS
 
 __all__ = ["synthesize"]
 
@@ -87,7 +88,7 @@ def _cube(features: NDArray[np.float32], swe: NDArray[np.float64], start: np.nda
     height, width = terrain.elevation.shape
     targets = {"hs": swe / density * 100, "swe": swe / 10}  # mm of water = kg m⁻² -> m -> cm; mm -> cm
     maps = {
-        name: (("window", "y", "x"), values.astype(np.float32), {"units": TARGETS[name].unit})
+        name: (("window", "y", "x"), values.astype(np.float32), TARGETS[name].attributes)
         for name, values in targets.items()
     }
     cube = xr.Dataset(
@@ -95,8 +96,7 @@ def _cube(features: NDArray[np.float32], swe: NDArray[np.float64], start: np.nda
         coords={
             "start": ("window", start.astype("datetime64[ns]")),
             "end": ("window", (start + REPEAT).astype("datetime64[ns]")),
-            "band": list(STANDARD_BANDS),
-            "unit": ("band", np.array([quantity.unit for quantity in STANDARD_BANDS.values()], dtype=object)),
+            **band_coordinates(STANDARD_BANDS),
             "x": terrain.transform.c + terrain.transform.a * (np.arange(width) + 0.5),
             "y": terrain.transform.f + terrain.transform.e * (np.arange(height) + 0.5),
         },

@@ -171,8 +171,8 @@ def interferograms(
             "phase": wrap(unwrapped),
             "unwrapped_phase": unwrapped,
         }
-        seen = {name: _without_zeros(np.where(geometry.visible, values, np.nan)) for name, values in bands.items()}
-        yield seen | {"elevation": _without_zeros(terrain.elevation)}
+        imaged = {name: _without_zeros(np.where(geometry.visible, values, np.nan)) for name, values in bands.items()}
+        yield imaged | {"elevation": _without_zeros(terrain.elevation)}
 
 
 def _without_zeros(values: NDArray[np.float64]) -> NDArray[np.float32]:

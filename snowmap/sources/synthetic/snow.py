@@ -25,7 +25,7 @@ class SnowState(NamedTuple):
 def run_snow_model(
     weather: Weather, terrain: Terrain, dates: np.ndarray, rng: np.random.Generator
 ) -> dict[np.datetime64, SnowState]:
-    """Snow on the asked dates, from bare ground on the weather's first day.
+    """Snow on the given dates, from bare ground on the weather's first day.
 
     Args:
         weather: The region's daily weather.

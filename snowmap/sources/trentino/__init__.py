@@ -6,7 +6,7 @@ is the way back, `lazy` reads piece by piece, and `card` has the dataset card's 
 """
 
 from snowmap.sources.trentino.card import load_mask, match_insar_to_targets, stack_insar_bands, stack_weather_bands
-from snowmap.sources.trentino.opening import Survey, open_archive, open_lazily, survey
+from snowmap.sources.trentino.opening import Survey, open_archive, open_lazily, open_source, survey
 from snowmap.sources.trentino.writing import write_archive
 
 __all__ = [
@@ -15,6 +15,7 @@ __all__ = [
     "match_insar_to_targets",
     "open_archive",
     "open_lazily",
+    "open_source",
     "stack_insar_bands",
     "stack_weather_bands",
     "survey",

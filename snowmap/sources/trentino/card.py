@@ -7,10 +7,10 @@ from typing import Any
 
 import numpy as np
 
-from snowmap.data.cube import INSAR_BANDS, WEATHER_BANDS
 from snowmap.errors import SnowmapError
 from snowmap.sources.trentino.layout import list_rasters, match, split_complete
-from snowmap.sources.trentino.raster import Grid, grid_of, mask_of, opened, read_cleaned
+from snowmap.sources.trentino.quantities import INSAR_BANDS, WEATHER_BANDS
+from snowmap.sources.trentino.raster import grid_of, mask_of, opened, read_cleaned
 
 logger = logging.getLogger("snowmap.sources.trentino")
 
@@ -41,7 +41,7 @@ def match_insar_to_targets(insar_dir: str | Path, itsnow_dir: str | Path, s3_dir
     }
     if missing := [str(folder) for folder in folders if not folder.is_dir()]:
         raise SnowmapError(f"no such folder: {', '.join(missing)}; expected INSAR, ITSNOW and S3 of an archive")
-    windows, faults = match(found for folder, names in folders.items() for found in list_rasters(folder, names))
+    windows, faults = match(file for folder, names in folders.items() for file in list_rasters(folder, names))
     if faults:
         raise SnowmapError("\n".join(faults))
     complete, excluded = split_complete(windows, [*INSAR_BANDS, *WEATHER_BANDS, "hs", "swe"])
@@ -79,16 +79,10 @@ def stack_insar_bands(files: Files) -> tuple[np.ndarray, dict[str, Any]]:
 
 
 def stack_weather_bands(files: Files) -> tuple[np.ndarray, dict[str, Any]]:
-    """Read one window's weather bands; the sentinels become NaN, 0 °C stays.
+    """Read one window's weather bands as `stack_insar_bands` does, but 0 °C stays.
 
     Args:
         files: `sample["weather_files"]`, or paths in canonical order.
-
-    Returns:
-        (y, x, band) float32, and the rasterio profile of the stack.
-
-    Raises:
-        SnowmapError: If a file cannot be read or lies on another grid than the first.
     """
     return _stack(files, zero_is_missing=False)
 
@@ -106,25 +100,19 @@ def load_mask(path: str | Path) -> np.ndarray:
         SnowmapError: If the file cannot be read, or no pixel is inside.
     """
     with opened(path) as raster:
-        mask = mask_of(raster)
-    if not mask.any():
-        raise SnowmapError(f"{path}: the study area is empty, every pixel is 0 or nodata; expected 1 inside, 0 outside")
-    return mask
+        return mask_of(raster)
 
 
 def _stack(files: Files, zero_is_missing: bool) -> tuple[np.ndarray, dict[str, Any]]:
     paths = [Path(path) for path in (files.values() if isinstance(files, Mapping) else files)]
     if not paths:
         raise SnowmapError("no files to stack; expected those of one window")
-    layers: list[np.ndarray] = []
-    grids: list[Grid] = []
-    profile: dict[str, Any] = {}
+    layers, grid, profile = [], None, {}
     for path in paths:
         with opened(path) as raster:
-            grids.append(grid_of(raster))
-            profile = profile or dict(raster.profile)
+            grid, profile = grid or grid_of(raster), profile or dict(raster.profile)
+            if not grid_of(raster).same(grid):
+                raise SnowmapError(f"{path}: {grid_of(raster)}; expected the grid of {paths[0]}: {grid}")
             layers.append(np.empty(raster.shape, np.float32))
             read_cleaned(raster, layers[-1], zero_is_missing)
-        if not grids[-1].same(grids[0]):
-            raise SnowmapError(f"{path}: {grids[-1]}; expected the grid of {paths[0]}: {grids[0]}")
     return np.stack(layers, axis=-1), profile | {"count": len(layers), "dtype": "float32", "nodata": np.nan}

@@ -10,8 +10,9 @@ from typing import NamedTuple
 
 import numpy as np
 
-from snowmap.data.cube import TARGETS, window_name
+from snowmap.data.cube import window_name
 from snowmap.errors import SnowmapError
+from snowmap.sources.trentino.quantities import TARGETS
 
 MASK_NAME = "master_mask.tif"
 PUBLIC_NAME = "Dataset_icip2026"
@@ -126,7 +127,7 @@ def find(root: Path, bands: Iterable[str], targets: Iterable[str]) -> list[Found
     _refuse_undecodable(str(root.absolute()))
     names = [name for name in RASTER_NAMES if name in {*bands, *targets, *TARGETS}]
     folders = dict.fromkeys(RASTER_NAMES[name].folder for name in names)
-    found = [
+    files = [
         raster
         for folder in folders
         for raster in list_rasters(root / folder, [name for name in names if RASTER_NAMES[name].folder == folder])
@@ -135,8 +136,8 @@ def find(root: Path, bands: Iterable[str], targets: Iterable[str]) -> list[Found
     for path in (mask, *(Path(f"{mask}{ending}") for ending in SIDECARS)):
         if path.is_file():
             name = "mask" if path == mask else "sidecar"
-            found.append(Found("", "", name, str(path), _stamp(path.name, path.stat())))
-    return sorted(found)
+            files.append(Found("", "", name, str(path), _stamp(path.name, path.stat())))
+    return sorted(files)
 
 
 def list_rasters(folder: Path, names: Iterable[str]) -> list[Found]:
@@ -145,7 +146,7 @@ def list_rasters(folder: Path, names: Iterable[str]) -> list[Found]:
     Raises:
         SnowmapError: When the folder or a file cannot be looked at.
     """
-    found = []
+    files = []
     patterns = {name: RASTER_NAMES[name].pattern for name in names}
     try:
         with os.scandir(folder) as entries:
@@ -155,14 +156,14 @@ def list_rasters(folder: Path, names: Iterable[str]) -> list[Found]:
                 if dated and name and entry.is_file():
                     _refuse_undecodable(entry.path)
                     stamp = _stamp(f"{folder.name}/{entry.name}", entry.stat())
-                    found.append(Found(dated[1], dated[2], "sidecar" if dated[4] else name, entry.path, stamp))
+                    files.append(Found(dated[1], dated[2], "sidecar" if dated[4] else name, entry.path, stamp))
     except (FileNotFoundError, NotADirectoryError, ValueError):  # the last for a path with a null character
         return []
     except OSError as error:
         raise SnowmapError(
             f"{error.filename}: cannot be looked at ({error.strerror}); set the permissions or mend the link"
         ) from error
-    return found
+    return files
 
 
 def _refuse_undecodable(path: str) -> None:
@@ -193,12 +194,12 @@ def scan(root: Path, bands: Iterable[str], targets: Iterable[str]) -> Scan:
     mask = root / MASK_NAME
     required = [*bands, *targets]
     try:
-        found = find(root, bands, targets)
+        files = find(root, bands, targets)
     except SnowmapError as error:
         return Scan(root, [], [str(error)], [], mask)
-    if not found and not root.is_dir():
+    if not files and not root.is_dir():
         return Scan(root, [], [_missing_root(root)], [], mask)
-    windows, faults = match(found)
+    windows, faults = match(files)
     complete, excluded = split_complete(windows, required)
     if not complete and (excluded or not faults):
         faults.append(_no_window(root, excluded))
@@ -207,14 +208,14 @@ def scan(root: Path, bands: Iterable[str], targets: Iterable[str]) -> Scan:
     return Scan(root, complete, faults, excluded, mask)
 
 
-def match(found: Iterable[Found]) -> tuple[list[Window], list[str]]:
+def match(rasters: Iterable[Found]) -> tuple[list[Window], list[str]]:
     """Gather rasters by their pair of dates.
 
     Returns:
         The windows sorted by start, then end, whatever they hold; and the faults: impossible dates, two files.
     """
     by_dates: dict[tuple[str, str], dict[str, list[Path]]] = defaultdict(lambda: defaultdict(list))
-    for raster in found:
+    for raster in rasters:
         if raster.name in RASTER_NAMES:
             by_dates[raster.start, raster.end][raster.name].append(Path(raster.path))
     windows, faults = [], []
@@ -223,7 +224,7 @@ def match(found: Iterable[Found]) -> tuple[list[Window], list[str]]:
         if not _is_period(start, end):
             faults.append(
                 f"{min(window.files.values())}: {window.name} is no period; expected two dates of the years "
-                f"{YEARS[0]} to {YEARS[-1]}, the later one last"
+                f"{YEARS[0]} to {YEARS[-1]}, the earlier one first"
             )
             continue
         windows.append(window)
@@ -242,7 +243,7 @@ def _is_period(start: str, end: str) -> bool:
         first, last = date.fromisoformat(start), date.fromisoformat(end)
     except ValueError:
         return False
-    return first < last and first.year in YEARS and last.year in YEARS
+    return first <= last and first.year in YEARS and last.year in YEARS
 
 
 def split_complete(windows: Iterable[Window], required: list[str]) -> tuple[list[Window], list[str]]:

@@ -3,7 +3,7 @@
 import logging
 import os
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -13,18 +13,34 @@ import xarray as xr
 from rasterio.crs import CRS
 from rasterio.transform import Affine
 
-from snowmap.data.cube import BANDS, INSAR_BANDS, STANDARD_BANDS, TARGETS
+from snowmap.data.cube import band_coordinates
 from snowmap.errors import SnowmapError
 from snowmap.sources.trentino import cache as cached
 from snowmap.sources.trentino import layout, reading
 from snowmap.sources.trentino import swe_unit as swe_unit_of
 from snowmap.sources.trentino.lazy import lazy_features
+from snowmap.sources.trentino.quantities import BANDS, INSAR_BANDS, STANDARD_BANDS, SWE_IN_UNITS, TARGETS
 
 MOST_FAULTS_SHOWN = 20
 CLOCK_TICK_SECONDS = 0.05
 """File times advance in steps, of 10 ms at most on Linux: a file changed twice within one step looks unchanged."""
 
+UNKNOWN = "unknown"
+"""The unit of SWE as long as not all windows were looked at."""
+
 logger = logging.getLogger(__name__)
+
+
+def open_source(data: Mapping[str, Any], targets: Sequence[str]) -> xr.Dataset:
+    """The Cube of ``data=archive``; see `snowmap.sources.Source`.
+
+    Args:
+        data: As `snowmap.config.schema.Archive` describes it.
+        targets: Targets that every window must have; without any, the archive is opened by `open_lazily`.
+    """
+    keys = ["bands", "zero_is_missing", *(["swe_unit", "strict", "threads", "cache"] if targets else [])]
+    options = {key: data[key] for key in keys if data[key] is not None}
+    return open_archive(data["root"], targets=targets, **options) if targets else open_lazily(data["root"], **options)
 
 
 def open_archive(
@@ -59,11 +75,13 @@ def open_archive(
     Raises:
         SnowmapError: Naming every fault of the archive at once.
     """
-    request = _request(bands, targets, zero_is_missing, threads)
-    root = Path(root)
-    content = _content(root, request) if cache else _content_of(_read(root, request), request)
-    _tell_excluded(root, content, strict)
-    return _assemble(root, content, _unit_of_swe(content, swe_unit))
+    plan, root = _plan(bands, targets, zero_is_missing, threads), Path(root)
+    arrays, metadata = _from_cache(root, plan) if cache else _content(_read(root, plan), plan)
+    _report_excluded(root, metadata["excluded"], strict)
+    unit = ""
+    if "swe" in arrays:
+        unit = swe_unit_of.decide(metadata["swe_per_hs"], swe_unit, metadata["swe_unit_tag"])
+    return _assemble(root, arrays, metadata, unit)
 
 
 def open_lazily(
@@ -85,22 +103,18 @@ def open_lazily(
     Raises:
         SnowmapError: Naming every fault of the archive at once.
     """
-    plan = _request(bands, (), zero_is_missing, None)._replace(look=True)
-    found = _read(Path(root), plan)
-    content = _content_of(found, plan)
-    _tell_excluded(Path(root), content, strict=False)
-    content.arrays["features"] = lazy_features(found.windows, plan, content.arrays["mask"].shape)
-    return _assemble(Path(root), content, "")
+    plan, root = _plan(bands, (), zero_is_missing, None)._replace(look=True), Path(root)
+    rasters = _read(root, plan)
+    arrays, metadata = _content(rasters, plan)
+    _report_excluded(root, metadata["excluded"], strict=False)
+    features = lazy_features(rasters.windows, plan, arrays["mask"].shape)
+    return _assemble(root, {**arrays, "features": features}, metadata, "")
 
 
-def _tell_excluded(root: Path, content: "_Content", strict: bool) -> None:
-    excluded = content.metadata["excluded"]
+def _report_excluded(root: Path, excluded: list[str], strict: bool) -> None:
     if strict and excluded:
-        raise SnowmapError(
-            _listed(
-                f"{root}: windows that would be left out, which data.strict=true forbids: {len(excluded)}", excluded
-            )
-        )
+        head = f"{root}: windows that would be left out, which data.strict=true forbids: {len(excluded)}"
+        raise SnowmapError(_listed(head, excluded))
     if excluded:
         logger.warning("%s", _listed(f"{root}: windows left out: {len(excluded)}", excluded))
 
@@ -110,7 +124,6 @@ class Survey:
     """Everything that can be said about an archive, without raising: what `open_archive` would raise is in `faults`.
 
     Attributes:
-        scan: Files by window, from the names alone.
         faults: What makes the archive unfit to open, one sentence each.
         excluded: Windows that are left out, one sentence each.
         windows: How many windows can be read, as far as that.
@@ -119,7 +132,6 @@ class Survey:
         swe_per_hs: The median of SWE/HS that tells the unit of SWE; None where there is nothing to compare.
     """
 
-    scan: layout.Scan
     faults: list[str] = field(default_factory=list)
     excluded: list[str] = field(default_factory=list)
     windows: int = 0
@@ -156,40 +168,30 @@ def survey(
     Raises:
         SnowmapError: If the request itself makes no sense, such as an unknown band; never for what is on disk.
     """
-    request = _request(bands, targets, zero_is_missing, threads)
-    root = Path(root)
-    scan = layout.scan(root, request.bands, request.targets)
+    plan, root = _plan(bands, targets, zero_is_missing, threads), Path(root)
+    scan = layout.scan(root, plan.bands, plan.targets)
     ratios: list[np.ndarray] = []
 
-    def visit(found: reading.Reading, window: layout.Window, arrays: dict[str, np.ndarray]) -> None:
+    def visit(rasters: reading.Reading, window: layout.Window, arrays: dict[str, np.ndarray]) -> None:
         if "hs" in arrays and "swe" in arrays:
             values = arrays["swe"][0], arrays["hs"][0]
             ratios.append(swe_unit_of.ratios(*values, arrays["mask"], len(scan.windows)))
-        one = replace(found, windows=[window], arrays=arrays)
-        look(_assemble(root, _Content(arrays, _metadata(one, request)), "unknown"))
+        look(_assemble(root, *_content(replace(rasters, windows=[window], arrays=arrays), plan), UNKNOWN))
 
-    found = reading.read(scan, request, visit)
-    result = Survey(scan, found.faults, found.excluded)
-    if found.arrays:
-        result.windows, result.origin = len(found.windows), found.origin or root.resolve().name
+    rasters = reading.read(scan, plan, visit)
+    result = Survey(rasters.faults, rasters.excluded)
+    if rasters.arrays:
+        result.windows, result.origin = len(rasters.windows), rasters.origin or root.resolve().name
         result.swe_per_hs = swe_unit_of.median_ratio(ratios)
-        if any("swe" in window.files for window in found.windows):
+        if any("swe" in window.files for window in rasters.windows):
             try:
-                result.swe_unit = swe_unit_of.decide(result.swe_per_hs, swe_unit, found.swe_unit_tag)
+                result.swe_unit = swe_unit_of.decide(result.swe_per_hs, swe_unit, rasters.swe_unit_tag)
             except SnowmapError as error:
                 result.faults.append(str(error))
     return result
 
 
-@dataclass
-class _Content:
-    """What a Cube is made of, as the cache keeps it: arrays, and metadata that JSON can hold."""
-
-    arrays: dict[str, Any]
-    metadata: dict
-
-
-def _request(
+def _plan(
     bands: Iterable[str] | None, targets: Iterable[str], zero_is_missing: Iterable[str], threads: int | None
 ) -> reading.Plan:
     """The request in canonical order; unknown names are an error."""
@@ -213,100 +215,81 @@ def _known(key: str, names: Iterable[str], known: Mapping[str, object]) -> tuple
     return tuple(name for name in known if name in wanted)
 
 
-def _content(root: Path, request: reading.Plan) -> _Content:
-    """From the cache where it is up to date, otherwise from the rasters."""
-    found = layout.find(root, request.bands, request.targets)
-    if not _settled(found):
+def _from_cache(root: Path, plan: reading.Plan) -> tuple[dict[str, Any], dict]:
+    """What `_content` gives, from the cache where it is up to date, otherwise from the rasters."""
+    files = layout.find(root, plan.bands, plan.targets)
+    if not _settled(files):
         time.sleep(CLOCK_TICK_SECONDS)
-        found = layout.find(root, request.bands, request.targets)
-    settled = _settled(found)
-    key = cached.key_of([request.bands, request.targets, request.zero_is_missing, [raster.stamp for raster in found]])
-    if stored := cached.load(root, key):
-        return _Content(*stored)
+        files = layout.find(root, plan.bands, plan.targets)
+    settled = _settled(files)
+    key = cached.key_of([plan.bands, plan.targets, plan.zero_is_missing, [raster.stamp for raster in files]])
+    if entry := cached.load(root, key):
+        return entry
     with cached.one_reader(root):  # the jobs of a sweep begin at once; all but one of them wait for its entry
-        if stored := cached.load(root, key):
-            return _Content(*stored)
-        content = _content_of(_read(root, request), request)
-        if settled and layout.find(root, request.bands, request.targets) == found:
-            cached.store(root, key, content.arrays, content.metadata)
-            if stored := cached.load(root, key):  # mapped, the arrays are memory that can be had back at any time
-                return _Content(*stored)
-        else:
-            logger.warning("%s: files changed while they were read; not kept in the cache", root)
+        if entry := cached.load(root, key):
+            return entry
+        content = _content(_read(root, plan), plan)
+        if settled and layout.find(root, plan.bands, plan.targets) == files:
+            cached.store(root, key, *content)
+            return cached.load(root, key) or content  # mapped, the arrays are memory that can be had back at any time
+        logger.warning("%s: files changed while they were read; not kept in the cache", root)
     return content
 
 
-def _settled(found: list[layout.Found]) -> bool:
+def _settled(files: list[layout.Found]) -> bool:
     """Whether the last change is so long ago that another one would show in the file's time."""
-    newest_ns = max((raster.stamp.changed_ns for raster in found), default=0)
+    newest_ns = max((raster.stamp.changed_ns for raster in files), default=0)
     return not 0 <= time.time_ns() - newest_ns < CLOCK_TICK_SECONDS * 1e9
 
 
-def _read(root: Path, request: reading.Plan) -> reading.Reading:
-    found = reading.read(layout.scan(root, request.bands, request.targets), request)
-    if found.faults:
-        head = f"{root}: {len(found.faults)} faults" if len(found.faults) > 1 else ""
-        raise SnowmapError(_listed(head, found.faults))
-    return found
-
-
-def _content_of(found: reading.Reading, request: reading.Plan) -> _Content:
-    return _Content(found.arrays, _metadata(found, request))
+def _read(root: Path, plan: reading.Plan) -> reading.Reading:
+    rasters = reading.read(layout.scan(root, plan.bands, plan.targets), plan)
+    if rasters.faults:
+        head = f"{root}: {len(rasters.faults)} faults" if len(rasters.faults) > 1 else ""
+        raise SnowmapError(_listed(head, rasters.faults))
+    return rasters
 
 
 def _listed(head: str, lines: list[str]) -> str:
     """The lines below a head; a single line without a head stands alone."""
     if not head:
         return lines[0]
-    more = (
-        [f"and {len(lines) - MOST_FAULTS_SHOWN} more; `snowmap check` lists all"]
-        if len(lines) > MOST_FAULTS_SHOWN
-        else []
-    )
+    hidden = len(lines) - MOST_FAULTS_SHOWN
+    more = [f"and {hidden} more; `snowmap check` lists all"] if hidden > 0 else []
     return "\n  - ".join([f"{head}:", *lines[:MOST_FAULTS_SHOWN], *more])
 
 
-def _metadata(found: reading.Reading, request: reading.Plan) -> dict:
-    assert found.grid is not None  # there are arrays, so there is a grid
-    arrays = found.arrays
+def _content(rasters: reading.Reading, plan: reading.Plan) -> tuple[dict[str, Any], dict]:
+    """What a Cube is made of, as the cache keeps it: arrays, and metadata that JSON can hold."""
+    assert rasters.grid is not None  # with arrays comes a grid
+    arrays, crs = rasters.arrays, rasters.grid.crs
     both = "hs" in arrays and "swe" in arrays
-    return {
-        "bands": list(request.bands),
-        "start": [window.start for window in found.windows],
-        "end": [window.end for window in found.windows],
-        "crs": found.grid.crs.to_wkt() if found.grid.crs else "",
-        "transform": list(found.grid.transform[:6]),
-        "excluded": found.excluded,
-        "fingerprint": found.digest,
-        "origin": found.origin,
+    return arrays, {
+        "bands": list(plan.bands),
+        "start": [window.start for window in rasters.windows],
+        "end": [window.end for window in rasters.windows],
+        "crs": crs.to_wkt() if crs else "",
+        "transform": list(rasters.grid.transform[:6]),
+        "excluded": rasters.excluded,
+        "fingerprint": rasters.digest,
+        "origin": rasters.origin,
         "swe_per_hs": swe_unit_of.swe_per_hs(arrays["swe"], arrays["hs"], arrays["mask"]) if both else None,
-        "swe_unit_tag": found.swe_unit_tag,
+        "swe_unit_tag": rasters.swe_unit_tag,
     }
 
 
-def _unit_of_swe(content: _Content, configured: str) -> str:
-    if "swe" not in content.arrays:
-        return ""
-    return swe_unit_of.decide(content.metadata["swe_per_hs"], configured, content.metadata["swe_unit_tag"])
-
-
-def _assemble(root: Path, content: _Content, unit_of_swe: str) -> xr.Dataset:
-    arrays, metadata = content.arrays, content.metadata
+def _assemble(root: Path, arrays: Mapping[str, Any], metadata: Mapping[str, Any], unit_of_swe: str) -> xr.Dataset:
     transform, (height, width) = Affine(*metadata["transform"]), arrays["mask"].shape
     variables = {"features": (("window", "band", "y", "x"), arrays["features"]), "mask": (("y", "x"), arrays["mask"])}
     for name in TARGETS:
         if name in arrays:
-            unit = unit_of_swe if name == "swe" else TARGETS[name].unit
-            variables[name] = (
-                ("window", "y", "x"),
-                arrays[name],
-                {"units": unit, "long_name": TARGETS[name].long_name},
-            )
+            quantity = SWE_IN_UNITS.get(unit_of_swe, TARGETS[name]) if name == "swe" else TARGETS[name]
+            unit = {"units": unit_of_swe} if name == "swe" else {}
+            variables[name] = (("window", "y", "x"), arrays[name], {**quantity.attributes, **unit})
     coordinates = {
         "start": ("window", np.array(metadata["start"], "datetime64[ns]")),
         "end": ("window", np.array(metadata["end"], "datetime64[ns]")),
-        "band": metadata["bands"],
-        "unit": ("band", [BANDS[name].unit for name in metadata["bands"]]),
+        **band_coordinates({name: BANDS[name] for name in metadata["bands"]}),
         "y": transform.f + transform.e * (np.arange(height) + 0.5),
         "x": transform.c + transform.a * (np.arange(width) + 0.5),
     }

@@ -139,6 +139,15 @@ def any_value(raster: DatasetReader, mask: np.ndarray, zero_is_missing: bool) ->
 
 
 def mask_of(raster: DatasetReader) -> np.ndarray:
-    """The study area of an open mask raster, (y, x) bool: where it has a value, and a positive one."""
+    """The study area of an open mask raster, (y, x) bool: where it has a value, and a positive one.
+
+    Raises:
+        SnowmapError: When no pixel is inside.
+    """
     values = np.empty(raster.shape, np.float32)
-    return read_cleaned(raster, values, zero_is_missing=False) & (values > 0)
+    mask = read_cleaned(raster, values, zero_is_missing=False) & (values > 0)
+    if not mask.any():
+        raise SnowmapError(
+            f"{raster.name}: the study area is empty, every pixel is 0 or nodata; expected 1 inside, 0 outside"
+        )
+    return mask

@@ -6,14 +6,13 @@ import numpy as np
 
 from snowmap.errors import SnowmapError
 
-UNITS = ("cm", "mm")
 RATIO_RANGES = {"cm": (0.05, 0.6), "mm": (0.5, 6.0)}
 """SWE/HS with HS in cm: snow of 50 to 600 kg m⁻³."""
 BORDER = 0.55
-"""Decides where the ranges overlap: the middle. As a median, 550 kg m⁻³ and 55 kg m⁻³ are alike unlikely."""
+"""Decides where the ranges overlap: the middle. As a median, 550 kg m⁻³ and 55 kg m⁻³ are equally unlikely."""
 
 SAMPLE = 100_000
-"""Of more pixels, evenly spaced ones are taken: the median of these is as sure as the ranges need, and sooner there."""
+"""Of more pixels, evenly spaced ones are taken: their median is as precise as the ranges need, and faster."""
 
 logger = logging.getLogger("snowmap.sources.trentino")
 
@@ -55,7 +54,7 @@ def median_ratio(of_windows: list[np.ndarray]) -> float | None:
 
 
 def decide(ratio: float | None, configured: str, tag: str) -> str:
-    """The unit of SWE, said aloud.
+    """The unit of SWE, which is logged.
 
     Args:
         ratio: From `swe_per_hs`; None where there is nothing to compare.
@@ -68,7 +67,7 @@ def decide(ratio: float | None, configured: str, tag: str) -> str:
     Raises:
         SnowmapError: If the ratio tells the other unit than the configured one, or none and none is configured.
     """
-    if configured not in ("auto", *UNITS):
+    if configured not in ("auto", *RATIO_RANGES):
         raise SnowmapError(f"data.swe_unit: found '{configured}'; expected 'auto', 'cm' or 'mm'")
     if ratio is None:
         return _without_ratio(configured, tag)
@@ -97,7 +96,7 @@ def decide(ratio: float | None, configured: str, tag: str) -> str:
 def _without_ratio(configured: str, tag: str) -> str:
     if configured != "auto":
         return configured
-    if tag in UNITS:
+    if tag in RATIO_RANGES:
         logger.info("SWE is in %s, as its rasters say; there is no snow depth to compare it with", tag)
         return tag
     logger.warning(

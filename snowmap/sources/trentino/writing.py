@@ -8,10 +8,11 @@ import numpy as np
 import xarray as xr
 from rasterio.io import MemoryFile
 
-from snowmap.data.cube import INSAR_BANDS, check, targets_of, window_names
+from snowmap.data.cube import check, targets_of, window_names
 from snowmap.errors import SnowmapError
 from snowmap.files import whole_folder, write_whole
 from snowmap.sources.trentino.layout import MASK_NAME, raster_path
+from snowmap.sources.trentino.quantities import INSAR_BANDS
 from snowmap.sources.trentino.raster import ORIGIN_TAG, SENTINEL, ZERO_IS_DATA_TAG
 
 

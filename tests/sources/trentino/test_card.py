@@ -8,8 +8,8 @@ import pytest
 from rasterio.crs import CRS
 
 from snowmap import SnowmapError
-from snowmap.data.cube import INSAR_BANDS, WEATHER_BANDS
 from snowmap.sources.trentino import load_mask, match_insar_to_targets, stack_insar_bands, stack_weather_bands
+from snowmap.sources.trentino.quantities import INSAR_BANDS, WEATHER_BANDS
 from tests.archives import raster_path, window_dates, write_foreign_archive
 
 WINDOWS = 8

@@ -16,8 +16,9 @@ from rasterio.enums import ColorInterp
 from rasterio.transform import from_origin
 
 from snowmap import SnowmapError, open_archive
-from snowmap.data.cube import STANDARD_BANDS, check, window_names
+from snowmap.data.cube import check, window_names
 from snowmap.sources.trentino import open_lazily, stack_insar_bands, stack_weather_bands, survey
+from snowmap.sources.trentino.quantities import STANDARD_BANDS
 from tests.archives import (
     INSAR_NAMES,
     MEXICO_BANDS,

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 
 from snowmap import SnowmapError, open_archive, write_archive
-from snowmap.data.cube import STANDARD_BANDS
+from snowmap.sources.trentino.quantities import STANDARD_BANDS
 from tests.cubes import make_cube
 
 

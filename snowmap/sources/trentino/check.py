@@ -9,11 +9,12 @@ import xarray as xr
 from rich.console import Console
 from rich.table import Table
 
-from snowmap.data.cube import INSAR_BANDS, TARGETS, WEATHER_BANDS, targets_of, window_names
-from snowmap.data.plausibility import Tally, quantities, values_inside
+from snowmap.data.cube import quantities_of, window_names
+from snowmap.data.plausibility import Tally, values_inside
 from snowmap.data.splits import Split, rolling
 from snowmap.errors import SnowmapError
-from snowmap.sources.trentino import Survey, survey
+from snowmap.sources.trentino import survey
+from snowmap.sources.trentino.quantities import INSAR_BANDS, SWE_IN_UNITS, TARGETS, WEATHER_BANDS
 from snowmap.tables import plain_console
 
 IMPLAUSIBLE_SHARE = 0.01
@@ -28,7 +29,7 @@ PDD_TOLERANCE = 0.5
 
 @dataclass
 class Report:
-    """What `check_archive` found.
+    """The result of `check_archive`.
 
     Attributes:
         root: The archive's folder.
@@ -70,27 +71,29 @@ def check_archive(
     Raises:
         SnowmapError: When a band or target is unknown.
     """
-    seen, targets = _Seen(), list(targets)
-    found = survey(root, seen.look, bands=bands, targets=targets, swe_unit=swe_unit)
-    report = Report(Path(root), faults=list(found.faults), warnings=[f"left out: {line}" for line in found.excluded])
-    if not found.windows:
+    statistics, targets = _Statistics(), list(targets)
+    result = survey(root, statistics.add, bands=bands, targets=targets, swe_unit=swe_unit)
+    report = Report(Path(root), faults=list(result.faults), warnings=[f"left out: {line}" for line in result.excluded])
+    if not result.windows:
         return report
-    report.origin, report.windows = found.origin, seen.rows
-    for tally in seen.tallies.values():
-        _check_quantity(report, tally, found.swe_unit)
-    start, end = (np.array(dates) for dates in zip(*seen.dates, strict=True))
+    report.origin, report.windows = result.origin, statistics.rows
+    for tally in statistics.tallies.values():
+        _check_quantity(report, tally, result.swe_unit)
+    start, end = (np.array(dates) for dates in zip(*statistics.dates, strict=True))
     if split := _check_split(report, start, end):
-        _check_variation(report, seen, targets, split.train)
+        _check_variation(report, statistics, targets, split.train)
     _check_time(report, start, end)
-    _check_static_elevation(report, seen)
-    _check_positive_degree_days(report, seen)
-    _note_swe_unit(report, found)
-    inside = seen.inside
+    _check_static_elevation(report, statistics)
+    _check_positive_degree_days(report, statistics)
+    if result.swe_unit:
+        ratio = "no HS to compare with" if result.swe_per_hs is None else f"median of SWE/HS {result.swe_per_hs:.3f}"
+        report.notes.append(f"SWE is in {result.swe_unit} ({ratio})")
+    inside = statistics.inside
     report.notes.append(f"study area: {inside.sum():,} of {inside.size:,} px ({inside.mean():.0%})")
     return report
 
 
-class _Seen:
+class _Statistics:
     """What is kept of the windows, which are looked at one after the other.
 
     Attributes:
@@ -112,17 +115,18 @@ class _Seen:
         self.lowest = self.highest = np.empty(0, np.float32)
         self.pdd_pixels = self.pdd_below = 0
 
-    def look(self, window: xr.Dataset) -> None:
-        """Look at the Cube of one window."""
-        bands = window["band"].values.tolist()
-        values = {name: values_inside(window, name) for name in (*bands, *targets_of(window))}
-        for name, of_name in values.items():
-            self.tallies.setdefault(name, Tally(name)).add(of_name)
+    def add(self, window: xr.Dataset) -> None:
+        """Add the Cube of one window."""
+        quantities = quantities_of(window)
+        values = {name: values_inside(window, name) for name in quantities}
+        for name, quantity in quantities.items():
+            possible = SWE_IN_UNITS if name == "swe" else {quantity.unit: quantity}
+            self.tallies.setdefault(name, Tally(name, possible)).add(values[name])
         self.ranges.append({name: (np.fmin.reduce(maps), np.fmax.reduce(maps)) for name, maps in values.items()})
         self.inside = window["mask"].values
         self.dates.append((window["start"].values[0], window["end"].values[0]))
         days = (self.dates[-1][1] - self.dates[-1][0]) // np.timedelta64(1, "D")
-        groups = [[name for name in bands if name in group] for group in (INSAR_BANDS, WEATHER_BANDS)]
+        groups = [[name for name in values if name in group] for group in (INSAR_BANDS, WEATHER_BANDS)]
         groups += [[name] if name in values else [] for name in TARGETS]
         covered = [np.mean([np.isfinite(values[name]).mean() for name in group]) if group else None for group in groups]
         coverage = ["–" if share is None else f"{share:.0%}" for share in covered]
@@ -141,7 +145,7 @@ class _Seen:
 
 def _check_quantity(report: Report, tally: Tally, swe_unit: str) -> None:
     name = tally.name
-    unit = next(iter(quantities(name))) if name != "swe" else swe_unit or "cm"
+    unit = next(iter(tally.quantities)) if name != "swe" else swe_unit or "cm"
     shown = "unknown" if name == "swe" and not swe_unit else unit
     if not tally.valid:
         report.quantities.append((name, shown, "0%", "–", "–", "–", "empty"))
@@ -171,9 +175,9 @@ def _check_split(report: Report, start: np.ndarray, end: np.ndarray) -> Split | 
     return split
 
 
-def _check_variation(report: Report, seen: _Seen, targets: Sequence[str], train: Sequence[int]) -> None:
+def _check_variation(report: Report, statistics: _Statistics, targets: Sequence[str], train: Sequence[int]) -> None:
     for name in targets:
-        ranges = np.array([seen.ranges[window][name] for window in train])
+        ranges = np.array([statistics.ranges[window][name] for window in train])
         if (value := np.nanmin(ranges, initial=np.inf)) == np.nanmax(ranges, initial=-np.inf):
             report.faults.append(
                 f"target '{name}' is {value:g} everywhere in the training windows of split=rolling; "
@@ -188,36 +192,30 @@ def _check_time(report: Report, start: np.ndarray, end: np.ndarray) -> None:
         report.warnings.append(
             f"windows of {days.min()} to {days.max()} days: their changes cannot be compared directly"
         )
-    shared = sum(bool((end == first).any()) for first in start)
+    shared = sum(bool((np.delete(end, index) == first).any()) for index, first in enumerate(start))
     report.notes.append(f"{shared} of {len(start)} windows begin with the acquisition that ended another one")
     for previous, following in zip(end[:-1], start[1:], strict=True):
-        if following > previous:
+        if following > previous and days.any():  # between single acquisitions there is always one
             report.warnings.append(
                 f"gap of {(following - previous).astype(int)} days: no window from {previous} to {following}"
             )
 
 
-def _check_static_elevation(report: Report, seen: _Seen) -> None:
-    if seen.lowest.size and (changed := float(np.nanmax(seen.highest - seen.lowest, initial=0))) > 1:
+def _check_static_elevation(report: Report, statistics: _Statistics) -> None:
+    if statistics.lowest.size and (changed := float(np.nanmax(statistics.highest - statistics.lowest, initial=0))) > 1:
         report.warnings.append(f"'elevation' changes between windows by up to {changed:.0f} m")
 
 
-def _check_positive_degree_days(report: Report, seen: _Seen) -> None:
-    if not {"mean_temperature", "pdd"} <= seen.tallies.keys():
+def _check_positive_degree_days(report: Report, statistics: _Statistics) -> None:
+    if not {"mean_temperature", "pdd"} <= statistics.tallies.keys():
         return
-    if seen.pdd_below:
-        share = seen.pdd_below / seen.pdd_pixels
+    if statistics.pdd_below:
+        share = statistics.pdd_below / statistics.pdd_pixels
         report.warnings.append(
             f"'pdd' is below days × max(mean temperature, 0) in {share:.1%} of the pixels: not a sum over daily means"
         )
     else:
         report.notes.append("PDD ≥ days × max(mean temperature, 0) everywhere")
-
-
-def _note_swe_unit(report: Report, found: Survey) -> None:
-    if found.swe_unit:
-        ratio = "no HS to compare with" if found.swe_per_hs is None else f"median of SWE/HS {found.swe_per_hs:.3f}"
-        report.notes.append(f"SWE is in {found.swe_unit} ({ratio})")
 
 
 def print_report(report: Report, console: Console | None = None) -> None:

@@ -10,8 +10,8 @@ from rich.console import Console
 
 from snowmap.cli import main
 from snowmap.errors import SnowmapError
-from snowmap.sources.check import check_archive, print_report
 from snowmap.sources.trentino import open_archive, write_archive
+from snowmap.sources.trentino.check import check_archive, print_report
 from tests.archives import MEXICO_BANDS, write_foreign_archive, write_mexico_archive
 from tests.commands import SMALL, fail, train
 from tests.cubes import make_cube

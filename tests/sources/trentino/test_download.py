@@ -153,7 +153,7 @@ def test_a_full_disk_is_not_called_damaged(archive, tmp_path):
 
 
 def test_a_package_that_unpacks_without_end_is_refused(package, tmp_path, monkeypatch):
-    monkeypatch.setattr("snowmap.sources.download.MOST_BYTES", 1_000_000)
+    monkeypatch.setattr("snowmap.sources.trentino.download.MOST_BYTES", 1_000_000)
     with serve_hub(Hub(REPOSITORY, {"data.tar.gz": with_member("zeros", size=2_000_000)})) as hub:
         assert "unpacks to more than 1,000,000 bytes" in refused(hub, tmp_path)
 

@@ -1,0 +1,37 @@
+"""The bands and targets of the public archive, which it calls by these names: units, plausible values and words."""
+
+from snowmap.data.cube import Quantity
+
+INSAR_BANDS: dict[str, Quantity] = {
+    "coherence": Quantity("1", 0.0, 1.0, "interferometric coherence", "sar"),
+    "displacement": Quantity("m", -1.0, 1.0, "line-of-sight displacement", "sar"),
+    "elevation": Quantity("m", -430.0, 8850.0, "elevation", "terrain"),
+    "intensity": Quantity("dB", -60.0, 40.0, "interferometric intensity", "sar"),
+    "incidence": Quantity("degree", 0.0, 90.0, "local incidence angle", "sar"),
+    "phase": Quantity("rad", -3.1416, 3.1416, "wrapped interferometric phase", "sar"),
+    "unwrapped_phase": Quantity("rad", -300.0, 300.0, "unwrapped interferometric phase", "sar"),
+}
+WEATHER_BANDS: dict[str, Quantity] = {
+    "mean_temperature": Quantity("degC", -50.0, 45.0, "mean air temperature", "weather"),
+    "pdd": Quantity("degC d", 0.0, 1000.0, "sum of positive degree days", "weather"),
+}
+STANDARD_BANDS: dict[str, Quantity] = INSAR_BANDS | WEATHER_BANDS
+"""Those of the public archive, which are read unless others are named."""
+
+FURTHER_BANDS: dict[str, Quantity] = {}
+"""Those that an archive may hold besides, which are read where they are named."""
+
+BANDS: dict[str, Quantity] = STANDARD_BANDS | FURTHER_BANDS
+"""Every band, in the order of the `band` dimension."""
+
+TARGETS: dict[str, Quantity] = {
+    "hs": Quantity("cm", 0.0, 1500.0, "snow depth", standard_name="surface_snow_thickness"),
+    "swe": Quantity("cm", 0.0, 600.0, "snow water equivalent", standard_name="lwe_thickness_of_surface_snow_amount"),
+}
+"""Every target, in the order of the Cube's variables."""
+
+SWE_IN_UNITS: dict[str, Quantity] = {
+    "cm": TARGETS["swe"],
+    "mm": TARGETS["swe"]._replace(unit="mm", valid_max=10 * TARGETS["swe"].valid_max),
+}
+"""SWE in each unit in which archives hold it."""
