@@ -1,7 +1,7 @@
 """Tables on the screen and as CSV, whatever users have put into their names."""
 
 import sys
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 
 import pandas as pd
 from rich.console import Console
@@ -25,18 +25,21 @@ def plain_console() -> Console:
     return Console(width=width, markup=False, emoji=False, highlight=False)
 
 
-def print_table(title: str, columns: Mapping[str, Iterable[str]], bold: str | None = None) -> None:
+def print_table(
+    title: str, columns: Mapping[str, Iterable[str]], bold: str | None = None, folded: Collection[str] = ()
+) -> None:
     """Print columns of text, the first of which may be folded; the others are right-aligned.
 
     Args:
         title: Above the table.
         columns: By their heads.
         bold: What stands in the first column of rows that are printed in bold.
+        folded: Heads of further columns that may be folded, and are left-aligned.
     """
     table = Table(title=title, title_justify="left")
     for head in columns:
-        first = not table.columns
-        table.add_column(head, overflow="fold", no_wrap=not first, justify="left" if first else "right")
+        text = head in folded or not table.columns
+        table.add_column(head, overflow="fold", no_wrap=not text, justify="left" if text else "right")
     for row in zip(*columns.values(), strict=True):
         table.add_row(*row, style="bold" if row[0] == bold else "")
     plain_console().print(table)

@@ -151,7 +151,9 @@ class _Sweep:
         except Exception as error:
             if not isinstance(error, SnowmapError):
                 traceback.print_exc()
-            self._failed(folder, str(error) if isinstance(error, SnowmapError) else f"{type(error).__name__}: {error}")
+            reason = str(error) if isinstance(error, SnowmapError) else f"{type(error).__name__}: {error}"
+            self.failed[folder] = reason
+            record_failure(folder, reason)
             print(f"{folder.name}: error: {error}", file=sys.stderr)
 
     def finish(self, after_sweep: AfterSweep | None) -> bool:
@@ -168,10 +170,6 @@ class _Sweep:
                 print(f"  {folder.name}: {state}\n    see {folder / 'run.log'}", file=sys.stderr)
             print(f"the same command with hydra.sweep.dir={self.folder} runs these again", file=sys.stderr)
         return not unfinished
-
-    def _failed(self, folder: Path, error: str) -> None:
-        self.failed[folder] = error
-        record_failure(folder, error)
 
     def _unfinished(self, folder: Path) -> str:
         """How a job ended that did not finish, in one line."""

@@ -24,7 +24,7 @@ def print_split(split: Split, cube: xr.Dataset) -> None:
     if split.validation_area is None:
         dates["validation"] = ", ".join(names[window] for window in split.validation)
     windows = [str(len(windows)) for windows in split.parts.values()]
-    print_table("split", {"subset": split.parts, "windows": windows, "dates": dates.values()})
+    print_table("split", {"subset": split.parts, "windows": windows, "dates": dates.values()}, folded=["dates"])
     if split.train_area is not None and split.validation_area is not None:
         inside = cube["mask"].values
         train, validation = (int((inside & area).sum()) for area in (split.train_area, split.validation_area))

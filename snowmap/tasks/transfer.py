@@ -150,7 +150,7 @@ def say_transfer(rows: Sequence[Row], weights_from: Mapping[str, Any]) -> None:
     cells = [(row.part, f"{row.taken:,}", f"{row.zero:,}", f"{row.new:,}", "; ".join(row.notes)) for row in rows]
     heads = ["part", "taken", "from zero", "new", "what was not taken"]
     columns = dict(zip(heads, zip(*cells, statistics, strict=True), strict=True))
-    print_table(f"weights from {weights_from['checkpoint']}", columns)
+    print_table(f"weights from {weights_from['checkpoint']}", columns, folded=heads[-1:])
 
 
 class _Match:
