@@ -1,4 +1,4 @@
-"""What every baseline is: fitted on training windows, then asked for maps; what it remembers is plain data."""
+"""What every baseline is: fitted on training windows, then mapping any; what it remembers is plain data."""
 
 import logging
 import sys
@@ -130,7 +130,7 @@ class Baseline(ABC):
 
         Returns:
             One variable ``(window, y, x)`` float32 for each target, ≥ 0, with its unit; NaN outside the study area and
-            where there is nothing to say. Dates, CRS and grid of the Cube.
+            where it has no value. Dates, CRS and grid of the Cube.
 
         Raises:
             SnowmapError: When bands or units do not fit, or the grid of a baseline that remembers maps.

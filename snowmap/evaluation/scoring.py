@@ -137,7 +137,7 @@ def validation_of(model: SnowRegression | Baseline, cube: xr.Dataset) -> dict[st
 
 
 def evaluation_folder(checkpoint: str | Path, part: str) -> Path:
-    """Where the evaluation of a checkpoint lies unless told otherwise: ``evaluation/<part>`` in its run folder."""
+    """Where the evaluation of a checkpoint lies by default: ``evaluation/<part>`` in its run folder."""
     return Path(checkpoint).absolute().parent.parent / "evaluation" / part
 
 

@@ -182,7 +182,7 @@ class MassBalance(Net):
         targets = torch.stack([maps[name] for name in self.targets], dim=2)
         if self.spread is None:
             return targets
-        # the state must not be bent for the sake of its own certainty
+        # the state must not be bent for the sake of a small uncertainty
         beside = self.spread(self._pack(inputs, look, budget.state.detach())).float()
         beside = beside.unflatten(1, (len(self.targets), -1)).unflatten(0, targets.shape[:2])
         return torch.cat([targets[:, :, :, None], beside], dim=3).flatten(2, 3)
