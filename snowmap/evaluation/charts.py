@@ -80,9 +80,8 @@ def class_chart(entries: Sequence[Mapping[str, Any]], score: str, label: str, na
     places, labels = np.arange(len(entries)), [entry["class"] for entry in entries]
     for shift, name in zip(np.linspace(-0.2, 0.2, len(names)), names, strict=True):
         values = _numbers(by_map(entry)[name][score] for entry in entries)
-        axis.plot(
-            places + shift, values, "o", label=label_of(name), markersize=7 if name == "model" else 5, **_of(name)
-        )
+        size = 7 if name == "model" else 5
+        axis.plot(places + shift, values, "o", label=label_of(name), markersize=size, **_of(name))
     if score == "bias":
         axis.axhline(0, color="0.3", linewidth=1)
     many = max(map(len, labels)) * len(labels) > 45
