@@ -111,7 +111,8 @@ class Baseline(ABC):
         )
         if reads_phase:
             source = "set" if phase_sign else "estimated from the training windows"
-            logger.info("%s: phase_sign=%d, %s", self.name, self.preprocessor.phase_sign, source)
+            meaning = "1 where the phase grows with snow, -1 where it falls"
+            logger.info("%s: phase_sign=%d, %s (%s)", self.name, self.preprocessor.phase_sign, source, meaning)
         inputs = self.preprocessor.features(cube)
         for target in self.targets:
             known = np.where(cube["mask"].values, cube[target].values[list(train)], np.float32(np.nan))
