@@ -168,7 +168,7 @@ def stations_figure(maps: xr.Dataset, matches: pd.DataFrame) -> Figure:
     shown = [part["station"].value_counts().index[:MOST_STATIONS] for part in parts]
     rows = [-(-(2 + len(stations)) // STATION_COLUMNS) for stations in shown]
     figure = Figure(figsize=(13, 0.5 + 2.6 * sum(rows)), layout="constrained")
-    figure.suptitle(f"maps beside stations · {provenance_title(maps)}", parse_math=False)
+    figure.suptitle(f"maps beside stations · {provenance_title(maps)}".rstrip(" ·"), parse_math=False)
     areas = figure.subfigures(len(rows), 1, squeeze=False, height_ratios=rows).flat
     for area, count, part, stations in zip(areas, rows, parts, shown, strict=True):
         scatter, differences, *series = area.subplots(count, STATION_COLUMNS).flat
