@@ -213,14 +213,15 @@ def _export(options: argparse.Namespace) -> None:
 
 
 def _basins(options: argparse.Namespace) -> None:
-    from snowmap.files import refuse_inputs
-    from snowmap.maps.basins import basin_table, print_basins, read_outlines, write_basins
+    from snowmap.files import refuse_inputs, write_whole
+    from snowmap.maps.basins import basin_table, print_basins, read_outlines
     from snowmap.maps.read import read_maps
+    from snowmap.tables import as_csv
 
     refuse_inputs(options.out, options.predictions, options.outlines)
     maps = read_maps(options.predictions)
     table = basin_table(maps, read_outlines(options.outlines, options.name), **_basin_options(options))
-    write_basins(table, options.out)
+    write_whole(options.out, as_csv(table))
     print_basins(table, maps)
     print(f"the table lies in {options.out}")
 

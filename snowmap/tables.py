@@ -67,7 +67,7 @@ def _is_number(text: str) -> bool:
     return True
 
 
-def number(value: float | None, digits: int = 2) -> str:
+def number(value: float | int | None, digits: int = 2) -> str:
     """A score as text; integers are counts, and None is undefined."""
     if value is None:
         return "–"

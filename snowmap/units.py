@@ -44,8 +44,7 @@ def metres_per(unit: str, quantity: str, source: str) -> float:
     spelt = unit.strip().lower()
     if quantity == "swe":
         spelt = spelt.removesuffix("w.e.").removesuffix("we").strip()
-        for other in ("⁻²", "²"):
-            spelt = spelt.replace(other, "-2" if other == "⁻²" else "2")
+        spelt = spelt.replace("⁻²", "-2").replace("²", "2")
         if spelt.replace("^", "").replace("**", "") in ("kg m-2", "kg/m2"):
             spelt = "mm"
     if spelt not in METRES:

@@ -62,7 +62,7 @@ def baseline_maps(
     windows: Sequence[int],
     targets: Sequence[str],
 ) -> dict[str, xr.Dataset]:
-    """Maps of every baseline, as it comes; one that cannot be fitted is left out, and that is said.
+    """Maps of every baseline with its default options; one that cannot be fitted is left out, with a warning.
 
     Args:
         cube: The Cube to map.
@@ -73,10 +73,10 @@ def baseline_maps(
     Returns:
         What `Baseline.predict` gives, by name.
     """
-    found = {}
+    maps = {}
     for name, kind in BASELINES.items():
         try:
-            found[name] = kind().fit(cube, train, targets).predict(cube, windows)
+            maps[name] = kind().fit(cube, train, targets).predict(cube, windows)
         except SnowmapError as error:
             logger.warning("no baseline %s: %s", name, error)
-    return found
+    return maps

@@ -1,4 +1,4 @@
-"""What every baseline is: fitted on training windows, then asked for maps; what it remembers is plain data."""
+"""What every baseline is: fitted on training windows, then mapping any; what it remembers is plain data."""
 
 import logging
 import sys
@@ -114,7 +114,8 @@ class Baseline(ABC):
         )
         if reads_phase:
             source = "set" if phase_sign else "estimated from the training windows"
-            logger.info("%s: phase_sign=%d, %s", self.name, self.preprocessor.phase_sign, source)
+            meaning = "1 where the phase grows with snow, -1 where it falls"
+            logger.info("%s: phase_sign=%d, %s (%s)", self.name, self.preprocessor.phase_sign, source, meaning)
         inputs = self.preprocessor.features(cube)
         for target in self.targets:
             known = np.where(cube["mask"].values, cube[target].values[list(train)], np.float32(np.nan))
@@ -133,7 +134,7 @@ class Baseline(ABC):
 
         Returns:
             One variable ``(window, y, x)`` float32 for each target, ≥ 0, with its unit; NaN outside the study area and
-            where there is nothing to say. Dates, CRS and grid of the Cube.
+            where it has no value. Dates, CRS and grid of the Cube.
 
         Raises:
             SnowmapError: When bands or units do not fit, or the grid of a baseline that remembers maps.

@@ -16,7 +16,7 @@ class InsarSwe(Baseline):
     Phase to ΔSWE is Oveisgharan et al. (2024), relative to the window's low ground (`phase_swe_change`). The variance
     of the phase is (1 − γ²)/(2Lγ²) (Rodriguez & Martin 1992), so that a phase of coherence γ deserves a weight that
     falls as γ² where γ is small. To multiply ΔSWE by the weight would shrink it wherever coherence is lost, which is
-    where much snow fell. Instead a pixel takes the rest from its surroundings, w·own + (1 − w)·surroundings with
+    where much snow fell. Instead a pixel takes the rest from its surroundings, w·value + (1 − w)·surroundings with
     w = γ², and the surroundings are their mean weighted by w (normalised convolution, Knutsson & Westin 1993): an even
     snowfall stays what it is, however poor the coherence.
 
@@ -53,9 +53,9 @@ def weighted_by_coherence(change: Maps, coherence: Maps, inside: np.ndarray, smo
         ΔSWE; NaN where neither the pixel nor its surroundings have a value.
     """
     weight = np.where(np.isfinite(change) & inside, np.nan_to_num(coherence) ** 2, 0).astype(np.float64)
-    own = np.nan_to_num(change)
+    value = np.nan_to_num(change)
     sigma = (0, smoothing_pixels, smoothing_pixels)
-    total, around = (gaussian_filter(values, sigma, mode="constant") for values in (weight * own, weight))
+    total, around = (gaussian_filter(values, sigma, mode="constant") for values in (weight * value, weight))
     known = around > 0
     surroundings = np.divide(total, around, out=np.zeros_like(total), where=known)
-    return np.where(known, weight * own + (1 - weight) * surroundings, np.nan).astype(np.float32)
+    return np.where(known, weight * value + (1 - weight) * surroundings, np.nan).astype(np.float32)

@@ -32,7 +32,7 @@ COLOURS = {
     "insar_swe": "#56B4E9",
     "boosted_trees": "#8C6D31",
 }
-"""One colour for each map in every chart, told apart by colour-blind eyes too (Okabe & Ito 2008)."""
+"""One colour for each map in every chart, which colour-blind eyes distinguish too (Okabe & Ito 2008)."""
 
 SIZE = (4.8, 3.4)
 MOST_POINTS = 400_000
@@ -80,9 +80,8 @@ def class_chart(entries: Sequence[Mapping[str, Any]], score: str, label: str, na
     places, labels = np.arange(len(entries)), [entry["class"] for entry in entries]
     for shift, name in zip(np.linspace(-0.2, 0.2, len(names)), names, strict=True):
         values = _numbers(by_map(entry)[name][score] for entry in entries)
-        axis.plot(
-            places + shift, values, "o", label=label_of(name), markersize=7 if name == "model" else 5, **_of(name)
-        )
+        size = 7 if name == "model" else 5
+        axis.plot(places + shift, values, "o", label=label_of(name), markersize=size, **_of(name))
     if score == "bias":
         axis.axhline(0, color="0.3", linewidth=1)
     many = max(map(len, labels)) * len(labels) > 45
@@ -165,56 +164,58 @@ def stations_figure(maps: xr.Dataset, matches: pd.DataFrame) -> Figure:
         maps: The maps.
         matches: As `snowmap.evaluation.stations.match_stations` gives them.
     """
-    parts = {str(quantity): own for quantity, own in matches.groupby("quantity", sort=False)}
-    shown = {quantity: own["station"].value_counts().index[:MOST_STATIONS] for quantity, own in parts.items()}
-    rows = [-(-(2 + len(stations)) // STATION_COLUMNS) for stations in shown.values()]
+    parts = [part for _, part in matches.groupby("quantity", sort=False)]
+    shown = [part["station"].value_counts().index[:MOST_STATIONS] for part in parts]
+    rows = [-(-(2 + len(stations)) // STATION_COLUMNS) for stations in shown]
     figure = Figure(figsize=(13, 0.5 + 2.6 * sum(rows)), layout="constrained")
-    figure.suptitle(f"maps beside stations · {provenance_title(maps)}", parse_math=False)
+    figure.suptitle(f"maps beside stations · {provenance_title(maps)}".rstrip(" ·"), parse_math=False)
     areas = figure.subfigures(len(rows), 1, squeeze=False, height_ratios=rows).flat
-    for area, count, (quantity, own) in zip(areas, rows, parts.items(), strict=True):
+    for area, count, part, stations in zip(areas, rows, parts, shown, strict=True):
         scatter, differences, *series = area.subplots(count, STATION_COLUMNS).flat
-        _draw_scatter(scatter, own)
-        _draw_differences(differences, own)
-        for axis, station in zip_longest(series, shown[quantity]):
+        _draw_scatter(scatter, part)
+        _draw_differences(differences, part)
+        for axis, station in zip_longest(series, stations):
             if station is None:
                 axis.set_axis_off()
             else:
-                _draw_series(axis, maps, own[own["station"] == station])
-        if (total := own["station"].nunique()) > MOST_STATIONS:
+                _draw_series(axis, maps, part[part["station"] == station])
+        if (total := part["station"].nunique()) > MOST_STATIONS:
             area.supxlabel(f"the {MOST_STATIONS} of {total} stations with the most matches", fontsize=9)
     return figure
 
 
-def _draw_scatter(axis: Axes, own: pd.DataFrame) -> None:
-    name = f"{own['quantity'].iloc[0].upper()} {own['unit'].iloc[0]}"
-    error = 1.645 * own["sigma"] if "sigma" in own else None
-    axis.errorbar(own["observed"], own["predicted"], yerr=error, fmt="o", markersize=3, linewidth=0.5, alpha=0.6)
-    ends = [own[["observed", "predicted"]].min().min(), own[["observed", "predicted"]].max().max()]
+def _draw_scatter(axis: Axes, matches: pd.DataFrame) -> None:
+    name = f"{matches['quantity'].iloc[0].upper()} {matches['unit'].iloc[0]}"
+    error = 1.645 * matches["sigma"] if "sigma" in matches else None
+    axis.errorbar(
+        matches["observed"], matches["predicted"], yerr=error, fmt="o", markersize=3, linewidth=0.5, alpha=0.6
+    )
+    ends = [matches[["observed", "predicted"]].min().min(), matches[["observed", "predicted"]].max().max()]
     axis.plot(ends, ends, color="black", linewidth=0.8)
     bars = "" if error is None else " (bars: ± 1.645 σ)"
     axis.set(xlabel=f"{name}, observed", ylabel=f"{name}, map{bars}")
 
 
-def _draw_differences(axis: Axes, own: pd.DataFrame) -> None:
-    axis.hist(own["difference"], bins="auto")
+def _draw_differences(axis: Axes, matches: pd.DataFrame) -> None:
+    axis.hist(matches["difference"], bins="auto")
     axis.axvline(0, color="black", linewidth=0.8)
-    axis.set(xlabel=f"map − observed, {own['unit'].iloc[0]}", ylabel="matches")
+    axis.set(xlabel=f"map − observed, {matches['unit'].iloc[0]}", ylabel="matches")
 
 
-def _draw_series(axis: Axes, maps: xr.Dataset, own: pd.DataFrame) -> None:
-    first = own.iloc[0]
+def _draw_series(axis: Axes, maps: xr.Dataset, matches: pd.DataFrame) -> None:
+    first = matches.iloc[0]
     pixel = maps.isel(y=int(first["row"]), x=int(first["column"]))
     end = pixel["end"].values
     axis.plot(end, pixel[first["quantity"]].values, marker=".", label="map")
     interval = interval_of(pixel, first["quantity"], 90)
     if interval is not None:
         axis.fill_between(end, interval[0].values, interval[1].values, alpha=0.25, label="90 %")
-    axis.plot(own["date"], own["observed"], "x", color="black", label="observed")
+    axis.plot(matches["date"], matches["observed"], "x", color="black", label="observed")
     axis.set_title(str(first["station"]), fontsize=9, parse_math=False)
     axis.set_ylabel(f"{first['quantity'].upper()} {first['unit']}", fontsize=8)
     axis.tick_params(axis="x", rotation=30, labelsize=7)
     axis.legend(fontsize=7)
-    axis.set_ylim(bottom=min(0.0, float(np.nanmin(own["observed"]))))
+    axis.set_ylim(bottom=min(0.0, float(np.nanmin(matches["observed"]))))
 
 
 def _blank(height: float = SIZE[1]) -> tuple[Figure, Axes]:

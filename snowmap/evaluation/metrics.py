@@ -78,8 +78,8 @@ def presence(predicted: Maps, observed: Maps, threshold: float) -> dict[str, flo
 
     Returns:
         ``pod`` (probability of detection: the share of the observed snow that the map has, also called recall), ``far``
-        (false alarm ratio: the share of the predicted snow that is not there), ``precision`` (1 − far), ``f1``,
-        ``csi`` (critical success index) and ``accuracy``. None where nothing is there to divide by.
+        (false alarm ratio: the share of the predicted snow that was not observed), ``precision`` (1 − far), ``f1``,
+        ``csi`` (critical success index) and ``accuracy``. None where the divisor is 0.
     """
     p, o = (values >= threshold for values in _common(predicted, observed))
     hits, misses, alarms = (int(np.count_nonzero(cells)) for cells in (p & o, ~p & o, p & ~o))

@@ -14,6 +14,7 @@ from snowmap.baselines import Baseline
 from snowmap.checkpoints.provenance import archive_of, areas_of, check_fit, windows_of
 from snowmap.data.cube import narrowed, with_targets_inside
 from snowmap.evaluation.metrics import scores
+from snowmap.evaluation.output import evaluate_maps
 from snowmap.maps.tiles import map_windows
 from snowmap.sources import open_cube
 from snowmap.tasks.load import load_model, pick_device
@@ -79,18 +80,7 @@ def score_model(
     out: str | Path | None = None,
     scoring: Mapping[str, Any] | None = None,
 ) -> dict[str, Any]:
-    """As `score_checkpoint`, of a model and a Cube in memory.
-
-    Args:
-        model: The model.
-        cube: The Cube.
-        checkpoint: Path of the model's checkpoint.
-        part: As in `score_checkpoint`.
-        out: As in `score_checkpoint`.
-        scoring: As in `score_checkpoint`.
-    """
-    from snowmap.evaluation import evaluate_maps  # with its figures half a second, which evaluate=none can spare
-
+    """As `score_checkpoint`, of a model and a Cube in memory; the other arguments are the same."""
     windows = windows_of(model.metadata, part, cube)
     train_area, validation_area = areas_of(model.metadata)
     scored = narrowed(cube, train_area if part == "train" else validation_area)
@@ -126,7 +116,7 @@ def validation_of(model: SnowRegression | Baseline, cube: xr.Dataset) -> dict[st
 
 
 def evaluation_folder(checkpoint: str | Path, part: str) -> Path:
-    """Where the evaluation of a checkpoint lies unless told otherwise: ``evaluation/<part>`` in its run folder."""
+    """Where the evaluation of a checkpoint lies by default: ``evaluation/<part>`` in its run folder."""
     return Path(checkpoint).absolute().parent.parent / "evaluation" / part
 
 

@@ -21,10 +21,9 @@ from shapely import box
 from snowmap.data.cube import is_synthetic, window_names
 from snowmap.data.grid import cell_areas
 from snowmap.errors import SnowmapError
-from snowmap.files import write_whole
 from snowmap.maps.correlation import pixel_spacing_m, sigma_of_sum
 from snowmap.maps.read import interval_of, sigma_of, snow_targets
-from snowmap.tables import SYNTHETIC, as_csv, listed, print_table, printable
+from snowmap.tables import SYNTHETIC, listed, print_table, printable
 from snowmap.units import SNOW_DEPTH_M, metres_per, snow_threshold
 
 logger = logging.getLogger(__name__)
@@ -67,9 +66,9 @@ def read_outlines(path: str | Path, name: str | None = None) -> gpd.GeoDataFrame
     if name is not None and name not in columns:
         raise SnowmapError(f"{path} has no column '{name}'; it has {', '.join(columns) or 'none'}")
     column = name or next((column for column in columns if column.lower() == "name"), None)
-    values = [None] * len(table) if column is None else table[column].tolist()
-    named = [isinstance(value, str | int) and printable(value) for value in values]
-    table.index = pd.Index([name or str(number) for number, name in enumerate(named, start=1)])
+    values = table[column].tolist() if column else [None] * len(table)
+    names = [printable(value) if isinstance(value, str | int) else "" for value in values]
+    table.index = pd.Index([name or str(number) for number, name in enumerate(names, start=1)])
     polygons = table.geom_type.isin(["Polygon", "MultiPolygon"]) & (table.bounds.abs() < FARTHEST).all(axis=1)
     if not polygons.any():
         kinds = ", ".join(sorted({str(kind) for kind in table.geom_type.dropna()})) or "nothing"
@@ -112,12 +111,12 @@ def pixels_of_basins(maps: xr.Dataset, outlines: gpd.GeoDataFrame) -> tuple[pd.D
     if not inside.all():
         logger.warning("left out, since they lie outside the maps: %s", listed(map(str, local.index[~inside])))
     grid = NumPyRasterSource(areas, *frame.bounds)
-    found = exact_extract(grid, local[inside], ["cell_id", "coverage"], output="pandas")
-    y, x = np.unravel_index(np.concatenate(found["cell_id"]), areas.shape)  # from the north-west, however the maps run
+    cells = exact_extract(grid, local[inside], ["cell_id", "coverage"], output="pandas")
+    y, x = np.unravel_index(np.concatenate(cells["cell_id"]), areas.shape)  # from the north-west, however the maps run
     y = areas.shape[0] - 1 - y if transform.e > 0 else y
     x = areas.shape[1] - 1 - x if transform.a < 0 else x
-    number = np.repeat(np.arange(len(found)), found["cell_id"].map(len))
-    pixels = pd.DataFrame({"basin": number, "y": y, "x": x, "area_m2": areas[y, x] * np.concatenate(found["coverage"])})
+    number = np.repeat(np.arange(len(cells)), cells["cell_id"].map(len))
+    pixels = pd.DataFrame({"basin": number, "y": y, "x": x, "area_m2": areas[y, x] * np.concatenate(cells["coverage"])})
     area_m2 = pixels.groupby("basin")["area_m2"].sum().to_numpy()
     share = np.minimum(area_m2 / outlines[inside].to_crs(EQUAL_AREA).area, 1.0)
     basins = pd.DataFrame({"basin": local.index[inside].map(str), "area_km2": area_m2 / 1e6, "share_in_map": share})
@@ -184,36 +183,39 @@ def _snow(
     """The columns of the table that depend on the maps, of one window and target."""
     places = pixels["y"].to_numpy(), pixels["x"].to_numpy()
     values = maps[target].values[places]
-    area, known, basin = pixels["area_m2"].to_numpy(), np.isfinite(values), pixels["basin"].to_numpy()
-    covered = np.bincount(basin, np.where(known, area, 0.0))
+    area, basin = pixels["area_m2"].where(np.isfinite(values), 0.0).to_numpy(), pixels["basin"].to_numpy()
+    covered = np.bincount(basin, area)
+    unit = maps[target].attrs["units"]
+    metres, threshold = metres_per(unit, target, "the maps"), snow_threshold(target, unit, depth_m)
 
     def total(layer: np.ndarray) -> np.ndarray:
         """Sums over the basins, each pixel times its area; missing where a basin has no value."""
-        return np.where(covered > 0, np.bincount(basin, np.where(known, area * layer, 0.0)), np.nan)
+        return np.where(covered > 0, np.bincount(basin, np.where(area > 0, area * layer, 0.0)), np.nan)
 
-    unit = maps[target].attrs["units"]
-    metres, threshold = metres_per(unit, target, "the maps"), snow_threshold(target, unit, depth_m)
+    def snow_area_km2(layer: xr.DataArray) -> np.ndarray:
+        return total(layer.values[places] >= threshold) / 1e6
+
+    ground = total(np.ones_like(values))
     columns: dict[str, Any] = {
-        "covered_share": covered / np.bincount(basin, area),
-        "mean": total(values) / total(np.ones_like(values)),
+        "covered_share": covered / np.bincount(basin, pixels["area_m2"]),
+        "mean": total(values) / ground,
         "volume_m3": total(values) * metres,
-        "snow_area_km2": total(values >= threshold) / 1e6,
+        "snow_area_km2": snow_area_km2(maps[target]),
     }
     sigma, interval = sigma_of(maps, target), interval_of(maps, target, 90)
     if sigma is None or interval is None:
         return columns
     length_m = length_m or sigma.attrs.get("correlation_length_m")
-    own = pixels.assign(term=np.where(known, area * sigma.values[places], 0.0))
-    of_sum = [_sigma_of_sum(part, spacing_m, length_m) for _, part in own.groupby("basin")]
-    low, high = (total(end.values[places] >= threshold) / 1e6 for end in interval)
+    terms = pixels.assign(term=np.where(area > 0, area * sigma.values[places], 0.0))
+    of_sum = np.array([_sigma_of_sum(part, spacing_m, length_m) for _, part in terms.groupby("basin")])
     assumed = (
         f"errors correlated over {length_m / 1000:.3g} km" if length_m else "fully correlated errors (upper bound)"
     )
     return columns | {
-        "mean_sigma": of_sum / total(np.ones_like(values)),
+        "mean_sigma": of_sum / ground,
         "volume_sigma_m3": np.where(covered > 0, of_sum, np.nan) * metres,
-        "snow_area_q05_km2": low,
-        "snow_area_q95_km2": high,
+        "snow_area_q05_km2": snow_area_km2(interval[0]),
+        "snow_area_q95_km2": snow_area_km2(interval[1]),
         "sigma_assumes": np.where(covered > 0, assumed, None),
     }
 
@@ -224,15 +226,6 @@ def _sigma_of_sum(pixels: pd.DataFrame, spacing_m: tuple[float, float], length_m
     terms = np.zeros((y.max() + 1, x.max() + 1))
     terms[y, x] = pixels["term"]
     return sigma_of_sum(terms, spacing_m, length_m)
-
-
-def write_basins(table: pd.DataFrame, path: Path) -> None:
-    """Write the table as CSV, whole or not at all.
-
-    Raises:
-        WriteError: When `path` cannot be written.
-    """
-    write_whole(path, as_csv(table))
 
 
 def print_basins(table: pd.DataFrame, maps: xr.Dataset) -> None:

@@ -98,5 +98,5 @@ def calibrate_checkpoint(path: Path, task: SnowRegression, cube: xr.Dataset) -> 
     save_whole(stored, path)
     task.head.calibration = calibration
     for target, factors in calibration.items():
-        said = ", ".join(f"{share} % × {factors[f'factor_{share}']:.2f}" for share in INTERVALS)
-        logger.warning("intervals of %s, calibrated on the validation windows: %s", target, said)
+        widening = ", ".join(f"{share} % × {factors[f'factor_{share}']:.2f}" for share in INTERVALS)
+        logger.warning("intervals of %s, calibrated on the validation windows: %s", target, widening)

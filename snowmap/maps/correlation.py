@@ -27,25 +27,25 @@ def correlation_length_m(
         spacing_m: Distance of neighbouring pixels, down and across, in m; see `pixel_spacing_m`.
 
     Returns:
-        L, between a tenth of the spacing and a hundred times the longer side; None where nothing can be told: no error
+        L, between a tenth of the spacing and a hundred times the longer side; None where it is undefined: no error
         other than zero, or no two valid pixels beside each other.
     """
     height, width = standardised_errors.shape[1:]
     products, pairs = np.zeros((2, 2 * height - 1, 2 * width - 1))
     for errors in standardised_errors.astype(np.float64):
         valid = np.isfinite(errors)
-        filled = np.where(valid, errors, 0.0)
-        products += correlate(filled, filled, method="fft")
+        known = np.where(valid, errors, 0.0)
+        products += correlate(known, known, method="fft")
         pairs += np.rint(correlate(valid.astype(np.float64), valid.astype(np.float64), method="fft"))
     distance = _distance((height, width), spacing_m)
     step, longer = min(spacing_m), max(height * spacing_m[0], width * spacing_m[1])
     near = (distance <= longer / 2) & (pairs > 0)
     ring = np.rint(distance[near] / step).astype(int)
     count, total, way = (
-        np.bincount(ring, (pairs * values)[near]) for values in (1.0, products / np.maximum(pairs, 1), distance)
+        np.bincount(ring, values[near]) for values in (pairs, pairs * products / np.maximum(pairs, 1), pairs * distance)
     )
-    there = count > 0
-    count, total, way = count[there], total[there] / count[there], way[there] / count[there]
+    filled = count > 0
+    count, total, way = count[filled], total[filled] / count[filled], way[filled] / count[filled]
     if len(count) < 2 or total[0] <= 0:
         return None
 

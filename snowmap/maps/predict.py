@@ -11,15 +11,16 @@ import xarray as xr
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from snowmap.baselines import Baseline
-from snowmap.data.cube import window_name, window_names
+from snowmap.data.cube import window_names
 from snowmap.data.pieces import OVERLAP, TILE
 from snowmap.errors import SnowmapError
-from snowmap.files import WriteError, refuse_inputs, remove_unfinished
-from snowmap.maps.basins import basin_table, read_outlines, write_basins
+from snowmap.files import WriteError, refuse_inputs, remove_unfinished, write_whole
+from snowmap.maps.basins import basin_table, read_outlines
 from snowmap.maps.geotiff import write_geotiff
 from snowmap.maps.netcdf import write_predictions
 from snowmap.maps.tiles import ALIGNMENT, Scene
 from snowmap.sources import open_cube
+from snowmap.tables import as_csv
 from snowmap.tasks.load import load_model, pick_device
 from snowmap.tasks.pixel import SnowRegression
 
@@ -83,86 +84,78 @@ def predict_archive(
     provenance = _provenance(checkpoint, model, cube, scene)
     written, tables = [], []
     remove_unfinished(Path(out))
-    with _progress() as progress:
+    columns = TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn()
+    with Progress(*columns) as progress:
         bar = progress.add_task("", total=scene.steps)
         for some in scene.passes:
             name = window_names(cube.isel(window=some))[0]
             progress.update(bar, description=name if len(some) == 1 else f"{name} and {len(some) - 1} more")
             maps = scene.predict(some, lambda: progress.advance(bar))
             for position, window in enumerate(some):
-                own = maps.isel(window=[position])
-                written += _write(own, cube, window, Path(out), FORMATS[form], provenance)
+                map_of_window = maps.isel(window=[position])
+                written += _write(map_of_window, cube, window, Path(out), FORMATS[form], provenance)
                 if outlines is not None:
-                    tables.append(basin_table(own, outlines, **(basin_options or {})))
+                    tables.append(basin_table(map_of_window, outlines, **(basin_options or {})))
                     outlines = outlines.loc[tables[0]["basin"].unique()]  # those outside the map were named once
     if tables:
-        written.append(Path(out) / "basins.csv")
-        write_basins(pd.concat(tables, ignore_index=True), written[-1])
+        written.append(write_whole(Path(out) / "basins.csv", as_csv(pd.concat(tables, ignore_index=True))))
     return written
 
 
-def choose_windows(cube: xr.Dataset, asked: Sequence[str]) -> list[int]:
-    """Indices of the windows that are asked for, by date; all where nothing is asked for.
+def choose_windows(cube: xr.Dataset, wanted: Sequence[str]) -> list[int]:
+    """Indices of windows by name or date; all where none is named.
 
     Args:
         cube: The Cube.
-        asked: Names of windows (``2021-01-09_to_2021-01-21``) and spans ``FIRST..LAST``, with a window's name or a date
-            on either side: the windows that begin on FIRST or later and end on LAST or earlier.
+        wanted: Names of windows (``2021-01-09_to_2021-01-21``) and spans ``FIRST..LAST``, with a window's name or a
+            date on either side: the windows that begin on FIRST or later and end on LAST or earlier.
 
     Raises:
-        SnowmapError: When something asked for is no window of the archive, or holds none.
+        SnowmapError: When a name is no window of the archive, or a span holds none.
     """
     names = window_names(cube)
-    if not asked:
+    if not wanted:
         return list(range(len(names)))
     chosen: set[int] = set()
-    for words in asked:
+    for words in wanted:
         first, dots, last = words.partition("..")
-        found = _between(cube, first, last, words) if dots else [names.index(words)] if words in names else []
-        if not found:
+        indices = _between(cube, first, last, words) if dots else [names.index(words)] if words in names else []
+        if not indices:
             raise SnowmapError(
                 f"--windows {words}: no such window in the archive, which has {len(names)}, from {names[0]} to "
                 f"{names[-1]}; name one, or a span such as {names[0]}..{names[-1]}"
             )
-        chosen.update(found)
+        chosen.update(indices)
     return sorted(chosen)
 
 
 def _between(cube: xr.Dataset, first: str, last: str, words: str) -> list[int]:
-    dates = first[:10], last[-10:]
     if not all(re.fullmatch(r"\d{4}-\d\d-\d\d(_to_\d{4}-\d\d-\d\d)?", edge) for edge in (first, last)):
         raise SnowmapError(
             f"--windows {words}: expected FIRST..LAST, each a date or a window's name, e.g. 2021-01-09..2021-03-22"
         )
     try:
-        low, high = (np.datetime64(date, "ns") for date in dates)
+        low, high = (np.datetime64(date, "ns") for date in (first[:10], last[-10:]))
     except ValueError as error:
         raise SnowmapError(f"--windows {words}: {error}") from error
     return np.flatnonzero((cube["start"].values >= low) & (cube["end"].values <= high)).tolist()
 
 
 def _write(
-    maps: xr.Dataset,
-    cube: xr.Dataset,
-    window: int,
-    out: Path,
-    endings: Iterable[str],
-    provenance: dict[str, Any],
+    maps: xr.Dataset, cube: xr.Dataset, window: int, out: Path, endings: Iterable[str], provenance: dict[str, Any]
 ) -> list[Path]:
-    name = window_name(cube["start"].values[window], cube["end"].values[window])
-    written = []
+    name = window_names(maps)[0]
+    writers = {
+        ".nc": lambda path: write_predictions(maps, cube, [window], path, provenance),
+        ".tif": lambda path: write_geotiff(maps, cube, path, provenance),
+    }
     try:
-        for ending in endings:
-            if ending == ".nc":
-                written.append(write_predictions(maps, cube, [window], out / f"{name}.nc", provenance))
-            else:
-                written.append(write_geotiff(maps, cube, out / f"{name}.tif", provenance))
+        return [writers[ending](out / f"{name}{ending}") for ending in endings]
     except WriteError as error:
         raise SnowmapError(
-            f"{error}; the files that are there are whole; go on from this window with --windows "
+            f"{error}; the files that are there are whole; resume from this window with --windows "
             f"{name}..{window_names(cube)[-1]}"
         ) from error
-    return written
 
 
 def _provenance(
@@ -172,7 +165,3 @@ def _provenance(
     tiles = {} if scene.whole else {"tile": scene.tile, "overlap": scene.overlap}
     mapped = {key: str(cube.attrs[key]) for key in ("archive", "origin")}
     return {"checkpoint": str(checkpoint), **kept, "mapped_archive": mapped, **tiles}
-
-
-def _progress() -> Progress:
-    return Progress(TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())

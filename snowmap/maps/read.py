@@ -151,7 +151,7 @@ def sigma_of(maps: xr.Dataset, target: str) -> xr.DataArray | None:
 def interval_of(maps: xr.Dataset, target: str, share: int) -> tuple[xr.DataArray, xr.DataArray] | None:
     """Ends of the central interval of a target, or None where the maps have no uncertainty.
 
-    The quantile layers where they are there; else those of a normal distribution with the σ of `sigma_of`.
+    The quantile layers where the maps have them; else those of a normal distribution with the σ of `sigma_of`.
 
     Args:
         maps: Maps with or without uncertainty.

@@ -10,6 +10,7 @@ from torch.nn import functional
 
 from snowmap.models.blocks import Decoder, Encoder, pad_to_multiple
 from snowmap.models.net import Fluxes, Inputs, Maps, Net, Specification
+from snowmap.physics import SNOW_RAIN_TEMPERATURE
 from snowmap.units import unit_factor
 
 DENSITY_BOUNDS = (80.0, 550.0)
@@ -20,9 +21,8 @@ MAXIMUM_DEGREE_DAY_FACTOR = 12.0
 
 WINDOW_DAYS = 12.0
 
-SNOW_TEMPERATURE, SNOW_SPREAD = 1.0, 2.5
-"""°C: half of the snowfall falls below this mean of a window (Jennings et al. 2018, for days); the spread is that of
-the days about their window's mean."""
+SNOW_SPREAD = 2.5
+"""°C: of the days about their window's mean temperature."""
 
 TRUSTED_COHERENCE, TRUST_SLOPE = 0.4, 6.0
 """Coherence at which the untrained net trusts phase and surroundings alike; retrievals reject the phase below 0.35
@@ -151,7 +151,7 @@ class MassBalance(Net):
         guess = torch.where(has_phase, phase_swe + CORRECTION_MM * look[:, :, -1], 0)
         begin = self._beginning(inputs)
         covered = 1 + inputs.gap_days[..., None, None] / WINDOW_DAYS  # windows of snowfall and melt, one of them read
-        snow = torch.sigmoid((SNOW_TEMPERATURE - temperature) / SNOW_SPREAD)
+        snow = torch.sigmoid((SNOW_RAIN_TEMPERATURE - temperature) / SNOW_SPREAD)
         state = carried = torch.zeros_like(guess[:, 0])
         steps = []
         for t in range(guess.shape[1]):
@@ -190,7 +190,7 @@ class MassBalance(Net):
         targets = torch.stack([maps[name] for name in self.targets], dim=2)
         if self.spread is None:
             return targets
-        # the state must not be bent for the sake of its own certainty
+        # the state must not be bent for the sake of a small uncertainty
         beside = self.spread(self._pack(inputs, look, budget.state.detach())).float()
         beside = beside.unflatten(1, (len(self.targets), -1)).unflatten(0, targets.shape[:2])
         return torch.cat([targets[:, :, :, None], beside], dim=3).flatten(2, 3)
