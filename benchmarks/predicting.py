@@ -125,7 +125,7 @@ def main() -> None:
     asked = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
         place = Path(folder)
-        cube = synthesize(windows=max(14, asked.windows), shape=(250, 250))
+        cube = synthesize(windows=max(14, asked.windows), shape=(min(250, asked.size),) * 2)
         checkpoint, root = place / "unet.ckpt", place / "scene"
         write_checkpoint(cube, checkpoint)
         write_scene(cube, root, asked.size, asked.windows)

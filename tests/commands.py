@@ -84,7 +84,11 @@ def succeed(*words: str | Path) -> str:
     """Run `<script> <words>` in this process, for a command that must succeed: what it printed."""
     said = io.StringIO()
     with _typed(*words) as script, contextlib.redirect_stdout(said):
-        runpy.run_path(script, run_name="__main__")
+        try:
+            runpy.run_path(script, run_name="__main__")
+        except SystemExit as end:
+            if end.code:
+                raise
     return said.getvalue()
 
 

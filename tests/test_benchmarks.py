@@ -17,9 +17,9 @@ pytestmark = pytest.mark.slow
     ("words", "told"),
     [
         ("training --models unet massbalance --rounds 1 --epochs 1 --height 16 --width 24", "| massbalance |"),
-        ("usual_stack --rounds 1 --epochs 1 --height 16 --width 24", "| usual stack | computing alone |"),
+        ("usual_stack --rounds 1 --epochs 1 --steps 1 --height 16 --width 24", "| usual stack | computing alone |"),
         ("scaling --models unet --sizes 1", "| unet | pixels × 1 |"),
-        ("predicting --size 200 --tile 128 --overlap 32", "predicting / bare forward passes: "),
+        ("predicting --size 100 --tile 64 --overlap 16", "predicting / bare forward passes: "),
         (
             "accelerator --device cpu --models unet --forms fp32 bf16 --epochs 1 --height 16 --width 24",
             "| unet | bf16 |",
@@ -65,8 +65,9 @@ def test_the_table_of_results_names_the_model_that_validation_chose():
 
 def test_the_table_of_results_is_that_of_real_runs(tmp_path, monkeypatch):
     page = tmp_path / "results.md"
-    words = "--models unet --seeds 0 --jobs 1 --height 32 --width 48 --words split=winters trainer.max_epochs=1 --out"
-    monkeypatch.setattr(sys, "argv", ["results", *words.split(), str(page)])
+    size = "--models unet --seeds 0 --jobs 1 --height 32 --width 48"
+    words = f"{size} --words split=winters split.test=3 trainer.max_epochs=1 --out {page}"
+    monkeypatch.setattr(sys, "argv", ["results", *words.split()])
     importlib.import_module("benchmarks.results").main()
     rows = [line.split(" | ") for line in page.read_text().splitlines() if line.startswith("| ")][2:]
     assert rows[0][0] == "| **unet**"

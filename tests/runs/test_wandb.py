@@ -211,7 +211,16 @@ def test_typed_group_and_tags_win(tmp_path, monkeypatch):
     end_run(logger, failed=False)
 
 
-UNREACHABLE = {"WANDB_BASE_URL": "http://127.0.0.1:9", "WANDB_API_KEY": "a" * 40, "WANDB_INIT_TIMEOUT": "1"}
+UNREACHABLE = {
+    "WANDB_BASE_URL": "http://127.0.0.1:9",
+    "WANDB_API_KEY": "a" * 40,
+    "WANDB_INIT_TIMEOUT": "1",
+    # W&B's own process would try again for minutes, also after the run
+    "WANDB__GRAPHQL_RETRY_MAX": "1",
+    "WANDB__GRAPHQL_RETRY_WAIT_MAX_SECONDS": "1",
+    "WANDB__FILE_STREAM_RETRY_MAX": "1",
+    "WANDB__FILE_STREAM_RETRY_WAIT_MAX_SECONDS": "1",
+}
 
 
 @pytest.mark.parametrize("environment", [{"WANDB_API_KEY": "short"}, UNREACHABLE])
