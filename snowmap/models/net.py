@@ -85,7 +85,10 @@ class Net(nn.Module):
     minimum_time: int = 1
     maps_every_step: bool = False
     in_target_units: bool = False
-    derived: tuple[str, ...] = ("day_of_year",)
+    derived: tuple[str, ...] = (
+        "day_of_year",
+        *("cumulative_pdd", "cumulative_phase_swe", "cumulative_coherent_phase_swe"),  # a window alone shows changes
+    )
     needs: tuple[str, ...] = ()
     ignores: tuple[str, ...] = ()
     fluxes: Mapping[str, Mapping[str, str]] = {}

@@ -14,12 +14,7 @@ STEPS = 6
 
 
 class UNet(Net):
-    """Encoder and decoder with skips.
-
-    One window's phase says what came, not what lies there: the net also reads what the season has summed up.
-    """
-
-    derived = ("day_of_year", "cumulative_pdd", "cumulative_phase_swe", "cumulative_coherent_phase_swe")
+    """Encoder and decoder with skips."""
 
     def __init__(
         self,
