@@ -1,8 +1,8 @@
-"""Kills at random moments: whether the same command goes on, and ends as if nothing had been.
+"""Kills at random moments: whether the same command resumes, and ends like an uninterrupted run.
 
 Each start of a training reads the archive into an empty cache, trains, writes checkpoints and scores, and each export
-maps all windows; all of it is killed at a moment drawn at random. A run that ends before its moment is compared with a
-run that nothing befell, and another one begins, until there were so many kills.
+maps all windows; all of it is killed at a moment drawn at random. A run that ends before its moment is compared with an
+uninterrupted run, and another one begins, until there were so many kills.
 
 python -m benchmarks.kills [--kills 20] [--signal KILL] [--seed 0] [--epochs 30]
 """

@@ -10,7 +10,7 @@ import signal
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 import pytest
@@ -34,20 +34,20 @@ def command(*words: str | Path, cwd: Path | None = None, **environment: str) -> 
     )
 
 
-class Forked:
-    """A copy of this process that runs a command: it has imported what it needs, and can be killed like any other."""
+PRELOADED = ("pytorch_lightning", "snowmap.evaluation", "snowmap.maps.predict", "snowmap.runs.training")
+"""What takes seconds to import; the commands' processes are copies of one that has done so, and has no threads yet."""
 
-    def __init__(self, run: Callable[[], object]) -> None:
-        self._output = tempfile.TemporaryFile("w+")  # noqa: SIM115
-        self._process = multiprocessing.get_context("fork").Process(target=self._run, args=(run,))
+
+class Started:
+    """A command that runs in a process of its own, which can be killed like any other."""
+
+    def __init__(self, *words: str | Path, before: Callable[[], object], **environment: str) -> None:
+        context = multiprocessing.get_context("forkserver")
+        context.set_forkserver_preload([*PRELOADED])
+        self._output = tempfile.NamedTemporaryFile("r")  # noqa: SIM115
+        arguments = (self._output.name, words, before, {**os.environ, **environment})
+        self._process = context.Process(target=_run, args=arguments)
         self._process.start()
-
-    def _run(self, run: Callable[[], object]) -> None:
-        for number in (1, 2):
-            os.dup2(self._output.fileno(), number)
-        sys.stdout = sys.stderr = open(1, "w", buffering=1, closefd=False)  # noqa: SIM115
-        signal.signal(signal.SIGINT, signal.default_int_handler)
-        run()
 
     @property
     def returncode(self) -> int | None:
@@ -62,22 +62,31 @@ class Forked:
     def communicate(self, timeout: float = 240) -> tuple[str, None]:
         self._process.join(timeout)
         assert self.returncode is not None, "still at work"
-        self._output.seek(0)
         return self._output.read(), None
 
 
-def begin(
-    script: str | Path, *words: str | Path, before: Callable[[], object] = lambda: None, **environment: str
-) -> Forked:
-    """Start `python <script> <words>` as a copy of this process, in which `before` is called first."""
+def _run(
+    output: str, words: Sequence[str | Path], before: Callable[[], object], environment: Mapping[str, str]
+) -> None:
+    with Path(output).open("w") as file:
+        for number in (1, 2):
+            os.dup2(file.fileno(), number)
+    sys.stdout = sys.stderr = open(1, "w", buffering=1, closefd=False)  # noqa: SIM115
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    os.environ.clear()
+    os.environ.update(environment)
+    before()
+    with _typed(*words) as program:
+        runpy.run_path(program, run_name="__main__")
 
-    def run() -> None:
-        os.environ.update(environment)
-        before()
-        with _typed(script, *words) as program:
-            runpy.run_path(program, run_name="__main__")
 
-    return Forked(run)
+def _nothing() -> None:
+    pass
+
+
+def begin(*words: str | Path, before: Callable[[], object] = _nothing, **environment: str) -> Started:
+    """Start `python <script> <words>` in a process of its own, in which `before`, of a module, is called first."""
+    return Started(*words, before=before, **environment)
 
 
 def succeed(*words: str | Path) -> str:

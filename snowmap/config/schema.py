@@ -429,7 +429,9 @@ class EvaluateConfig:
     scoring: Scoring = field(default_factory=Scoring)
 
 
-DATA: dict[str, type] = {"archive": Archive}
+DATA: dict[str, type] = {
+    "archive": Archive,
+}
 """Schema of each `data=`."""
 
 BASELINES: dict[str, type] = {

@@ -1,4 +1,4 @@
-"""What befalls runs that take long: signals, `kill -9` at the worst moment, a full disk. The same command goes on."""
+"""Interruptions of long runs: signals, `kill -9` at the worst moment, a full disk. The same command resumes the run."""
 
 import json
 import os
@@ -6,6 +6,7 @@ import resource
 import signal
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -13,7 +14,7 @@ import torch
 
 from snowmap.cli import main
 from tests.archives import write_foreign_archive
-from tests.commands import SMALL, Forked, begin, succeed
+from tests.commands import SMALL, Started, begin, succeed
 
 pytestmark = pytest.mark.slow
 
@@ -36,7 +37,7 @@ def archive(tmp_path_factory) -> Path:
 
 @pytest.fixture(scope="module")
 def straight(archive, tmp_path_factory) -> Path:
-    """A run that nothing befell."""
+    """An uninterrupted run."""
     run = tmp_path_factory.mktemp("straight") / "run"
     succeed(*words(archive, run))
     return run
@@ -46,7 +47,7 @@ def words(archive: Path, run: Path) -> list[str]:
     return ["train.py", f"data.root={archive}", f"hydra.run.dir={run}", *WORDS, EPOCHS]
 
 
-def wait(process: Forked, reached: Callable[[], bool]) -> None:
+def wait(process: Started, reached: Callable[[], bool]) -> None:
     deadline = time.monotonic() + 240
     while not reached():
         assert process.poll() is None, process.communicate()[0]
@@ -97,8 +98,8 @@ def test_signals_save_in_the_midst_of_an_epoch_and_the_run_ends_as_if_there_had_
     assert json.loads((run / "run.json").read_text())["starts"] == 3
 
 
-def killed(script: str, name: str, times: int, *words: str | Path, **environment: str) -> None:
-    """Run a program, and kill it when it has written a file of that name so many times, but not yet renamed it."""
+def die_at(name: str, times: int) -> None:
+    """End this process when it has written a file of that name so many times, but not yet renamed it."""
     rename = Path.replace
 
     def replace(self: Path, target: Path) -> Path:
@@ -108,7 +109,12 @@ def killed(script: str, name: str, times: int, *words: str | Path, **environment
             os.kill(os.getpid(), signal.SIGKILL)
         return rename(self, target)
 
-    process = begin(script, *words, before=lambda: setattr(Path, "replace", replace), **environment)
+    Path.replace = replace
+
+
+def killed(script: str, name: str, times: int, *words: str | Path, **environment: str) -> None:
+    """Run a program that dies by `die_at`."""
+    process = begin(script, *words, before=partial(die_at, name, times), **environment)
     said = process.communicate()[0]
     assert process.returncode == -signal.SIGKILL, said
 
@@ -144,11 +150,7 @@ def test_a_full_disk_is_told_and_the_last_good_checkpoint_stays(archive, straigh
     succeed(*words(archive, run)[:-1], "trainer.max_epochs=1", "evaluate=none")
     last = run / "checkpoints" / "last.ckpt"
     before = last.read_bytes()
-    limit = len(before) // 2
-
-    def limited() -> None:
-        resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit))
-
+    limited = partial(resource.setrlimit, resource.RLIMIT_FSIZE, (len(before) // 2, len(before) // 2))
     process = begin("train.py", f"ckpt={last}", "trainer.max_epochs=3", before=limited)
     said = process.communicate()[0]
     assert process.returncode == 1

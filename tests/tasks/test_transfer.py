@@ -72,12 +72,12 @@ class TestWhatIsTaken:
         first = next(iter(rows.values()))
         # bands, cos and sin of the phase, and a validity channel for each band
         filters = 4 * 9 * (3 if model == "unet3d" else 1)
-        assert first.zero == filters * (3 + 1 + 3)
-        assert first.notes == ("new, from zero: coherence, phase, pdd",)
+        assert first.zero == filters * (4 + 1 + 4)
+        assert first.notes == ("new, from zero: coherence, phase, pdd, cumulative_pdd",)
         torch.testing.assert_close(outputs(task, after), outputs(source, before), rtol=1e-4, atol=1e-5)
 
     def test_bands_that_are_gone_are_left_out_and_the_rest_is_matched_by_name(self):
-        source = task_of(cube=with_bands("coherence", "elevation", "phase", "pdd"))
+        source = task_of("data.derived=[day_of_year]", cube=with_bands("coherence", "elevation", "phase", "pdd"))
         task = task_of("data.derived=[slope]", cube=with_bands("elevation", "phase"))
         row = rows_of(source, task)["encoder 1"]
         assert row.notes == ("new, from zero: slope", "left out: coherence, pdd, day_of_year_cos, day_of_year_sin")
@@ -236,7 +236,7 @@ class TestRuns:
         found = SnowRegression.load_from_checkpoint(last).metadata["weights_from"]
         assert (found["checkpoint"], found["targets"]) == (str(first), {"swe": "cm"})
         assert found["archive"]["fingerprint"] == "seed 0"
-        # a run that goes on takes nothing anew, and remembers
+        # a resumed run takes nothing anew, and remembers
         first_words = [word for word in words if "init_from" not in word]
         fit(make_cube(seed=2), tmp_path, *first_words, f"ckpt={last}", "trainer.max_epochs=2", ckpt=last)
         again = SnowRegression.load_from_checkpoint(last)
