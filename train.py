@@ -22,10 +22,10 @@ def main(config: dict[str, Any], folder: Path, callbacks: Sequence[Any] = ()) ->
     from snowmap.baselines import BASELINES, save_baseline
     from snowmap.checkpoints.provenance import archive_of
     from snowmap.data.splits import make_split
-    from snowmap.runs.callbacks import validation_maps
     from snowmap.runs.folder import working_in
     from snowmap.runs.loggers import make_logger, wandb_id_of
-    from snowmap.runs.printing import print_files, print_split, warn_of_values
+    from snowmap.runs.printing import print_files, print_fits, print_split, warn_of_values
+    from snowmap.runs.selection import plan_fits
     from snowmap.runs.training import conclude, finishing, fit, quiet, resumed
     from snowmap.sources import open_cube
     from snowmap.tasks.build import fit_baseline, make_parts
@@ -44,17 +44,19 @@ def main(config: dict[str, Any], folder: Path, callbacks: Sequence[Any] = ()) ->
         )
         print_split(split, cube)
         warn_of_values(cube, split, config["target"]["names"])
-        parts = None
+        fits = parts = None
         if config["model"]["name"] in BASELINES:
             save_baseline(fit_baseline(config, cube, split), run.best)
             run.update(parameters=0)
         elif run.record["stage"] == "training":
-            parts = make_parts(config, cube, split)
+            fits = plan_fits(config, split, cube)
+            print_fits(fits)
+            parts = make_parts(config, cube, fits.final, fits.chosen_by)
         logger = make_logger(config, run.path, run.record["wandb_id"])
         with finishing(logger):
             run.update(wandb_id=wandb_id_of(logger) or run.record["wandb_id"])
-            if parts:
-                fit(config, run, logger, *parts, [*callbacks, *validation_maps(config, logger, cube, split)])
+            if fits and parts:
+                fit(config, run, cube, fits, parts, logger, callbacks)
             conclude(config, cube, run, logger)
 
 

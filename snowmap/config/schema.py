@@ -402,6 +402,8 @@ class TrainConfig:
     loss: str = choice("mse", "mae", "huber")  # of head=point
     ensemble: int = integer(1, at_least=1, at_most=100)  # nets that are trained side by side and map as one
     compile: bool = False  # the net, by torch.compile
+    selection: str = choice("winter", "validation")  # what chooses the epoch: a whole winter, or the split's validation
+    final_fit: bool = False  # the validation windows train, too, for the number of epochs that was chosen without them
     seed: int = _seed()
     ckpt: str | None = None  # a checkpoint to resume from
     init_from: str | None = None  # a checkpoint whose weights a new run begins with, as far as they fit

@@ -80,7 +80,9 @@ class SnowDataModule(pl.LightningDataModule):
             None if area is None else torch.from_numpy(area) for area in (split.train_area, split.validation_area)
         )
         train = self._with_target(split.train, "training", targets, self.train_area)
-        validation = self._with_target(split.validation, "validation", targets, self.validation_area)
+        validation = split.validation  # none of a final fit
+        if validation:
+            validation = self._with_target(validation, "validation", targets, self.validation_area)
         end = cube["end"].values
         every = supervise == "every"
         self.train = samples(end, train, time, maps_every_step=every, allowed=train)
@@ -106,9 +108,11 @@ class SnowDataModule(pl.LightningDataModule):
             order.passed = self.trainer.fit_loop.epoch_loop.batch_progress.current.ready * self.batch_size
         return self._loader(self.train, self.batch_size, order)
 
-    def val_dataloader(self) -> DataLoader[list[Sample]]:
+    def val_dataloader(self) -> DataLoader[list[Sample]] | list[Sample]:
         """Validation sequences by date, as tiles of large scenes; among several processes each is scored once."""
         processes, rank = self._processes()
+        if not self.tiles:
+            return []
         # as many for each process, so that all take part in each exchange; no target of the filled-up ones counts
         missing = -len(self.tiles) % processes
         first = self.tiles[0]

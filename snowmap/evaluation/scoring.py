@@ -13,6 +13,7 @@ import xarray as xr
 from snowmap.baselines import Baseline
 from snowmap.checkpoints.provenance import archive_of, areas_of, check_fit, windows_of
 from snowmap.data.cube import narrowed, with_targets_inside
+from snowmap.errors import SnowmapError
 from snowmap.evaluation.metrics import scores
 from snowmap.evaluation.output import evaluate_maps
 from snowmap.maps.tiles import map_windows
@@ -82,6 +83,11 @@ def score_model(
 ) -> dict[str, Any]:
     """As `score_checkpoint`, of a model and a Cube in memory; the other arguments are the same."""
     windows = windows_of(model.metadata, part, cube)
+    if not windows:
+        raise SnowmapError(
+            f"the checkpoint's {part} windows trained in its final fit; choose split=test, or score the checkpoint in "
+            "selection/checkpoints of its run"
+        )
     train_area, validation_area = areas_of(model.metadata)
     scored = narrowed(cube, train_area if part == "train" else validation_area)
     return evaluate_maps(
@@ -123,5 +129,6 @@ def evaluation_folder(checkpoint: str | Path, part: str) -> Path:
 def provenance_of(metadata: Mapping[str, Any], cube: xr.Dataset) -> dict[str, Any]:
     """What the files of an evaluation say of the model and of the archive that it was scored on."""
     kept = {key: metadata[key] for key in ("archive", "split", "versions", "git_revision", "config")}
+    kept["chosen_by"] = metadata.get("chosen_by", "")
     kept["command"] = shlex.join([Path(sys.argv[0]).name, *sys.argv[1:]])
     return kept | {"scored_archive": archive_of(cube)}

@@ -79,7 +79,7 @@ def conformal_factor(errors: Float[np.ndarray, " pixel"], share: float) -> float
     return float(np.partition(scores, rank - 1)[rank - 1])
 
 
-def calibrate_checkpoint(path: Path, task: SnowRegression, cube: xr.Dataset) -> None:
+def calibrate_checkpoint(path: Path, task: SnowRegression, cube: xr.Dataset, validated: SnowRegression) -> None:
     """Calibrate a task's intervals on its validation windows and write them into its checkpoint, too.
 
     A task whose maps have no uncertainty is left as it is.
@@ -88,11 +88,13 @@ def calibrate_checkpoint(path: Path, task: SnowRegression, cube: xr.Dataset) -> 
         path: The checkpoint; it is replaced whole or not at all.
         task: The task that it holds.
         cube: The Cube that it was trained on.
+        validated: The task whose maps of the validation windows are looked at: itself, or, where a final fit trained on
+            them, that of the fit before.
     """
     if not task.head.uncertain:
         return
     _, validation_area = areas_of(task.metadata)
-    calibration = calibrate(task, cube, windows_of(task.metadata, "validation", cube), validation_area)
+    calibration = calibrate(validated, cube, windows_of(validated.metadata, "validation", cube), validation_area)
     stored = torch.load(path, weights_only=True)
     stored["hyper_parameters"]["calibration"] = calibration
     save_whole(stored, path)

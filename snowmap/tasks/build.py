@@ -39,7 +39,9 @@ def fit_baseline(config: Mapping[str, Any], cube: xr.Dataset, split: Split) -> B
     return baseline.fit(known, split.train, config["target"]["names"], config["data"]["phase_sign"])
 
 
-def make_parts(config: Mapping[str, Any], cube: xr.Dataset, split: Split) -> tuple[SnowRegression, SnowDataModule]:
+def make_parts(
+    config: Mapping[str, Any], cube: xr.Dataset, split: Split, chosen_by: str = ""
+) -> tuple[SnowRegression, SnowDataModule]:
     """The task, fitted to the training windows, and the data module that feeds it, both by the configuration's seed.
 
     What the configuration leaves to the model (length of the sequences, derived features, supervised steps) is the
@@ -49,12 +51,13 @@ def make_parts(config: Mapping[str, Any], cube: xr.Dataset, split: Split) -> tup
         config: The checked configuration.
         cube: The Cube.
         split: Its windows.
+        chosen_by: What chooses the epoch, in words.
 
     Raises:
         SnowmapError: When net, bands, sequences and archive do not fit each other.
     """
     data, targets = config["data"], list(config["target"]["names"])
-    metadata = metadata_of(cube, split, config)
+    metadata = {**metadata_of(cube, split, config), "chosen_by": chosen_by}
     net = NETS[config["model"]["name"]]
     needed = [band for band in net.needs if band in metadata["units"]]  # others are derived, or missed by `build_net`
     refuse_unfit_bands(cube, needed, f"model={config['model']['name']}")
