@@ -20,6 +20,7 @@ from pathlib import Path
 from benchmarks.common import CONF, configuration
 from snowmap.data.splits import make_split
 from snowmap.runs.folder import working_in
+from snowmap.runs.selection import plan_fits
 from snowmap.runs.training import fit, quiet
 from snowmap.sources import open_cube
 from snowmap.sources.synthetic import synthesize
@@ -42,10 +43,11 @@ def train_alone(root: Path, epochs: int, folder: Path) -> float:
     cube = open_cube(config["data"], config["target"]["names"])
     dates = {"start": cube["start"].values, "end": cube["end"].values}
     split = make_split(**dates, shape=cube["mask"].shape, **config["split"])
-    parts = make_parts(config, cube, split)
+    fits = plan_fits(config, split, cube)
+    parts = make_parts(config, cube, fits.final, fits.chosen_by)
     with working_in(folder, config) as run:
         began = time.perf_counter()
-        fit(config, run, None, *parts)
+        fit(config, run, cube, fits, parts, None)
         return time.perf_counter() - began
 
 
