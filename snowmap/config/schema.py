@@ -376,10 +376,7 @@ class Scoring:
     snow_threshold_hs_cm: float = number(100 * SNOW_DEPTH_M["hs"], above=0, at_most=10_000)  # snow from here on
     elevation_step_m: float = number(500.0, at_least=10, at_most=10_000)  # height of an elevation band
     aspect_directions: int = choice(8, 4)
-    block_pixels: int = integer(16, at_least=1)  # edge of the blocks that are resampled: beyond a local error's reach
-    resamples: int = integer(1000, at_least=100, at_most=100_000)  # for the confidence intervals
     level: float = number(0.9, above=0, below=1)  # nominal coverage of the confidence intervals
-    seed: int = _seed()  # of the resamples
 
 
 @dataclass
