@@ -100,7 +100,7 @@ def _pixel_scores(
         "snow_free": _side_by_side(columns, truth, ~snow),
         "snow_covered": _side_by_side(columns, truth, snow),
         "presence": {"threshold": threshold, **_each(columns, lambda p: presence(p, truth, threshold))},
-        "requirement": millimetre and _each(columns, lambda p: requirement_share(p, truth, millimetre)),
+        "requirement": millimetre and _each(columns, lambda p: requirement_share(p, truth, threshold, millimetre)),
         "classes": {
             name: [
                 {"class": label, **_side_by_side(columns, truth, of_pixel == label)}
