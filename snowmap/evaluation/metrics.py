@@ -97,7 +97,8 @@ def presence(predicted: Maps, observed: Maps, threshold: float) -> dict[str, flo
 def requirement_share(predicted: Maps, observed: Maps, threshold: float, millimetre: float) -> float | None:
     """Share of the pixels with observed or mapped snow whose error of SWE is within the requirement of CoReH2O.
 
-    On bare ground that is mapped as such every map would do. The requirement is 3 cm where the observed SWE is at most 30 cm, and 10 % of it above (Rott et al. 2010, Proc. IEEE 98).
+    On bare ground that is mapped as such every map would do. The requirement is 3 cm where the observed SWE is at most
+    30 cm, and 10 % of it above (Rott et al. 2010, Proc. IEEE 98).
 
     Args:
         predicted: Maps of SWE; NaN = no prediction.
