@@ -1,5 +1,6 @@
-"""What watches a training: progress bar, speed, maps, signals, and a loss that is not finite."""
+"""What watches a training: progress bar, speed, maps, signals, and losses and scores that are not finite."""
 
+import math
 import signal
 import time
 from collections.abc import Mapping, Sequence
@@ -7,7 +8,6 @@ from pathlib import Path
 from typing import Any
 
 import pytorch_lightning as pl
-import torch
 import xarray as xr
 from pytorch_lightning.callbacks import Callback, TQDMProgressBar, WeightAveraging
 from pytorch_lightning.callbacks.progress.tqdm_progress import Tqdm
@@ -23,9 +23,6 @@ from snowmap.evaluation.figures import maps_figure, spaced
 from snowmap.maps.tiles import map_windows
 from snowmap.runs.loggers import draws, log_figure
 from snowmap.runs.signals import StopSignal
-
-OUTLYING = 100.0
-"""Standard deviations beyond which a value is taken for the cause of a loss that is not finite."""
 
 
 class EpochBar(TQDMProgressBar):
@@ -48,40 +45,40 @@ class RunningMean(WeightAveraging):
 
 
 class FiniteLoss(Callback):
-    """Stops the training before a checkpoint of a net whose loss became NaN or infinite is written.
+    """Ends a run as failed, before a checkpoint is written, when its loss or its monitored score is not finite.
 
-    Lightning's early stopping would end such a run as finished. A step's loss is looked at one step later, when it has
-    long been computed: the accelerator need not wait.
+    Lightning's early stopping would end it as finished. The losses of an epoch are looked at together, at its end: the
+    accelerator need not be waited for in between.
     """
 
     def __init__(self) -> None:
-        self.step: tuple[Tensor, Batch] | None = None
+        self.losses: Tensor | float = 0.0  # NaN and infinity stay in a sum
 
     def on_train_batch_end(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, batch: Batch, batch_idx: int
     ) -> None:
-        """Look at the step before."""
-        self._look(trainer, pl_module)
-        self.step = outputs["loss"].detach(), batch
+        """Add up."""
+        self.losses = self.losses + outputs["loss"].detach()
 
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Look at the last step, also before a validation."""
-        self._look(trainer, pl_module)
+        """Look at the losses, also before a validation."""
+        way_out = "lower optimizer.learning_rate, or mend the values that `snowmap check` names"
+        self._refuse(trainer, "the training loss", float(self.losses), way_out)
 
     on_validation_start = on_train_epoch_end
 
-    def _look(self, trainer: pl.Trainer, task: Any) -> None:
-        if self.step is None:
-            return
-        (loss, batch), self.step = self.step, None
-        if not loss.isfinite():
+    def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Look at the score that chooses the checkpoint."""
+        monitor = f"validation/{pl_module.head.monitor}"  # type: ignore[union-attr]
+        way_out = "mend the targets of the validation windows that `snowmap check` names"
+        self._refuse(trainer, monitor, float(trainer.callback_metrics[monitor]), way_out)
+
+    @staticmethod
+    def _refuse(trainer: pl.Trainer, name: str, value: float, way_out: str) -> None:
+        if not math.isfinite(value):
             saved = next((each.best_model_path for each in reversed(trainer.checkpoint_callbacks)), "")  # type: ignore
             kept = f"the last good checkpoint is {saved}" if saved else "no checkpoint had been written yet"
-            names = trainer.datamodule.names  # type: ignore[attr-defined]
-            raise SnowmapError(
-                f"the training loss became {loss.item()} in epoch {trainer.current_epoch}: "
-                f"{suspect(batch, task, names)}; {kept}"
-            )
+            raise SnowmapError(f"{name} became {value} in epoch {trainer.current_epoch}: {way_out}; {kept}")
 
 
 class StopBetweenSteps(Callback):
@@ -217,32 +214,3 @@ def validation_maps(
         return []
     windows = [split.validation[position] for position in spaced(len(split.validation), options["maps"])]
     return [ValidationMaps(cube, split, windows, options["maps_every"])]
-
-
-def suspect(batch: Batch, task: Any, names: list[str]) -> str:
-    """The window and band (or target) of a Batch that lie farthest from what the Normalizer knows, in words."""
-    bands = _distance(
-        batch.x, task.preprocessor.normalizer.band_mean, task.preprocessor.normalizer.band_std, batch.x_valid
-    )
-    targets = _distance(batch.y, task.head.mean, task.head.std, batch.y_valid)
-    kind, distances, variables = max(
-        (("band", bands, task.preprocessor.bands), ("target", targets, list(task.targets))),
-        key=lambda entry: entry[1].max().item(),
-    )
-    sample, step, index = (int(i) for i in torch.unravel_index(distances.argmax(), distances.shape))
-    window = int(batch.window[sample]) - (distances.shape[1] - 1 - step)
-    distance = distances.max().item()
-    where = f"{kind} '{variables[index]}' of window {names[window]}"
-    if distance > OUTLYING:
-        return f"{where} lies {distance:.3g} standard deviations off; mend the raster or leave the window out"
-    windows = ", ".join(names[int(window)] for window in batch.window)
-    return (
-        f"no value of the windows {windows} stands out (farthest: {where}, {distance:.1f} standard deviations); lower "
-        "optimizer.learning_rate or trainer.gradient_clip_val"
-    )
-
-
-def _distance(values: Tensor, mean: Tensor, std: Tensor, valid: Tensor) -> Tensor:
-    """Largest distance from the mean in standard deviations, ``(batch, step, band)``."""
-    scaled = ((values - mean[:, None, None]) / std[:, None, None]).abs()
-    return torch.where(valid, scaled, 0).double().amax(dim=(-2, -1))

@@ -9,10 +9,8 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pandas as pd
 import torch
-from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from pytorch_lightning.loggers import CSVLogger, Logger, TensorBoardLogger, WandbLogger
 from pytorch_lightning.utilities import rank_zero_only
@@ -120,13 +118,10 @@ def log_figure(logger: Logger, name: str, figure: Figure, step: int) -> None:
         figure: The figure.
         step: Of the optimiser.
     """
-    canvas = FigureCanvasAgg(figure)  # not by pyplot, which would look for a screen
-    canvas.draw()
-    pixels = np.asarray(canvas.buffer_rgba())[..., :3]
     if isinstance(logger, WandbLogger):
-        logger.log_image(name, [pixels], step)
+        logger.log_image(name, [figure], step)
     elif isinstance(logger, TensorBoardLogger):
-        logger.experiment.add_image(name, pixels, step, dataformats="HWC")
+        logger.experiment.add_figure(name, figure, step)
 
 
 @rank_zero_only
