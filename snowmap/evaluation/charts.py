@@ -4,7 +4,8 @@
 # pyright: reportGeneralTypeIssues=false, reportReturnType=false
 # pandas has no stubs here: every selection is a Series, a DataFrame or an array to the type checker
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import partial
 from itertools import zip_longest
 from typing import Any
 
@@ -35,9 +36,6 @@ COLOURS = {
 """One colour for each map in every chart, which colour-blind eyes distinguish too (Okabe & Ito 2008)."""
 
 SIZE = (4.8, 3.4)
-MOST_POINTS = 400_000
-"""Pixels in a density plot; more of them change nothing but the time."""
-
 MOST_STATIONS = 12
 STATION_COLUMNS = 3
 
@@ -52,9 +50,6 @@ def density_chart(predicted: Float[np.ndarray, "*dims"], observed: Float[np.ndar
     """
     both = np.isfinite(predicted) & np.isfinite(observed)
     p, o = predicted[both], observed[both]
-    if len(p) > MOST_POINTS:
-        chosen = np.random.default_rng(0).permutation(len(p))[:MOST_POINTS]
-        p, o = p[chosen], o[chosen]
     top = max(float(np.percentile(np.concatenate([p, o]), 99.9)), 1e-3) if len(p) else 1.0
     figure, axis = _blank()
     count, _, _ = np.histogram2d(o, p, bins=70, range=[[0, top], [0, top]])
@@ -164,45 +159,37 @@ def stations_figure(maps: xr.Dataset, matches: pd.DataFrame) -> Figure:
         maps: The maps.
         matches: As `snowmap.evaluation.stations.match_stations` gives them.
     """
-    parts = [part for _, part in matches.groupby("quantity", sort=False)]
-    shown = [part["station"].value_counts().index[:MOST_STATIONS] for part in parts]
-    rows = [-(-(2 + len(stations)) // STATION_COLUMNS) for stations in shown]
-    figure = Figure(figsize=(13, 0.5 + 2.6 * sum(rows)), layout="constrained")
+    panels: list[Callable[[Axes], None]] = []
+    for _, part in matches.groupby("quantity", sort=False):
+        panels += [partial(_draw_scatter, part), partial(_draw_differences, part)]
+        for station in part["station"].value_counts().index[:MOST_STATIONS]:
+            panels.append(partial(_draw_series, part[part["station"] == station], maps))
+    rows = -(-len(panels) // STATION_COLUMNS)
+    figure = Figure(figsize=(13, 0.5 + 2.6 * rows), layout="constrained")
     figure.suptitle(f"maps beside stations · {provenance_title(maps)}".rstrip(" ·"), parse_math=False)
-    areas = figure.subfigures(len(rows), 1, squeeze=False, height_ratios=rows).flat
-    for area, count, part, stations in zip(areas, rows, parts, shown, strict=True):
-        scatter, differences, *series = area.subplots(count, STATION_COLUMNS).flat
-        _draw_scatter(scatter, part)
-        _draw_differences(differences, part)
-        for axis, station in zip_longest(series, stations):
-            if station is None:
-                axis.set_axis_off()
-            else:
-                _draw_series(axis, maps, part[part["station"] == station])
-        if (total := part["station"].nunique()) > MOST_STATIONS:
-            area.supxlabel(f"the {MOST_STATIONS} of {total} stations with the most matches", fontsize=9)
+    for axis, draw in zip_longest(figure.subplots(rows, STATION_COLUMNS, squeeze=False).flat, panels):
+        draw(axis) if draw else axis.set_axis_off()
+    if (total := matches["station"].nunique()) > MOST_STATIONS:
+        figure.supxlabel(f"of {total} stations those with the most matches", fontsize=9)
     return figure
 
 
-def _draw_scatter(axis: Axes, matches: pd.DataFrame) -> None:
+def _draw_scatter(matches: pd.DataFrame, axis: Axes) -> None:
     name = f"{matches['quantity'].iloc[0].upper()} {matches['unit'].iloc[0]}"
-    error = 1.645 * matches["sigma"] if "sigma" in matches else None
-    axis.errorbar(
-        matches["observed"], matches["predicted"], yerr=error, fmt="o", markersize=3, linewidth=0.5, alpha=0.6
-    )
-    ends = [matches[["observed", "predicted"]].min().min(), matches[["observed", "predicted"]].max().max()]
-    axis.plot(ends, ends, color="black", linewidth=0.8)
-    bars = "" if error is None else " (bars: ± 1.645 σ)"
-    axis.set(xlabel=f"{name}, observed", ylabel=f"{name}, map{bars}")
+    observed, predicted = matches["observed"], matches["predicted"]
+    sigma = matches.get("sigma")
+    axis.errorbar(observed, predicted, yerr=sigma, fmt="o", markersize=3, linewidth=0.5, alpha=0.6)
+    axis.axline((observed.min(), observed.min()), slope=1, color="black", linewidth=0.8)
+    axis.set(xlabel=f"{name}, observed", ylabel=f"{name}, map{'' if sigma is None else ' (bars: ± σ)'}")
 
 
-def _draw_differences(axis: Axes, matches: pd.DataFrame) -> None:
+def _draw_differences(matches: pd.DataFrame, axis: Axes) -> None:
     axis.hist(matches["difference"], bins="auto")
     axis.axvline(0, color="black", linewidth=0.8)
     axis.set(xlabel=f"map − observed, {matches['unit'].iloc[0]}", ylabel="matches")
 
 
-def _draw_series(axis: Axes, maps: xr.Dataset, matches: pd.DataFrame) -> None:
+def _draw_series(matches: pd.DataFrame, maps: xr.Dataset, axis: Axes) -> None:
     first = matches.iloc[0]
     pixel = maps.isel(y=int(first["row"]), x=int(first["column"]))
     end = pixel["end"].values

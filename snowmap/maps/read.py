@@ -12,12 +12,9 @@ from rasterio.transform import Affine
 from scipy.stats import norm
 
 from snowmap.errors import SnowmapError
-from snowmap.units import SNOW_DEPTH_M, metres_per
+from snowmap.units import INTERVALS, SNOW_DEPTH_M, metres_per
 
 WINDOW_FILE = re.compile(r"\d{4}-\d\d-\d\d_to_\d{4}-\d\d-\d\d\.nc")
-
-INTERVALS = {50: ("q25", "q75"), 90: ("q05", "q95")}
-"""Quantile layers at the ends of each central interval, by its share in per cent."""
 
 MOST_M = 1000.0
 """No map holds more than this: m of snow, m of water."""
@@ -156,7 +153,7 @@ def interval_of(maps: xr.Dataset, target: str, share: int) -> tuple[xr.DataArray
     Args:
         maps: Maps with or without uncertainty.
         target: ``swe`` or ``hs``.
-        share: A key of `INTERVALS`.
+        share: A key of `snowmap.units.INTERVALS`.
     """
     low, high = (f"{target}_{quantile}" for quantile in INTERVALS[share])
     if low in maps and high in maps:

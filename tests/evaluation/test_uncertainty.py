@@ -4,11 +4,10 @@ import xarray as xr
 from scipy.integrate import quad
 from scipy.stats import norm
 
-from snowmap.errors import SnowmapError
-from snowmap.evaluation.uncertainty import LEVELS, crps_normal, crps_quantiles, score_uncertainty
+from snowmap.evaluation.uncertainty import crps_normal, crps_quantiles, score_uncertainty
+from snowmap.units import QUANTILES
 
 SHAPE = (4, 50, 60)
-NAMES = ["first", "second", "third", "fourth"]
 
 
 def gaussian(scale: float = 1.0, factor: float = 1.0, distribution: str = "normal") -> tuple[xr.Dataset, np.ndarray]:
@@ -20,7 +19,7 @@ def gaussian(scale: float = 1.0, factor: float = 1.0, distribution: str = "norma
     dims = ("window", "y", "x")
     maps = xr.Dataset({"hs": (dims, median, {"units": "cm"})})
     maps["hs_sigma"] = (dims, scale * sigma, {"distribution": distribution})
-    for key, level in LEVELS.items():
+    for key, level in QUANTILES.items():
         values = median + factor * norm.ppf(level) * scale * sigma
         maps[f"hs_{key}"] = (dims, values, {"units": "cm", "conformal_factor": factor})
     return maps, observed
@@ -47,7 +46,7 @@ def test_crps_of_the_normal_is_that_of_its_draws():
 
 
 def test_crps_from_quantiles_by_hand():
-    quantiles = {key: np.array([value]) for key, value in zip(LEVELS, (1.0, 3.0, 7.0, 9.0), strict=True)}
+    quantiles = {key: np.array([value]) for key, value in zip(QUANTILES, (1.0, 3.0, 7.0, 9.0), strict=True)}
     found = crps_quantiles(np.array([5.0]), quantiles, np.array([6.0]))
     known = 2 * np.mean([0.5 * 1, 0.05 * 5, 0.25 * 3, 0.25 * 1, 0.05 * 3])
     assert found == pytest.approx(known)
@@ -55,7 +54,7 @@ def test_crps_from_quantiles_by_hand():
 
 def test_a_true_statement_is_calibrated_and_has_the_closed_forms_of_its_scores():
     maps, observed = gaussian()
-    found = score_uncertainty(maps, "hs", observed, NAMES)
+    found = score_uncertainty(maps, "hs", observed)
     both = np.isfinite(maps["hs"].values) & np.isfinite(observed)
     sigma = maps["hs_sigma"].values[both]
     assert found["coverage_50"] == pytest.approx(0.5, abs=0.02)
@@ -70,8 +69,8 @@ def test_a_true_statement_is_calibrated_and_has_the_closed_forms_of_its_scores()
 
 
 def test_too_sure_a_model_covers_too_little_and_scores_worse():
-    honest = score_uncertainty(*order(gaussian()), NAMES)
-    sure = score_uncertainty(*order(gaussian(scale=0.5)), NAMES)
+    honest = score_uncertainty(*order(gaussian()))
+    sure = score_uncertainty(*order(gaussian(scale=0.5)))
     assert sure["coverage_90"] == pytest.approx(2 * norm.cdf(1.645 / 2) - 1, abs=0.02)
     assert sure["nll"] > honest["nll"]
     assert sure["crps"] > honest["crps"]
@@ -84,23 +83,23 @@ def order(made: tuple[xr.Dataset, np.ndarray]) -> tuple[xr.Dataset, str, np.ndar
 
 def test_the_widening_can_be_undone():
     """A model that is too sure by 2 and was widened by 2 covers as it should, and did not before."""
-    found = score_uncertainty(*order(gaussian(scale=0.5, factor=2.0)), NAMES)
+    found = score_uncertainty(*order(gaussian(scale=0.5, factor=2.0)))
     assert found["coverage_90"] == pytest.approx(0.9, abs=0.02)
-    sure = score_uncertainty(*order(gaussian(scale=0.5)), NAMES)
+    sure = score_uncertainty(*order(gaussian(scale=0.5)))
     assert found["coverage_90_uncalibrated"] == pytest.approx(sure["coverage_90"], abs=1e-3)
     assert found["coverage_50_uncalibrated"] == pytest.approx(sure["coverage_50"], abs=1e-3)
 
 
 def test_quantiles_alone_have_no_density():
     maps, observed = gaussian(distribution="quantiles")
-    found = score_uncertainty(maps, "hs", observed, NAMES)
+    found = score_uncertainty(maps, "hs", observed)
     assert found["nll"] is None
     assert found["reliability"] == [
         {"nominal": 0.5, "observed": found["coverage_50_uncalibrated"]},
         {"nominal": 0.9, "observed": found["coverage_90_uncalibrated"]},
     ]
     both = np.isfinite(maps["hs"].values) & np.isfinite(observed)
-    levels = {0.5: maps["hs"].values[both]} | {level: maps[f"hs_{key}"].values[both] for key, level in LEVELS.items()}
+    levels = {0.5: maps["hs"].values[both]} | {level: maps[f"hs_{key}"].values[both] for key, level in QUANTILES.items()}
     losses = [
         np.where(observed[both] >= values, level * (observed[both] - values), (1 - level) * (values - observed[both]))
         for level, values in levels.items()
@@ -110,15 +109,4 @@ def test_quantiles_alone_have_no_density():
 
 def test_a_model_without_uncertainty_has_none():
     maps, observed = gaussian()
-    assert score_uncertainty(maps[["hs"]], "hs", observed, NAMES) is None
-
-
-@pytest.mark.parametrize(("key", "value"), [("sigma", 0.0), ("sigma", -1.0), ("sigma", np.nan), ("q25", np.nan)])
-def test_an_impossible_statement_names_target_window_and_count(key, value):
-    maps, observed = gaussian()
-    maps[f"hs_{key}"].values[2, 5, :7] = value
-    with pytest.raises(SnowmapError, match=rf"'hs_{key}' in third .* at 7 pixels"):
-        score_uncertainty(maps, "hs", observed, NAMES)
-    maps, observed = gaussian()
-    maps[f"hs_{key}"].values[:, 0] = value  # where the map has no value either
-    assert score_uncertainty(maps, "hs", observed, NAMES)
+    assert score_uncertainty(maps[["hs"]], "hs", observed) is None
