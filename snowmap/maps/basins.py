@@ -24,7 +24,7 @@ from snowmap.errors import SnowmapError
 from snowmap.maps.correlation import pixel_spacing_m, sigma_of_sum
 from snowmap.maps.read import interval_of, sigma_of, snow_targets
 from snowmap.tables import SYNTHETIC, listed, print_table, printable
-from snowmap.units import SNOW_DEPTH_M, metres_per, snow_threshold
+from snowmap.units import INTERVALS, SNOW_DEPTH_M, metres_per, snow_threshold
 
 logger = logging.getLogger(__name__)
 
@@ -33,9 +33,6 @@ EQUAL_AREA = "EPSG:6933"
 
 FARTHEST = 1e9
 """No coordinate on the Earth is greater, in whatever unit."""
-
-COLUMNS = ["basin", "window", "start", "end", "quantity", "unit", "area_km2", "share_in_map"]
-"""Of the table, before those that depend on the maps."""
 
 MOST_ROWS_PRINTED = 40
 
@@ -118,7 +115,7 @@ def pixels_of_basins(maps: xr.Dataset, outlines: gpd.GeoDataFrame) -> tuple[pd.D
     number = np.repeat(np.arange(len(cells)), cells["cell_id"].map(len))
     pixels = pd.DataFrame({"basin": number, "y": y, "x": x, "area_m2": areas[y, x] * np.concatenate(cells["coverage"])})
     area_m2 = pixels.groupby("basin")["area_m2"].sum().to_numpy()
-    share = np.minimum(area_m2 / outlines[inside].to_crs(EQUAL_AREA).area, 1.0)
+    share = np.minimum(area_m2 / outlines[inside].to_crs(EQUAL_AREA).area.to_numpy(), 1.0)
     basins = pd.DataFrame({"basin": local.index[inside].map(str), "area_km2": area_m2 / 1e6, "share_in_map": share})
     return basins, pixels
 
@@ -164,11 +161,11 @@ def basin_table(
     basins, pixels = pixels_of_basins(maps, outlines)
     spacing_m, parts = pixel_spacing_m(maps), []
     for index, window in enumerate(window_names(maps)):  # one at a time: a scene may be large
+        dates = {"window": window, "start": maps["start"].values[index], "end": maps["end"].values[index]}
         for target in snow_targets(maps):
-            dates = {"window": window, "start": maps["start"].values[index], "end": maps["end"].values[index]}
-            part = basins.assign(**dates, quantity=target, unit=maps[target].attrs["units"])
+            columns = dates | {"quantity": target, "unit": maps[target].attrs["units"]}
             snow = _snow(maps.isel(window=index), target, pixels, snow_threshold_m, correlation_length_m, spacing_m)
-            parts.append(part[COLUMNS].assign(**snow))
+            parts.append(pd.DataFrame({"basin": basins["basin"], **columns, **basins.drop(columns="basin"), **snow}))
     return pd.concat(parts, ignore_index=True)
 
 
@@ -182,41 +179,37 @@ def _snow(
 ) -> dict[str, Any]:
     """The columns of the table that depend on the maps, of one window and target."""
     places = pixels["y"].to_numpy(), pixels["x"].to_numpy()
-    values = maps[target].values[places]
-    area, basin = pixels["area_m2"].where(np.isfinite(values), 0.0).to_numpy(), pixels["basin"].to_numpy()
-    covered = np.bincount(basin, area)
-    unit = maps[target].attrs["units"]
+    unit, values = maps[target].attrs["units"], maps[target].values[places]
     metres, threshold = metres_per(unit, target, "the maps"), snow_threshold(target, unit, depth_m)
+    area = pixels["area_m2"].where(np.isfinite(values))
 
-    def total(layer: np.ndarray) -> np.ndarray:
+    def total(layer: np.ndarray | float) -> pd.Series:
         """Sums over the basins, each pixel times its area; missing where a basin has no value."""
-        return np.where(covered > 0, np.bincount(basin, np.where(area > 0, area * layer, 0.0)), np.nan)
+        return (area * layer).groupby(pixels["basin"]).sum(min_count=1)
 
-    def snow_area_km2(layer: xr.DataArray) -> np.ndarray:
-        return total(layer.values[places] >= threshold) / 1e6
-
-    ground = total(np.ones_like(values))
+    covered, sigma, interval = total(1.0), sigma_of(maps, target), interval_of(maps, target, 90)
     columns: dict[str, Any] = {
-        "covered_share": covered / np.bincount(basin, pixels["area_m2"]),
-        "mean": total(values) / ground,
+        "covered_share": covered.fillna(0) / pixels.groupby("basin")["area_m2"].sum(),
+        "mean": total(values) / covered,
         "volume_m3": total(values) * metres,
-        "snow_area_km2": snow_area_km2(maps[target]),
+        "snow_area_km2": total(values >= threshold) / 1e6,
     }
-    sigma, interval = sigma_of(maps, target), interval_of(maps, target, 90)
     if sigma is None or interval is None:
         return columns
     length_m = length_m or sigma.attrs.get("correlation_length_m")
-    terms = pixels.assign(term=np.where(area > 0, area * sigma.values[places], 0.0))
-    of_sum = np.array([_sigma_of_sum(part, spacing_m, length_m) for _, part in terms.groupby("basin")])
+    terms = pixels.assign(term=(area * sigma.values[places]).fillna(0)).groupby("basin")[["y", "x", "term"]]
+    of_sum = terms.apply(_sigma_of_sum, spacing_m, length_m).where(covered.notna())
     assumed = (
         f"errors correlated over {length_m / 1000:.3g} km" if length_m else "fully correlated errors (upper bound)"
     )
     return columns | {
-        "mean_sigma": of_sum / ground,
-        "volume_sigma_m3": np.where(covered > 0, of_sum, np.nan) * metres,
-        "snow_area_q05_km2": snow_area_km2(interval[0]),
-        "snow_area_q95_km2": snow_area_km2(interval[1]),
-        "sigma_assumes": np.where(covered > 0, assumed, None),
+        "mean_sigma": of_sum / covered,
+        "volume_sigma_m3": of_sum * metres,
+        **{
+            f"snow_area_{name}_km2": total(end.values[places] >= threshold) / 1e6
+            for name, end in zip(INTERVALS[90], interval, strict=True)
+        },
+        "sigma_assumes": covered.map(lambda _: assumed, na_action="ignore").astype(object),
     }
 
 

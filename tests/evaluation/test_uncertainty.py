@@ -99,7 +99,9 @@ def test_quantiles_alone_have_no_density():
         {"nominal": 0.9, "observed": found["coverage_90_uncalibrated"]},
     ]
     both = np.isfinite(maps["hs"].values) & np.isfinite(observed)
-    levels = {0.5: maps["hs"].values[both]} | {level: maps[f"hs_{key}"].values[both] for key, level in QUANTILES.items()}
+    levels = {0.5: maps["hs"].values[both]} | {
+        level: maps[f"hs_{key}"].values[both] for key, level in QUANTILES.items()
+    }
     losses = [
         np.where(observed[both] >= values, level * (observed[both] - values), (1 - level) * (values - observed[both]))
         for level, values in levels.items()
