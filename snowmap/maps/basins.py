@@ -132,15 +132,11 @@ def basin_table(
     Every pixel counts with its true area inside the basin. Pixels without a value are left out: the mean is that of the
     covered part, and so is the volume; nothing is extrapolated.
 
-    Where the maps have σ, so have the mean and the volume. Errors of neighbouring pixels go together: with weights a_i,
-    Var(Σ a_i e_i) = Σ_ij a_i a_j σ_i σ_j exp(−d_ij/L). L is `correlation_length_m`, else the attribute
-    ``correlation_length_m`` of the σ layer; where neither is there, errors count as fully correlated, which gives the
-    greatest σ that the mean can have. ``sigma_assumes`` says which.
-
-    The snow-covered area comes with the areas in which the 5 % and the 95 % quantile of the pixels reach the threshold.
-    This is its 90 % interval if the errors of all pixels go together, so it is a cautious one. The expected area
-    Σ A_i P(x_i ≥ threshold) is not given: it would not be the area of the map that people look at, and its standard
-    deviation needs the joint distribution of errors close to the threshold, of which σ and L say little.
+    Where the maps have σ, so have the mean and the volume: Var(Σ a_i e_i) = Σ_ij a_i a_j σ_i σ_j exp(−d_ij/L) with
+    weights a_i. L is `correlation_length_m`, else the attribute ``correlation_length_m`` of the σ layer; where neither
+    is there, errors count as fully correlated. ``sigma_assumes`` says which. The snow-covered area comes with the areas
+    in which the 5 % and the 95 % quantile of the pixels reach the threshold; docs/basins-and-stations.md says what they
+    mean.
 
     Args:
         maps: Maps as `SnowRegression.predict` or `read_maps` give them.
@@ -223,20 +219,19 @@ def _sigma_of_sum(pixels: pd.DataFrame, spacing_m: tuple[float, float], length_m
 
 def print_basins(table: pd.DataFrame, maps: xr.Dataset) -> None:
     """Print a table for each quantity; of more than `MOST_ROWS_PRINTED` rows, those of the last window."""
-    last = table["window"].iloc[-1]
-    shown = table if len(table) <= MOST_ROWS_PRINTED else table[table["window"] == last]
+    shown = table if len(table) <= MOST_ROWS_PRINTED else table[table["window"] == table["window"].iloc[-1]]
     for quantity, rows in shown.groupby("quantity", sort=False):
         title = f"{str(quantity).upper()} of basins"
-        title += f", {last}, the last of {table['window'].nunique()} windows" if len(shown) < len(table) else ""
+        title += f", the last of {table['window'].nunique()} windows" if len(shown) < len(table) else ""
         title += f" · {SYNTHETIC}" if is_synthetic(maps) else ""
-        sigmas = rows.reindex(columns=["mean_sigma", "volume_sigma_m3"]).to_numpy(np.float64)
+        numbers = rows.reindex(columns=["mean", "mean_sigma", "volume_m3", "volume_sigma_m3"]).astype(float)
         columns = {
             "basin": rows["basin"],
             "date": rows["end"].dt.strftime("%Y-%m-%d"),
             "km²": rows["area_km2"].map("{:.2f}".format),
             "covered": rows["covered_share"].map("{:.0%}".format),
-            f"mean {rows['unit'].iloc[0]}": map(_number, rows["mean"], sigmas[:, 0]),
-            "10⁶ m³": map(_number, rows["volume_m3"] / 1e6, sigmas[:, 1] / 1e6),
+            f"mean {rows['unit'].iloc[0]}": map(_number, numbers["mean"], numbers["mean_sigma"]),
+            "10⁶ m³": map(_number, numbers["volume_m3"] / 1e6, numbers["volume_sigma_m3"] / 1e6),
             "snow km²": rows["snow_area_km2"].map("{:.2f}".format),
         }
         print_table(title, columns)

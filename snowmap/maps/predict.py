@@ -117,7 +117,7 @@ def choose_windows(cube: xr.Dataset, wanted: Sequence[str]) -> list[int]:
         if not known:
             raise SnowmapError(
                 f"--windows {words}: no such window in the archive, which has {len(names)}, from {names[0]} to "
-                f"{names[-1]}; name one, or a span such as {names[0]}..{names[-1]} or {names[0][:10]}..{names[-1][-10:]}"
+                f"{names[-1]}; name one, or a span such as {names[0]}..{names[-1]} (or two dates)"
             )
         chosen.update(known)
     return sorted(chosen) if wanted else list(range(len(names)))

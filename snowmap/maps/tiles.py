@@ -28,15 +28,11 @@ MAP_BYTES = 3 * 2**29
 
 
 class Scene:
-    """A Cube that is mapped by a model, window by window and tile by tile.
+    """A Cube that is mapped by a model, window by window and tile by tile; see `docs/prediction.md`.
 
     Scenes up to the size of a tile, and models that need the whole scene, are mapped without tiles. Else each tile is
-    mapped by itself and the tiles are blended in the maps' units, σ and quantiles alike, by weights that fall linearly
-    to 0 where another tile begins (`ramp`). What a tile knows of time and phase does not depend on the tile: gaps,
-    season starts and the reference of the phase are those of the scene.
-
-    The nets look at surroundings, never at the image as a whole, so a tile differs from the scene only as far from its
-    edge as a net reaches, where it hardly counts; see `docs/prediction.md` for how much.
+    mapped by itself and the tiles are blended in the maps' units, σ and quantiles alike, by the weights of `ramp`.
+    Gaps, season starts and the reference of the phase are those of the scene.
 
     Attributes:
         passes: Windows that are mapped at once, in order.
@@ -128,8 +124,8 @@ def map_windows(model: SnowRegression | Baseline, cube: xr.Dataset, windows: Seq
 def ramp(place: slice, size: int, overlap: int) -> Float[np.ndarray, " pixel"]:
     """Weight of each pixel of a tile along one side of the scene; the weights of all tiles add up to 1.
 
-    Near its edge a tile sees least of a pixel's surroundings: there its weight is 0 in the outer quarter of the
-    overlap, 1 from its inner quarter on, and linear in between. At the rim of the scene it is 1.
+    It is 0 in the outer quarter of the overlap, where a tile knows least of a pixel's surroundings, 1 from its inner
+    quarter on, and linear in between. At the rim of the scene it is 1.
 
     Args:
         place: The tile's first and last pixel.

@@ -136,12 +136,11 @@ class Throughput(Callback):
     It comes after `FiniteLoss`, which waits for the accelerator.
     """
 
-    def __init__(self) -> None:
-        self.began, self.seconds, self.windows = 0.0, 0.0, 0
-
     def on_train_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """The clock starts."""
         self.began, self.seconds, self.windows = time.monotonic(), 0.0, 0
+
+    on_train_start = on_train_epoch_start  # a run that is resumed within an epoch begins with none
 
     def on_train_batch_end(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, batch: Batch, batch_idx: int
@@ -163,21 +162,13 @@ class Throughput(Callback):
 class ValidationMaps(Callback):
     """Draws observed, predicted and difference maps of fixed validation windows: one figure for each window.
 
-    It comes before a running mean of the weights, which then is what is drawn.
+    It comes before a running mean of the weights, which then is what is drawn. `every` so many epochs at least:
+    validation may be rarer.
     """
 
     def __init__(self, cube: xr.Dataset, split: Split, windows: Sequence[int], every: int) -> None:
-        """Hold the Cube.
-
-        Args:
-            cube: The Cube.
-            split: Whose held-out area is drawn.
-            windows: Index in the Cube of each window to draw.
-            every: Epochs between two drawings, at least; validation may be rarer.
-        """
         self.cube, self.shown = cube, narrowed(cube, split.validation_area)
         self.windows, self.every = list(windows), every
-        self.epoch = self.step = 0
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Count from the epoch from which the run is resumed."""

@@ -77,12 +77,9 @@ def is_finished(folder: Path, config: Mapping[str, Any]) -> bool:
     Raises:
         SnowmapError: When it holds another run, or files of others.
     """
+    _refuse_foreign_run(folder, config)
     record = read_record(folder)
-    if record is None or record["status"] != "finished":
-        _refuse_foreign_run(folder, config)
-        return False
-    _begins(folder, config)
-    return True
+    return record is not None and record["status"] == "finished" and not _begins(folder, config)
 
 
 @contextlib.contextmanager
