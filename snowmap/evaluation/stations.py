@@ -113,9 +113,7 @@ def read_stations(path: str | Path, unit: str | None = None) -> pd.DataFrame:
 def _table(path: Path) -> pd.DataFrame:
     """The file as text, with the heads in small letters."""
     if not path.is_file():
-        raise SnowmapError(
-            f"{path} does not exist; expected a table with the columns {', '.join(PLACE_AND_DATE)}, hs or swe"
-        )
+        raise SnowmapError(f"{path} does not exist; expected a table with {', '.join(PLACE_AND_DATE)}, hs or swe")
     try:
         head = path.read_text(encoding="utf-8-sig").partition("\n")[0]
         separator = max(";\t,", key=head.count)
@@ -123,8 +121,10 @@ def _table(path: Path) -> pd.DataFrame:
     except (UnicodeDecodeError, pd.errors.ParserError, pd.errors.EmptyDataError) as error:
         raise SnowmapError(f"{path} cannot be read as a table: {error}") from error
     table = table.rename(columns=lambda head: printable(head).lower())
-    numbers = table.columns.drop("name", errors="ignore")
-    return table.assign(**{name: table[name].str.replace(",", ".") for name in numbers}) if separator == ";" else table
+    if separator == ";":
+        numbers = table.columns.drop("name", errors="ignore")
+        table[numbers] = table[numbers].apply(lambda column: column.str.replace(",", "."))
+    return table
 
 
 def _quantities(path: Path, heads: list[str], unit: str | None) -> dict[str, tuple[str, str]]:
@@ -245,12 +245,12 @@ def score_matches(matches: pd.DataFrame) -> pd.DataFrame:
         `snowmap.evaluation.metrics.scores` without ``pixels``, and where the maps have σ ``inside_50`` and
         ``inside_90``: the share of observations in the 50 % and 90 % interval of their pixel.
     """
-    rows: list[dict[str, Any]] = []
+    rows = []
     for quantity, part in matches.groupby("quantity", sort=False):
         for station, group in [(POOLED, part), *part.groupby("station", sort=False)]:
-            scored = scores(group["predicted"].to_numpy(np.float64), group["observed"].to_numpy(np.float64))
+            scored = scores(group["predicted"].to_numpy(), group["observed"].to_numpy())
             labels = {"station": station, "quantity": quantity, "unit": group["unit"].iloc[0]}
-            shares = group.filter(like="inside_").astype(float).mean().to_dict()
+            shares = group.filter(like="inside_").mean().to_dict()
             rows.append(labels | {"matches": scored.pop("pixels")} | scored | shares)
     return pd.DataFrame(rows)
 
@@ -262,7 +262,7 @@ def print_scores(scored: pd.DataFrame, maps: xr.Dataset) -> None:
         title = f"{quantity.upper()} at stations, errors in {rows['unit'].iloc[0]}"
         title += f" · {SYNTHETIC}" if is_synthetic(maps) else ""
         columns = {"station": rows["station"], "matches": rows["matches"].map(str)}
-        for name, head in errors.items():
-            columns[head] = rows[name].astype(float).map("{:.2f}".format).replace("nan", "–")
+        numbers = rows.astype(dict.fromkeys(errors, float))
+        columns |= {head: numbers[name].map("{:.2f}".format).replace("nan", "–") for name, head in errors.items()}
         columns |= {f"in {name[-2:]} %": rows[name].map("{:.0%}".format) for name in rows.filter(like="inside_")}
         print_table(title, columns, bold=POOLED)

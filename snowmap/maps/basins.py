@@ -49,8 +49,6 @@ def read_outlines(path: str | Path, name: str | None = None) -> gpd.GeoDataFrame
         SnowmapError: When the file cannot be read, has no CRS, no polygon or no such column.
     """
     path = Path(path)
-    if not path.exists():
-        raise SnowmapError(f"{path} does not exist; expected a vector file with the outlines of basins")
     try:
         table = gpd.read_file(path)
     except (DataSourceError, DataLayerError, ValueError) as error:
@@ -77,13 +75,9 @@ def read_outlines(path: str | Path, name: str | None = None) -> gpd.GeoDataFrame
 
 
 def pixels_of_basins(maps: xr.Dataset, outlines: gpd.GeoDataFrame) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """Lay outlines on a grid; a warning names those that lie outside.
+    """Lay outlines on the grid of maps; a warning names those that lie outside.
 
     A pixel that an outline cuts counts with its share of area, which is exact in the plane of the CRS.
-
-    Args:
-        maps: A Cube or maps: the grid.
-        outlines: Polygons with a CRS, indexed by the basins' names.
 
     Returns:
         For each basin on the grid ``basin`` (its name), ``area_km2`` inside the grid, and ``share_in_map``, the share
@@ -95,7 +89,7 @@ def pixels_of_basins(maps: xr.Dataset, outlines: gpd.GeoDataFrame) -> tuple[pd.D
     """
     if outlines.crs is None:
         raise SnowmapError("the outlines of the basins have no CRS; set one with outlines.set_crs(...)")
-    areas, transform, frame = cell_areas(maps), maps.rio.transform(), box(*maps.rio.bounds())
+    areas, frame = cell_areas(maps), box(*maps.rio.bounds())
     local = outlines.to_crs(maps.rio.crs)
     finite = np.isfinite(local.bounds).all(axis=1)  # the CRS of the maps does not reach everywhere
     inside = (finite & local.intersects(frame) & ~local.touches(frame)).to_numpy()
@@ -110,8 +104,7 @@ def pixels_of_basins(maps: xr.Dataset, outlines: gpd.GeoDataFrame) -> tuple[pd.D
     grid = NumPyRasterSource(areas, *frame.bounds)
     cells = exact_extract(grid, local[inside], ["cell_id", "coverage"], output="pandas")
     y, x = np.unravel_index(np.concatenate(cells["cell_id"]), areas.shape)  # from the north-west, however the maps run
-    y = areas.shape[0] - 1 - y if transform.e > 0 else y
-    x = areas.shape[1] - 1 - x if transform.a < 0 else x
+    y, x = np.argsort(-maps["y"].values)[y], np.argsort(maps["x"].values)[x]
     number = np.repeat(np.arange(len(cells)), cells["cell_id"].map(len))
     pixels = pd.DataFrame({"basin": number, "y": y, "x": x, "area_m2": areas[y, x] * np.concatenate(cells["coverage"])})
     area_m2 = pixels.groupby("basin")["area_m2"].sum().to_numpy()
