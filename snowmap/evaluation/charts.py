@@ -76,7 +76,7 @@ def class_chart(entries: Sequence[Mapping[str, Any]], score: str, label: str, na
     for shift, name in zip(np.linspace(-0.2, 0.2, len(names)), names, strict=True):
         values = _numbers(by_map(entry)[name][score] for entry in entries)
         size = 7 if name == "model" else 5
-        axis.plot(places + shift, values, "o", label=label_of(name), markersize=size, **_of(name))
+        axis.plot(places + shift, values, "o", label=label_of(name), markersize=size, color=_colour(name))
     if score == "bias":
         axis.axhline(0, color="0.3", linewidth=1)
     many = max(map(len, labels)) * len(labels) > 45
@@ -98,12 +98,11 @@ def series_chart(area: Sequence[Mapping[str, Any]], quantity: str, label: str, n
     figure, axis = _blank()
     scale = 1e-6 if quantity == "volume_m3" else 1.0
     dates = np.array([entry["end"] for entry in area], "datetime64[D]")
-    for name in [name for name in names if name != "model"]:
-        values = scale * _numbers(entry["baselines"][name][quantity] for entry in area)
-        axis.plot(dates, values, "-", linewidth=1, label=label_of(name), **_of(name))
-    for name in ("observed", "model"):
-        values = scale * _numbers(entry[f"{name}_{quantity}"] for entry in area)
-        axis.plot(dates, values, "o-", linewidth=1.8, markersize=4, label=name, **_of(name))
+    for name in reversed(["observed", *names]):
+        thick = name in ("observed", "model")
+        values = [entry[f"{name}_{quantity}"] if thick else entry["baselines"][name][quantity] for entry in area]
+        style = {"marker": "o", "linewidth": 1.8} if thick else {"linewidth": 1}
+        axis.plot(dates, scale * _numbers(values), label=label_of(name), markersize=4, color=_colour(name), **style)
     locator = AutoDateLocator(maxticks=7)
     axis.xaxis.set_major_locator(locator)
     axis.xaxis.set_major_formatter(ConciseDateFormatter(locator))
@@ -121,11 +120,11 @@ def reliability_chart(points: Sequence[Mapping[str, float]], calibrated: Mapping
         calibrated: Observed share of the calibrated interval, by its nominal share in per cent.
     """
     figure, axis = _blank()
-    axis.plot([0, 1], [0, 1], color="0.3", linewidth=1, linestyle="--", label="perfect")
+    axis.axline((0, 0), slope=1, color="0.3", linewidth=1, linestyle="--", label="perfect")
     nominal, observed = ([point[key] for point in points] for key in ("nominal", "observed"))
-    axis.plot(nominal, observed, "o-", markersize=5, label="as predicted", **_of("model"))
-    shares = [share / 100 for share in calibrated]
-    axis.plot(shares, list(calibrated.values()), "s", label="calibrated on validation", **_of("degree_day"))
+    axis.plot(nominal, observed, "o-", markersize=5, label="as predicted", color=COLOURS["model"])
+    widened = {"label": "calibrated on validation", "color": COLOURS["degree_day"]}
+    axis.plot([share / 100 for share in calibrated], list(calibrated.values()), "s", **widened)
     axis.set(xlabel="share promised", ylabel="share observed", xlim=(0, 1), ylim=(0, 1), aspect="equal")
     _legend(axis)
     return figure
@@ -143,8 +142,8 @@ def difference_chart(differences: Mapping[str, Mapping[str, Any]], label: str) -
     figure, axis = _blank(height=0.9 + 0.38 * len(of_rmse))
     axis.axvline(0, color="0.3", linewidth=1)
     for place, (name, score) in enumerate(of_rmse.items()):
-        axis.plot(_numbers([score["low"], score["high"]]), [place, place], linewidth=3, **_of(name))
-        axis.plot(score["difference"], place, "o", markersize=7, **_of(name))
+        axis.plot(_numbers([score["low"], score["high"]]), [place, place], linewidth=3, color=_colour(name))
+        axis.plot(score["difference"], place, "o", markersize=7, color=_colour(name))
     axis.set_yticks(range(len(of_rmse)), [label_of(name) for name in of_rmse])
     axis.set(xlabel=label, ylim=(-0.6, len(of_rmse) - 0.4))
     return figure
@@ -219,8 +218,8 @@ def _legend(axis: Axes) -> None:
     axis.legend(fontsize=7.5, frameon=False, ncols=4, loc="lower left", bbox_to_anchor=(0, 1), borderaxespad=0)
 
 
-def _of(name: str) -> dict[str, Any]:
-    return {"color": COLOURS.get(name, "0.5")}
+def _colour(name: str) -> str:
+    return COLOURS.get(name, "0.5")
 
 
 def _numbers(values: Iterable[float | None]) -> np.ndarray:

@@ -52,7 +52,7 @@ def score_maps(
         (`area_series`); ``uncertainty`` (`score_uncertainty`). What is undefined is None.
 
     Raises:
-        SnowmapError: When a target has no valid pixel in any of the windows.
+        SnowmapError: When a target has no valid pixel in any of the windows, or a stated uncertainty is not possible.
     """
     result: dict[str, Any] = {"target": {}, "windows": []}
     part = cube.isel(window=list(windows))
@@ -70,7 +70,7 @@ def score_maps(
         result["target"][target] = {
             **_pixel_scores(columns, truth, valid, part, target, options),
             **area_series(whole, observed, part, part[target].attrs["units"]),
-            "uncertainty": score_uncertainty(maps, target, observed),
+            "uncertainty": score_uncertainty(maps, target, observed, names),
         }
         last = np.cumsum(valid.sum(axis=(1, 2))).tolist()
         result["windows"] += [

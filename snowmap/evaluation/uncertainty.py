@@ -1,6 +1,6 @@
 """Scores of a model's uncertainty: sharpness, coverage and reliability."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -8,6 +8,7 @@ import xarray as xr
 from jaxtyping import Float
 from scipy.stats import norm
 
+from snowmap.errors import SnowmapError
 from snowmap.units import INTERVALS, QUANTILES
 
 Pixels = Float[np.ndarray, " pixel"]
@@ -17,7 +18,7 @@ NOMINAL = tuple(round(0.1 * step, 1) for step in range(1, 10))
 
 
 def score_uncertainty(
-    maps: xr.Dataset, target: str, observed: Float[np.ndarray, "window y x"]
+    maps: xr.Dataset, target: str, observed: Float[np.ndarray, "window y x"], names: Sequence[str]
 ) -> dict[str, Any] | None:
     """Scores of the model's uncertainty, pooled over the pixels where it and the observation have a value.
 
@@ -25,6 +26,7 @@ def score_uncertainty(
         maps: Predictions, with ``<target>_sigma`` and ``<target>_q05`` … ``_q95`` if the model states its uncertainty.
         target: Name of the target.
         observed: Observed maps in the unit of the target; NaN = no observation.
+        names: Of the windows, for the error.
 
     Returns:
         In the unit of the target ``crps`` (`crps_normal`, or `crps_quantiles` where quantiles are all that the model
@@ -33,9 +35,14 @@ def score_uncertainty(
         and ``…_uncalibrated``, with the widening by their ``conformal_factor`` undone, and the points of the
         ``reliability`` diagram: of the stated normal distribution, or of the two intervals as given. None for a model
         without uncertainty.
+
+    Raises:
+        SnowmapError: When a standard deviation or a quantile is missing where the map has a value, or a standard
+            deviation is not above 0.
     """
     if f"{target}_sigma" not in maps:
         return None
+    _refuse_impossible(maps, target, names)
     both = np.isfinite(maps[target].values) & np.isfinite(observed)
     if not both.any():
         return None
@@ -87,3 +94,16 @@ def crps_quantiles(median: Pixels, quantiles: Mapping[str, Pixels], observed: Pi
 def coverage(observed: Pixels, low: Pixels, high: Pixels) -> float:
     """Share of the observed values from `low` to `high`."""
     return float(np.mean((low <= observed) & (observed <= high)))
+
+
+def _refuse_impossible(maps: xr.Dataset, target: str, names: Sequence[str]) -> None:
+    for key in ("sigma", *QUANTILES):
+        values = maps[f"{target}_{key}"].values
+        valid = np.isfinite(values) & (values > 0) if key == "sigma" else np.isfinite(values)
+        counts = (np.isfinite(maps[target].values) & ~valid).sum(axis=(1, 2))
+        for name, count in zip(names, counts, strict=True):
+            if count:
+                raise SnowmapError(
+                    f"'{target}_{key}' in {name} is missing{' or not above 0' if key == 'sigma' else ''} at {count} "
+                    f"pixels where '{target}' has a value; a model must state its uncertainty wherever it maps"
+                )

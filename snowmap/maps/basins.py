@@ -49,6 +49,8 @@ def read_outlines(path: str | Path, name: str | None = None) -> gpd.GeoDataFrame
         SnowmapError: When the file cannot be read, has no CRS, no polygon or no such column.
     """
     path = Path(path)
+    if not path.exists():
+        raise SnowmapError(f"{path} does not exist; expected a vector file with the outlines of basins")
     try:
         table = gpd.read_file(path)
     except (DataSourceError, DataLayerError, ValueError) as error:

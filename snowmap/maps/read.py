@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import rioxarray  # noqa: F401  registers the .rio accessor
 import xarray as xr
+from rasterio.transform import Affine
 from scipy.stats import norm
 
 from snowmap.errors import SnowmapError
@@ -88,8 +89,13 @@ def _read(path: Path) -> xr.Dataset:
     read = xr.Dataset(maps, grid, file.attrs | {"origin": str(file.attrs.get("source", "")).partition(" on ")[2]})
     for target in snow_targets(read):
         _check_target(read, target, path)
-    # another program may have changed the coordinates and not the transform
-    return read.rio.write_crs(file.rio.crs).rio.write_transform(read.rio.transform(recalc=True))
+    return read.rio.write_crs(file.rio.crs).rio.write_transform(_transform(file))
+
+
+def _transform(file: xr.Dataset) -> Affine:
+    """As the grid mapping has it, unless another program changed the coordinates and not the grid mapping."""
+    noted, measured = (file.rio.transform(recalc=recalc) for recalc in (False, True))
+    return noted if noted.almost_equals(measured, 1e-3 * abs(measured.a)) else measured
 
 
 def _check_target(maps: xr.Dataset, target: str, path: Path) -> None:

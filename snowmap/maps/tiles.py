@@ -59,7 +59,7 @@ class Scene:
         """
         self.model, self.tile, self.overlap = model, tile, overlap
         self.size = cube.sizes["y"], cube.sizes["x"]
-        self.whole = not model.maps_pieces or max(self.size) <= tile
+        self.whole = _is_whole(model, cube, tile)
         cube = cube.drop_vars(targets_of(cube))
         if self.whole and (cube.nbytes <= CUBE_BYTES or not model.maps_pieces):
             cube = cube.load()
@@ -115,10 +115,14 @@ class Scene:
 
 def map_windows(model: SnowRegression | Baseline, cube: xr.Dataset, windows: Sequence[int]) -> xr.Dataset:
     """The maps of ``model.predict(cube, windows)``, by tiles where the scene is larger than one."""
-    scene = Scene(model, cube, windows)
-    if scene.whole:
+    if _is_whole(model, cube, TILE):
         return model.predict(cube, windows)
+    scene = Scene(model, cube, windows)
     return xr.concat([scene.predict(some) for some in scene.passes], "window", data_vars="minimal")
+
+
+def _is_whole(model: SnowRegression | Baseline, cube: xr.Dataset, tile: int) -> bool:
+    return not model.maps_pieces or max(cube.sizes["y"], cube.sizes["x"]) <= tile
 
 
 def ramp(place: slice, size: int, overlap: int) -> Float[np.ndarray, " pixel"]:

@@ -4,10 +4,12 @@ import xarray as xr
 from scipy.integrate import quad
 from scipy.stats import norm
 
+from snowmap.errors import SnowmapError
 from snowmap.evaluation.uncertainty import crps_normal, crps_quantiles, score_uncertainty
 from snowmap.units import QUANTILES
 
 SHAPE = (4, 50, 60)
+NAMES = ["first", "second", "third", "fourth"]
 
 
 def gaussian(scale: float = 1.0, factor: float = 1.0, distribution: str = "normal") -> tuple[xr.Dataset, np.ndarray]:
@@ -54,7 +56,7 @@ def test_crps_from_quantiles_by_hand():
 
 def test_a_true_statement_is_calibrated_and_has_the_closed_forms_of_its_scores():
     maps, observed = gaussian()
-    found = score_uncertainty(maps, "hs", observed)
+    found = score_uncertainty(maps, "hs", observed, NAMES)
     both = np.isfinite(maps["hs"].values) & np.isfinite(observed)
     sigma = maps["hs_sigma"].values[both]
     assert found["coverage_50"] == pytest.approx(0.5, abs=0.02)
@@ -69,8 +71,8 @@ def test_a_true_statement_is_calibrated_and_has_the_closed_forms_of_its_scores()
 
 
 def test_too_sure_a_model_covers_too_little_and_scores_worse():
-    honest = score_uncertainty(*order(gaussian()))
-    sure = score_uncertainty(*order(gaussian(scale=0.5)))
+    honest = score_uncertainty(*order(gaussian()), NAMES)
+    sure = score_uncertainty(*order(gaussian(scale=0.5)), NAMES)
     assert sure["coverage_90"] == pytest.approx(2 * norm.cdf(1.645 / 2) - 1, abs=0.02)
     assert sure["nll"] > honest["nll"]
     assert sure["crps"] > honest["crps"]
@@ -83,16 +85,16 @@ def order(made: tuple[xr.Dataset, np.ndarray]) -> tuple[xr.Dataset, str, np.ndar
 
 def test_the_widening_can_be_undone():
     """A model that is too sure by 2 and was widened by 2 covers as it should, and did not before."""
-    found = score_uncertainty(*order(gaussian(scale=0.5, factor=2.0)))
+    found = score_uncertainty(*order(gaussian(scale=0.5, factor=2.0)), NAMES)
     assert found["coverage_90"] == pytest.approx(0.9, abs=0.02)
-    sure = score_uncertainty(*order(gaussian(scale=0.5)))
+    sure = score_uncertainty(*order(gaussian(scale=0.5)), NAMES)
     assert found["coverage_90_uncalibrated"] == pytest.approx(sure["coverage_90"], abs=1e-3)
     assert found["coverage_50_uncalibrated"] == pytest.approx(sure["coverage_50"], abs=1e-3)
 
 
 def test_quantiles_alone_have_no_density():
     maps, observed = gaussian(distribution="quantiles")
-    found = score_uncertainty(maps, "hs", observed)
+    found = score_uncertainty(maps, "hs", observed, NAMES)
     assert found["nll"] is None
     assert found["reliability"] == [
         {"nominal": 0.5, "observed": found["coverage_50_uncalibrated"]},
@@ -111,4 +113,15 @@ def test_quantiles_alone_have_no_density():
 
 def test_a_model_without_uncertainty_has_none():
     maps, observed = gaussian()
-    assert score_uncertainty(maps[["hs"]], "hs", observed) is None
+    assert score_uncertainty(maps[["hs"]], "hs", observed, NAMES) is None
+
+
+@pytest.mark.parametrize(("key", "value"), [("sigma", 0.0), ("sigma", -1.0), ("sigma", np.nan), ("q25", np.nan)])
+def test_an_impossible_statement_names_target_window_and_count(key, value):
+    maps, observed = gaussian()
+    maps[f"hs_{key}"].values[2, 5, :7] = value
+    with pytest.raises(SnowmapError, match=rf"'hs_{key}' in third .* at 7 pixels"):
+        score_uncertainty(maps, "hs", observed, NAMES)
+    maps, observed = gaussian()
+    maps[f"hs_{key}"].values[:, 0] = value  # where the map has no value either
+    assert score_uncertainty(maps, "hs", observed, NAMES)
