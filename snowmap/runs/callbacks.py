@@ -62,23 +62,24 @@ class FiniteLoss(Callback):
 
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Look at the losses, also before a validation."""
-        way_out = "lower optimizer.learning_rate, or mend the values that `snowmap check` names"
-        self._refuse(trainer, "the training loss", float(self.losses), way_out)
+        self._refuse(trainer, "the training loss", float(self.losses))
 
     on_validation_start = on_train_epoch_end
 
     def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Look at the score that chooses the checkpoint."""
         monitor = f"validation/{pl_module.head.monitor}"  # type: ignore[union-attr]
-        way_out = "mend the targets of the validation windows that `snowmap check` names"
-        self._refuse(trainer, monitor, float(trainer.callback_metrics[monitor]), way_out)
+        self._refuse(trainer, f"the validation score ({monitor})", float(trainer.callback_metrics[monitor]))
 
     @staticmethod
-    def _refuse(trainer: pl.Trainer, name: str, value: float, way_out: str) -> None:
+    def _refuse(trainer: pl.Trainer, name: str, value: float) -> None:
         if not math.isfinite(value):
             saved = next((each.best_model_path for each in reversed(trainer.checkpoint_callbacks)), "")  # type: ignore
             kept = f"the last good checkpoint is {saved}" if saved else "no checkpoint had been written yet"
-            raise SnowmapError(f"{name} became {value} in epoch {trainer.current_epoch}: {way_out}; {kept}")
+            raise SnowmapError(
+                f"{name} became {value} in epoch {trainer.current_epoch}; lower optimizer.learning_rate, or mend the "
+                f"values that `snowmap check` names; {kept}"
+            )
 
 
 class StopBetweenSteps(Callback):

@@ -230,7 +230,7 @@ class TestBadInput:
         split = make_split("rolling", shape=cube["mask"].shape, **dates)
         cube["swe"].values[split.validation[0], 8, 12] = 1e30  # its square is infinite
         root = write_archive(cube, tmp_path / "archive")
-        assert "validation/nrmse became inf in epoch 0: mend the targets" in self.told(root, tmp_path, "unet")
+        assert "the validation score (validation/nrmse) became inf in epoch 0" in self.told(root, tmp_path, "unet")
         assert not (tmp_path / "run").exists()  # as no checkpoint came about
 
     def test_more_devices_or_a_precision_that_is_not_there(self, archive, tmp_path):
