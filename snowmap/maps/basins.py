@@ -1,7 +1,7 @@
 """Mean, volume and snow-covered area of basins, window by window, with their uncertainty."""
 
 # pyright: reportArgumentType=false, reportAttributeAccessIssue=false, reportCallIssue=false
-# pyright: reportGeneralTypeIssues=false, reportOperatorIssue=false, reportOptionalSubscript=false
+# pyright: reportGeneralTypeIssues=false, reportOperatorIssue=false, reportOptionalSubscript=false, reportReturnType=false
 # pandas has no stubs here: every selection is a Series, a DataFrame or an array to the type checker
 
 import logging

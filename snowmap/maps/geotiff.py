@@ -52,7 +52,7 @@ def write_geotiff(maps: xr.Dataset, cube: xr.Dataset, path: Path, provenance: Ma
     """
     ordered = dict.fromkeys(name for target in targets_of_maps(maps) for name in (target, *companions(maps, target)))
     ordered |= dict.fromkeys(str(name) for name in maps.data_vars)
-    shape = {"count": len(ordered), "height": maps.sizes["y"], "width": maps.sizes["x"]}
+    shape: dict[str, Any] = {"count": len(ordered), "height": maps.sizes["y"], "width": maps.sizes["x"]}
     with rasterio.Env(GDAL_CACHEMAX=CACHE_MEGABYTES), MemoryFile() as memory:
         with memory.open(**COG, **shape, crs=cube.rio.crs, transform=cube.rio.transform()) as raster:
             for band, name in enumerate(ordered, start=1):
