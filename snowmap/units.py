@@ -1,4 +1,4 @@
-"""Units of snow maps and of observations beside them, and from which depth on there is snow."""
+"""Units of snow maps and of observations beside them, from which depth on there is snow, and levels of intervals."""
 
 from collections.abc import Mapping
 
@@ -18,6 +18,12 @@ SNOW_DEPTH_M: Mapping[str, float] = {"hs": 0.05, "swe": 0.010}
 
 MOST_SNOW_M: Mapping[str, float] = {"hs": 15.0, "swe": 6.0}
 """More at a station is an error: m of snow, m of water."""
+
+QUANTILES: Mapping[str, float] = {"q05": 0.05, "q25": 0.25, "q75": 0.75, "q95": 0.95}
+"""Levels of the layers of uncertainty beside a map, which is the median, by their names."""
+
+INTERVALS: Mapping[int, tuple[str, str]] = {50: ("q25", "q75"), 90: ("q05", "q95")}
+"""Quantiles at the ends of each central interval, by its share in per cent."""
 
 BAND_UNITS: Mapping[str, str] = {
     "coherence": "1",

@@ -4,7 +4,8 @@
 # pyright: reportGeneralTypeIssues=false, reportReturnType=false
 # pandas has no stubs here: every selection is a Series, a DataFrame or an array to the type checker
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import partial
 from itertools import zip_longest
 from typing import Any
 
@@ -35,9 +36,6 @@ COLOURS = {
 """One colour for each map in every chart, which colour-blind eyes distinguish too (Okabe & Ito 2008)."""
 
 SIZE = (4.8, 3.4)
-MOST_POINTS = 400_000
-"""Pixels in a density plot; more of them change nothing but the time."""
-
 MOST_STATIONS = 12
 STATION_COLUMNS = 3
 
@@ -52,9 +50,6 @@ def density_chart(predicted: Float[np.ndarray, "*dims"], observed: Float[np.ndar
     """
     both = np.isfinite(predicted) & np.isfinite(observed)
     p, o = predicted[both], observed[both]
-    if len(p) > MOST_POINTS:
-        chosen = np.random.default_rng(0).permutation(len(p))[:MOST_POINTS]
-        p, o = p[chosen], o[chosen]
     top = max(float(np.percentile(np.concatenate([p, o]), 99.9)), 1e-3) if len(p) else 1.0
     figure, axis = _blank()
     count, _, _ = np.histogram2d(o, p, bins=70, range=[[0, top], [0, top]])
@@ -81,7 +76,7 @@ def class_chart(entries: Sequence[Mapping[str, Any]], score: str, label: str, na
     for shift, name in zip(np.linspace(-0.2, 0.2, len(names)), names, strict=True):
         values = _numbers(by_map(entry)[name][score] for entry in entries)
         size = 7 if name == "model" else 5
-        axis.plot(places + shift, values, "o", label=label_of(name), markersize=size, **_of(name))
+        axis.plot(places + shift, values, "o", label=label_of(name), markersize=size, color=_colour(name))
     if score == "bias":
         axis.axhline(0, color="0.3", linewidth=1)
     many = max(map(len, labels)) * len(labels) > 45
@@ -103,12 +98,11 @@ def series_chart(area: Sequence[Mapping[str, Any]], quantity: str, label: str, n
     figure, axis = _blank()
     scale = 1e-6 if quantity == "volume_m3" else 1.0
     dates = np.array([entry["end"] for entry in area], "datetime64[D]")
-    for name in [name for name in names if name != "model"]:
-        values = scale * _numbers(entry["baselines"][name][quantity] for entry in area)
-        axis.plot(dates, values, "-", linewidth=1, label=label_of(name), **_of(name))
-    for name in ("observed", "model"):
-        values = scale * _numbers(entry[f"{name}_{quantity}"] for entry in area)
-        axis.plot(dates, values, "o-", linewidth=1.8, markersize=4, label=name, **_of(name))
+    for name in reversed(["observed", *names]):
+        thick = name in ("observed", "model")
+        values = [entry[f"{name}_{quantity}"] if thick else entry["baselines"][name][quantity] for entry in area]
+        style = {"marker": "o", "linewidth": 1.8} if thick else {"linewidth": 1}
+        axis.plot(dates, scale * _numbers(values), label=label_of(name), markersize=4, color=_colour(name), **style)
     locator = AutoDateLocator(maxticks=7)
     axis.xaxis.set_major_locator(locator)
     axis.xaxis.set_major_formatter(ConciseDateFormatter(locator))
@@ -126,11 +120,11 @@ def reliability_chart(points: Sequence[Mapping[str, float]], calibrated: Mapping
         calibrated: Observed share of the calibrated interval, by its nominal share in per cent.
     """
     figure, axis = _blank()
-    axis.plot([0, 1], [0, 1], color="0.3", linewidth=1, linestyle="--", label="perfect")
+    axis.axline((0, 0), slope=1, color="0.3", linewidth=1, linestyle="--", label="perfect")
     nominal, observed = ([point[key] for point in points] for key in ("nominal", "observed"))
-    axis.plot(nominal, observed, "o-", markersize=5, label="as predicted", **_of("model"))
-    shares = [share / 100 for share in calibrated]
-    axis.plot(shares, list(calibrated.values()), "s", label="calibrated on validation", **_of("degree_day"))
+    axis.plot(nominal, observed, "o-", markersize=5, label="as predicted", color=COLOURS["model"])
+    widened = {"label": "calibrated on validation", "color": COLOURS["degree_day"]}
+    axis.plot([share / 100 for share in calibrated], list(calibrated.values()), "s", **widened)
     axis.set(xlabel="share promised", ylabel="share observed", xlim=(0, 1), ylim=(0, 1), aspect="equal")
     _legend(axis)
     return figure
@@ -148,8 +142,8 @@ def difference_chart(differences: Mapping[str, Mapping[str, Any]], label: str) -
     figure, axis = _blank(height=0.9 + 0.38 * len(of_rmse))
     axis.axvline(0, color="0.3", linewidth=1)
     for place, (name, score) in enumerate(of_rmse.items()):
-        axis.plot(_numbers([score["low"], score["high"]]), [place, place], linewidth=3, **_of(name))
-        axis.plot(score["difference"], place, "o", markersize=7, **_of(name))
+        axis.plot(_numbers([score["low"], score["high"]]), [place, place], linewidth=3, color=_colour(name))
+        axis.plot(score["difference"], place, "o", markersize=7, color=_colour(name))
     axis.set_yticks(range(len(of_rmse)), [label_of(name) for name in of_rmse])
     axis.set(xlabel=label, ylim=(-0.6, len(of_rmse) - 0.4))
     return figure
@@ -164,45 +158,37 @@ def stations_figure(maps: xr.Dataset, matches: pd.DataFrame) -> Figure:
         maps: The maps.
         matches: As `snowmap.evaluation.stations.match_stations` gives them.
     """
-    parts = [part for _, part in matches.groupby("quantity", sort=False)]
-    shown = [part["station"].value_counts().index[:MOST_STATIONS] for part in parts]
-    rows = [-(-(2 + len(stations)) // STATION_COLUMNS) for stations in shown]
-    figure = Figure(figsize=(13, 0.5 + 2.6 * sum(rows)), layout="constrained")
+    panels: list[Callable[[Axes], None]] = []
+    for _, part in matches.groupby("quantity", sort=False):
+        panels += [partial(_draw_scatter, part), partial(_draw_differences, part)]
+        for station in part["station"].value_counts().index[:MOST_STATIONS]:
+            panels.append(partial(_draw_series, part[part["station"] == station], maps))
+    rows = -(-len(panels) // STATION_COLUMNS)
+    figure = Figure(figsize=(13, 0.5 + 2.6 * rows), layout="constrained")
     figure.suptitle(f"maps beside stations · {provenance_title(maps)}".rstrip(" ·"), parse_math=False)
-    areas = figure.subfigures(len(rows), 1, squeeze=False, height_ratios=rows).flat
-    for area, count, part, stations in zip(areas, rows, parts, shown, strict=True):
-        scatter, differences, *series = area.subplots(count, STATION_COLUMNS).flat
-        _draw_scatter(scatter, part)
-        _draw_differences(differences, part)
-        for axis, station in zip_longest(series, stations):
-            if station is None:
-                axis.set_axis_off()
-            else:
-                _draw_series(axis, maps, part[part["station"] == station])
-        if (total := part["station"].nunique()) > MOST_STATIONS:
-            area.supxlabel(f"the {MOST_STATIONS} of {total} stations with the most matches", fontsize=9)
+    for axis, draw in zip_longest(figure.subplots(rows, STATION_COLUMNS, squeeze=False).flat, panels):
+        draw(axis) if draw else axis.set_axis_off()
+    if (total := matches["station"].nunique()) > MOST_STATIONS:
+        figure.supxlabel(f"of {total} stations those with the most matches", fontsize=9)
     return figure
 
 
-def _draw_scatter(axis: Axes, matches: pd.DataFrame) -> None:
+def _draw_scatter(matches: pd.DataFrame, axis: Axes) -> None:
     name = f"{matches['quantity'].iloc[0].upper()} {matches['unit'].iloc[0]}"
-    error = 1.645 * matches["sigma"] if "sigma" in matches else None
-    axis.errorbar(
-        matches["observed"], matches["predicted"], yerr=error, fmt="o", markersize=3, linewidth=0.5, alpha=0.6
-    )
-    ends = [matches[["observed", "predicted"]].min().min(), matches[["observed", "predicted"]].max().max()]
-    axis.plot(ends, ends, color="black", linewidth=0.8)
-    bars = "" if error is None else " (bars: ± 1.645 σ)"
-    axis.set(xlabel=f"{name}, observed", ylabel=f"{name}, map{bars}")
+    observed, predicted = matches["observed"], matches["predicted"]
+    sigma = matches.get("sigma")
+    axis.errorbar(observed, predicted, yerr=sigma, fmt="o", markersize=3, linewidth=0.5, alpha=0.6)
+    axis.axline((observed.min(), observed.min()), slope=1, color="black", linewidth=0.8)
+    axis.set(xlabel=f"{name}, observed", ylabel=f"{name}, map{'' if sigma is None else ' (bars: ± σ)'}")
 
 
-def _draw_differences(axis: Axes, matches: pd.DataFrame) -> None:
+def _draw_differences(matches: pd.DataFrame, axis: Axes) -> None:
     axis.hist(matches["difference"], bins="auto")
     axis.axvline(0, color="black", linewidth=0.8)
     axis.set(xlabel=f"map − observed, {matches['unit'].iloc[0]}", ylabel="matches")
 
 
-def _draw_series(axis: Axes, maps: xr.Dataset, matches: pd.DataFrame) -> None:
+def _draw_series(matches: pd.DataFrame, maps: xr.Dataset, axis: Axes) -> None:
     first = matches.iloc[0]
     pixel = maps.isel(y=int(first["row"]), x=int(first["column"]))
     end = pixel["end"].values
@@ -232,8 +218,8 @@ def _legend(axis: Axes) -> None:
     axis.legend(fontsize=7.5, frameon=False, ncols=4, loc="lower left", bbox_to_anchor=(0, 1), borderaxespad=0)
 
 
-def _of(name: str) -> dict[str, Any]:
-    return {"color": COLOURS.get(name, "0.5")}
+def _colour(name: str) -> str:
+    return COLOURS.get(name, "0.5")
 
 
 def _numbers(values: Iterable[float | None]) -> np.ndarray:

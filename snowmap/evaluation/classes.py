@@ -11,7 +11,7 @@ from jaxtyping import Bool, Float, Int
 
 from snowmap.data.features import aspect, slope
 from snowmap.data.sequences import season_of
-from snowmap.units import snow_threshold
+from snowmap.units import snow_threshold, unit_factor
 
 Pixels = Float[np.ndarray, " pixel"]
 
@@ -52,9 +52,6 @@ def pixel_classes(
         there is coherence; ``depth`` of the observed target, snow-free ground apart.
     """
     end, window = cube["end"].values, np.nonzero(valid)[0]
-    bands = {
-        band: cube["features"].sel(band=band).values for band in ("elevation", "coherence") if band in cube["band"]
-    }
     season = season_of(end)
     winters = [f"{year}/{(year + 1) % 100:02d}" for year in range(season.min(), season.max() + 1)]
     month = (end.astype("datetime64[M]").astype(int) - 8) % 12
@@ -62,19 +59,19 @@ def pixel_classes(
         "month": _classes(month[window], MONTHS),
         "winter": _classes((season - season.min())[window], winters),
     }
-    if "elevation" in bands:
+    if "elevation" in cube["band"]:
         steepness, facing = slope(cube, 1)["slope"][valid], aspect(cube, 1)
         east, north = facing["aspect_east"][valid], facing["aspect_north"][valid]
         height = cube["features"].sel(band="elevation").values[valid]
         classes["elevation"] = _elevation(height, options["elevation_step_m"])
         classes["slope"] = _binned(steepness, SLOPE_EDGES_DEGREE, "°")
         classes["aspect"] = _aspect(east, north, steepness, options["aspect_directions"])
-    if "coherence" in bands:
+    if "coherence" in cube["band"]:
         classes["coherence"] = _binned(cube["features"].sel(band="coherence").values[valid], COHERENCE_EDGES)
     unit = cube[target].attrs["units"]
-    scale = 10 if unit == "mm" else 1
     threshold = snow_threshold(target, unit, snow_depths_m(options))
-    edges = [threshold, *(edge * scale for edge in DEPTH_EDGES.get(target, ()) if edge * scale > threshold)]
+    edges = [edge * unit_factor("cm", unit, target) for edge in DEPTH_EDGES.get(target, ())]
+    edges = [threshold, *(edge for edge in edges if edge > threshold)]
     classes["depth"] = _binned(cube[target].values[valid], edges, f" {unit}", below="snow-free")
     return classes
 
@@ -85,10 +82,8 @@ def snow_depths_m(options: Mapping[str, Any]) -> dict[str, float]:
 
 
 def _elevation(height: Pixels, step: float) -> pd.Categorical:
-    known = height[np.isfinite(height)]
-    if not known.size:
-        return _classes(np.full(len(height), -1), [])
-    edges = np.arange(np.floor(known.min() / step), np.floor(known.max() / step) + 2) * step
+    steps = np.floor(height[np.isfinite(height)] / step)
+    edges = np.arange(steps.min(), steps.max() + 2) * step if steps.size else np.zeros(1)
     labels = [f"{low:g}–{high:g} m" for low, high in pairwise(edges)]
     return _classes(np.digitize(height, edges) - 1, labels)
 

@@ -36,7 +36,13 @@ def maps_figure(
     rows = len(shown) * len(targets)
     aspect = cube.sizes["y"] / cube.sizes["x"] * _stretch(cube)
     figure = Figure(figsize=(12, 0.9 + rows * max(3.0 * aspect + 0.25, 1.0)), layout="constrained")
-    figure.suptitle(_title(cube, [windows[position] for position in shown], len(windows)))
+    names = [window_names(maps)[position] for position in shown]
+    title = provenance_title(cube)
+    if len(shown) == 1:
+        title += f" · {names[0].replace('_', ' ')}"
+    elif len(shown) < len(windows):
+        title += f" · {len(shown)} of {len(windows)} windows"
+    figure.suptitle(title)
     columns = 4 if any(f"{target}_sigma" in maps for target in targets) else 3
     axes = figure.subplots(rows, columns, squeeze=False)
     for axis in axes[:-1].flat:
@@ -45,7 +51,10 @@ def maps_figure(
         axis.set_yticks([])
     for index, target in enumerate(targets):
         block = axes[index * len(shown) : (index + 1) * len(shown)]
-        _draw_target(figure, block, maps, cube, windows, shown, target)
+        observed = cube[target].where(cube["mask"]).isel(window=list(windows))
+        _draw_target(figure, block, maps, observed, shown)
+        for axis, name in zip(block[:, 0], names, strict=True):
+            axis.set_ylabel(name.replace("_to_", "\nto "), fontsize=8)
     crs = cube.rio.crs
     x, y = ("longitude °E", "latitude °N") if crs.is_geographic else (f"{axis} {crs.linear_units}" for axis in "xy")
     figure.supxlabel(x, fontsize=9)
@@ -59,33 +68,25 @@ def spaced(count: int, most: int = MOST_ROWS) -> list[int]:
 
 
 def _draw_target(
-    figure: Figure,
-    axes: np.ndarray,
-    maps: xr.Dataset,
-    cube: xr.Dataset,
-    windows: Sequence[int],
-    shown: Sequence[int],
-    target: str,
+    figure: Figure, axes: np.ndarray, maps: xr.Dataset, observed: xr.DataArray, shown: Sequence[int]
 ) -> None:
-    observed = np.where(cube["mask"].values, cube[target].values[list(windows)], np.nan)
+    target = str(observed.name)
     predicted = maps[target].values
-    difference = predicted - observed
-    top, most = _upper(observed, predicted), _upper(np.abs(difference))
-    unit, names = maps[target].attrs["units"], window_names(cube)
-    snow = {"cmap": "viridis", "vmin": 0, "vmax": top}
-    name = f"{target.upper()} {unit}"
+    difference = predicted - observed.values
+    snow = {"cmap": "viridis", "vmin": 0, "vmax": _upper(observed.values, predicted)}
+    most, name = _upper(np.abs(difference)), f"{target.upper()} {maps[target].attrs['units']}"
     columns = [
-        ("observed", observed, snow, ""),
+        ("observed", observed.values, snow, ""),
         ("predicted", predicted, snow, name),
         ("predicted − observed", difference, {"cmap": "RdBu", "vmin": -most, "vmax": most}, f"Δ{name}"),
     ]
     if f"{target}_sigma" in maps:
         sigma = maps[f"{target}_sigma"].values
         columns.append(("σ", sigma, {"cmap": "magma", "vmin": 0, "vmax": _upper(sigma)}, f"σ {name}"))
-    west, south, east, north = cube.rio.bounds()
-    place = {"extent": (west, east, south, north), "aspect": _stretch(cube), "interpolation": "nearest"}
+    west, south, east, north = observed.rio.bounds()
+    place = {"extent": (west, east, south, north), "aspect": _stretch(observed), "interpolation": "nearest"}
     for column, (title, values, colours, label) in enumerate(columns):
-        axes[0, column].set_title(f"{cube[target].attrs['long_name']}, {title}", fontsize=9)
+        axes[0, column].set_title(f"{observed.attrs['long_name']}, {title}", fontsize=9)
         below = zip(axes[:, column], shown, strict=True)
         images = [axis.imshow(values[position], **place, **colours) for axis, position in below]
         if label:
@@ -96,8 +97,6 @@ def _draw_target(
         axis.set_facecolor(OUTSIDE)
         axis.tick_params(labelsize=7)
         axis.locator_params(nbins=5)
-    for axis, position in zip(axes[:, 0], shown, strict=True):
-        axis.set_ylabel(names[windows[position]].replace("_to_", "\nto "), fontsize=8)
 
 
 def _upper(*values: np.ndarray) -> float:
@@ -106,20 +105,11 @@ def _upper(*values: np.ndarray) -> float:
     return max(float(np.percentile(finite, 99.5)), 1e-3) if finite.size else 1.0
 
 
-def _title(cube: xr.Dataset, shown: Sequence[int], total: int) -> str:
-    parts = [provenance_title(cube)]
-    if len(shown) == 1:
-        parts.append(window_names(cube)[shown[0]].replace("_", " "))
-    elif len(shown) < total:
-        parts.append(f"{len(shown)} of {total} windows")
-    return " · ".join(parts)
-
-
 def provenance_title(data: xr.Dataset) -> str:
     """Where a Cube or maps come from, as the title of a figure."""
     return "SYNTHETIC data: proves the pipeline, not skill" if is_synthetic(data) else str(data.attrs.get("origin", ""))
 
 
-def _stretch(cube: xr.Dataset) -> float:
+def _stretch(grid: xr.Dataset | xr.DataArray) -> float:
     """Height of a unit of y over width of a unit of x on the ground."""
-    return 1 / np.cos(np.deg2rad(float(cube["y"].mean()))) if cube.rio.crs.is_geographic else 1.0
+    return 1 / np.cos(np.deg2rad(float(grid["y"].mean()))) if grid.rio.crs.is_geographic else 1.0

@@ -7,7 +7,6 @@
 import logging
 import re
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -20,9 +19,9 @@ from snowmap.errors import SnowmapError
 from snowmap.evaluation.charts import stations_figure
 from snowmap.evaluation.metrics import scores
 from snowmap.files import as_png, refuse_inputs, whole_folder, write_whole
-from snowmap.maps.read import INTERVALS, interval_of, sigma_of, snow_targets
+from snowmap.maps.read import interval_of, sigma_of, snow_targets
 from snowmap.tables import SYNTHETIC, as_csv, listed, print_table, printable
-from snowmap.units import MOST_SNOW_M, metres_per, unit_factor
+from snowmap.units import INTERVALS, MOST_SNOW_M, metres_per, unit_factor
 
 logger = logging.getLogger(__name__)
 
@@ -89,7 +88,7 @@ def read_stations(path: str | Path, unit: str | None = None) -> pd.DataFrame:
     if missing := [name for name in PLACE_AND_DATE if name not in table]:
         raise SnowmapError(f"{path} has no column {', '.join(missing)}; it has {', '.join(table.columns)}")
     quantities = _quantities(path, list(table.columns), unit)
-    heads = {"lon": "lon", "lat": "lat"} | {quantity: head for head, (quantity, _) in quantities.items()}
+    heads = {"lon": "lon", "lat": "lat"} | {quantity: head for quantity, (head, _) in quantities.items()}
     rows = pd.DataFrame({name: pd.to_numeric(table[head], errors="coerce") for name, head in heads.items()})
     rows["station"], rows["line"] = table["name"].map(printable, na_action="ignore"), np.arange(len(table)) + 2
     dates = pd.to_datetime(table["date"].str.strip(), format="ISO8601", errors="coerce", utc=True)
@@ -98,11 +97,11 @@ def read_stations(path: str | Path, unit: str | None = None) -> pd.DataFrame:
     rows = _keep(rows, on_earth, "no readable lon and lat in degrees")
     rows = _keep(rows, rows["date"].notna(), "an unreadable date, expected e.g. 2021-01-21")
     parts = []
-    for quantity, column_unit in quantities.values():
-        part = rows[["station", "lon", "lat", "date", "line"]].assign(
-            quantity=quantity, observed=rows[quantity].astype(np.float64), unit=column_unit
-        )
-        part = _keep(part, np.isfinite(part["observed"]), f"no value of {quantity}")
+    for quantity, (_, column_unit) in quantities.items():
+        observed = rows[quantity].astype(np.float64)
+        part = rows[["station", "lon", "lat", "date", "line"]]
+        part = part.assign(quantity=quantity, observed=observed, unit=column_unit)
+        part = _keep(part, np.isfinite(observed), f"no value of {quantity}")
         parts.append(_keep(part, ~part.duplicated(["station", "date"]), "a station and date that stood before"))
     observations = pd.concat(parts, ignore_index=True)
     if observations.empty:
@@ -113,9 +112,7 @@ def read_stations(path: str | Path, unit: str | None = None) -> pd.DataFrame:
 def _table(path: Path) -> pd.DataFrame:
     """The file as text, with the heads in small letters."""
     if not path.is_file():
-        raise SnowmapError(
-            f"{path} does not exist; expected a table with the columns {', '.join(PLACE_AND_DATE)}, hs or swe"
-        )
+        raise SnowmapError(f"{path} does not exist; expected a table with {', '.join(PLACE_AND_DATE)}, hs or swe")
     try:
         head = path.read_text(encoding="utf-8-sig").partition("\n")[0]
         separator = max(";\t,", key=head.count)
@@ -123,22 +120,25 @@ def _table(path: Path) -> pd.DataFrame:
     except (UnicodeDecodeError, pd.errors.ParserError, pd.errors.EmptyDataError) as error:
         raise SnowmapError(f"{path} cannot be read as a table: {error}") from error
     table = table.rename(columns=lambda head: printable(head).lower())
-    numbers = table.columns.drop("name", errors="ignore")
-    return table.assign(**{name: table[name].str.replace(",", ".") for name in numbers}) if separator == ";" else table
+    if separator == ";":
+        numbers = table.columns.drop("name", errors="ignore")
+        table[numbers] = table[numbers].apply(lambda column: column.str.replace(",", "."))
+    return table
 
 
 def _quantities(path: Path, heads: list[str], unit: str | None) -> dict[str, tuple[str, str]]:
-    """By the head of its column, each quantity and its unit."""
+    """The head of each quantity's column, and its unit."""
     columns: dict[str, tuple[str, str]] = {}
-    for head, match in ((head, HEAD.fullmatch(head)) for head in heads):
-        if match is None:
-            continue
-        quantity, head_unit = match[1], match["bracket"] or (match["plain"] or "").replace("_", " ") or unit or ""
+    for match in filter(None, map(HEAD.fullmatch, heads)):
+        head, quantity = match[0], match[1]
+        head_unit = match["bracket"] or (match["plain"] or "").replace("_", " ") or unit or ""
         if head_unit:
             metres_per(head_unit, quantity, f"{path}, column '{head}'")
-        if same := [other for other, (name, _) in columns.items() if name == quantity]:
-            raise SnowmapError(f"{path} has two columns of {quantity}: '{same[0]}' and '{head}'; expected one")
-        columns[head] = (quantity, head_unit)
+        if quantity in columns:
+            raise SnowmapError(
+                f"{path} has two columns of {quantity}: '{columns[quantity][0]}' and '{head}'; expected one"
+            )
+        columns[quantity] = head, head_unit
     if not columns:
         expected = " or ".join(MOST_SNOW_M)
         raise SnowmapError(f"{path} has no column {expected} (with a unit: hs_cm, swe_mm); it has {', '.join(heads)}")
@@ -172,10 +172,13 @@ def match_stations(maps: xr.Dataset, observations: pd.DataFrame, days: int = 6) 
     Raises:
         SnowmapError: When no observation has a map.
     """
-    rows = _in_time(maps, _in_place(maps, _in_unit(maps, observations)), days)
-    matches = pd.concat(
-        [_with_values(maps, part, name) for name, part in rows.groupby("quantity", sort=False)] or [rows]
-    )
+    known = observations["quantity"].isin(snow_targets(maps))
+    rows = _in_place(maps, _keep(observations, known, "the maps have no such quantity"))
+    parts = []
+    for target, part in rows.groupby("quantity", sort=False):
+        in_unit = _in_unit(part, target, maps[target].attrs["units"])
+        parts.append(_with_values(maps, _in_time(maps, in_unit, days), target))
+    matches = pd.concat(parts or [rows], ignore_index=True)
     if matches.empty:
         bounds = ", ".join(f"{value:.4g}" for value in transform_bounds(maps.rio.crs, WGS84, *maps.rio.bounds()))
         dates = listed(np.datetime_as_string(maps["end"].values, "D").tolist())
@@ -183,20 +186,17 @@ def match_stations(maps: xr.Dataset, observations: pd.DataFrame, days: int = 6) 
             f"no station matches the maps: they hold {', '.join(snow_targets(maps))} over {bounds} (west, south, east, "
             f"north in degrees) on {dates}; observations may be {days} days from that"
         )
-    return matches.reset_index(drop=True)
+    return matches
 
 
-def _in_unit(maps: xr.Dataset, rows: pd.DataFrame) -> pd.DataFrame:
-    """Observations of what the maps hold, in the unit of the maps."""
-    rows = _keep(rows, rows["quantity"].isin(snow_targets(maps)), "the maps have no such quantity").assign(most=0.0)
-    for target, part in rows.groupby("quantity"):
-        unit, given = maps[target].attrs["units"], part["unit"].iloc[0]
-        if not given:
-            logger.warning("%s of the stations is taken to be in %s, as the maps are; or name a --unit", target, unit)
-        rows.loc[part.index, "observed"] *= unit_factor(given or unit, unit, target, "the stations")
-        rows.loc[part.index, "unit"] = unit
-        rows.loc[part.index, "most"] = MOST_SNOW_M[target] / metres_per(unit, target, "the maps")
-    return _keep(rows, rows["observed"].between(0, rows["most"]), "no plausible value")
+def _in_unit(rows: pd.DataFrame, target: str, unit: str) -> pd.DataFrame:
+    """Plausible observations of a target, in the unit of the maps."""
+    given = rows["unit"].iloc[0]
+    if not given:
+        logger.warning("%s of the stations is taken to be in %s, as the maps are; or name a --unit", target, unit)
+    observed = rows["observed"] * unit_factor(given or unit, unit, target, "the stations")
+    most = MOST_SNOW_M[target] / metres_per(unit, target, "the maps")
+    return _keep(rows.assign(observed=observed, unit=unit), observed.between(0, most), "no plausible value")
 
 
 def _in_place(maps: xr.Dataset, rows: pd.DataFrame) -> pd.DataFrame:
@@ -223,18 +223,14 @@ def _with_values(maps: xr.Dataset, rows: pd.DataFrame, target: str) -> pd.DataFr
     """Observations of one target beside the values of the maps at their pixels and windows."""
     places = {"window": rows["index"], "y": rows["row"], "x": rows["column"]}
     points = maps.isel({dim: xr.DataArray(position, dims="match") for dim, position in places.items()})
-    columns = ["station", "lon", "lat", "date", "window", "days", "quantity", "unit", "observed"]
     predicted = points[target].values.astype(np.float64)
-    matched = rows[columns].assign(predicted=predicted, difference=predicted - rows["observed"])
-    matched[["row", "column", "line"]] = rows[["row", "column", "line"]]
-    sigma = sigma_of(points, target)
-    if sigma is not None:
+    matched = rows.assign(predicted=predicted, difference=predicted - rows["observed"])
+    if (sigma := sigma_of(points, target)) is not None:
         matched["sigma"] = sigma.values
     for share in INTERVALS:
-        interval = interval_of(points, target, share)
-        if interval is not None:
+        if interval := interval_of(points, target, share):
             matched[f"inside_{share}"] = matched["observed"].between(*(end.values for end in interval))
-    return _keep(matched, np.isfinite(predicted), "the map has no value there").drop(columns="line")
+    return _keep(matched, np.isfinite(predicted), "the map has no value there").drop(columns=["line", "index"])
 
 
 def score_matches(matches: pd.DataFrame) -> pd.DataFrame:
@@ -248,12 +244,12 @@ def score_matches(matches: pd.DataFrame) -> pd.DataFrame:
         `snowmap.evaluation.metrics.scores` without ``pixels``, and where the maps have σ ``inside_50`` and
         ``inside_90``: the share of observations in the 50 % and 90 % interval of their pixel.
     """
-    rows: list[dict[str, Any]] = []
+    rows = []
     for quantity, part in matches.groupby("quantity", sort=False):
         for station, group in [(POOLED, part), *part.groupby("station", sort=False)]:
-            scored = scores(group["predicted"].to_numpy(np.float64), group["observed"].to_numpy(np.float64))
+            scored = scores(group["predicted"].to_numpy(), group["observed"].to_numpy())
             labels = {"station": station, "quantity": quantity, "unit": group["unit"].iloc[0]}
-            shares = group.filter(like="inside_").astype(float).mean().to_dict()
+            shares = group.filter(like="inside_").mean().to_dict()
             rows.append(labels | {"matches": scored.pop("pixels")} | scored | shares)
     return pd.DataFrame(rows)
 
@@ -265,7 +261,7 @@ def print_scores(scored: pd.DataFrame, maps: xr.Dataset) -> None:
         title = f"{quantity.upper()} at stations, errors in {rows['unit'].iloc[0]}"
         title += f" · {SYNTHETIC}" if is_synthetic(maps) else ""
         columns = {"station": rows["station"], "matches": rows["matches"].map(str)}
-        for name, head in errors.items():
-            columns[head] = rows[name].astype(float).map("{:.2f}".format).replace("nan", "–")
+        numbers = rows.astype(dict.fromkeys(errors, float))
+        columns |= {head: numbers[name].map("{:.2f}".format).replace("nan", "–") for name, head in errors.items()}
         columns |= {f"in {name[-2:]} %": rows[name].map("{:.0%}".format) for name in rows.filter(like="inside_")}
         print_table(title, columns, bold=POOLED)

@@ -1,6 +1,6 @@
 """Scores of a model's uncertainty: sharpness, coverage and reliability."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -9,12 +9,9 @@ from jaxtyping import Float
 from scipy.stats import norm
 
 from snowmap.errors import SnowmapError
-from snowmap.maps.read import INTERVALS
+from snowmap.units import INTERVALS, QUANTILES
 
 Pixels = Float[np.ndarray, " pixel"]
-
-LEVELS = {name: int(name[1:]) / 100 for name in sorted(end for ends in INTERVALS.values() for end in ends)}
-"""Of the quantile maps beside the median."""
 
 NOMINAL = tuple(round(0.1 * step, 1) for step in range(1, 10))
 """Levels of the reliability diagram of a normal distribution."""
@@ -45,31 +42,28 @@ def score_uncertainty(
     """
     if f"{target}_sigma" not in maps:
         return None
-    _check_maps(maps, target, names)
+    _refuse_impossible(maps, target, names)
     both = np.isfinite(maps[target].values) & np.isfinite(observed)
     if not both.any():
         return None
-    values = {key: maps[f"{target}_{key}"].values[both].astype(np.float64) for key in ("sigma", *LEVELS)}
+    layers = {key: maps[f"{target}_{key}"] for key in ("sigma", *QUANTILES)}
+    values = {key: layer.values[both].astype(np.float64) for key, layer in layers.items()}
     o, median, sigma = observed[both].astype(np.float64), maps[target].values[both].astype(np.float64), values["sigma"]
-    quantiles = {key: values[key] for key in LEVELS}
-    factors = {key: float(maps[f"{target}_{key}"].attrs["conformal_factor"]) for key in LEVELS}
-    uncalibrated = {key: median + (quantiles[key] - median) / factors[key] for key in LEVELS}
-    normal = maps[f"{target}_sigma"].attrs["distribution"] == "normal"
-    crps = crps_normal(median, sigma, o) if normal else crps_quantiles(median, quantiles, o)
-    scores: dict[str, Any] = {"crps": float(crps.mean())}
-    scores["nll"] = float(-norm.logpdf(o, median, sigma).mean()) if normal else None
-    ends = INTERVALS.items()
-    scores |= {f"coverage_{share}": coverage(o, quantiles[low], quantiles[high]) for share, (low, high) in ends}
-    scores |= {f"width_{share}": float(np.mean(quantiles[high] - quantiles[low])) for share, (low, high) in ends}
-    as_predicted = {share: coverage(o, uncalibrated[low], uncalibrated[high]) for share, (low, high) in ends}
-    scores |= {f"coverage_{share}_uncalibrated": covered for share, covered in as_predicted.items()}
+    normal = layers["sigma"].attrs["distribution"] == "normal"
+    crps = crps_normal(median, sigma, o) if normal else crps_quantiles(median, values, o)
+    scores = {"crps": float(crps.mean()), "nll": float(-norm.logpdf(o, median, sigma).mean()) if normal else None}
+    for share, (low, high) in INTERVALS.items():
+        given = [values[end] for end in (low, high)]
+        predicted = [median + (values[end] - median) / layers[end].attrs["conformal_factor"] for end in (low, high)]
+        scores[f"coverage_{share}"] = coverage(o, *given)
+        scores[f"coverage_{share}_uncalibrated"] = coverage(o, *predicted)
+        scores[f"width_{share}"] = float(np.mean(given[1] - given[0]))
     if normal:
         distance = np.abs(o - median) / sigma
         points = {nominal: float(np.mean(distance <= norm.ppf((1 + nominal) / 2))) for nominal in NOMINAL}
     else:
-        points = {share / 100: covered for share, covered in as_predicted.items()}
-    scores["reliability"] = [{"nominal": nominal, "observed": covered} for nominal, covered in points.items()]
-    return scores
+        points = {share / 100: scores[f"coverage_{share}_uncalibrated"] for share in INTERVALS}
+    return scores | {"reliability": [{"nominal": nominal, "observed": share} for nominal, share in points.items()]}
 
 
 def crps_normal(mean: Pixels, sigma: Pixels, observed: Pixels) -> Pixels:
@@ -81,7 +75,7 @@ def crps_normal(mean: Pixels, sigma: Pixels, observed: Pixels) -> Pixels:
     return sigma * (z * (2 * norm.cdf(z) - 1) + 2 * norm.pdf(z) - 1 / np.sqrt(np.pi))
 
 
-def crps_quantiles(median: Pixels, quantiles: dict[str, Pixels], observed: Pixels) -> Pixels:
+def crps_quantiles(median: Pixels, quantiles: Mapping[str, Pixels], observed: Pixels) -> Pixels:
     """Continuous ranked probability score from quantiles: 2 × the mean of their pinball losses.
 
     The CRPS is twice the integral of the pinball loss over all levels (Gneiting & Ranjan 2011, J. Bus. Econ. Stat. 29);
@@ -89,14 +83,12 @@ def crps_quantiles(median: Pixels, quantiles: dict[str, Pixels], observed: Pixel
 
     Args:
         median: The quantile of level 0.5.
-        quantiles: Those of the other levels, by the keys of `LEVELS`.
+        quantiles: Those of the other levels, by the keys of `snowmap.units.QUANTILES`.
         observed: Observed values in the same unit.
     """
-    losses = []
-    for level, values in ((0.5, median), *((LEVELS[key], values) for key, values in quantiles.items())):
-        above = observed - values
-        losses.append(np.maximum(level * above, (level - 1) * above))
-    return 2 * np.mean(losses, axis=0)
+    levels = np.array([[0.5], *([level] for level in QUANTILES.values())])
+    above = observed - np.stack([median, *(quantiles[key] for key in QUANTILES)])
+    return 2 * np.maximum(levels * above, (levels - 1) * above).mean(axis=0)
 
 
 def coverage(observed: Pixels, low: Pixels, high: Pixels) -> float:
@@ -104,8 +96,8 @@ def coverage(observed: Pixels, low: Pixels, high: Pixels) -> float:
     return float(np.mean((low <= observed) & (observed <= high)))
 
 
-def _check_maps(maps: xr.Dataset, target: str, names: Sequence[str]) -> None:
-    for key in ("sigma", *LEVELS):
+def _refuse_impossible(maps: xr.Dataset, target: str, names: Sequence[str]) -> None:
+    for key in ("sigma", *QUANTILES):
         values = maps[f"{target}_{key}"].values
         valid = np.isfinite(values) & (values > 0) if key == "sigma" else np.isfinite(values)
         counts = (np.isfinite(maps[target].values) & ~valid).sum(axis=(1, 2))

@@ -1,7 +1,7 @@
 """Mean, volume and snow-covered area of basins, window by window, with their uncertainty."""
 
 # pyright: reportArgumentType=false, reportAttributeAccessIssue=false, reportCallIssue=false
-# pyright: reportGeneralTypeIssues=false, reportOperatorIssue=false, reportOptionalSubscript=false
+# pyright: reportGeneralTypeIssues=false, reportOperatorIssue=false, reportOptionalSubscript=false, reportReturnType=false
 # pandas has no stubs here: every selection is a Series, a DataFrame or an array to the type checker
 
 import logging
@@ -24,7 +24,7 @@ from snowmap.errors import SnowmapError
 from snowmap.maps.correlation import pixel_spacing_m, sigma_of_sum
 from snowmap.maps.read import interval_of, sigma_of, snow_targets
 from snowmap.tables import SYNTHETIC, listed, print_table, printable
-from snowmap.units import SNOW_DEPTH_M, metres_per, snow_threshold
+from snowmap.units import INTERVALS, SNOW_DEPTH_M, metres_per, snow_threshold
 
 logger = logging.getLogger(__name__)
 
@@ -33,9 +33,6 @@ EQUAL_AREA = "EPSG:6933"
 
 FARTHEST = 1e9
 """No coordinate on the Earth is greater, in whatever unit."""
-
-COLUMNS = ["basin", "window", "start", "end", "quantity", "unit", "area_km2", "share_in_map"]
-"""Of the table, before those that depend on the maps."""
 
 MOST_ROWS_PRINTED = 40
 
@@ -80,13 +77,9 @@ def read_outlines(path: str | Path, name: str | None = None) -> gpd.GeoDataFrame
 
 
 def pixels_of_basins(maps: xr.Dataset, outlines: gpd.GeoDataFrame) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """Lay outlines on a grid; a warning names those that lie outside.
+    """Lay outlines on the grid of maps; a warning names those that lie outside.
 
     A pixel that an outline cuts counts with its share of area, which is exact in the plane of the CRS.
-
-    Args:
-        maps: A Cube or maps: the grid.
-        outlines: Polygons with a CRS, indexed by the basins' names.
 
     Returns:
         For each basin on the grid ``basin`` (its name), ``area_km2`` inside the grid, and ``share_in_map``, the share
@@ -98,7 +91,7 @@ def pixels_of_basins(maps: xr.Dataset, outlines: gpd.GeoDataFrame) -> tuple[pd.D
     """
     if outlines.crs is None:
         raise SnowmapError("the outlines of the basins have no CRS; set one with outlines.set_crs(...)")
-    areas, transform, frame = cell_areas(maps), maps.rio.transform(), box(*maps.rio.bounds())
+    areas, frame = cell_areas(maps), box(*maps.rio.bounds())
     local = outlines.to_crs(maps.rio.crs)
     finite = np.isfinite(local.bounds).all(axis=1)  # the CRS of the maps does not reach everywhere
     inside = (finite & local.intersects(frame) & ~local.touches(frame)).to_numpy()
@@ -113,12 +106,11 @@ def pixels_of_basins(maps: xr.Dataset, outlines: gpd.GeoDataFrame) -> tuple[pd.D
     grid = NumPyRasterSource(areas, *frame.bounds)
     cells = exact_extract(grid, local[inside], ["cell_id", "coverage"], output="pandas")
     y, x = np.unravel_index(np.concatenate(cells["cell_id"]), areas.shape)  # from the north-west, however the maps run
-    y = areas.shape[0] - 1 - y if transform.e > 0 else y
-    x = areas.shape[1] - 1 - x if transform.a < 0 else x
+    y, x = np.argsort(-maps["y"].values)[y], np.argsort(maps["x"].values)[x]
     number = np.repeat(np.arange(len(cells)), cells["cell_id"].map(len))
     pixels = pd.DataFrame({"basin": number, "y": y, "x": x, "area_m2": areas[y, x] * np.concatenate(cells["coverage"])})
     area_m2 = pixels.groupby("basin")["area_m2"].sum().to_numpy()
-    share = np.minimum(area_m2 / outlines[inside].to_crs(EQUAL_AREA).area, 1.0)
+    share = np.minimum(area_m2 / outlines[inside].to_crs(EQUAL_AREA).area.to_numpy(), 1.0)
     basins = pd.DataFrame({"basin": local.index[inside].map(str), "area_km2": area_m2 / 1e6, "share_in_map": share})
     return basins, pixels
 
@@ -135,15 +127,11 @@ def basin_table(
     Every pixel counts with its true area inside the basin. Pixels without a value are left out: the mean is that of the
     covered part, and so is the volume; nothing is extrapolated.
 
-    Where the maps have σ, so have the mean and the volume. Errors of neighbouring pixels go together: with weights a_i,
-    Var(Σ a_i e_i) = Σ_ij a_i a_j σ_i σ_j exp(−d_ij/L). L is `correlation_length_m`, else the attribute
-    ``correlation_length_m`` of the σ layer; where neither is there, errors count as fully correlated, which gives the
-    greatest σ that the mean can have. ``sigma_assumes`` says which.
-
-    The snow-covered area comes with the areas in which the 5 % and the 95 % quantile of the pixels reach the threshold.
-    This is its 90 % interval if the errors of all pixels go together, so it is a cautious one. The expected area
-    Σ A_i P(x_i ≥ threshold) is not given: it would not be the area of the map that people look at, and its standard
-    deviation needs the joint distribution of errors close to the threshold, of which σ and L say little.
+    Where the maps have σ, so have the mean and the volume: Var(Σ a_i e_i) = Σ_ij a_i a_j σ_i σ_j exp(−d_ij/L) with
+    weights a_i. L is `correlation_length_m`, else the attribute ``correlation_length_m`` of the σ layer; where neither
+    is there, errors count as fully correlated. ``sigma_assumes`` says which. The snow-covered area comes with the areas
+    in which the 5 % and the 95 % quantile of the pixels reach the threshold; docs/basins-and-stations.md says what they
+    mean.
 
     Args:
         maps: Maps as `SnowRegression.predict` or `read_maps` give them.
@@ -164,11 +152,11 @@ def basin_table(
     basins, pixels = pixels_of_basins(maps, outlines)
     spacing_m, parts = pixel_spacing_m(maps), []
     for index, window in enumerate(window_names(maps)):  # one at a time: a scene may be large
+        dates = {"window": window, "start": maps["start"].values[index], "end": maps["end"].values[index]}
         for target in snow_targets(maps):
-            dates = {"window": window, "start": maps["start"].values[index], "end": maps["end"].values[index]}
-            part = basins.assign(**dates, quantity=target, unit=maps[target].attrs["units"])
+            columns = dates | {"quantity": target, "unit": maps[target].attrs["units"]}
             snow = _snow(maps.isel(window=index), target, pixels, snow_threshold_m, correlation_length_m, spacing_m)
-            parts.append(part[COLUMNS].assign(**snow))
+            parts.append(pd.DataFrame({"basin": basins["basin"], **columns, **basins.drop(columns="basin"), **snow}))
     return pd.concat(parts, ignore_index=True)
 
 
@@ -182,41 +170,37 @@ def _snow(
 ) -> dict[str, Any]:
     """The columns of the table that depend on the maps, of one window and target."""
     places = pixels["y"].to_numpy(), pixels["x"].to_numpy()
-    values = maps[target].values[places]
-    area, basin = pixels["area_m2"].where(np.isfinite(values), 0.0).to_numpy(), pixels["basin"].to_numpy()
-    covered = np.bincount(basin, area)
-    unit = maps[target].attrs["units"]
+    unit, values = maps[target].attrs["units"], maps[target].values[places]
     metres, threshold = metres_per(unit, target, "the maps"), snow_threshold(target, unit, depth_m)
+    area = pixels["area_m2"].where(np.isfinite(values))
 
-    def total(layer: np.ndarray) -> np.ndarray:
+    def total(layer: np.ndarray | float) -> pd.Series:
         """Sums over the basins, each pixel times its area; missing where a basin has no value."""
-        return np.where(covered > 0, np.bincount(basin, np.where(area > 0, area * layer, 0.0)), np.nan)
+        return (area * layer).groupby(pixels["basin"]).sum(min_count=1)
 
-    def snow_area_km2(layer: xr.DataArray) -> np.ndarray:
-        return total(layer.values[places] >= threshold) / 1e6
-
-    ground = total(np.ones_like(values))
+    covered, sigma, interval = total(1.0), sigma_of(maps, target), interval_of(maps, target, 90)
     columns: dict[str, Any] = {
-        "covered_share": covered / np.bincount(basin, pixels["area_m2"]),
-        "mean": total(values) / ground,
+        "covered_share": covered.fillna(0) / pixels.groupby("basin")["area_m2"].sum(),
+        "mean": total(values) / covered,
         "volume_m3": total(values) * metres,
-        "snow_area_km2": snow_area_km2(maps[target]),
+        "snow_area_km2": total(values >= threshold) / 1e6,
     }
-    sigma, interval = sigma_of(maps, target), interval_of(maps, target, 90)
     if sigma is None or interval is None:
         return columns
     length_m = length_m or sigma.attrs.get("correlation_length_m")
-    terms = pixels.assign(term=np.where(area > 0, area * sigma.values[places], 0.0))
-    of_sum = np.array([_sigma_of_sum(part, spacing_m, length_m) for _, part in terms.groupby("basin")])
+    terms = pixels.assign(term=(area * sigma.values[places]).fillna(0)).groupby("basin")[["y", "x", "term"]]
+    of_sum = terms.apply(_sigma_of_sum, spacing_m, length_m).where(covered.notna())
     assumed = (
         f"errors correlated over {length_m / 1000:.3g} km" if length_m else "fully correlated errors (upper bound)"
     )
     return columns | {
-        "mean_sigma": of_sum / ground,
-        "volume_sigma_m3": np.where(covered > 0, of_sum, np.nan) * metres,
-        "snow_area_q05_km2": snow_area_km2(interval[0]),
-        "snow_area_q95_km2": snow_area_km2(interval[1]),
-        "sigma_assumes": np.where(covered > 0, assumed, None),
+        "mean_sigma": of_sum / covered,
+        "volume_sigma_m3": of_sum * metres,
+        **{
+            f"snow_area_{name}_km2": total(end.values[places] >= threshold) / 1e6
+            for name, end in zip(INTERVALS[90], interval, strict=True)
+        },
+        "sigma_assumes": covered.map(lambda _: assumed, na_action="ignore").astype(object),
     }
 
 
@@ -230,20 +214,19 @@ def _sigma_of_sum(pixels: pd.DataFrame, spacing_m: tuple[float, float], length_m
 
 def print_basins(table: pd.DataFrame, maps: xr.Dataset) -> None:
     """Print a table for each quantity; of more than `MOST_ROWS_PRINTED` rows, those of the last window."""
-    last = table["window"].iloc[-1]
-    shown = table if len(table) <= MOST_ROWS_PRINTED else table[table["window"] == last]
+    shown = table if len(table) <= MOST_ROWS_PRINTED else table[table["window"] == table["window"].iloc[-1]]
     for quantity, rows in shown.groupby("quantity", sort=False):
         title = f"{str(quantity).upper()} of basins"
-        title += f", {last}, the last of {table['window'].nunique()} windows" if len(shown) < len(table) else ""
+        title += f", the last of {table['window'].nunique()} windows" if len(shown) < len(table) else ""
         title += f" · {SYNTHETIC}" if is_synthetic(maps) else ""
-        sigmas = rows.reindex(columns=["mean_sigma", "volume_sigma_m3"]).to_numpy(np.float64)
+        numbers = rows.reindex(columns=["mean", "mean_sigma", "volume_m3", "volume_sigma_m3"]).astype(float)
         columns = {
             "basin": rows["basin"],
             "date": rows["end"].dt.strftime("%Y-%m-%d"),
             "km²": rows["area_km2"].map("{:.2f}".format),
             "covered": rows["covered_share"].map("{:.0%}".format),
-            f"mean {rows['unit'].iloc[0]}": map(_number, rows["mean"], sigmas[:, 0]),
-            "10⁶ m³": map(_number, rows["volume_m3"] / 1e6, sigmas[:, 1] / 1e6),
+            f"mean {rows['unit'].iloc[0]}": map(_number, numbers["mean"], numbers["mean_sigma"]),
+            "10⁶ m³": map(_number, numbers["volume_m3"] / 1e6, numbers["volume_sigma_m3"] / 1e6),
             "snow km²": rows["snow_area_km2"].map("{:.2f}".format),
         }
         print_table(title, columns)

@@ -14,10 +14,10 @@ from snowmap.checkpoints.files import save_whole
 from snowmap.checkpoints.provenance import areas_of, windows_of
 from snowmap.data.cube import narrowed
 from snowmap.maps.correlation import correlation_length_m, pixel_spacing_m
-from snowmap.maps.read import INTERVALS
 from snowmap.maps.tiles import map_windows
 from snowmap.tasks.pixel import SnowRegression
 from snowmap.tasks.point_head import LEAST_SIGMA
+from snowmap.units import INTERVALS
 
 logger = logging.getLogger(__name__)
 

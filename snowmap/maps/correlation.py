@@ -18,9 +18,8 @@ def correlation_length_m(
     averaged in rings of equal distance d up to half the longer side, divided by the mean square and fitted by least
     squares. Every pair of pixels weighs the same in the fit, as it does in the variance of a sum.
 
-    Neither the mean of a window nor that of all windows is taken off. An error that a whole window shares is part of
-    the error of the basin's mean; without it, the correlation would be forced below zero at long distances, L would
-    come out short and the uncertainty of large basins too small. With it, L grows towards full correlation instead.
+    Neither the mean of a window nor that of all windows is taken off: an error that a whole window shares is part of
+    the error of a basin's mean. Without it L would come out short and the uncertainty of large basins too small.
 
     Args:
         standardised_errors: (predicted − observed)/σ of windows that were not trained on; NaN = missing.

@@ -34,9 +34,8 @@ def write_geotiff(maps: xr.Dataset, cube: xr.Dataset, path: Path, provenance: Ma
 
     A band for each target, behind it its σ and quantiles, then the fluxes; names and units are those of the bands.
 
-    A pixel without a value is NaN, and NaN is the nodata value: GIS programs leave such pixels out of display and
-    statistics unasked, GDAL makes the dataset mask of it (`raster.dataset_mask()`), and overviews average over the
-    others. A mask beside it would be a second truth, and one as a further band would be drawn as if it were data.
+    A pixel without a value is NaN, which is the nodata value: GIS programs leave such pixels out of display and
+    statistics, and GDAL makes the dataset mask of it (`raster.dataset_mask()`).
 
     Args:
         maps: Predictions ``(window, y, x)`` of a single window, as `snowmap.maps.netcdf.write_predictions` takes them.
@@ -53,15 +52,9 @@ def write_geotiff(maps: xr.Dataset, cube: xr.Dataset, path: Path, provenance: Ma
     """
     ordered = dict.fromkeys(name for target in targets_of_maps(maps) for name in (target, *companions(maps, target)))
     ordered |= dict.fromkeys(str(name) for name in maps.data_vars)
-    grid = {
-        "count": len(ordered),
-        "height": maps.sizes["y"],
-        "width": maps.sizes["x"],
-        "crs": cube.rio.crs,
-        "transform": cube.rio.transform(),
-    }
+    shape: dict[str, Any] = {"count": len(ordered), "height": maps.sizes["y"], "width": maps.sizes["x"]}
     with rasterio.Env(GDAL_CACHEMAX=CACHE_MEGABYTES), MemoryFile() as memory:
-        with memory.open(**COG, **grid) as raster:
+        with memory.open(**COG, **shape, crs=cube.rio.crs, transform=cube.rio.transform()) as raster:
             for band, name in enumerate(ordered, start=1):
                 raster.write(maps[name].values[0], band)
                 raster.set_band_description(band, name)

@@ -8,7 +8,6 @@ from typing import Any
 
 import numpy as np
 import xarray as xr
-from jaxtyping import Int8
 from rasterio.crs import CRS
 
 import snowmap
@@ -29,7 +28,7 @@ TIME = {
 }
 DAYS = {"units": "days since 1970-01-01", "calendar": "standard", "dtype": "float64", "_FillValue": None}
 VALID = {"outside_study_area": 0, "map": 1, "no_map": 2}
-"""What a pixel of a window is: `no_map` lies inside the study area, but the model has no value there."""
+"""What a pixel of a window is: `no_map` lies inside the study area, but a target has no value there."""
 
 FLAGS = {
     "standard_name": "status_flag",
@@ -66,27 +65,26 @@ def write_predictions(
     y, x = ("lat", "lon") if cube.rio.crs.is_geographic else ("y", "x")
     bounds = np.stack([maps["start"].values, maps["end"].values], axis=1)
     variables: dict[str, Any] = {"time_bnds": (("time", "bnds"), bounds)}
-    for name in (str(name) for name in maps.data_vars):
-        variables[name] = (("time", y, x), maps[name].values, _attributes(maps, name))
-    for name in (target for target in targets_of_maps(maps) if target in cube):
-        observed = np.where(cube["mask"].values, cube[name].values[windows], np.float32(np.nan))
-        words = _of_target(cube, name, "{} of the archive")
-        variables[f"{name}_observed"] = (("time", y, x), observed, words)
+    for name, layer in maps.data_vars.items():
+        variables[str(name)] = (("time", y, x), layer.values, _attributes(maps, str(name)))
     inside = cube["mask"].values
+    for name in (target for target in targets_of_maps(maps) if target in cube):
+        observed = np.where(inside, cube[name].values[windows], np.float32(np.nan))
+        variables[f"{name}_observed"] = (("time", y, x), observed, _of_target(cube, name, "{} of the archive"))
     variables["study_area"] = ((y, x), inside.astype(np.int8), STUDY_AREA)
-    variables["valid"] = (("time", y, x), valid_flags(maps, inside), FLAGS)
+    mapped = np.logical_and.reduce([np.isfinite(maps[name].values) for name in targets_of_maps(maps)])
+    flags = np.where(inside, np.where(mapped, VALID["map"], VALID["no_map"]), VALID["outside_study_area"])
+    variables["valid"] = (("time", y, x), flags.astype(np.int8), FLAGS)
     file = xr.Dataset(
         variables,
         coords={
             "time": ("time", bounds[:, 1], TIME),
-            y: (y, cube["y"].values, _axis_attributes("y", cube.rio.crs)),
-            x: (x, cube["x"].values, _axis_attributes("x", cube.rio.crs)),
+            **{name: (name, cube[axis].values, _axis(axis, cube.rio.crs)) for axis, name in (("y", y), ("x", x))},
         },
         attrs=_global_attributes(cube, provenance),
     )
-    file = file.rio.write_crs(cube.rio.crs, grid_mapping_name="crs").rio.write_transform(
-        cube.rio.transform(), grid_mapping_name="crs"
-    )
+    file = file.rio.write_crs(cube.rio.crs, grid_mapping_name="crs")
+    file = file.rio.write_transform(cube.rio.transform(), grid_mapping_name="crs")
     _encode(file)
     return write_whole(path, file.to_netcdf(engine="h5netcdf"))
 
@@ -116,14 +114,6 @@ def companions(maps: xr.Dataset, target: str) -> list[str]:
     return [str(name) for name in maps.data_vars if str(name).startswith(f"{target}_")]
 
 
-def valid_flags(maps: xr.Dataset, inside: np.ndarray) -> Int8[np.ndarray, "window y x"]:
-    """What each pixel of each window is, one of `VALID`: a map is one where every target has a value."""
-    known = np.logical_and.reduce([np.isfinite(maps[name].values) for name in targets_of_maps(maps)])
-    flags = np.where(known, VALID["map"], VALID["no_map"]).astype(np.int8)
-    flags[:, ~inside] = VALID["outside_study_area"]
-    return flags
-
-
 def title(cube: xr.Dataset) -> str:
     """Of a file; synthetic data says so."""
     return f"Snow maps predicted by snowmap{' from SYNTHETIC data' if is_synthetic(cube) else ''}"
@@ -132,33 +122,30 @@ def title(cube: xr.Dataset) -> str:
 def _attributes(maps: xr.Dataset, name: str) -> dict[str, Any]:
     """Of a map: CF's names where there are any, words where there are none."""
     given = maps[name].attrs
-    targets = targets_of_maps(maps)
-    if name in targets:
+    if given.get("cell_methods") == SUM:
+        return given
+    if name in targets_of_maps(maps):
         beside = " ".join([*companions(maps, name), "valid"])
         return {**_of_target(maps, name, "predicted {}"), "ancillary_variables": beside}
-    target = next((target for target in targets if name in companions(maps, target)), None)
-    if target is None:
-        return {"units": given["units"], "long_name": given["long_name"], "cell_methods": SUM}
     # CF has a name for a standard error, none for a quantile
+    target, _, layer = name.rpartition("_")
     known = maps[target].attrs.get("standard_name")
-    error = {"standard_name": f"{known} standard_error"} if known and name == f"{target}_sigma" else {}
-    default = {"units": maps[target].attrs["units"], "long_name": f"{name.removeprefix(target)[1:]} of {target}"}
-    return {**default, **given, **error, "cell_methods": "time: point", "ancillary_variables": "valid"}
+    error = {"standard_name": f"{known} standard_error"} if known and layer == "sigma" else {}
+    return {**given, **error, "cell_methods": "time: point", "ancillary_variables": "valid"}
 
 
 def _of_target(maps: xr.Dataset, name: str, words: str) -> dict[str, str]:
-    own = maps[name].attrs
-    named = {"standard_name": own["standard_name"]} if "standard_name" in own else {}
-    return {**named, "cell_methods": "time: point", "units": own["units"], "long_name": words.format(own["long_name"])}
+    kept = {key: value for key, value in maps[name].attrs.items() if key in ("standard_name", "units")}
+    return {**kept, "cell_methods": "time: point", "long_name": words.format(maps[name].attrs["long_name"])}
 
 
-def _axis_attributes(axis: str, crs: CRS) -> dict[str, str]:
-    if crs.is_geographic:
-        name, unit = {"y": ("latitude", "degrees_north"), "x": ("longitude", "degrees_east")}[axis]
-        return {"standard_name": name, "long_name": name, "units": unit, "axis": axis.upper()}
-    name = f"projection_{axis}_coordinate"
-    unit = "m" if crs.linear_units == "metre" else crs.linear_units.replace(" ", "_")  # as UDUNITS spells it
-    return {"standard_name": name, "long_name": f"{axis} of the projection", "units": unit, "axis": axis.upper()}
+def _axis(axis: str, crs: CRS) -> dict[str, str]:
+    """CF's attributes of a coordinate."""
+    name, unit = {"y": ("latitude", "degrees_north"), "x": ("longitude", "degrees_east")}[axis]
+    if not crs.is_geographic:
+        name = f"projection_{axis}_coordinate"
+        unit = "m" if crs.linear_units == "metre" else crs.linear_units.replace(" ", "_")  # as UDUNITS spells it
+    return {"standard_name": name, "long_name": name.replace("_", " "), "units": unit, "axis": axis.upper()}
 
 
 def _global_attributes(cube: xr.Dataset, provenance: Mapping[str, Any]) -> dict[str, str]:

@@ -1,14 +1,14 @@
 """`snowmap predict`: from a checkpoint and an archive to files that others open, one or two for each window."""
 
-import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
+from datetime import date
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
 import xarray as xr
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.progress import Progress
 
 from snowmap.baselines import Baseline
 from snowmap.data.cube import window_names
@@ -23,9 +23,6 @@ from snowmap.sources import open_cube
 from snowmap.tables import as_csv
 from snowmap.tasks.load import load_model, pick_device
 from snowmap.tasks.pixel import SnowRegression
-
-FORMATS = {"netcdf": (".nc",), "geotiff": (".tif",), "both": (".nc", ".tif")}
-"""File endings of each `--format`."""
 
 SMALLEST_TILE = 64
 """Pixels. A smaller tile is little but edge, and its statistics those of a single slope."""
@@ -57,7 +54,7 @@ def predict_archive(
         tile: Height and width of a tile in pixels; a scene that is not larger is mapped whole.
         overlap: Pixels that neighbouring tiles share.
         device: Torch device that predicts.
-        form: A key of `FORMATS`.
+        form: ``netcdf``, ``geotiff`` or ``both``.
         basins: Outlines, in any vector file; ``basins.csv`` is then written beside the maps.
         name: Column with the basins' names, as `snowmap.maps.basins.read_outlines` takes it.
         basin_options: Keyword arguments of `snowmap.maps.basins.basin_table`.
@@ -73,7 +70,8 @@ def predict_archive(
             f"--tile {tile} --overlap {overlap}; expected a tile of at least {SMALLEST_TILE} pixels and an overlap "
             f"from 0 to half of it, both multiples of {ALIGNMENT}"
         )
-    refuse_inputs(Path(out) / "basins.csv", basins)
+    out = Path(out)
+    refuse_inputs(out / "basins.csv", basins)
     outlines = None if basins is None else read_outlines(basins, name)
     picked = pick_device(device)
     model = load_model(checkpoint).to(picked)
@@ -82,10 +80,9 @@ def predict_archive(
     chosen = choose_windows(cube, windows)
     scene = Scene(model, cube, chosen, tile, overlap)
     provenance = _provenance(checkpoint, model, cube, scene)
-    written, tables = [], []
-    remove_unfinished(Path(out))
-    columns = TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn()
-    with Progress(*columns) as progress:
+    written, tables = list[Path](), []
+    remove_unfinished(out)
+    with Progress() as progress:
         bar = progress.add_task("", total=scene.steps)
         for some in scene.passes:
             name = window_names(cube.isel(window=some))[0]
@@ -93,12 +90,12 @@ def predict_archive(
             maps = scene.predict(some, lambda: progress.advance(bar))
             for position, window in enumerate(some):
                 map_of_window = maps.isel(window=[position])
-                written += _write(map_of_window, cube, window, Path(out), FORMATS[form], provenance)
+                written += _write(map_of_window, cube, window, out, form, provenance)
                 if outlines is not None:
                     tables.append(basin_table(map_of_window, outlines, **(basin_options or {})))
                     outlines = outlines.loc[tables[0]["basin"].unique()]  # those outside the map were named once
     if tables:
-        written.append(write_whole(Path(out) / "basins.csv", as_csv(pd.concat(tables, ignore_index=True))))
+        written.append(write_whole(out / "basins.csv", as_csv(pd.concat(tables, ignore_index=True))))
     return written
 
 
@@ -113,49 +110,44 @@ def choose_windows(cube: xr.Dataset, wanted: Sequence[str]) -> list[int]:
     Raises:
         SnowmapError: When a name is no window of the archive, or a span holds none.
     """
-    names = window_names(cube)
-    if not wanted:
-        return list(range(len(names)))
-    chosen: set[int] = set()
+    names, chosen = window_names(cube), set[int]()
     for words in wanted:
-        first, dots, last = words.partition("..")
-        indices = _between(cube, first, last, words) if dots else [names.index(words)] if words in names else []
-        if not indices:
+        first, span, last = words.partition("..")
+        known = _between(cube, first, last) if span else [names.index(words)] if words in names else []
+        if not known:
             raise SnowmapError(
                 f"--windows {words}: no such window in the archive, which has {len(names)}, from {names[0]} to "
-                f"{names[-1]}; name one, or a span such as {names[0]}..{names[-1]}"
+                f"{names[-1]}; name one, or a span such as {names[0]}..{names[-1]} (or two dates)"
             )
-        chosen.update(indices)
-    return sorted(chosen)
+        chosen.update(known)
+    return sorted(chosen) if wanted else list(range(len(names)))
 
 
-def _between(cube: xr.Dataset, first: str, last: str, words: str) -> list[int]:
-    if not all(re.fullmatch(r"\d{4}-\d\d-\d\d(_to_\d{4}-\d\d-\d\d)?", edge) for edge in (first, last)):
-        raise SnowmapError(
-            f"--windows {words}: expected FIRST..LAST, each a date or a window's name, e.g. 2021-01-09..2021-03-22"
-        )
+def _between(cube: xr.Dataset, first: str, last: str) -> list[int]:
+    """Windows between two dates or windows' names; none if one of them is neither."""
     try:
-        low, high = (np.datetime64(date, "ns") for date in (first[:10], last[-10:]))
-    except ValueError as error:
-        raise SnowmapError(f"--windows {words}: {error}") from error
+        days = first.partition("_to_")[0], last.rpartition("_to_")[2]
+        low, high = (np.datetime64(date.fromisoformat(day), "ns") for day in days)
+    except ValueError:
+        return []
     return np.flatnonzero((cube["start"].values >= low) & (cube["end"].values <= high)).tolist()
 
 
 def _write(
-    maps: xr.Dataset, cube: xr.Dataset, window: int, out: Path, endings: Iterable[str], provenance: dict[str, Any]
+    maps: xr.Dataset, cube: xr.Dataset, window: int, out: Path, form: str, provenance: dict[str, Any]
 ) -> list[Path]:
-    name = window_names(maps)[0]
-    writers = {
-        ".nc": lambda path: write_predictions(maps, cube, [window], path, provenance),
-        ".tif": lambda path: write_geotiff(maps, cube, path, provenance),
-    }
+    name, written = window_names(maps)[0], []
     try:
-        return [writers[ending](out / f"{name}{ending}") for ending in endings]
+        if form in ("netcdf", "both"):
+            written.append(write_predictions(maps, cube, [window], out / f"{name}.nc", provenance))
+        if form in ("geotiff", "both"):
+            written.append(write_geotiff(maps, cube, out / f"{name}.tif", provenance))
     except WriteError as error:
         raise SnowmapError(
             f"{error}; the files that are there are whole; resume from this window with --windows "
             f"{name}..{window_names(cube)[-1]}"
         ) from error
+    return written
 
 
 def _provenance(

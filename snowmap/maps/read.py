@@ -12,12 +12,9 @@ from rasterio.transform import Affine
 from scipy.stats import norm
 
 from snowmap.errors import SnowmapError
-from snowmap.units import SNOW_DEPTH_M, metres_per
+from snowmap.units import INTERVALS, SNOW_DEPTH_M, metres_per
 
 WINDOW_FILE = re.compile(r"\d{4}-\d\d-\d\d_to_\d{4}-\d\d-\d\d\.nc")
-
-INTERVALS = {50: ("q25", "q75"), 90: ("q05", "q95")}
-"""Quantile layers at the ends of each central interval, by its share in per cent."""
 
 MOST_M = 1000.0
 """No map holds more than this: m of snow, m of water."""
@@ -89,7 +86,7 @@ def _read(path: Path) -> xr.Dataset:
         raise SnowmapError(f"{path}: {lost[0]} has the dimensions {file[lost[0]].dims}; expected time, {y}, {x}")
     start, end = file["time_bnds"].transpose("bnds", "time").values
     grid = {"x": file[x].values, "y": file[y].values, "start": ("window", start), "end": ("window", end)}
-    read = xr.Dataset(maps, grid, file.attrs | {"origin": _origin(file)})
+    read = xr.Dataset(maps, grid, file.attrs | {"origin": str(file.attrs.get("source", "")).partition(" on ")[2]})
     for target in snow_targets(read):
         _check_target(read, target, path)
     return read.rio.write_crs(file.rio.crs).rio.write_transform(_transform(file))
@@ -99,12 +96,6 @@ def _transform(file: xr.Dataset) -> Affine:
     """As the grid mapping has it, unless another program changed the coordinates and not the grid mapping."""
     noted, measured = (file.rio.transform(recalc=recalc) for recalc in (False, True))
     return noted if noted.almost_equals(measured, 1e-3 * abs(measured.a)) else measured
-
-
-def _origin(file: xr.Dataset) -> str:
-    origin = str(file.attrs.get("source", "")).partition(" on ")[2]
-    synthetic = "SYNTHETIC" in str(file.attrs.get("title", ""))
-    return f"synthetic: {origin}" if synthetic and not origin.startswith("synthetic") else origin
 
 
 def _check_target(maps: xr.Dataset, target: str, path: Path) -> None:
@@ -156,7 +147,7 @@ def interval_of(maps: xr.Dataset, target: str, share: int) -> tuple[xr.DataArray
     Args:
         maps: Maps with or without uncertainty.
         target: ``swe`` or ``hs``.
-        share: A key of `INTERVALS`.
+        share: A key of `snowmap.units.INTERVALS`.
     """
     low, high = (f"{target}_{quantile}" for quantile in INTERVALS[share])
     if low in maps and high in maps:

@@ -28,15 +28,11 @@ MAP_BYTES = 3 * 2**29
 
 
 class Scene:
-    """A Cube that is mapped by a model, window by window and tile by tile.
+    """A Cube that is mapped by a model, window by window and tile by tile; see `docs/prediction.md`.
 
     Scenes up to the size of a tile, and models that need the whole scene, are mapped without tiles. Else each tile is
-    mapped by itself and the tiles are blended in the maps' units, σ and quantiles alike, by weights that fall linearly
-    to 0 where another tile begins (`ramp`). What a tile knows of time and phase does not depend on the tile: gaps,
-    season starts and the reference of the phase are those of the scene.
-
-    The nets look at surroundings, never at the image as a whole, so a tile differs from the scene only as far from its
-    edge as a net reaches, where it hardly counts; see `docs/prediction.md` for how much.
+    mapped by itself and the tiles are blended in the maps' units, σ and quantiles alike, by the weights of `ramp`.
+    Gaps, season starts and the reference of the phase are those of the scene.
 
     Attributes:
         passes: Windows that are mapped at once, in order.
@@ -63,7 +59,7 @@ class Scene:
         """
         self.model, self.tile, self.overlap = model, tile, overlap
         self.size = cube.sizes["y"], cube.sizes["x"]
-        self.whole = not model.maps_pieces or max(self.size) <= tile
+        self.whole = _is_whole(model, cube, tile)
         cube = cube.drop_vars(targets_of(cube))
         if self.whole and (cube.nbytes <= CUBE_BYTES or not model.maps_pieces):
             cube = cube.load()
@@ -119,17 +115,21 @@ class Scene:
 
 def map_windows(model: SnowRegression | Baseline, cube: xr.Dataset, windows: Sequence[int]) -> xr.Dataset:
     """The maps of ``model.predict(cube, windows)``, by tiles where the scene is larger than one."""
-    scene = Scene(model, cube, windows)
-    if scene.whole:
+    if _is_whole(model, cube, TILE):
         return model.predict(cube, windows)
+    scene = Scene(model, cube, windows)
     return xr.concat([scene.predict(some) for some in scene.passes], "window", data_vars="minimal")
+
+
+def _is_whole(model: SnowRegression | Baseline, cube: xr.Dataset, tile: int) -> bool:
+    return not model.maps_pieces or max(cube.sizes["y"], cube.sizes["x"]) <= tile
 
 
 def ramp(place: slice, size: int, overlap: int) -> Float[np.ndarray, " pixel"]:
     """Weight of each pixel of a tile along one side of the scene; the weights of all tiles add up to 1.
 
-    Near its edge a tile sees least of a pixel's surroundings: there its weight is 0 in the outer quarter of the
-    overlap, 1 from its inner quarter on, and linear in between. At the rim of the scene it is 1.
+    It is 0 in the outer quarter of the overlap, where a tile knows least of a pixel's surroundings, 1 from its inner
+    quarter on, and linear in between. At the rim of the scene it is 1.
 
     Args:
         place: The tile's first and last pixel.

@@ -1,4 +1,4 @@
-"""What watches a training: progress bar, speed, maps, signals, and a loss that is not finite."""
+"""What watches a training: progress bar, speed, maps, signals, and losses and scores that are not finite."""
 
 import signal
 import time
@@ -48,7 +48,7 @@ class RunningMean(WeightAveraging):
 
 
 class FiniteLoss(Callback):
-    """Stops the training before a checkpoint of a net whose loss became NaN or infinite is written.
+    """Ends a run as failed, before a checkpoint is written, when its loss or its monitored score is not finite.
 
     Lightning's early stopping would end such a run as finished. A step's loss is looked at one step later, when it has
     long been computed: the accelerator need not wait.
@@ -70,18 +70,25 @@ class FiniteLoss(Callback):
 
     on_validation_start = on_train_epoch_end
 
+    def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Look at the score that chooses the checkpoint."""
+        monitor = f"validation/{pl_module.head.monitor}"  # type: ignore[union-attr]
+        if not (score := trainer.callback_metrics[monitor]).isfinite():
+            self._refuse(trainer, f"the validation score ({monitor})", score, "lower optimizer.learning_rate")
+
     def _look(self, trainer: pl.Trainer, task: Any) -> None:
         if self.step is None:
             return
         (loss, batch), self.step = self.step, None
         if not loss.isfinite():
-            saved = next((each.best_model_path for each in reversed(trainer.checkpoint_callbacks)), "")  # type: ignore
-            kept = f"the last good checkpoint is {saved}" if saved else "no checkpoint had been written yet"
             names = trainer.datamodule.names  # type: ignore[attr-defined]
-            raise SnowmapError(
-                f"the training loss became {loss.item()} in epoch {trainer.current_epoch}: "
-                f"{suspect(batch, task, names)}; {kept}"
-            )
+            self._refuse(trainer, "the training loss", loss, suspect(batch, task, names))
+
+    @staticmethod
+    def _refuse(trainer: pl.Trainer, name: str, value: Tensor, advice: str) -> None:
+        saved = next((each.best_model_path for each in reversed(trainer.checkpoint_callbacks)), "")  # type: ignore
+        kept = f"the last good checkpoint is {saved}" if saved else "no checkpoint had been written yet"
+        raise SnowmapError(f"{name} became {value.item()} in epoch {trainer.current_epoch}: {advice}; {kept}")
 
 
 class StopBetweenSteps(Callback):
@@ -139,12 +146,11 @@ class Throughput(Callback):
     It comes after `FiniteLoss`, which waits for the accelerator.
     """
 
-    def __init__(self) -> None:
-        self.began, self.seconds, self.windows = 0.0, 0.0, 0
-
     def on_train_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """The clock starts."""
         self.began, self.seconds, self.windows = time.monotonic(), 0.0, 0
+
+    on_train_start = on_train_epoch_start  # a run that is resumed within an epoch begins with none
 
     def on_train_batch_end(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, batch: Batch, batch_idx: int
@@ -166,21 +172,13 @@ class Throughput(Callback):
 class ValidationMaps(Callback):
     """Draws observed, predicted and difference maps of fixed validation windows: one figure for each window.
 
-    It comes before a running mean of the weights, which then is what is drawn.
+    It comes before a running mean of the weights, which then is what is drawn. `every` so many epochs at least:
+    validation may be rarer.
     """
 
     def __init__(self, cube: xr.Dataset, split: Split, windows: Sequence[int], every: int) -> None:
-        """Hold the Cube.
-
-        Args:
-            cube: The Cube.
-            split: Whose held-out area is drawn.
-            windows: Index in the Cube of each window to draw.
-            every: Epochs between two drawings, at least; validation may be rarer.
-        """
         self.cube, self.shown = cube, narrowed(cube, split.validation_area)
         self.windows, self.every = list(windows), every
-        self.epoch = self.step = 0
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Count from the epoch from which the run is resumed."""

@@ -25,7 +25,7 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from snowmap.config.checking import check_config, check_overrides, of_another_choice, one_line
-from snowmap.errors import Interrupted, SnowmapError, explaining_exhaustion
+from snowmap.errors import Interrupted, SnowmapError, explaining_exhaustion, shown
 from snowmap.runs.configuration import refuse_foreign
 from snowmap.runs.folder import SWEEP, is_finished
 from snowmap.runs.launchers import LAUNCHERS, Job, command_of
@@ -33,8 +33,6 @@ from snowmap.runs.record import read_record, record_failure
 
 LONGEST_VALUE = 40
 """Characters of a value in the name of a job's folder."""
-
-LONGEST_REASON = 200
 
 Main = Callable[[dict[str, Any], Path], None]
 AfterSweep = Callable[[Path, bool], None]
@@ -180,7 +178,7 @@ class _Sweep:
             status, error = record["status"], record["error"]
         if status == "finished":
             return ""
-        return f"{status}, {error.splitlines()[0][:LONGEST_REASON] if error else 'see its log'}"
+        return f"{status}, {shown(error, longest=200) if error else 'see its log'}"
 
     def _say(self, job: Job, status: int | None) -> None:
         number = f"{self.folders.index(job.folder) + 1}/{len(self.folders)}"

@@ -34,7 +34,7 @@ SELECTION = "selection"
 LOCK_PATIENCE_S = 2.0
 """Longer than anybody needs who only looks whether the folder is locked."""
 
-_WRITTEN_AT_ONCE = {"run.json", "run.log", "config.yaml", ".lock", "curves"}
+_WRITTEN_AT_ONCE = {"run.json", "run.log", "config.yaml", ".lock", "curves", SELECTION}
 
 
 class RunFolder:
@@ -85,12 +85,9 @@ def is_finished(folder: Path, config: Mapping[str, Any]) -> bool:
     Raises:
         SnowmapError: When it holds another run, or files of others.
     """
+    _refuse_foreign_run(folder, config)
     record = read_record(folder)
-    if record is None or record["status"] != "finished":
-        _refuse_foreign_run(folder, config)
-        return False
-    _begins(folder, config)
-    return True
+    return record is not None and record["status"] == "finished" and not _begins(folder, config)
 
 
 @contextlib.contextmanager
@@ -131,6 +128,9 @@ def working_in(folder: Path, config: Mapping[str, Any]) -> Iterator[RunFolder]:
                 if fresh and not os.environ.get(SWEEP):
                     _remove_if_empty(folder, existed)
                 raise
+            except Interrupted as interrupted:  # after it was written down: SLURM may end the process at once
+                requeue(interrupted)
+                raise
 
 
 def _begin(run: RunFolder, config: Mapping[str, Any]) -> None:
@@ -151,35 +151,29 @@ def _begin(run: RunFolder, config: Mapping[str, Any]) -> None:
 def _ending(run: RunFolder) -> Iterator[None]:
     """Write down how it ends."""
     began, before = time.monotonic(), run.record["wall_s"]
-
-    def end(status: str, error: str | None = None) -> None:
+    status, reason = "failed", None
+    try:
+        yield
+        status = "finished"
+    except Stopped as stopped:
+        status, reason = stopped.status, str(stopped)
+        raise
+    except (SnowmapError, OSError) as error:
+        full = WriteError(run.path, error) if isinstance(error, OSError) else error
+        if not (isinstance(full, WriteError) and full.no_room):
+            reason = str(error)
+            raise
+        reason = str(full)
+        kept = f"the last good checkpoint is {run.last}" if run.last.is_file() else "no checkpoint had been written yet"
+        raise SnowmapError(f"{full}; {kept}; the same command resumes the run") from error
+    except BaseException as error:
+        reason = f"{type(error).__name__}: {error}"
+        raise
+    finally:
         stage = "done" if status == "finished" else run.record["stage"]
         wall = round(before + time.monotonic() - began, 2)
         with contextlib.suppress(WriteError):  # a full disk: what went wrong before is worth more
-            run.update(status=status, stage=stage, error=error, ended=now(), wall_s=wall)
-
-    try:
-        yield
-    except Stopped as stopped:
-        end(stopped.status, str(stopped))
-        if isinstance(stopped, Interrupted):
-            requeue(stopped)
-        raise
-    except (OSError, WriteError) as error:
-        failed = error if isinstance(error, WriteError) else WriteError(run.path, error)
-        if not failed.no_room:
-            end("failed", str(error))
-            raise
-        end("failed", str(failed))
-        kept = f"the last good checkpoint is {run.last}" if run.last.is_file() else "no checkpoint had been written yet"
-        raise SnowmapError(f"{failed}; {kept}; the same command resumes the run") from error
-    except SnowmapError as error:
-        end("failed", str(error))
-        raise
-    except BaseException as error:
-        end("failed", f"{type(error).__name__}: {error}")
-        raise
-    end("finished")
+            run.update(status=status, stage=stage, error=reason, ended=now(), wall_s=wall)
 
 
 @contextlib.contextmanager
@@ -249,7 +243,7 @@ def _begins(folder: Path, config: Mapping[str, Any]) -> bool:
 
 
 def _remove_if_empty(folder: Path, existed: bool) -> None:
-    if not {path.name for path in folder.iterdir()} <= _WRITTEN_AT_ONCE:
+    if not {path.name for path in folder.iterdir()} <= _WRITTEN_AT_ONCE or any(folder.rglob("*.ckpt")):
         return
     for path in folder.iterdir():
         shutil.rmtree(path) if path.is_dir() else path.unlink()

@@ -74,23 +74,20 @@ def run_with_joblib(jobs: Sequence[Job], options: Mapping[str, Any], say: Say) -
     Raises:
         Interrupted: On a signal, once the jobs that were running have saved and ended.
     """
-    from joblib import Parallel, delayed
+    from joblib import Parallel, cpu_count, delayed
 
     def run(job: Job, stop: StopSignal) -> None:
         if stop.received is not None:
             return
         say(job, None)
-        process, terminated = job.start(), False
-        while process.poll() is None:
-            if stop.received is not None and not terminated:
-                process.terminate()
-                terminated = True
+        process = job.start()
+        while process.poll() is None and stop.received is None:
             time.sleep(POLL_S)
-        say(job, process.returncode)
+        process.terminate()  # unless it has ended
+        say(job, process.wait())
 
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     for job in jobs:
-        job.threads = max(1, cores // options["jobs"])
+        job.threads = max(1, cpu_count() // options["jobs"])
     with stoppable() as stop, stop.deferred():
         Parallel(n_jobs=options["jobs"], backend="threading")(delayed(run)(job, stop) for job in jobs)
 
@@ -106,27 +103,24 @@ def run_with_submitit(jobs: Sequence[Job], options: Mapping[str, Any], say: Say)
         import submitit
     except ImportError as error:
         raise SnowmapError('launcher=slurm needs submitit; pip install "snowmap[slurm]"') from error
-    limits = {key: options[key] for key in ("timeout_min", "cpus_per_task", "gpus_per_node", "mem_gb", "nodes")}
-    slurm = {key: options[key] for key in ("partition", "account", "setup")} | {"array_parallelism": options["jobs"]}
-    slurm |= {"additional_parameters": dict(options["sbatch"]), "signal_delay_s": options["signal_delay_s"]}
+    limits = ("timeout_min", "cpus_per_task", "gpus_per_node", "mem_gb", "nodes")
+    settings = {key: options[key] for key in limits if options[key] is not None} | {"name": "snowmap"}
+    of_slurm = {"slurm_array_parallelism": options["jobs"], "slurm_additional_parameters": dict(options["sbatch"])}
+    of_slurm |= {f"slurm_{key}": options[key] for key in ("partition", "account", "setup", "signal_delay_s")}
     try:
         executor = submitit.AutoExecutor(jobs[0].sweep / ".submitit", cluster=options["cluster"])
-        executor.update_parameters(
-            **{key: value for key, value in limits.items() if value is not None},
-            **{f"slurm_{key}": value for key, value in slurm.items() if value},
-            name="snowmap",
-        )
+        executor.update_parameters(**settings, **{key: value for key, value in of_slurm.items() if value})
         with executor.batch():
             submitted = [executor.submit(job) for job in jobs]
     except (RuntimeError, ValueError, OSError) as error:
         raise SnowmapError(f"launcher=slurm launcher.cluster={options['cluster']}: {error}") from error
-    waiting = dict(zip((job.job_id for job in submitted), zip(submitted, jobs, strict=True), strict=True))
-    for _, job in waiting.values():
+    for job in jobs:
         say(job, None)
+    waiting = list(zip(submitted, jobs, strict=True))
     with stoppable() as stop, stop.deferred():
         while waiting and stop.received is None:
-            for key in [key for key, (task, _) in waiting.items() if task.done()]:
-                task, job = waiting.pop(key)
+            for task, job in [pair for pair in waiting if pair[0].done()]:
+                waiting.remove((task, job))
                 say(job, 1 if task.exception() else task.result())
             time.sleep(POLL_S)
 

@@ -44,20 +44,15 @@ def logged(file: Path, title: str) -> Iterator[None]:
         handler = logging.StreamHandler(log)
         handler.setFormatter(logging.Formatter("%(message)s"))
         logging.getLogger().addHandler(handler)
-        screen = sys.stdout, sys.stderr
-        sys.stdout, sys.stderr = _Twice(sys.stdout, log), _Twice(sys.stderr, log)  # type: ignore[assignment]
+        twice: list[Any] = [_Twice(sys.stdout, log), _Twice(sys.stderr, log)]
         try:
-            yield
-        except SnowmapError as error:
+            with contextlib.redirect_stdout(twice[0]), contextlib.redirect_stderr(twice[1]):
+                yield
+        except Exception as error:
             with contextlib.suppress(OSError):
-                print(f"error: {error}", file=log)
-            raise
-        except Exception:
-            with contextlib.suppress(OSError):
-                traceback.print_exc(file=log)
+                log.write(f"error: {error}\n" if isinstance(error, SnowmapError) else traceback.format_exc())
             raise
         finally:
-            sys.stdout, sys.stderr = screen
             logging.getLogger().removeHandler(handler)
             with contextlib.suppress(OSError):
                 log.flush()

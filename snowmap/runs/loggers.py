@@ -9,10 +9,8 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pandas as pd
 import torch
-from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from pytorch_lightning.loggers import CSVLogger, Logger, TensorBoardLogger, WandbLogger
 from pytorch_lightning.utilities import rank_zero_only
@@ -112,21 +110,11 @@ def draws(logger: Logger | None) -> bool:
 
 @rank_zero_only
 def log_figure(logger: Logger, name: str, figure: Figure, step: int) -> None:
-    """Hand a figure to the logger, if it shows figures.
-
-    Args:
-        logger: Any.
-        name: The same for figures that follow one another.
-        figure: The figure.
-        step: Of the optimiser.
-    """
-    canvas = FigureCanvasAgg(figure)  # not by pyplot, which would look for a screen
-    canvas.draw()
-    pixels = np.asarray(canvas.buffer_rgba())[..., :3]
+    """Hand a figure to the logger, if it shows figures, at a step of the optimiser; names stay the same."""
     if isinstance(logger, WandbLogger):
-        logger.log_image(name, [pixels], step)
+        logger.log_image(name, [figure], step)
     elif isinstance(logger, TensorBoardLogger):
-        logger.experiment.add_image(name, pixels, step, dataformats="HWC")
+        logger.experiment.add_figure(name, figure, step)
 
 
 @rank_zero_only
@@ -143,8 +131,9 @@ def log_results(logger: Logger | None, folder: Path, subset: str, validation: Ma
     summary = _summary("best_validation", validation)
     if subset == "test":
         stored = json.loads((out / "metrics.json").read_text())["target"]
-        scored = {target: {"unit": entry["unit"], **entry["model"]} for target, entry in stored.items()}
-        summary |= _summary("test", scored)
+        summary |= _summary(
+            "test", {target: entry["model"] | {"unit": entry["unit"]} for target, entry in stored.items()}
+        )
     if isinstance(logger, TensorBoardLogger) and summary:
         logger.log_hyperparams(logger.hparams, summary)
     if isinstance(logger, WandbLogger):

@@ -18,6 +18,7 @@ from torchmetrics import MeanAbsoluteError, MeanSquaredError, MetricCollection
 from snowmap.data.batch import CubeTensors
 from snowmap.data.normalize import mean_and_std
 from snowmap.errors import SnowmapError
+from snowmap.units import QUANTILES
 
 Parameters = Float[Tensor, "*batch parameter height width"]
 Targets = Float[Tensor, "*batch height width"]
@@ -35,8 +36,8 @@ LOSSES: dict[str, Callable[..., Tensor]] = {
 `huber` turns linear beyond one standard deviation of the target.
 """
 
-LEVELS = (0.05, 0.25, 0.75, 0.95)
-"""Quantiles that stand beside the median: the ends of the central 90 % and 50 % intervals."""
+LEVELS = tuple(QUANTILES.values())
+"""Of the quantiles beside the median."""
 
 LEAST_SIGMA = 0.01
 """Least σ, in standard deviations of the target: no pixel without snow dominates the loss by its certainty."""
@@ -222,10 +223,10 @@ class Point(nn.Module):
                 if length := self.calibration.get(name, {}).get("correlation_length_m"):
                     sigma["correlation_length_m"] = length
                 layers[f"{name}_sigma"] = {"units": unit, **sigma}
-                for level in LEVELS:
+                for key, level in QUANTILES.items():
                     quantile = {"long_name": f"{level:.0%} quantile of {words}"}
                     factor = {"conformal_factor": self._factor(name, level)}
-                    layers[f"{name}_q{round(100 * level):02}"] = {"units": unit, **quantile, **factor}
+                    layers[f"{name}_{key}"] = {"units": unit, **quantile, **factor}
         return layers
 
     def maps(

@@ -5,7 +5,6 @@ grid. Bands are matched by name, and so are the windows of a stack, by their pla
 never taken are the statistics of the Normalizer: they are those of the new training windows.
 """
 
-from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -140,13 +139,7 @@ def transfer(source: SnowRegression, task: SnowRegression) -> list[Row]:
 @rank_zero_only
 def say_transfer(rows: Sequence[Row], weights_from: Mapping[str, Any]) -> None:
     """Print what was taken."""
-    statistics = (
-        "statistics",
-        "0",
-        "",
-        "",
-        "new: those of this run's training windows",
-    )
+    statistics = ("statistics", "0", "", "", "new: those of this run's training windows")
     cells = [(row.part, f"{row.taken:,}", f"{row.zero:,}", f"{row.new:,}", "; ".join(row.notes)) for row in rows]
     heads = ["part", "taken", "from zero", "new", "what was not taken"]
     columns = dict(zip(heads, zip(*cells, statistics, strict=True), strict=True))
@@ -160,10 +153,7 @@ class _Match:
         self.source, self.task, self.old, self.new, self.repeated = source, task, old, new, repeated
         self.reads = new.reads(task.preprocessor.normalizer.channel_names)
         self.read = old.reads(source.preprocessor.normalizer.channel_names)
-        self.weights: dict[str, dict[str, Tensor]] = defaultdict(dict)
-        for name, weight in old.named_parameters():
-            layer, _, kind = name.rpartition(".")
-            self.weights[layer][kind] = weight.detach()
+        self.layers_of_old = dict(old.named_modules())
 
     def layers(self) -> Iterator[Row]:
         """What became of each layer, under the name of its stage."""
@@ -174,10 +164,12 @@ class _Match:
                     yield self._layer(stage, names[module], weights)
 
     def _layer(self, stage: str, name: str, new: Mapping[str, Tensor]) -> Row:
-        old, row = self.weights.get(name), Row(stage, sum(weight.numel() for weight in new.values()))
+        row = Row(stage, sum(weight.numel() for weight in new.values()))
+        layer = self.layers_of_old.get(name)
+        old = dict(layer.named_parameters(recurse=False)) if layer is not None else {}
         if self.repeated and stage == HEAD:
             return row._replace(notes=("new in repeated members, so that they differ",))
-        if old is None or old.keys() != new.keys():
+        if old.keys() != new.keys():
             return row._replace(notes=("not in the checkpoint",))
         if name in self.new.output_layers:
             return self._outputs(row, old, new)
@@ -197,13 +189,12 @@ class _Match:
             return row._replace(notes=(_shapes(old, new),))
         if not common:
             return row._replace(notes=("no band in common",))
+        to, by = (torch.tensor([names.index(channel) for channel in common]) for names in (reads, read))
         for kind, weight in new.items():
             if kind == "bias":
                 weight.copy_(old[kind])
-                continue
-            weight.zero_()
-            for channel in common:
-                weight[:, reads.index(channel)] = old[kind][:, read.index(channel)]
+            else:
+                weight.zero_()[:, to] = old[kind][:, by]
         zero = (len(reads) - len(common)) * new["weight"][:, 0].numel()
         notes = (*_unmatched("new, from zero", reads, read), *_unmatched("left out", read, reads))
         return row._replace(taken=row.parameters - zero, zero=zero, notes=notes)

@@ -5,7 +5,8 @@ from scipy.integrate import quad
 from scipy.stats import norm
 
 from snowmap.errors import SnowmapError
-from snowmap.evaluation.uncertainty import LEVELS, crps_normal, crps_quantiles, score_uncertainty
+from snowmap.evaluation.uncertainty import crps_normal, crps_quantiles, score_uncertainty
+from snowmap.units import QUANTILES
 
 SHAPE = (4, 50, 60)
 NAMES = ["first", "second", "third", "fourth"]
@@ -20,7 +21,7 @@ def gaussian(scale: float = 1.0, factor: float = 1.0, distribution: str = "norma
     dims = ("window", "y", "x")
     maps = xr.Dataset({"hs": (dims, median, {"units": "cm"})})
     maps["hs_sigma"] = (dims, scale * sigma, {"distribution": distribution})
-    for key, level in LEVELS.items():
+    for key, level in QUANTILES.items():
         values = median + factor * norm.ppf(level) * scale * sigma
         maps[f"hs_{key}"] = (dims, values, {"units": "cm", "conformal_factor": factor})
     return maps, observed
@@ -47,7 +48,7 @@ def test_crps_of_the_normal_is_that_of_its_draws():
 
 
 def test_crps_from_quantiles_by_hand():
-    quantiles = {key: np.array([value]) for key, value in zip(LEVELS, (1.0, 3.0, 7.0, 9.0), strict=True)}
+    quantiles = {key: np.array([value]) for key, value in zip(QUANTILES, (1.0, 3.0, 7.0, 9.0), strict=True)}
     found = crps_quantiles(np.array([5.0]), quantiles, np.array([6.0]))
     known = 2 * np.mean([0.5 * 1, 0.05 * 5, 0.25 * 3, 0.25 * 1, 0.05 * 3])
     assert found == pytest.approx(known)
@@ -100,7 +101,9 @@ def test_quantiles_alone_have_no_density():
         {"nominal": 0.9, "observed": found["coverage_90_uncalibrated"]},
     ]
     both = np.isfinite(maps["hs"].values) & np.isfinite(observed)
-    levels = {0.5: maps["hs"].values[both]} | {level: maps[f"hs_{key}"].values[both] for key, level in LEVELS.items()}
+    levels = {0.5: maps["hs"].values[both]} | {
+        level: maps[f"hs_{key}"].values[both] for key, level in QUANTILES.items()
+    }
     losses = [
         np.where(observed[both] >= values, level * (observed[both] - values), (1 - level) * (values - observed[both]))
         for level, values in levels.items()

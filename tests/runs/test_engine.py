@@ -16,7 +16,8 @@ import xarray as xr
 
 from snowmap.baselines import BASELINES
 from snowmap.config.schema import MODELS
-from snowmap.sources.trentino import open_archive
+from snowmap.data.splits import make_split
+from snowmap.sources.trentino import open_archive, write_archive
 from snowmap.tasks.load import load_model
 from snowmap.tasks.pixel import SnowRegression
 from tests.archives import write_foreign_archive
@@ -215,13 +216,22 @@ class TestBadInput:
     def test_a_loss_that_is_no_number_ends_the_run_and_keeps_the_checkpoint(self, archive, tmp_path):
         run = tmp_path / "run"
         told = self.told(archive, tmp_path, "unet", "optimizer.learning_rate=10", "optimizer.weight_decay=100")
-        assert re.search(r"the training loss became nan|inf in epoch", told)
+        assert re.search(r"(training loss|validation score .*) became (nan|inf) in epoch", told)
         assert "lower optimizer.learning_rate" in told
         kept = re.search(r"the last good checkpoint is (\S+)|no checkpoint had been written yet", told)
         assert kept
         if kept[1]:
             assert all(value.isfinite().all() for value in SnowRegression.load_from_checkpoint(kept[1]).parameters())
         assert not (run / "evaluation").exists()
+
+    def test_a_score_that_is_no_number_ends_the_run_as_failed(self, archive, tmp_path):
+        cube = open_archive(archive)
+        dates = {edge: cube[edge].values for edge in ("start", "end")}
+        split = make_split("rolling", shape=cube["mask"].shape, **dates)
+        cube["swe"].values[split.validation[0], 8, 12] = 1e30  # its square is infinite
+        root = write_archive(cube, tmp_path / "archive")
+        assert "the validation score (validation/nrmse) became inf in epoch 0" in self.told(root, tmp_path, "unet")
+        assert not (tmp_path / "run").exists()  # as no checkpoint came about
 
     def test_more_devices_or_a_precision_that_is_not_there(self, archive, tmp_path):
         told = self.told(archive, tmp_path, "unet", "trainer=gpu", "trainer.devices=7")
