@@ -27,7 +27,7 @@ KEPT_AT_END = 10  # cycles that are never missing: the last 7 windows are the te
 
 
 def synthesize(
-    seed: int = 0, windows: int = 64, shape: tuple[int, int] | None = (93, 211), dem: Path | None = None
+    seed: int = 0, windows: int = 64, shape: tuple[int, int] | None = None, dem: Path | None = None
 ) -> xr.Dataset:
     """A synthetic Cube: 12-day windows from 2021-01-09, one cycle in about twenty missing.
 
@@ -35,9 +35,10 @@ def synthesize(
         seed: Everything random follows from it; the character of the winters (2020/21 snow-rich, 2021/22 dry, 2022/23
             drought) does not.
         windows: Number of windows.
-        shape: Rows and columns. Without a DEM the pixels are about 0.005° and (93, 211) is the Trentino frame.
+        shape: Rows and columns; by default (93, 211), the Trentino frame in pixels of about 0.005°, or as many of them
+            as cover the DEM.
         dem: Raster of elevations in m in any CRS, in place of the fractal landscape; its extent is resampled to
-            `shape`, or to about 0.005° if `shape` is None.
+            `shape`.
 
     Returns:
         A valid Cube with all bands, `hs` and `swe` in cm at each window's end (NaN outside the mask),

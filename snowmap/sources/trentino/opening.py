@@ -49,7 +49,7 @@ def open_archive(
     root: str | Path,
     *,
     bands: Iterable[str] | None = None,
-    targets: Iterable[str] = ("hs", "swe"),
+    targets: Iterable[str] = tuple(TARGETS),
     swe_unit: str = "auto",
     strict: bool = False,
     zero_is_missing: Iterable[str] = tuple(INSAR_BANDS),
@@ -118,7 +118,7 @@ def survey(
     look: Callable[[xr.Dataset], None] = lambda cube: None,
     *,
     bands: Iterable[str] | None = None,
-    targets: Iterable[str] = ("hs", "swe"),
+    targets: Iterable[str] = tuple(TARGETS),
     swe_unit: str = "auto",
 ) -> Reader:
     """Look at an archive as `open_archive` does, but gather every fault instead of raising; for `snowmap check`.

@@ -24,7 +24,7 @@ def sound(tmp_path_factory):
 
 def written(tmp_path, **change):
     """An archive of `make_cube` with bands or targets changed, each by a function."""
-    cube = make_cube(windows=change.pop("windows", 20))
+    cube = make_cube(windows=change.pop("windows", 14))
     for name, function in change.items():
         values = cube[name].values if name in cube else cube["features"].sel(band=name).values
         if name in cube:
