@@ -94,8 +94,9 @@ def store(root: Path, key: str, arrays: dict[str, np.ndarray], metadata: dict) -
             (unfinished / METADATA).write_text(json.dumps([list(arrays), metadata]))
             for path in unfinished.iterdir():
                 os.utime(path, ns=(WRITTEN_NS, WRITTEN_NS))
+    except WriteError as error:
+        logger.warning("%s: the cache cannot be written (%s); set SNOWMAP_CACHE to one that can", folder, error.error)
+    with contextlib.suppress(OSError):  # another process removes them, too
         entries = sorted(folder.glob("[!.]*"), key=lambda entry: entry.stat().st_ctime_ns)
         for entry in entries[:-KEPT_ENTRIES]:
             shutil.rmtree(entry, ignore_errors=True)
-    except (WriteError, OSError) as error:
-        logger.warning("the cache cannot be written: %s; set SNOWMAP_CACHE to a folder that can be", error)

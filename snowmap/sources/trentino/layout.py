@@ -145,7 +145,12 @@ def scan(root: Path, bands: Iterable[str], targets: Iterable[str]) -> Scan:
     except SnowmapError as error:
         return Scan(root, [], [str(error)], [], [])
     if not files and not root.is_dir():
-        return Scan(root, [], [_missing_root(root)], [], [])
+        fault = (
+            f"{root}: no such folder; expected an archive with INSAR/, ITSNOW/, S3/ and {MASK_NAME}; fetch the public "
+            "one with `snowmap download`, write a synthetic one with `snowmap synthesize OUT`, or name yours with "
+            "data.root=..."
+        )
+        return Scan(root, [], [fault], [], [])
     windows, faults, excluded = match(files, required)
     if not windows and (excluded or not faults):
         faults.append(_no_window(root, excluded))
@@ -271,13 +276,6 @@ def raster_path(root: Path, name: str, start: np.datetime64, end: np.datetime64)
 
 def _snap_date(day: date) -> str:
     return f"{day.day:02d}{_MONTHS[day.month - 1]}{day.year}"
-
-
-def _missing_root(root: Path) -> str:
-    return (
-        f"{root}: no such folder; expected an archive with INSAR/, ITSNOW/, S3/ and {MASK_NAME}; fetch the public one "
-        "with `snowmap download`, write a synthetic one with `snowmap synthesize OUT`, or name yours with data.root=..."
-    )
 
 
 def _no_window(root: Path, excluded: list[str]) -> str:

@@ -212,6 +212,7 @@ def _read(scan: layout.Scan, plan: Plan) -> Content:
     reader = Reader(scan, plan)
     layers = reader.read(scan.windows)
     _raise_faults(reader)
+    assert reader.mask is not None  # otherwise there is a fault
     count = len(plan.bands)
     names = (plan.bands, ["features", *reader.layers[count:]], [window.name for window in reader.windows])
     digest = fingerprint(names, [reader.mask, layers[:, :count], *np.moveaxis(layers[:, count:], 1, 0)])
@@ -243,13 +244,14 @@ def _listed(head: str, lines: list[str]) -> str:
 
 
 def _metadata(reader: Reader) -> dict[str, Any]:
-    crs = reader.grid.crs
+    assert reader.grid is not None  # otherwise there is a fault
+    assert reader.grid.crs is not None
     return {
         "bands": reader.plan.bands,
         "layers": reader.layers,
         "start": [window.start for window in reader.windows],
         "end": [window.end for window in reader.windows],
-        "crs": crs.to_wkt() if crs else "",
+        "crs": reader.grid.crs.to_wkt(),
         "transform": reader.grid.transform[:6],
         "excluded": reader.excluded,
         "fingerprint": "",

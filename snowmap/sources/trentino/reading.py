@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 import dask.array as da
 import numpy as np
 import rasterio
+from dask.array.core import normalize_chunks
 from rasterio.windows import Window as Piece
 
 from snowmap.data.grid import fault_of_grid
@@ -144,6 +145,7 @@ class Reader:
         In strips of rows, since a strip of a GeoTIFF spans the full width. A raster is opened for each of them:
         thousands cannot be held open at once.
         """
+        assert self.grid is not None  # otherwise there is a fault
         windows, plan, shape = self.windows, self.plan, (len(self.windows), len(self.plan.bands), *self.grid.shape)
 
         def piece(block_info: Any = None) -> np.ndarray:
@@ -153,7 +155,7 @@ class Reader:
                 read_cleaned(raster, values, plan.bands[band] in plan.zero_is_missing, Piece.from_slices(rows, columns))
             return values[None, None]
 
-        chunks = da.core.normalize_chunks((1, 1, PIECE_ROWS, -1), shape, dtype=np.float32)
+        chunks = normalize_chunks((1, 1, PIECE_ROWS, -1), shape, dtype=np.float32)
         return da.map_blocks(piece, chunks=chunks, dtype=np.float32, meta=np.empty((0,) * 4, np.float32))
 
     def finish(self) -> None:
@@ -215,6 +217,7 @@ class Reader:
         return outcomes
 
     def _read_raster(self, task: _Task) -> _Outcome:
+        assert self.grid is not None  # otherwise nothing is read
         zero_is_missing = task.name in self.plan.zero_is_missing
         try:
             with opened(task.path) as raster:
