@@ -91,7 +91,8 @@ def open_lazily(
     """Open an archive that may be larger than the memory, to be mapped: its rasters are read when they are looked at.
 
     The rules are those of `open_archive`. ``cube.isel(y=…, x=…).load()`` reads that piece of every raster and gives an
-    ordinary Cube. Nothing is kept in the cache, and targets are not looked at.
+    ordinary Cube. Nothing is kept in the cache, where a large scene would take up as much disk again, and targets are
+    not looked at.
 
     Args:
         root: As in `open_archive`.
