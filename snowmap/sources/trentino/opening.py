@@ -49,7 +49,7 @@ def open_archive(
     root: str | Path,
     *,
     bands: Iterable[str] | None = None,
-    targets: Iterable[str] = tuple(TARGETS),
+    targets: Iterable[str] = ("hs", "swe"),
     swe_unit: str = "auto",
     strict: bool = False,
     zero_is_missing: Iterable[str] = tuple(INSAR_BANDS),
@@ -119,7 +119,7 @@ def survey(
     look: Callable[[xr.Dataset], None] = lambda cube: None,
     *,
     bands: Iterable[str] | None = None,
-    targets: Iterable[str] = tuple(TARGETS),
+    targets: Iterable[str] = ("hs", "swe"),
     swe_unit: str = "auto",
 ) -> Reader:
     """Look at an archive as `open_archive` does, but gather every fault instead of raising; for `snowmap check`.
