@@ -24,7 +24,8 @@ from snowmap.runs.selection import plan_fits
 from snowmap.runs.training import fit, quiet
 from snowmap.sources import open_cube
 from snowmap.sources.synthetic import synthesize
-from snowmap.sources.trentino import opening, reading, write_archive
+from snowmap.sources.trentino import write_archive
+from snowmap.sources.trentino.reading import Reader
 from snowmap.tasks.build import make_parts
 
 LIMIT = 1.15
@@ -71,14 +72,14 @@ def main() -> None:
     parser.add_argument("--width", type=int, default=211)
     asked = parser.parse_args()
     quiet()
-    times_read, read = 0, reading.read
+    times_read, read = 0, Reader.read
 
     def counted(*arguments, **options):
         nonlocal times_read
         times_read += 1
         return read(*arguments, **options)
 
-    opening.reading.read = counted
+    Reader.read = counted
     with tempfile.TemporaryDirectory() as place:
         os.environ["SNOWMAP_CACHE"] = f"{place}/cache"
         root = write_archive(

@@ -178,7 +178,7 @@ def _synthesize(options: argparse.Namespace) -> None:
     from snowmap.sources.synthetic import synthesize
     from snowmap.sources.trentino import write_archive
 
-    shape = tuple(options.shape) if options.shape else None if options.dem else (93, 211)
+    shape = tuple(options.shape) if options.shape else None
     cube = synthesize(seed=options.seed, windows=options.windows, shape=shape, dem=options.dem)
     root = write_archive(cube, options.out)
     size = f"{cube.sizes['window']} windows of {cube.sizes['y']} × {cube.sizes['x']} px"

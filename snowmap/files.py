@@ -37,7 +37,8 @@ class WriteError(SnowmapError):
     def __init__(self, path: Path, error: OSError) -> None:
         self.path, self.error, self.no_room = path, error, error.errno in _NO_ROOM
         if self.no_room:
-            reason = f"no room on the disk at {_disk_of(path)} ({error.strerror}); make room or name another disk"
+            disk = next(place for place in (path.absolute(), *path.absolute().parents) if place.is_mount())
+            reason = f"no room on the disk at {disk} ({error.strerror}); make room or name another disk"
         else:
             reason = f"{error.strerror or error}; name another place"
         super().__init__(f"{path} cannot be written: {reason}")
@@ -66,18 +67,14 @@ def write_whole(path: Path, content: bytes | memoryview | str) -> Path:
             return path
         place = Path(os.path.realpath(path))
         place.parent.mkdir(parents=True, exist_ok=True)
-        part = _unfinished(place)
-        try:
-            with part.open("xb") as file:
-                _claim(file.fileno())
+        with _unfinished(place) as part:
+            with part.open("wb") as file:
                 file.write(data)
                 file.flush()
                 os.fsync(file.fileno())
-                if (written := os.fstat(file.fileno()).st_size) != len(data):
-                    raise OSError(errno.EIO, f"{written} of {len(data)} bytes were written")
-                part.replace(place)
-        finally:
-            part.unlink(missing_ok=True)
+            if (written := part.stat().st_size) != len(data):
+                raise OSError(errno.EIO, f"{written} of {len(data)} bytes were written")
+            part.replace(place)
     except OSError as error:
         raise WriteError(path, error) from error
     return path
@@ -102,33 +99,30 @@ def whole_folder(folder: Path) -> Iterator[Path]:
     try:
         place = Path(os.path.realpath(folder))
         exists = place.is_dir()
-        part = _unfinished(place / "files" if exists else place)
-        remove_unfinished(part.parent)
-        part.mkdir(parents=True)
-        claimed = os.open(part, os.O_RDONLY)
-        try:
-            _claim(claimed)
+        remove_unfinished(place if exists else place.parent)
+        with _unfinished(place / "files" if exists else place, folder=True) as part:
             try:
                 yield part
             except WriteError as error:
                 raise WriteError(folder / error.path.relative_to(part), error.error) from error
             if exists:
-                written = sorted(part.iterdir())
-                older = [path.name for path in written if os.path.lexists(place / path.name)]
-                if 0 < 2 * len(older) < len(written):
-                    raise SnowmapError(
-                        f"{folder} already holds {', '.join(older)}, but nothing else that this command writes; move "
-                        "it away, or name another folder"
-                    )
-                for path in written:
-                    path.replace(place / path.name)
+                _move_files(part, place, folder)
             else:
                 part.replace(place)
-        finally:
-            os.close(claimed)
-            shutil.rmtree(part, ignore_errors=True)
     except OSError as error:
         raise WriteError(folder, error) from error
+
+
+def _move_files(part: Path, place: Path, folder: Path) -> None:
+    written = sorted(part.iterdir())
+    older = [path.name for path in written if os.path.lexists(place / path.name)]
+    if 0 < 2 * len(older) < len(written):
+        raise SnowmapError(
+            f"{folder} already holds {', '.join(older)}, but nothing else that this command writes; move it away, or "
+            "name another folder"
+        )
+    for path in written:
+        path.replace(place / path.name)
 
 
 def as_png(figure: "Figure", dpi: int = 110) -> bytes:
@@ -144,18 +138,9 @@ def as_png(figure: "Figure", dpi: int = 110) -> bytes:
 def remove_unfinished(folder: Path) -> None:
     """Remove what killed processes left of `write_whole` and `whole_folder` in a folder, but not below it."""
     for path in folder.iterdir() if folder.is_dir() else ():
-        if not is_unfinished(path):
-            continue
-        with contextlib.suppress(OSError):  # another process is writing it
-            claimed = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
-            try:
-                _claim(claimed)
-                if path.is_dir():
-                    shutil.rmtree(path)
-                elif path.is_file():
-                    path.unlink()
-            finally:
-                os.close(claimed)
+        if is_unfinished(path):
+            with contextlib.suppress(OSError), _claimed(path):  # another process is writing it
+                _remove(path)
 
 
 def is_unfinished(path: Path) -> bool:
@@ -174,26 +159,40 @@ def refuse_inputs(out: Path, *inputs: str | Path | None) -> None:
             raise SnowmapError(f"{out} is read by this command and would be written over; name another file")
 
 
-def _unfinished(path: Path) -> Path:
-    return path.with_name(f".{path.name[:40]}.{uuid.uuid4().hex[:12]}.snowmap-part")
+@contextlib.contextmanager
+def _unfinished(path: Path, *, folder: bool = False) -> Iterator[Path]:
+    """A new file or folder beside `path`, under a name that is ours alone; it is removed unless it is renamed."""
+    part = path.with_name(f".{path.name[:40]}.{uuid.uuid4().hex[:12]}.snowmap-part")
+    try:
+        part.mkdir(parents=True) if folder else part.touch(exist_ok=False)
+        with _claimed(part):
+            yield part
+    finally:
+        _remove(part)
 
 
-def _claim(descriptor: int) -> None:
-    """Say that this process is writing, as long as the descriptor is open.
+@contextlib.contextmanager
+def _claimed(path: Path) -> Iterator[None]:
+    """Say that this process is writing a file or folder.
 
     Raises:
         BlockingIOError: When another process is.
     """
+    descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
     try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError as error:
-        if isinstance(error, BlockingIOError):
-            raise
-        # a disk without locks: nothing can be said
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            if isinstance(error, BlockingIOError):
+                raise
+            # a disk without locks: nothing can be said
+        yield
+    finally:
+        os.close(descriptor)
 
 
-def _disk_of(path: Path) -> Path:
-    place = path.absolute()
-    while not place.is_mount() and place != place.parent:
-        place = place.parent
-    return place
+def _remove(part: Path) -> None:
+    if part.is_dir():
+        shutil.rmtree(part, ignore_errors=True)
+    else:
+        part.unlink(missing_ok=True)

@@ -103,16 +103,6 @@ def coherence_of_accumulation(swe_spread: Array) -> Array:
     return np.exp(-0.5 * (0.217 * swe_spread) ** 2)
 
 
-def phase_noise(coherence: Array, looks: int) -> Array:
-    """Least standard deviation of the phase in rad, √((1 − γ²)/(2Lγ²)) (Rodriguez & Martin 1992); holds for γ near 1.
-
-    Args:
-        coherence: Coherence γ, any shape.
-        looks: Number of independent looks L.
-    """
-    return np.sqrt((1 - coherence**2) / (2 * looks * coherence**2))
-
-
 def snow_fraction(temperature: Array) -> Array:
     """Share of precipitation that falls as snow, logistic about `SNOW_RAIN_TEMPERATURE`.
 

@@ -13,7 +13,6 @@ from snowmap.physics import (
     density_guyennon,
     displacement,
     permittivity,
-    phase_noise,
     phase_of_delay,
     phase_of_swe,
     phase_of_swe_oveisgharan,
@@ -81,10 +80,6 @@ def test_accumulation_coherence_is_the_mean_of_the_spread_of_phase() -> None:
     samples = np.random.default_rng(0).normal(0, 0.217 * spread, 200_000)
     assert coherence_of_accumulation(spread) == pytest.approx(abs(np.exp(1j * samples).mean()), abs=5e-3)
     assert coherence_of_accumulation(0.0) == 1
-
-
-def test_phase_noise_by_hand() -> None:
-    assert phase_noise(0.8, 8) == pytest.approx(np.sqrt(0.36 / (16 * 0.64)))
 
 
 def test_snow_turns_to_rain_at_one_degree() -> None:

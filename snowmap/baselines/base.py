@@ -4,7 +4,6 @@ import logging
 import sys
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
-from dataclasses import asdict, fields
 from typing import Any, ClassVar
 
 import numpy as np
@@ -13,7 +12,8 @@ import xarray as xr
 from jaxtyping import Float
 
 from snowmap.checkpoints.provenance import check_bands, check_grid, grid_of
-from snowmap.config import schema
+from snowmap.config.fields import arguments
+from snowmap.config.schema import MODELS
 from snowmap.data.cube import target_attributes
 from snowmap.data.features import DERIVED, refuse_unfit_bands
 from snowmap.data.preprocessing import Preprocessor, as_maps
@@ -59,17 +59,12 @@ class Baseline(ABC):
         """Make it, not yet fitted.
 
         Args:
-            options: Fields of the class of the same name in `snowmap.config.schema`, which has their defaults.
+            options: Those of the class in `snowmap.config.schema`, which has their defaults.
 
         Raises:
             ValueError: When the schema expects another value.
         """
-        arguments = getattr(schema, type(self).__name__)(**options)
-        self.options = {key: value for key, value in asdict(arguments).items() if key != "name"}
-        for entry in fields(arguments):
-            expected = entry.metadata.get("expected")
-            if expected and not expected.holds(self.options[entry.name]):
-                raise ValueError(f"{entry.name}={self.options[entry.name]}: expected {expected.words}")
+        self.options = arguments(MODELS[self.name], options)
         self.layers: dict[str, dict[str, Any]] = {}
         self.preprocessor = Preprocessor([])
         self.grid: dict[str, Any] = {}

@@ -1,8 +1,8 @@
 """What a key of the configuration may hold, declared beside the key in `snowmap.config.schema`."""
 
 import math
-from collections.abc import Callable
-from dataclasses import field
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, field, fields
 from typing import Any, NamedTuple
 
 
@@ -62,6 +62,21 @@ def distinct(default: Any, *, least: int = 0) -> Any:
     return special(
         default, words, lambda value: len(value) >= least and len(set(value)) == len(value) and "" not in value
     )
+
+
+def arguments(kind: type, options: Mapping[str, Any]) -> dict[str, Any]:
+    """Options of a class of the schema, with its defaults for those that are left out, and without its ``name``.
+
+    Raises:
+        TypeError: When it has no such option.
+        ValueError: When it expects another value.
+    """
+    chosen = kind(**options)
+    for entry in fields(chosen):
+        expected, value = entry.metadata.get("expected"), getattr(chosen, entry.name)
+        if expected and not expected.holds(value):
+            raise ValueError(f"{entry.name}={value}: expected {expected.words}")
+    return {key: value for key, value in asdict(chosen).items() if key != "name"}
 
 
 class Within(NamedTuple):

@@ -3,6 +3,8 @@
 from collections.abc import Mapping
 from typing import Any
 
+from snowmap.config.fields import arguments
+from snowmap.config.schema import MODELS
 from snowmap.errors import SnowmapError
 from snowmap.models.convlstm import ConvLSTM
 from snowmap.models.ensemble import Ensemble
@@ -28,21 +30,21 @@ def build_net(model: Mapping[str, Any], specification: Specification, members: i
     """The net that `model` describes.
 
     Args:
-        model: ``name`` and the keyword arguments of that net.
+        model: ``name`` and options of that net; `snowmap.config.schema` has the others.
         specification: What it is built for.
         members: How many of them; more than one make an ensemble.
 
     Raises:
         SnowmapError: When no net has that name, it does not take these arguments, or it lacks a band.
     """
-    options = dict(model)
-    name = options.pop("name", None)
+    name = model.get("name")
     if name not in NETS:
         raise SnowmapError(f"model.name={name} is unknown; known are {', '.join(NETS)}")
     if missing := [band for band in NETS[name].needs if band not in specification.bands]:
         raise SnowmapError(f"model={name} needs the band {', '.join(missing)}; it has {', '.join(specification.bands)}")
     try:
+        options = arguments(MODELS[name], model)
         nets = [NETS[name](specification, **options) for _ in range(members)]
         return nets[0] if members == 1 else Ensemble(nets)
     except (TypeError, ValueError) as error:
-        raise SnowmapError(f"model={name} cannot be built from {options}: {error}") from error
+        raise SnowmapError(f"model={name} cannot be built from {dict(model)}: {error}") from error

@@ -23,10 +23,10 @@ class ConvLSTM(Net):
         self,
         specification: Specification,
         *,
-        channels: Sequence[int] = (24, 48, 96),
-        hidden: Sequence[int] = (96, 96),
-        bidirectional: bool = False,
-        dropout: float = 0.0,
+        channels: Sequence[int],
+        hidden: Sequence[int],
+        bidirectional: bool,
+        dropout: float,
     ) -> None:
         """Build the net.
 

@@ -89,7 +89,7 @@ class MassBalance(Net):
         **dict.fromkeys(("begin", "decide", "dense", "spread"), "head"),
     }
 
-    def __init__(self, specification: Specification, *, channels: Sequence[int] = (8, 16, 24), hidden: int = 8) -> None:
+    def __init__(self, specification: Specification, *, channels: Sequence[int], hidden: int) -> None:
         """Build the net.
 
         Args:

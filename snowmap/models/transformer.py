@@ -28,10 +28,10 @@ class Transformer(Net):
         self,
         specification: Specification,
         *,
-        channels: Sequence[int] = (24, 48, 96),
-        heads: int = 4,
-        layers: int = 2,
-        dropout: float = 0.0,
+        channels: Sequence[int],
+        heads: int,
+        layers: int,
+        dropout: float,
     ) -> None:
         """Build the net.
 

@@ -6,11 +6,10 @@ from typing import Any
 import torch
 from torch import nn
 
+from snowmap.config import schema
+from snowmap.config.fields import arguments
 from snowmap.models.blocks import Decoder, Encoder, pad_to_multiple
 from snowmap.models.net import Inputs, Maps, Net, Specification
-
-STEPS = 6
-"""Windows in a stack by default."""
 
 
 class UNet(Net):
@@ -20,10 +19,10 @@ class UNet(Net):
         self,
         specification: Specification,
         *,
-        channels: Sequence[int] = (16, 48, 96, 192),
-        dropout: float = 0.0,
-        time: str = "single",
-        steps: int = STEPS,
+        channels: Sequence[int],
+        dropout: float,
+        time: str,
+        steps: int,
     ) -> None:
         """Build the net.
 
@@ -36,8 +35,6 @@ class UNet(Net):
             steps: Windows in the stack.
         """
         super().__init__()
-        if time not in ("single", "stack"):
-            raise ValueError(f"time={time}; choose single | stack")
         self.stacked = time == "stack"
         self.loops_over_steps = self.stacked
         self.steps = steps if self.stacked else 1
@@ -50,7 +47,8 @@ class UNet(Net):
     @classmethod
     def fixed_time(cls, model: Mapping[str, Any]) -> int | None:
         """The windows of a stack."""
-        return model.get("steps", STEPS) if model.get("time") == "stack" else None
+        options = arguments(schema.UNet, model)
+        return options["steps"] if options["time"] == "stack" else None
 
     def reads(self, channels: Sequence[str]) -> dict[str, list[str]]:
         """The channels of the target window, and of those before it in a stack."""

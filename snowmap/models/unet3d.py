@@ -20,9 +20,7 @@ class UNet3D(Net):
     time = 8
     minimum_time = 2
 
-    def __init__(
-        self, specification: Specification, *, channels: Sequence[int] = (16, 32, 64), dropout: float = 0.0
-    ) -> None:
+    def __init__(self, specification: Specification, *, channels: Sequence[int], dropout: float) -> None:
         """Build the net.
 
         Args:

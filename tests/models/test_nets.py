@@ -122,7 +122,7 @@ def test_a_wrong_name_argument_or_band_is_named():
         build_net({"name": "unett"}, specification)
     with pytest.raises(SnowmapError, match="chanels"):
         build_net({"name": "unet", "chanels": [8]}, specification)
-    with pytest.raises(SnowmapError, match=r"time=both; choose single \| stack"):
+    with pytest.raises(SnowmapError, match=r"time=both: expected single \| stack"):
         build_net({"name": "unet", "time": "both"}, specification)
     with pytest.raises(SnowmapError, match="no multiple of 2 × heads=5"):
         build_net({"name": "transformer", "heads": 5}, specification)

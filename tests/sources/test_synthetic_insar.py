@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from snowmap.physics import density_guyennon, phase_noise, phase_of_delay, phase_of_swe
+from snowmap.physics import density_guyennon, phase_of_delay, phase_of_swe
 from snowmap.sources.synthetic.insar import (
     INCIDENCE_IW1,
     atmosphere,
@@ -16,6 +16,11 @@ from snowmap.sources.synthetic.snow import SnowState
 from tests.slopes import slope_terrain
 
 DATES = np.array(["2021-01-09", "2021-01-21", "2021-02-02"], dtype="datetime64[D]")
+
+
+def phase_noise(coherence: float, looks: int) -> float:
+    """Least standard deviation of the phase in rad (Rodriguez & Martin 1992); holds for a coherence near 1."""
+    return np.sqrt((1 - coherence**2) / (2 * looks * coherence**2))
 
 
 def dry_states(swe: list[float], shape: tuple[int, int]) -> dict[np.datetime64, SnowState]:

@@ -8,16 +8,15 @@ from pathlib import Path
 
 import numpy as np
 import xarray as xr
-from numpy.typing import NDArray
 
-from snowmap.data.cube import band_coordinates, check
+from snowmap.data.cube import check
 from snowmap.errors import SnowmapError
 from snowmap.physics import density_guyennon
 from snowmap.sources.synthetic.insar import interferograms
 from snowmap.sources.synthetic.snow import run_snow_model
-from snowmap.sources.synthetic.terrain import CRS_OF_ARCHIVE, Terrain, make_terrain
+from snowmap.sources.synthetic.terrain import CRS_OF_ARCHIVE, make_terrain
 from snowmap.sources.synthetic.weather import make_weather, window_weather
-from snowmap.sources.trentino.quantities import STANDARD_BANDS, TARGETS
+from snowmap.sources.trentino.quantities import STANDARD_BANDS, as_cube
 
 __all__ = ["synthesize"]
 
@@ -28,7 +27,7 @@ KEPT_AT_END = 10  # cycles that are never missing: the last 7 windows are the te
 
 
 def synthesize(
-    seed: int = 0, windows: int = 64, shape: tuple[int, int] | None = (93, 211), dem: Path | None = None
+    seed: int = 0, windows: int = 64, shape: tuple[int, int] | None = None, dem: Path | None = None
 ) -> xr.Dataset:
     """A synthetic Cube: 12-day windows from 2021-01-09, one cycle in about twenty missing.
 
@@ -36,9 +35,10 @@ def synthesize(
         seed: Everything random follows from it; the character of the winters (2020/21 snow-rich, 2021/22 dry, 2022/23
             drought) does not.
         windows: Number of windows.
-        shape: Rows and columns. Without a DEM the pixels are about 0.005° and (93, 211) is the Trentino frame.
+        shape: Rows and columns; by default (93, 211), the Trentino frame in pixels of about 0.005°, or as many of them
+            as cover the DEM.
         dem: Raster of elevations in m in any CRS, in place of the fractal landscape; its extent is resampled to
-            `shape`, or to about 0.005° if `shape` is None.
+            `shape`.
 
     Returns:
         A valid Cube with all bands, `hs` and `swe` in cm at each window's end (NaN outside the mask),
@@ -64,7 +64,11 @@ def synthesize(
         for name, values in (bands | {"mean_temperature": temperature, "pdd": degree_days}).items():
             features[window, row[name]] = np.where(terrain.valid, values, np.nan)
     swe = np.where(terrain.mask, np.stack([states[date].swe for date in end]), np.nan)
-    cube = _cube(features, swe, start, terrain)
+    hs = swe / density_guyennon(end)[:, None, None]
+    maps = {"hs": 100 * hs, "swe": swe / 10}  # mm of water = kg m⁻² -> m -> cm; mm -> cm
+    layers = {"features": features, **{name: values.astype(np.float32) for name, values in maps.items()}}
+    layers["mask"] = terrain.mask
+    cube = as_cube(layers, list(STANDARD_BANDS), start, end, CRS_OF_ARCHIVE, terrain.transform)
     cube.attrs = {
         "origin": f"synthetic: snowmap {version('snowmap')}, seed {seed}, {terrain.source}",
         "fingerprint": "",
@@ -80,25 +84,3 @@ def _starts(windows: int, rng: np.random.Generator) -> np.ndarray:
     cycles = np.arange(windows + missing)
     lost = rng.choice(cycles[1 : cycles.size - KEPT_AT_END], missing, replace=False) if missing else []
     return FIRST_ACQUISITION + np.setdiff1d(cycles, lost) * REPEAT
-
-
-def _cube(features: NDArray[np.float32], swe: NDArray[np.float64], start: np.ndarray, terrain: Terrain) -> xr.Dataset:
-    """The Cube's variables and coordinates, from `swe` in mm."""
-    density = density_guyennon(start + REPEAT)[:, None, None]
-    height, width = terrain.elevation.shape
-    targets = {"hs": swe / density * 100, "swe": swe / 10}  # mm of water = kg m⁻² -> m -> cm; mm -> cm
-    maps = {
-        name: (("window", "y", "x"), values.astype(np.float32), TARGETS[name].attributes)
-        for name, values in targets.items()
-    }
-    cube = xr.Dataset(
-        {"features": (("window", "band", "y", "x"), features), **maps, "mask": (("y", "x"), terrain.mask)},
-        coords={
-            "start": ("window", start.astype("datetime64[ns]")),
-            "end": ("window", (start + REPEAT).astype("datetime64[ns]")),
-            **band_coordinates(STANDARD_BANDS),
-            "x": terrain.transform.c + terrain.transform.a * (np.arange(width) + 0.5),
-            "y": terrain.transform.f + terrain.transform.e * (np.arange(height) + 0.5),
-        },
-    )
-    return cube.rio.write_crs(CRS_OF_ARCHIVE).rio.write_transform(terrain.transform)

@@ -18,8 +18,9 @@ from scipy.special import ndtr
 from snowmap.errors import SnowmapError
 
 CRS_OF_ARCHIVE = CRS.from_epsg(4326)
+SHAPE_OF_ARCHIVE = (93, 211)
 WEST, NORTH = 9.80, 46.40  # corner of the Trentino archive (dataset card links-ads/insar-regional-snow-mapping)
-PIXEL_WIDTH, PIXEL_HEIGHT = (10.87 - 9.80) / 211, (46.40 - 45.93) / 93  # degrees; its extent over its raster size
+PIXEL_WIDTH, PIXEL_HEIGHT = (10.87 - 9.80) / SHAPE_OF_ARCHIVE[1], (46.40 - 45.93) / SHAPE_OF_ARCHIVE[0]  # degrees
 METRES_PER_DEGREE = 111_195.0  # of latitude on a sphere of 6371 km
 LOWEST, HIGHEST = 65.0, 3500.0  # m: Lake Garda's shore; the ice of Adamello and Ortles within the frame
 # 2-D spectral slope −2(H + 1) of topography, H = 0.9: fractal dimension 2.1 (Huang & Turcotte 1989: 2.1–2.6). With it
@@ -60,7 +61,7 @@ def make_terrain(shape: tuple[int, int] | None, dem: Path | None, rng: np.random
     """The ground of a synthetic archive.
 
     Args:
-        shape: Rows and columns; None takes the DEM's extent at the archive's pixel size.
+        shape: Rows and columns; by default those of the DEM's extent at the archive's pixel size, else of the archive.
         dem: Raster of elevations in m, in any CRS; None makes a fractal landscape.
         rng: Source of randomness.
 
@@ -72,13 +73,12 @@ def make_terrain(shape: tuple[int, int] | None, dem: Path | None, rng: np.random
     if dem is not None:
         elevation, transform = _read_dem(dem, shape)
         source = f"DEM {dem.name}"
-    elif shape is not None:
+    else:
+        shape = shape or SHAPE_OF_ARCHIVE
         transform = from_origin(WEST, NORTH, PIXEL_WIDTH, PIXEL_HEIGHT)
         field = power_law_field(shape, spacing_of(transform, shape[0]), TERRAIN_EXPONENT, rng, RIDGE_SPACING)
         elevation = LOWEST + (HIGHEST - LOWEST) * ndtr(RELIEF * field) ** HYPSOMETRY
         source = "fractal terrain"
-    else:
-        raise SnowmapError("shape is None and there is no DEM to take it from; give shape=(rows, columns) or a DEM")
     valid = np.isfinite(elevation)
     elevation = np.where(valid, elevation, elevation[valid].mean())
     spacing = spacing_of(transform, elevation.shape[0])

@@ -2,15 +2,14 @@
 
 Step by step: `layout` finds and matches the files by name, `reading` reads them, one by one through `raster`; `cache`
 keeps the result for the next time, `swe_unit` decides the unit of SWE and `opening` puts the Cube together. `writing`
-is the way back, `lazy` reads piece by piece, and `card` has the dataset card's own functions.
+is the way back, and `card` has the dataset card's own functions.
 """
 
 from snowmap.sources.trentino.card import load_mask, match_insar_to_targets, stack_insar_bands, stack_weather_bands
-from snowmap.sources.trentino.opening import Survey, open_archive, open_lazily, open_source, survey
+from snowmap.sources.trentino.opening import open_archive, open_lazily, open_source, survey
 from snowmap.sources.trentino.writing import write_archive
 
 __all__ = [
-    "Survey",
     "load_mask",
     "match_insar_to_targets",
     "open_archive",

@@ -1,9 +1,8 @@
-"""The second opening of an archive: its arrays in one file, mapped into memory.
+"""The second opening of an archive: its arrays in files that are mapped into memory.
 
-One file, so that renaming puts it in place at once, whole or not at all, also beside another process that does the
-same. A line of JSON (metadata and where each array lies), then the arrays as they are in memory. The JSON also holds
-the file's own size and the modification time that the writer gave it: whatever is done to the file afterwards changes
-one of them, and the entry is then written anew. That costs nothing, where a checksum would have to read every byte.
+An entry is a folder that is renamed into its place, whole or not at all, also beside another process that does the
+same. Its files get one modification time for all: whatever is done to a file afterwards changes it, and the entry is
+then written anew. That costs nothing, where a checksum would have to read every byte.
 """
 
 import contextlib
@@ -11,8 +10,7 @@ import hashlib
 import json
 import logging
 import os
-import time
-import uuid
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -20,12 +18,14 @@ import numpy as np
 import platformdirs
 from filelock import FileLock
 
-FORMAT = "snowmap cache 2"
+from snowmap.files import WriteError, whole_folder
+
+FORMAT = "snowmap cache 3"
 KEPT_ENTRIES = 3
 """Of one archive; the oldest are removed: other bands of the same archive are worth keeping, its past is not."""
-ABANDONED_SECONDS = 3600.0
-"""After this time a half-written file is taken for one left behind by a killed process."""
-_ALIGNMENT = 64  # bytes; what NumPy's vector loops like
+WRITTEN_NS = 946_684_800 * 10**9
+"""Modification time of every file: 1 January 2000, in whole even seconds, which every file system can keep."""
+METADATA = "metadata.json"
 
 logger = logging.getLogger(__name__)
 
@@ -46,17 +46,11 @@ def key_of(request: object) -> str:
 def one_reader(root: Path) -> Iterator[None]:
     """Let one process after the other read the rasters of an archive; without a cache folder, all at once."""
     folder = folder_of(root)
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        lock = FileLock(folder / ".lock")
-        lock.acquire()
-    except OSError:
-        yield  # `store` says why
-        return
-    try:
+    with contextlib.ExitStack() as stack:
+        with contextlib.suppress(OSError):  # `store` says why
+            folder.mkdir(parents=True, exist_ok=True)
+            stack.enter_context(FileLock(folder / ".lock"))
         yield
-    finally:
-        lock.release()
 
 
 def load(root: Path, key: str) -> tuple[dict[str, np.ndarray], dict] | None:
@@ -64,24 +58,22 @@ def load(root: Path, key: str) -> tuple[dict[str, np.ndarray], dict] | None:
 
     The arrays are mapped copy-on-write: they may be changed, the file never is.
     """
-    path = folder_of(root) / f"{key}.cube"
+    entry = folder_of(root) / key
     try:
-        with path.open("rb") as file:
-            header = json.loads(file.readline())
-            begin, status = file.tell(), os.fstat(file.fileno())
-            if [header["key"], header["size"], header["written_ns"]] != [key, status.st_size, status.st_mtime_ns]:
-                raise ValueError("size, time or key differ from what was written")
-            content = np.asarray(np.memmap(file, np.uint8, mode="c", offset=begin))
-        arrays = {
-            name: content[offset : offset + size].view(dtype).reshape(shape)
-            for name, (dtype, shape, offset, size) in header["arrays"].items()
-        }
-    except FileNotFoundError:
+        names, metadata = json.loads(_unchanged(entry / METADATA).read_text())
+        arrays = {name: np.asarray(np.load(_unchanged(entry / f"{name}.npy"), mmap_mode="c")) for name in names}
+    except (FileNotFoundError, NotADirectoryError):
         return None
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        logger.warning("%s: damaged cache entry (%s); read the archive again", path, error)
+    except (OSError, ValueError, EOFError) as error:
+        logger.warning("%s: damaged cache entry (%s); read the archive again", entry, error)
         return None
-    return arrays, header["metadata"]
+    return arrays, metadata
+
+
+def _unchanged(path: Path) -> Path:
+    if path.stat().st_mtime_ns != WRITTEN_NS:
+        raise ValueError(f"{path.name} was changed after it was written")
+    return path
 
 
 def store(root: Path, key: str, arrays: dict[str, np.ndarray], metadata: dict) -> None:
@@ -94,42 +86,17 @@ def store(root: Path, key: str, arrays: dict[str, np.ndarray], metadata: dict) -
         metadata: JSON values.
     """
     folder = folder_of(root)
-    partial = folder / f"{uuid.uuid4().hex}.partial"
     try:
-        folder.mkdir(parents=True, exist_ok=True)
-        _write(partial, key, arrays, metadata)
-        partial.replace(folder / f"{key}.cube")
-    except OSError as error:
-        logger.warning("%s: the cache cannot be written (%s); set SNOWMAP_CACHE to a folder that can", folder, error)
-    finally:
-        with contextlib.suppress(OSError):  # a folder that cannot be written was named above
-            partial.unlink(missing_ok=True)
-            _prune(folder)
-
-
-def _write(path: Path, key: str, arrays: dict[str, np.ndarray], metadata: dict) -> None:
-    table, offset = {}, 0
-    for name, values in arrays.items():
-        table[name] = (values.dtype.str, values.shape, offset, values.nbytes)
-        offset += -(-values.nbytes // _ALIGNMENT) * _ALIGNMENT
-    # whole even seconds: every file system can keep them
-    written_ns = int(time.time()) // 2 * 2 * 10**9
-    header = {"key": key, "written_ns": written_ns, "size": 0, "metadata": metadata, "arrays": table}
-    room = len(json.dumps(header)) + 20  # for the digits of the size
-    begin = -(-room // _ALIGNMENT) * _ALIGNMENT
-    header["size"] = begin + offset
-    with path.open("wb") as file:
-        file.write(json.dumps(header).encode().ljust(begin - 1) + b"\n")
-        for values in arrays.values():
-            file.write(np.ascontiguousarray(values).data)
-            file.write(bytes(-values.nbytes % _ALIGNMENT))
-    os.utime(path, ns=(written_ns, written_ns))
-
-
-def _prune(folder: Path) -> None:
-    """Remove all but the newest entries, and what killed processes left behind."""
-    entries = sorted(folder.glob("*.cube"), key=lambda path: path.stat().st_ctime_ns, reverse=True)
-    old = time.time() - ABANDONED_SECONDS
-    abandoned = [path for path in folder.glob("*.partial") if path.stat().st_mtime < old]
-    for path in [*entries[KEPT_ENTRIES:], *abandoned]:
-        path.unlink(missing_ok=True)
+        shutil.rmtree(folder / key, ignore_errors=True)  # a damaged one
+        with whole_folder(folder / key) as unfinished:
+            for name, values in arrays.items():
+                np.save(unfinished / f"{name}.npy", values)
+            (unfinished / METADATA).write_text(json.dumps([list(arrays), metadata]))
+            for path in unfinished.iterdir():
+                os.utime(path, ns=(WRITTEN_NS, WRITTEN_NS))
+    except WriteError as error:
+        logger.warning("%s: the cache cannot be written (%s); set SNOWMAP_CACHE to one that can", folder, error.error)
+    with contextlib.suppress(OSError):  # another process removes them, too
+        entries = sorted(folder.glob("[!.]*"), key=lambda entry: entry.stat().st_ctime_ns)
+        for entry in entries[:-KEPT_ENTRIES]:
+            shutil.rmtree(entry, ignore_errors=True)

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from snowmap.errors import SnowmapError
-from snowmap.sources.trentino.layout import list_rasters, match, split_complete
+from snowmap.sources.trentino.layout import list_rasters, match
 from snowmap.sources.trentino.quantities import INSAR_BANDS, WEATHER_BANDS
 from snowmap.sources.trentino.raster import grid_of, mask_of, opened, read_cleaned
 
@@ -41,11 +41,11 @@ def match_insar_to_targets(insar_dir: str | Path, itsnow_dir: str | Path, s3_dir
     }
     if missing := [str(folder) for folder in folders if not folder.is_dir()]:
         raise SnowmapError(f"no such folder: {', '.join(missing)}; expected INSAR, ITSNOW and S3 of an archive")
-    windows, faults = match(file for folder, names in folders.items() for file in list_rasters(folder, names))
+    files = [file for folder, names in folders.items() for file in list_rasters(folder, names)]
+    windows, faults, excluded = match(files, [*INSAR_BANDS, *WEATHER_BANDS, "hs", "swe"])
     if faults:
         raise SnowmapError("\n".join(faults))
-    complete, excluded = split_complete(windows, [*INSAR_BANDS, *WEATHER_BANDS, "hs", "swe"])
-    if not complete:
+    if not windows:
         raise SnowmapError(
             "\n  - ".join([f"no complete window in {insar_dir}, {itsnow_dir}, {s3_dir}:", *excluded[:5]])
         )
@@ -54,12 +54,12 @@ def match_insar_to_targets(insar_dir: str | Path, itsnow_dir: str | Path, s3_dir
     return [
         {
             "key": window.name,
-            "band_files": {name: window.files[name] for name in INSAR_BANDS},
-            "weather_files": {name: window.files[name] for name in WEATHER_BANDS},
-            "hs_file": window.files["hs"],
-            "swe_file": window.files["swe"],
+            "band_files": {name: Path(window.files[name]) for name in INSAR_BANDS},
+            "weather_files": {name: Path(window.files[name]) for name in WEATHER_BANDS},
+            "hs_file": Path(window.files["hs"]),
+            "swe_file": Path(window.files["swe"]),
         }
-        for window in complete
+        for window in windows
     ]
 
 

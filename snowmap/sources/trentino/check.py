@@ -6,8 +6,6 @@ from pathlib import Path
 
 import numpy as np
 import xarray as xr
-from rich.console import Console
-from rich.table import Table
 
 from snowmap.data.cube import quantities_of, window_names
 from snowmap.data.plausibility import Tally, values_inside
@@ -15,7 +13,7 @@ from snowmap.data.splits import Split, rolling
 from snowmap.errors import SnowmapError
 from snowmap.sources.trentino import survey
 from snowmap.sources.trentino.quantities import INSAR_BANDS, SWE_IN_UNITS, TARGETS, WEATHER_BANDS
-from snowmap.tables import plain_console
+from snowmap.tables import plain_console, print_table
 
 IMPLAUSIBLE_SHARE = 0.01
 """More implausible pixels than this are a fault of the band (a wrong unit, a missed sentinel), fewer are bad data."""
@@ -218,24 +216,13 @@ def _check_positive_degree_days(report: Report, statistics: _Statistics) -> None
         report.notes.append("PDD ≥ days × max(mean temperature, 0) everywhere")
 
 
-def print_report(report: Report, console: Console | None = None) -> None:
+def print_report(report: Report) -> None:
     """Print the tables, then notes, warnings, every fault and the verdict."""
-    console = console or plain_console()
-    for title, heads, rows in (
-        (
-            "windows (coverage inside the study area)",
-            ("window", "days", "InSAR", "weather", *(name.upper() for name in TARGETS)),
-            report.windows,
-        ),
-        ("bands and targets", ("name", "unit", "cover", "least", "median", "greatest", "verdict"), report.quantities),
-    ):
-        if rows:
-            table = Table(title=title, title_justify="left")
-            for head in heads:
-                table.add_column(head, justify="left" if head in ("window", "name", "unit", "verdict") else "right")
-            for row in rows:
-                table.add_row(*row)
-            console.print(table)
+    heads = ("window", "days", "InSAR", "weather", *(name.upper() for name in TARGETS))
+    _print_rows("windows (coverage inside the study area)", heads, report.windows)
+    heads = ("name", "unit", "cover", "least", "median", "greatest", "verdict")
+    _print_rows("bands and targets", heads, report.quantities)
+    console = plain_console()
     if report.origin.startswith("synthetic"):
         console.print(
             f"SYNTHETIC data ({report.origin}): it proves the pipeline, never skill", style="bold red", soft_wrap=True
@@ -249,3 +236,9 @@ def print_report(report: Report, console: Console | None = None) -> None:
             console.print(f"{label}: {line}", style=style, soft_wrap=True)
     verdict = f"NOT fit to train on: {len(report.faults)} faults" if report.faults else "fit to train on"
     console.print(f"{report.root}: {verdict}", style="bold", soft_wrap=True)
+
+
+def _print_rows(title: str, heads: Sequence[str], rows: Sequence[tuple[str, ...]]) -> None:
+    if rows:
+        columns = dict(zip(heads, zip(*rows, strict=True), strict=True))
+        print_table(title, columns, folded=("unit", "verdict"))

@@ -6,11 +6,13 @@ import tarfile
 import tempfile
 import zlib
 from pathlib import Path, PurePosixPath
+from typing import Any
 
 from snowmap.errors import SnowmapError
+from snowmap.files import WriteError
 from snowmap.sources.trentino.layout import MASK_NAME, PUBLIC_NAME
 
-PACKAGES = ("data.tar.gz", f"{PUBLIC_NAME}.tar.gz")
+PACKAGES = ["data.tar.gz", f"{PUBLIC_NAME}.tar.gz"]
 """Names that the dataset card gives the one file; whichever the repository lists is taken."""
 
 MOST_TIMES, MOST_BYTES = 20, 2**30
@@ -48,9 +50,7 @@ def download(out: Path, *, repository: str, revision: str = "main") -> Path:
             root = _unpack(package, Path(unfinished) / PUBLIC_NAME)
             return root.rename(out / root.name)
     except OSError as error:
-        raise SnowmapError(
-            f"{out} cannot be written ({error}); make room on its disk, or name another folder"
-        ) from error
+        raise WriteError(out, error) from error
 
 
 def _archive_below(folder: Path) -> Path | None:
@@ -60,27 +60,21 @@ def _archive_below(folder: Path) -> Path | None:
 
 
 def _fetch(repository: str, revision: str) -> Path:
-    """The package in the cache of the hub's client, with the checksum that the hub lists."""
+    """The package in the cache of the hub's client."""
     try:
-        from huggingface_hub import HfApi
+        from huggingface_hub import HfApi, snapshot_download
     except ImportError as error:
         raise SnowmapError('downloading needs huggingface_hub: pip install "snowmap[download]"') from error
-    hub = HfApi()
+    options: dict[str, Any] = {"repo_type": "dataset", "revision": revision}
     try:
-        listed = {entry.path: entry for entry in hub.list_repo_tree(repository, repo_type="dataset", revision=revision)}
-        name = next((name for name in PACKAGES if name in listed), None)
-        if name is None:
-            raise SnowmapError(
-                f"{repository} lists none of {', '.join(PACKAGES)}, but: {', '.join(sorted(listed)) or 'nothing'}"
-            )
-        large = getattr(listed[name], "lfs", None)  # of a large file; the hub has no SHA-256 of the others
         for again in (False, True):  # a damaged copy in the cache is replaced
-            package = Path(
-                hub.hf_hub_download(repository, name, repo_type="dataset", revision=revision, force_download=again)
-            )
-            with package.open("rb") as file:
-                if not large or hashlib.file_digest(file, "sha256").hexdigest() == large.sha256:
-                    return package
+            folder = Path(snapshot_download(repository, allow_patterns=PACKAGES, force_download=again, **options))
+            package = next((folder / name for name in PACKAGES if (folder / name).exists()), None)
+            if package is None:
+                listed = ", ".join(sorted(HfApi().list_repo_files(repository, **options))) or "nothing"
+                raise SnowmapError(f"{repository} lists none of {', '.join(PACKAGES)}, but: {listed}")
+            if _is_as_stored(package):
+                return package
     except SnowmapError:
         raise
     except Exception as error:  # no network, no such name, a full disk: the base class differs between versions
@@ -89,6 +83,15 @@ def _fetch(repository: str, revision: str) -> Path:
             f"{' '.join(str(error).split())}); the same command resumes a broken transfer"
         ) from error
     raise SnowmapError(f"{package}: the checksum is not the one that {repository} lists, twice; try again later")
+
+
+def _is_as_stored(package: Path) -> bool:
+    """Whether a large file has the SHA-256 by which the hub, and so the client's cache, calls it."""
+    content = package.resolve()
+    if len(content.name) != 64:
+        return True
+    with content.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest() == content.name
 
 
 def _read_to_the_end(package: Path) -> None:

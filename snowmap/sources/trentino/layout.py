@@ -18,39 +18,43 @@ MASK_NAME = "master_mask.tif"
 PUBLIC_NAME = "Dataset_icip2026"
 """The folder inside the public `data.tar.gz`."""
 
+WILDCARDS = {"IW1": "IW[1-3]", "VV": "[VH]{2}", "{pair}": ".+"}
+"""What the words of a template may be in files of other processors."""
+
 
 class RasterName(NamedTuple):
     """How the layout names the rasters of one band or target.
 
     Attributes:
         folder: Below the archive's root.
-        pattern: What stands between the dates and `.tif`; `.+` is the date pair of the SNAP program.
-        template: A name that fits, for writing; `{pair}` is the date pair.
+        template: What stands between the dates and `.tif`; `{pair}` is the date pair of the SNAP program.
     """
 
     folder: str
-    pattern: re.Pattern[str]
     template: str
 
+    @property
+    def pattern(self) -> re.Pattern[str]:
+        """Of the names that are read: the template with `WILDCARDS`."""
+        words = self.template
+        for word, pattern in WILDCARDS.items():
+            words = words.replace(word, pattern)
+        return re.compile(words, re.IGNORECASE)
 
-def _name(folder: str, pattern: str, template: str) -> RasterName:
-    return RasterName(folder, re.compile(pattern, re.IGNORECASE), template)
 
-
-_CHANNEL = "IW[1-3]_[VH]{2}"
 RASTER_NAMES: dict[str, RasterName] = {
-    "coherence": _name("INSAR", f"coh_{_CHANNEL}_.+", "coh_IW1_VV_{pair}"),
-    "displacement": _name("INSAR", "displacement_[VH]{2}", "displacement_VV"),
-    "elevation": _name("INSAR", "elevation_[VH]{2}", "elevation_VV"),
+    "coherence": RasterName("INSAR", "coh_IW1_VV_{pair}"),
+    "displacement": RasterName("INSAR", "displacement_VV"),
+    "elevation": RasterName("INSAR", "elevation_VV"),
     # the file of the same name without `_db` holds linear intensity and is never read
-    "intensity": _name("INSAR", f"Intensity_ifg_{_CHANNEL}_.+_db", "Intensity_ifg_IW1_VV_{pair}_db"),
-    "incidence": _name("INSAR", "localIncidenceAngle", "localIncidenceAngle"),
-    "phase": _name("INSAR", f"Phase_ifg_{_CHANNEL}_.+", "Phase_ifg_IW1_VV_{pair}"),
-    "unwrapped_phase": _name("INSAR", "Unw_Phase_ifg_.+_[VH]{2}", "Unw_Phase_ifg_{pair}_VV"),
-    "mean_temperature": _name("S3", "meanTemp", "meanTemp"),
-    "pdd": _name("S3", "pdd", "pdd"),
-    "hs": _name("ITSNOW/HS", "hs", "hs"),
-    "swe": _name("ITSNOW/SWE", "swe", "swe"),
+    "intensity": RasterName("INSAR", "Intensity_ifg_IW1_VV_{pair}_db"),
+    "incidence": RasterName("INSAR", "localIncidenceAngle"),
+    "phase": RasterName("INSAR", "Phase_ifg_IW1_VV_{pair}"),
+    "unwrapped_phase": RasterName("INSAR", "Unw_Phase_ifg_{pair}_VV"),
+    "mean_temperature": RasterName("S3", "meanTemp"),
+    "pdd": RasterName("S3", "pdd"),
+    "hs": RasterName("ITSNOW/HS", "hs"),
+    "swe": RasterName("ITSNOW/SWE", "swe"),
 }
 _MONTHS = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec")  # of no locale
 SIDECARS = (".aux.xml", ".msk")
@@ -63,9 +67,23 @@ YEARS = range(1678, 2262)
 """Those whose days `datetime64[ns]`, the time type of the Cube, can hold."""
 
 
-class Stamp(NamedTuple):
-    """What changes when a file changes: the cache compares it."""
+class RasterFile(NamedTuple):
+    """One raster of the layout, the mask or a sidecar.
 
+    Attributes:
+        start: ISO date, so that text order is time order; empty for the mask.
+        end: As `start`.
+        name: A band, a target, ``mask`` or ``sidecar``.
+        path: Of the file.
+        size: In bytes; this and what follows changes when the file changes.
+        modified_ns: Time of the last change of its content.
+        changed_ns: Time of the last change of its content or status, which no program can set.
+        inode: Of the file system.
+    """
+
+    start: str
+    end: str
+    name: str
     path: str
     size: int
     modified_ns: int
@@ -73,25 +91,12 @@ class Stamp(NamedTuple):
     inode: int
 
 
-class Found(NamedTuple):
-    """One raster of the layout, the mask or a sidecar; dates as ISO text, so that text order is time order.
-
-    The `name` is a band, a target, ``mask`` (which has no dates) or ``sidecar``.
-    """
-
-    start: str
-    end: str
-    name: str
-    path: str
-    stamp: Stamp
-
-
 class Window(NamedTuple):
     """One window and its files by band and target; dates as ISO text."""
 
     start: str
     end: str
-    files: dict[str, Path]
+    files: dict[str, str]
 
     @property
     def name(self) -> str:
@@ -108,39 +113,67 @@ class Scan(NamedTuple):
         faults: What makes the archive unfit to open, one sentence each.
         excluded: Windows left out because a file is missing, e.g. ``"2021-03-10_to_2021-03-22: no raster for band
             'coherence'"``.
-        mask: The study area's raster; it may be missing, which is then among the faults.
+        files: All rasters and sidecars that were looked at, sorted.
     """
 
     root: Path
     windows: list[Window]
     faults: list[str]
     excluded: list[str]
-    mask: Path
+    files: list[RasterFile]
+
+    @property
+    def mask(self) -> Path:
+        """The study area's raster; it may be missing, which is then among the faults."""
+        return self.root / MASK_NAME
 
 
-def find(root: Path, bands: Iterable[str], targets: Iterable[str]) -> list[Found]:
-    """The rasters of the requested bands, of every target, the mask, and their sidecars; sorted.
+def scan(root: Path, bands: Iterable[str], targets: Iterable[str]) -> Scan:
+    """Find and match the files of an archive by their names, without raising and without opening a raster.
 
-    Raises:
-        SnowmapError: When a folder or a file cannot be looked at, or GDAL could not open the path.
+    Args:
+        root: The folder that holds `INSAR/`, `ITSNOW/`, `S3/` and `master_mask.tif`.
+        bands: Bands that every window must have.
+        targets: Targets that every window must have; rasters of the others are matched too where they exist.
+
+    Returns:
+        The scan; its `faults` name a missing folder, files for one band twice, impossible dates, no window at all.
     """
+    required = [*bands, *targets]
+    try:
+        files = _find(root, required)
+    except SnowmapError as error:
+        return Scan(root, [], [str(error)], [], [])
+    if not files and not root.is_dir():
+        fault = (
+            f"{root}: no such folder; expected an archive with INSAR/, ITSNOW/, S3/ and {MASK_NAME}; fetch the public "
+            "one with `snowmap download`, write a synthetic one with `snowmap synthesize OUT`, or name yours with "
+            "data.root=..."
+        )
+        return Scan(root, [], [fault], [], [])
+    windows, faults, excluded = match(files, required)
+    if not windows and (excluded or not faults):
+        faults.append(_no_window(root, excluded))
+    if (windows or excluded) and not any(file.name == "mask" for file in files):
+        faults.append(f"{root / MASK_NAME}: no such file; expected the study area's raster, 1 inside, 0 outside")
+    return Scan(root, windows, faults, excluded, files)
+
+
+def _find(root: Path, required: Iterable[str]) -> list[RasterFile]:
+    """The rasters of the required bands, of every target, the mask, and their sidecars; sorted."""
     _refuse_undecodable(str(root.absolute()))
-    names = [name for name in RASTER_NAMES if name in {*bands, *targets, *TARGETS}]
-    folders = dict.fromkeys(RASTER_NAMES[name].folder for name in names)
-    files = [
-        raster
-        for folder in folders
-        for raster in list_rasters(root / folder, [name for name in names if RASTER_NAMES[name].folder == folder])
-    ]
-    mask = root / MASK_NAME
-    for path in (mask, *(Path(f"{mask}{ending}") for ending in SIDECARS)):
+    names = [name for name in RASTER_NAMES if name in {*required, *TARGETS}]
+    files = []
+    for folder in dict.fromkeys(RASTER_NAMES[name].folder for name in names):
+        files += list_rasters(root / folder, [name for name in names if RASTER_NAMES[name].folder == folder])
+    for ending in ("", *SIDECARS):
+        path = root / f"{MASK_NAME}{ending}"
         if path.is_file():
-            name = "mask" if path == mask else "sidecar"
-            files.append(Found("", "", name, str(path), _stamp(path.name, path.stat())))
+            files.append(RasterFile("", "", "sidecar" if ending else "mask", str(path), *_stamp(path.stat())))
     return sorted(files)
 
 
-def list_rasters(folder: Path, names: Iterable[str]) -> list[Found]:
+def list_rasters(folder: Path, names: Iterable[str]) -> list[RasterFile]:
     """The rasters of the named bands and targets in one folder, and their sidecars; all else in it is passed over.
 
     Raises:
@@ -155,8 +188,8 @@ def list_rasters(folder: Path, names: Iterable[str]) -> list[Found]:
                 name = next((name for name in patterns if patterns[name].fullmatch(dated[3])), None) if dated else None
                 if dated and name and entry.is_file():
                     _refuse_undecodable(entry.path)
-                    stamp = _stamp(f"{folder.name}/{entry.name}", entry.stat())
-                    files.append(Found(dated[1], dated[2], "sidecar" if dated[4] else name, entry.path, stamp))
+                    name = "sidecar" if dated[4] else name
+                    files.append(RasterFile(dated[1], dated[2], name, entry.path, *_stamp(entry.stat())))
     except (FileNotFoundError, NotADirectoryError, ValueError):  # the last for a path with a null character
         return []
     except OSError as error:
@@ -176,66 +209,40 @@ def _refuse_undecodable(path: str) -> None:
         ) from error
 
 
-def _stamp(path: str, status: os.stat_result) -> Stamp:
-    return Stamp(path, status.st_size, status.st_mtime_ns, status.st_ctime_ns, status.st_ino)
+def _stamp(status: os.stat_result) -> tuple[int, int, int, int]:
+    return status.st_size, status.st_mtime_ns, status.st_ctime_ns, status.st_ino
 
 
-def scan(root: Path, bands: Iterable[str], targets: Iterable[str]) -> Scan:
-    """Find and match the files of an archive by their names, without raising and without opening a raster.
-
-    Args:
-        root: The folder that holds `INSAR/`, `ITSNOW/`, `S3/` and `master_mask.tif`.
-        bands: Bands that every window must have.
-        targets: Targets that every window must have; rasters of the others are matched too where they exist.
-
-    Returns:
-        The scan; its `faults` name a missing folder, files for one band twice, impossible dates, no window at all.
-    """
-    mask = root / MASK_NAME
-    required = [*bands, *targets]
-    try:
-        files = find(root, bands, targets)
-    except SnowmapError as error:
-        return Scan(root, [], [str(error)], [], mask)
-    if not files and not root.is_dir():
-        return Scan(root, [], [_missing_root(root)], [], mask)
-    windows, faults = match(files)
-    complete, excluded = split_complete(windows, required)
-    if not complete and (excluded or not faults):
-        faults.append(_no_window(root, excluded))
-    if windows and not mask.is_file():
-        faults.append(f"{mask}: no such file; expected the study area's raster, 1 inside, 0 outside")
-    return Scan(root, complete, faults, excluded, mask)
-
-
-def match(rasters: Iterable[Found]) -> tuple[list[Window], list[str]]:
+def match(files: Iterable[RasterFile], required: Iterable[str]) -> tuple[list[Window], list[str], list[str]]:
     """Gather rasters by their pair of dates.
 
+    Args:
+        files: What `list_rasters` gives.
+        required: Bands and targets that every window must have.
+
     Returns:
-        The windows sorted by start, then end, whatever they hold; and the faults: impossible dates, two files.
+        The complete windows sorted by start, then end; the faults, which are impossible dates and two files for one
+        band; and a sentence for each window that lacks a file.
     """
-    by_dates: dict[tuple[str, str], dict[str, list[Path]]] = defaultdict(lambda: defaultdict(list))
-    for raster in rasters:
-        if raster.name in RASTER_NAMES:
-            by_dates[raster.start, raster.end][raster.name].append(Path(raster.path))
-    windows, faults = [], []
-    for (start, end), files in sorted(by_dates.items()):
-        window = Window(start, end, {name: min(paths) for name, paths in files.items()})
+    by_dates: dict[tuple[str, str], dict[str, list[str]]] = defaultdict(lambda: defaultdict(list))
+    for file in files:
+        if file.name in RASTER_NAMES:
+            by_dates[file.start, file.end][file.name].append(file.path)
+    windows, faults, excluded = [], [], []
+    for (start, end), paths in sorted(by_dates.items()):
+        window = Window(start, end, {name: min(several) for name, several in paths.items()})
         if not _is_period(start, end):
             faults.append(
                 f"{min(window.files.values())}: {window.name} is no period; expected two dates of the years "
                 f"{YEARS[0]} to {YEARS[-1]}, the earlier one first"
             )
             continue
-        windows.append(window)
-        for name, paths in files.items():
-            if len(paths) > 1:
-                listed = ", ".join(path.name for path in sorted(paths))
-                faults.append(
-                    f"{window.name}: {len(paths)} files for {kind(name)} in {min(paths).parent}: {listed}; "
-                    "expected one; move the others away"
-                )
-    return windows, faults
+        faults += [_repeated(window, name, several) for name, several in paths.items() if len(several) > 1]
+        if missing := [kind(name) for name in required if name not in paths]:
+            excluded.append(f"{window.name}: no raster for {', '.join(missing)}")
+        else:
+            windows.append(window)
+    return windows, faults, excluded
 
 
 def _is_period(start: str, end: str) -> bool:
@@ -246,16 +253,12 @@ def _is_period(start: str, end: str) -> bool:
     return first <= last and first.year in YEARS and last.year in YEARS
 
 
-def split_complete(windows: Iterable[Window], required: list[str]) -> tuple[list[Window], list[str]]:
-    """The windows that have a file for every required band and target, and one sentence for each that has not."""
-    complete, excluded = [], []
-    for window in windows:
-        missing = [name for name in required if name not in window.files]
-        if missing:
-            excluded.append(f"{window.name}: no raster for {', '.join(map(kind, missing))}")
-        else:
-            complete.append(window)
-    return complete, excluded
+def _repeated(window: Window, name: str, paths: list[str]) -> str:
+    listed = ", ".join(sorted(Path(path).name for path in paths))
+    return (
+        f"{window.name}: {len(paths)} files for {kind(name)} in {Path(paths[0]).parent}: {listed}; "
+        "expected one; move the others away"
+    )
 
 
 def kind(name: str) -> str:
@@ -273,13 +276,6 @@ def raster_path(root: Path, name: str, start: np.datetime64, end: np.datetime64)
 
 def _snap_date(day: date) -> str:
     return f"{day.day:02d}{_MONTHS[day.month - 1]}{day.year}"
-
-
-def _missing_root(root: Path) -> str:
-    return (
-        f"{root}: no such folder; expected an archive with INSAR/, ITSNOW/, S3/ and {MASK_NAME}; fetch the public one "
-        "with `snowmap download`, write a synthetic one with `snowmap synthesize OUT`, or name yours with data.root=..."
-    )
 
 
 def _no_window(root: Path, excluded: list[str]) -> str:

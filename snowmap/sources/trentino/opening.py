@@ -4,7 +4,6 @@ import logging
 import os
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -13,13 +12,13 @@ import xarray as xr
 from rasterio.crs import CRS
 from rasterio.transform import Affine
 
-from snowmap.data.cube import band_coordinates
+from snowmap.data.cube import fingerprint
 from snowmap.errors import SnowmapError
 from snowmap.sources.trentino import cache as cached
-from snowmap.sources.trentino import layout, reading
-from snowmap.sources.trentino import swe_unit as swe_unit_of
-from snowmap.sources.trentino.lazy import lazy_features
-from snowmap.sources.trentino.quantities import BANDS, INSAR_BANDS, STANDARD_BANDS, SWE_IN_UNITS, TARGETS
+from snowmap.sources.trentino import layout
+from snowmap.sources.trentino.quantities import BANDS, INSAR_BANDS, STANDARD_BANDS, TARGETS, as_cube
+from snowmap.sources.trentino.reading import Plan, Reader
+from snowmap.sources.trentino.swe_unit import decide
 
 MOST_FAULTS_SHOWN = 20
 CLOCK_TICK_SECONDS = 0.05
@@ -27,6 +26,9 @@ CLOCK_TICK_SECONDS = 0.05
 
 UNKNOWN = "unknown"
 """The unit of SWE as long as not all windows were looked at."""
+
+Content = tuple[dict[str, Any], dict[str, Any]]
+"""What a Cube is made of, as the cache keeps it: `layers` and `mask`, and metadata that JSON can hold."""
 
 logger = logging.getLogger(__name__)
 
@@ -76,12 +78,11 @@ def open_archive(
         SnowmapError: Naming every fault of the archive at once.
     """
     plan, root = _plan(bands, targets, zero_is_missing, threads), Path(root)
-    arrays, metadata = _from_cache(root, plan) if cache else _content(_read(root, plan), plan)
+    arrays, metadata = _from_cache(root, plan) if cache else _read(layout.scan(root, plan.bands, plan.targets), plan)
     _report_excluded(root, metadata["excluded"], strict)
-    unit = ""
-    if "swe" in arrays:
-        unit = swe_unit_of.decide(metadata["swe_per_hs"], swe_unit, metadata["swe_unit_tag"])
-    return _assemble(root, arrays, metadata, unit)
+    if "swe" in metadata["layers"]:
+        swe_unit = decide(metadata["swe_per_hs"], swe_unit, metadata["swe_unit_tag"])
+    return _assemble(root, arrays, metadata, swe_unit)
 
 
 def open_lazily(
@@ -90,7 +91,8 @@ def open_lazily(
     """Open an archive that may be larger than the memory, to be mapped: its rasters are read when they are looked at.
 
     The rules are those of `open_archive`. ``cube.isel(y=…, x=…).load()`` reads that piece of every raster and gives an
-    ordinary Cube. Nothing is kept in the cache, and targets are not looked at.
+    ordinary Cube. Nothing is kept in the cache, where a large scene would take up as much disk again, and targets are
+    not looked at.
 
     Args:
         root: As in `open_archive`.
@@ -103,41 +105,13 @@ def open_lazily(
     Raises:
         SnowmapError: Naming every fault of the archive at once.
     """
-    plan, root = _plan(bands, (), zero_is_missing, None)._replace(look=True), Path(root)
-    rasters = _read(root, plan)
-    arrays, metadata = _content(rasters, plan)
-    _report_excluded(root, metadata["excluded"], strict=False)
-    features = lazy_features(rasters.windows, plan, arrays["mask"].shape)
-    return _assemble(root, {**arrays, "features": features}, metadata, "")
-
-
-def _report_excluded(root: Path, excluded: list[str], strict: bool) -> None:
-    if strict and excluded:
-        head = f"{root}: windows that would be left out, which data.strict=true forbids: {len(excluded)}"
-        raise SnowmapError(_listed(head, excluded))
-    if excluded:
-        logger.warning("%s", _listed(f"{root}: windows left out: {len(excluded)}", excluded))
-
-
-@dataclass
-class Survey:
-    """Everything that can be said about an archive, without raising: what `open_archive` would raise is in `faults`.
-
-    Attributes:
-        faults: What makes the archive unfit to open, one sentence each.
-        excluded: Windows that are left out, one sentence each.
-        windows: How many windows can be read, as far as that.
-        origin: Where the data came from, as in the Cube.
-        swe_unit: Of the archive's SWE; empty where it has none or where it is in doubt, which is a fault then.
-        swe_per_hs: The median of SWE/HS that tells the unit of SWE; None where there is nothing to compare.
-    """
-
-    faults: list[str] = field(default_factory=list)
-    excluded: list[str] = field(default_factory=list)
-    windows: int = 0
-    origin: str = ""
-    swe_unit: str = ""
-    swe_per_hs: float | None = None
+    plan, root = _plan(bands, (), zero_is_missing, None), Path(root)
+    reader = Reader(layout.scan(root, plan.bands, ()), plan)
+    reader.read(reader.scan.windows, keep=False)
+    _raise_faults(reader)
+    _report_excluded(root, reader.excluded, strict=False)
+    metadata = _metadata(reader) | {"layers": plan.bands}
+    return _assemble(root, {"layers": reader.lazily(), "mask": reader.mask}, metadata)
 
 
 def survey(
@@ -147,60 +121,50 @@ def survey(
     bands: Iterable[str] | None = None,
     targets: Iterable[str] = ("hs", "swe"),
     swe_unit: str = "auto",
-    zero_is_missing: Iterable[str] = tuple(INSAR_BANDS),
-    threads: int | None = None,
-) -> Survey:
+) -> Reader:
     """Look at an archive as `open_archive` does, but gather every fault instead of raising; for `snowmap check`.
 
     Args:
         root: The archive's folder.
         look: Is given the Cube of each window by date, one after the other: no two are in memory at once. Rasters with
-            a fault are NaN. In which unit SWE is, the survey knows at its end.
+            a fault are NaN. In which unit SWE is, is known at the end.
         bands: As in `open_archive`.
         targets: As in `open_archive`.
         swe_unit: As in `open_archive`.
-        zero_is_missing: As in `open_archive`.
-        threads: As in `open_archive`.
 
     Returns:
-        The survey.
+        What was gathered: `faults` has what `open_archive` would raise, `swe_unit` is empty where the archive has no
+        SWE, or where its unit is in doubt.
 
     Raises:
         SnowmapError: If the request itself makes no sense, such as an unknown band; never for what is on disk.
     """
-    plan, root = _plan(bands, targets, zero_is_missing, threads), Path(root)
-    scan = layout.scan(root, plan.bands, plan.targets)
-    ratios: list[np.ndarray] = []
-
-    def visit(rasters: reading.Reading, window: layout.Window, arrays: dict[str, np.ndarray]) -> None:
-        if "hs" in arrays and "swe" in arrays:
-            values = arrays["swe"][0], arrays["hs"][0]
-            ratios.append(swe_unit_of.ratios(*values, arrays["mask"], len(scan.windows)))
-        look(_assemble(root, *_content(replace(rasters, windows=[window], arrays=arrays), plan), UNKNOWN))
-
-    rasters = reading.read(scan, plan, visit)
-    result = Survey(rasters.faults, rasters.excluded)
-    if rasters.arrays:
-        result.windows, result.origin = len(rasters.windows), rasters.origin or root.resolve().name
-        result.swe_per_hs = swe_unit_of.median_ratio(ratios)
-        if any("swe" in window.files for window in rasters.windows):
-            try:
-                result.swe_unit = swe_unit_of.decide(result.swe_per_hs, swe_unit, rasters.swe_unit_tag)
-            except SnowmapError as error:
-                result.faults.append(str(error))
-    return result
+    plan, root = _plan(bands, targets, tuple(INSAR_BANDS), None), Path(root)
+    reader = Reader(layout.scan(root, plan.bands, plan.targets), plan)
+    for window in reader.scan.windows:
+        values = reader.read([window])
+        if len(values) and reader.mask is not None:
+            metadata = _metadata(reader) | {"start": [window.start], "end": [window.end]}
+            look(_assemble(root, {"layers": values, "mask": reader.mask}, metadata, UNKNOWN))
+    reader.finish()
+    if "swe" in reader.layers and reader.windows:
+        try:
+            reader.swe_unit = decide(reader.swe_per_hs, swe_unit, reader.swe_unit_tag)
+        except SnowmapError as error:
+            reader.faults.append(str(error))
+    return reader
 
 
 def _plan(
     bands: Iterable[str] | None, targets: Iterable[str], zero_is_missing: Iterable[str], threads: int | None
-) -> reading.Plan:
+) -> Plan:
     """The request in canonical order; unknown names are an error."""
     chosen = list(STANDARD_BANDS) if bands is None else list(bands)
     if not chosen:
         raise SnowmapError(f"data.bands: found no band; expected at least one of {list(BANDS)}")
     if threads is not None and threads < 1:
         raise SnowmapError(f"threads: found {threads}; expected at least 1")
-    return reading.Plan(
+    return Plan(
         _known("data.bands", chosen, BANDS),
         _known("targets", targets, TARGETS),
         _known("zero_is_missing", zero_is_missing, BANDS),
@@ -215,39 +179,60 @@ def _known(key: str, names: Iterable[str], known: Mapping[str, object]) -> tuple
     return tuple(name for name in known if name in wanted)
 
 
-def _from_cache(root: Path, plan: reading.Plan) -> tuple[dict[str, Any], dict]:
-    """What `_content` gives, from the cache where it is up to date, otherwise from the rasters."""
-    files = layout.find(root, plan.bands, plan.targets)
-    if not _settled(files):
+def _from_cache(root: Path, plan: Plan) -> Content:
+    """What `_read` gives, from the cache where it is up to date, otherwise from the rasters."""
+    scan = layout.scan(root, plan.bands, plan.targets)
+    if not _settled(scan):
         time.sleep(CLOCK_TICK_SECONDS)
-        files = layout.find(root, plan.bands, plan.targets)
-    settled = _settled(files)
-    key = cached.key_of([plan.bands, plan.targets, plan.zero_is_missing, [raster.stamp for raster in files]])
+        scan = layout.scan(root, plan.bands, plan.targets)
+    if scan.faults:
+        return _read(scan, plan)
+    settled = _settled(scan)
+    files = [(file.path.removeprefix(str(root)), *file[4:]) for file in scan.files]
+    key = cached.key_of([plan.bands, plan.targets, plan.zero_is_missing, files])
     if entry := cached.load(root, key):
         return entry
     with cached.one_reader(root):  # the jobs of a sweep begin at once; all but one of them wait for its entry
         if entry := cached.load(root, key):
             return entry
-        content = _content(_read(root, plan), plan)
-        if settled and layout.find(root, plan.bands, plan.targets) == files:
+        content = _read(scan, plan)
+        if settled and layout.scan(root, plan.bands, plan.targets).files == scan.files:
             cached.store(root, key, *content)
             return cached.load(root, key) or content  # mapped, the arrays are memory that can be had back at any time
         logger.warning("%s: files changed while they were read; not kept in the cache", root)
     return content
 
 
-def _settled(files: list[layout.Found]) -> bool:
+def _settled(scan: layout.Scan) -> bool:
     """Whether the last change is so long ago that another one would show in the file's time."""
-    newest_ns = max((raster.stamp.changed_ns for raster in files), default=0)
+    newest_ns = max((file.changed_ns for file in scan.files), default=0)
     return not 0 <= time.time_ns() - newest_ns < CLOCK_TICK_SECONDS * 1e9
 
 
-def _read(root: Path, plan: reading.Plan) -> reading.Reading:
-    rasters = reading.read(layout.scan(root, plan.bands, plan.targets), plan)
-    if rasters.faults:
-        head = f"{root}: {len(rasters.faults)} faults" if len(rasters.faults) > 1 else ""
-        raise SnowmapError(_listed(head, rasters.faults))
-    return rasters
+def _read(scan: layout.Scan, plan: Plan) -> Content:
+    reader = Reader(scan, plan)
+    layers = reader.read(scan.windows)
+    _raise_faults(reader)
+    assert reader.mask is not None  # otherwise there is a fault
+    count = len(plan.bands)
+    names = (plan.bands, ["features", *reader.layers[count:]], [window.name for window in reader.windows])
+    digest = fingerprint(names, [reader.mask, layers[:, :count], *np.moveaxis(layers[:, count:], 1, 0)])
+    return {"layers": layers, "mask": reader.mask}, _metadata(reader) | {"fingerprint": digest}
+
+
+def _raise_faults(reader: Reader) -> None:
+    reader.finish()
+    if reader.faults:
+        head = f"{reader.scan.root}: {len(reader.faults)} faults" if len(reader.faults) > 1 else ""
+        raise SnowmapError(_listed(head, reader.faults))
+
+
+def _report_excluded(root: Path, excluded: list[str], strict: bool) -> None:
+    if strict and excluded:
+        head = f"{root}: windows that would be left out, which data.strict=true forbids: {len(excluded)}"
+        raise SnowmapError(_listed(head, excluded))
+    if excluded:
+        logger.warning("%s", _listed(f"{root}: windows left out: {len(excluded)}", excluded))
 
 
 def _listed(head: str, lines: list[str]) -> str:
@@ -259,47 +244,35 @@ def _listed(head: str, lines: list[str]) -> str:
     return "\n  - ".join([f"{head}:", *lines[:MOST_FAULTS_SHOWN], *more])
 
 
-def _content(rasters: reading.Reading, plan: reading.Plan) -> tuple[dict[str, Any], dict]:
-    """What a Cube is made of, as the cache keeps it: arrays, and metadata that JSON can hold."""
-    assert rasters.grid is not None  # with arrays comes a grid
-    arrays, crs = rasters.arrays, rasters.grid.crs
-    both = "hs" in arrays and "swe" in arrays
-    return arrays, {
-        "bands": list(plan.bands),
-        "start": [window.start for window in rasters.windows],
-        "end": [window.end for window in rasters.windows],
-        "crs": crs.to_wkt() if crs else "",
-        "transform": list(rasters.grid.transform[:6]),
-        "excluded": rasters.excluded,
-        "fingerprint": rasters.digest,
-        "origin": rasters.origin,
-        "swe_per_hs": swe_unit_of.swe_per_hs(arrays["swe"], arrays["hs"], arrays["mask"]) if both else None,
-        "swe_unit_tag": rasters.swe_unit_tag,
+def _metadata(reader: Reader) -> dict[str, Any]:
+    assert reader.grid is not None  # otherwise there is a fault
+    assert reader.grid.crs is not None
+    return {
+        "bands": reader.plan.bands,
+        "layers": reader.layers,
+        "start": [window.start for window in reader.windows],
+        "end": [window.end for window in reader.windows],
+        "crs": reader.grid.crs.to_wkt(),
+        "transform": reader.grid.transform[:6],
+        "excluded": reader.excluded,
+        "fingerprint": "",
+        "origin": reader.origin,
+        "swe_per_hs": reader.swe_per_hs,
+        "swe_unit_tag": reader.swe_unit_tag,
     }
 
 
-def _assemble(root: Path, arrays: Mapping[str, Any], metadata: Mapping[str, Any], unit_of_swe: str) -> xr.Dataset:
-    transform, (height, width) = Affine(*metadata["transform"]), arrays["mask"].shape
-    variables = {"features": (("window", "band", "y", "x"), arrays["features"]), "mask": (("y", "x"), arrays["mask"])}
-    for name in TARGETS:
-        if name in arrays:
-            quantity = SWE_IN_UNITS.get(unit_of_swe, TARGETS[name]) if name == "swe" else TARGETS[name]
-            unit = {"units": unit_of_swe} if name == "swe" else {}
-            variables[name] = (("window", "y", "x"), arrays[name], {**quantity.attributes, **unit})
-    coordinates = {
-        "start": ("window", np.array(metadata["start"], "datetime64[ns]")),
-        "end": ("window", np.array(metadata["end"], "datetime64[ns]")),
-        **band_coordinates({name: BANDS[name] for name in metadata["bands"]}),
-        "y": transform.f + transform.e * (np.arange(height) + 0.5),
-        "x": transform.c + transform.a * (np.arange(width) + 0.5),
-    }
-    attributes = {
-        "origin": metadata["origin"] or root.resolve().name,
-        "archive": str(root.absolute()),
-        "fingerprint": metadata["fingerprint"],
-        "excluded": metadata["excluded"],
-    }
-    cube = xr.Dataset(variables, coordinates, attributes)
-    # in place: otherwise rioxarray copies every array, twice
-    cube.rio.write_crs(CRS.from_wkt(metadata["crs"]), inplace=True)
-    return cube.rio.write_transform(transform, inplace=True)
+def _assemble(root: Path, arrays: Mapping[str, Any], metadata: Mapping[str, Any], swe_unit: str = "cm") -> xr.Dataset:
+    layers, count = arrays["layers"], len(metadata["bands"])
+    targets = {name: layers[:, layer] for layer, name in enumerate(metadata["layers"]) if layer >= count}
+    cube = as_cube(
+        {"features": layers[:, :count], **targets, "mask": arrays["mask"]},
+        metadata["bands"],
+        np.array(metadata["start"], "datetime64[ns]"),
+        np.array(metadata["end"], "datetime64[ns]"),
+        CRS.from_wkt(metadata["crs"]),
+        Affine(*metadata["transform"]),
+        swe_unit,
+    )
+    attributes = {key: metadata[key] for key in ("origin", "fingerprint", "excluded")}
+    return cube.assign_attrs(archive=str(root.absolute()), **attributes)

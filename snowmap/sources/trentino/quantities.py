@@ -1,6 +1,14 @@
-"""The bands and targets of the public archive, which it calls by these names: units, plausible values and words."""
+"""The bands and targets of the public archive, which it calls by these names, and Cubes of them."""
 
-from snowmap.data.cube import Quantity
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import xarray as xr
+from rasterio.crs import CRS
+from rasterio.transform import Affine
+
+from snowmap.data.cube import Quantity, band_coordinates
 
 INSAR_BANDS: dict[str, Quantity] = {
     "coherence": Quantity("1", 0.0, 1.0, "interferometric coherence", "sar"),
@@ -35,3 +43,42 @@ SWE_IN_UNITS: dict[str, Quantity] = {
     "mm": TARGETS["swe"]._replace(unit="mm", valid_max=10 * TARGETS["swe"].valid_max),
 }
 """SWE in each unit in which archives hold it."""
+
+
+def as_cube(
+    layers: Mapping[str, Any],
+    bands: Sequence[str],
+    start: np.ndarray,
+    end: np.ndarray,
+    crs: CRS,
+    transform: Affine,
+    swe_unit: str = "cm",
+) -> xr.Dataset:
+    """A Cube of the archive's bands and targets, without attributes.
+
+    Args:
+        layers: ``features`` (window, band, y, x) and ``mask`` (y, x), beside them targets (window, y, x).
+        bands: Names of the bands.
+        start: Of each window, datetime64.
+        end: Of each window, datetime64.
+        crs: Of the grid.
+        transform: Of the grid.
+        swe_unit: Of the target ``swe``; any word where it is not known yet.
+    """
+    dims = {"features": ("window", "band", "y", "x"), "mask": ("y", "x")}
+    quantities = TARGETS | {"swe": SWE_IN_UNITS.get(swe_unit, TARGETS["swe"]._replace(unit=swe_unit))}
+    variables = {
+        name: (dims.get(name, ("window", "y", "x")), values, {} if name in dims else quantities[name].attributes)
+        for name, values in layers.items()
+    }
+    height, width = layers["mask"].shape
+    coordinates = {
+        "start": ("window", start.astype("datetime64[ns]")),
+        "end": ("window", end.astype("datetime64[ns]")),
+        **band_coordinates({name: BANDS[name] for name in bands}),
+        "y": transform.f + transform.e * (np.arange(height) + 0.5),
+        "x": transform.c + transform.a * (np.arange(width) + 0.5),
+    }
+    cube = xr.Dataset(variables, coordinates)
+    cube.rio.write_crs(crs, inplace=True)  # in place: otherwise rioxarray copies every array, twice
+    return cube.rio.write_transform(transform, inplace=True)

@@ -49,9 +49,8 @@ class Grid(NamedTuple):
         """Whether pixels fall on each other to a thousandth of a pixel, which forgives floating-point noise."""
         if self.shape != other.shape or self.crs != other.crs:
             return False
-        return self.transform == other.transform or self._nearly(other)
-
-    def _nearly(self, other: "Grid") -> bool:
+        if self.transform == other.transform:
+            return True
         height, width = self.shape
         a, b, c, d, e, f = (mine - theirs for mine, theirs in zip(self.transform[:6], other.transform[:6], strict=True))
         shift = max(abs(c), abs(f), abs(c + a * width + b * height), abs(f + d * width + e * height))

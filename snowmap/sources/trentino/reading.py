@@ -1,15 +1,15 @@
 """Rasters of an archive into arrays: in threads, sentinels to NaN, every fault gathered instead of raised."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
-from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
+import dask.array as da
 import numpy as np
 import rasterio
+from dask.array.core import normalize_chunks
+from rasterio.windows import Window as Piece
 
-from snowmap.data.cube import fingerprint
 from snowmap.data.grid import fault_of_grid
 from snowmap.errors import SnowmapError
 from snowmap.sources.trentino.layout import Scan, Window, kind
@@ -17,6 +17,7 @@ from snowmap.sources.trentino.quantities import TARGETS
 from snowmap.sources.trentino.raster import (
     GDAL_OPTIONS,
     ORIGIN_TAG,
+    PIECE_ROWS,
     Grid,
     any_value,
     grid_of,
@@ -24,50 +25,7 @@ from snowmap.sources.trentino.raster import (
     opened,
     read_cleaned,
 )
-
-
-@dataclass
-class Reading:
-    """What the rasters hold.
-
-    Attributes:
-        faults: What makes the archive unfit to open, one sentence each.
-        excluded: Windows left out because a band or required target has no value inside the study area.
-        windows: Those that are kept, sorted.
-        grid: Of every raster.
-        arrays: `features` (window, band, y, x), each target (window, y, x), float32; `mask` (y, x) bool; empty
-            where there is nothing fit to be returned. `mask` alone where the plan is only to look, or the windows were
-            visited.
-        digest: Of values, dates and bands; empty where `arrays` holds the mask alone.
-        origin: From the mask's tag, or empty.
-        swe_unit_tag: The unit that the first SWE raster claims, or empty.
-    """
-
-    faults: list[str] = field(default_factory=list)
-    excluded: list[str] = field(default_factory=list)
-    windows: list[Window] = field(default_factory=list)
-    grid: Grid | None = None
-    arrays: dict[str, np.ndarray] = field(default_factory=dict)
-    digest: str = ""
-    origin: str = ""
-    swe_unit_tag: str = ""
-
-
-class _Task(NamedTuple):
-    path: Path
-    out: np.ndarray | None
-    window: int
-    name: str
-
-
-@dataclass
-class _Outcome:
-    """Of one raster: its fault, or what else has to be known of it."""
-
-    fault: str = ""
-    other_grid: Grid | None = None
-    empty: bool = False
-    unit: str = ""
+from snowmap.sources.trentino.swe_unit import median_ratio, ratios
 
 
 class Plan(NamedTuple):
@@ -78,196 +36,215 @@ class Plan(NamedTuple):
         targets: Those that every window must have.
         zero_is_missing: The bands in which 0 means no value.
         threads: How many read at once.
-        look: Open every raster of a band and look whether it has a value, but keep none.
     """
 
     bands: tuple[str, ...]
     targets: tuple[str, ...]
     zero_is_missing: tuple[str, ...]
     threads: int
-    look: bool = False
 
 
-Visit = Callable[[Reading, Window, dict[str, np.ndarray]], None]
+class _Task(NamedTuple):
+    window: int
+    name: str
+    path: str
+    out: np.ndarray | None  # where the values go; None to look whether there is one
 
 
-def read(scan: Scan, plan: Plan, visit: Visit | None = None) -> Reading:
-    """Read every raster of a scan.
+class _Outcome(NamedTuple):
+    """Of one raster: its fault, or what else has to be known of it."""
 
-    Args:
-        scan: The files.
-        plan: What to read of them.
-        visit: Is given what is known so far and a window with its arrays and the mask, one window after the other
-            (those that are left out are passed over); the arrays of all windows are then never in memory at once.
+    fault: str = ""
+    other_grid: Grid | None = None
+    empty: bool = False
+    unit: str = ""
 
-    Returns:
-        Values and, beside those of the scan, every fault and exclusion that only the content of the files shows.
+
+class Reader:
+    """Reads windows of an archive; what is wrong with them is gathered, not raised.
+
+    Attributes:
+        faults: What makes the archive unfit to open, one sentence each; all of them after `finish`.
+        excluded: Windows left out because a file is missing, or a band or required target has no value inside the study
+            area; one sentence each.
+        windows: Those that were read and are kept, in order.
+        layers: The bands of the plan, then the targets, in the order in which `read` gives them.
+        grid: Of every raster; None where there is none to be mapped.
+        mask: The study area (y, x) bool; None where it cannot be read.
+        origin: Where the data came from: the mask's tag, else the name of the folder.
+        swe_unit_tag: The unit that the first SWE raster claims, or empty.
+        swe_unit: Of SWE, once it is decided.
     """
-    reading = Reading(faults=list(scan.faults), excluded=list(scan.excluded))
-    if not scan.windows:
-        return reading
-    mask = _read_mask(scan, reading)
-    reading.grid = reading.grid or _first_grid(scan, reading)
-    if reading.grid is None:
-        return reading
-    if fault := fault_of_grid(*reading.grid):
-        reading.faults.append(f"{scan.mask}: {fault}")
-        return reading
-    arrays, tasks, outcomes = {}, [], []
-    for first, windows in enumerate([[window] for window in scan.windows]) if visit else [(0, scan.windows)]:
-        arrays, some = _allocate(scan, windows, first, plan, reading.grid.shape)
-        of_some = _run(some, mask, reading.grid, plan)
-        tasks += [task._replace(out=None) for task in some]  # lets go of the arrays
-        outcomes += of_some
-        if visit and mask is not None and not _empty(some, of_some, plan):
-            visit(reading, windows[0], arrays | {"mask": mask})
-    if other := [task.path for task, outcome in zip(tasks, outcomes, strict=True) if outcome.other_grid]:
-        reading.faults += _grid_faults(tasks, outcomes, other, reading.grid, scan.mask)
-    reading.faults += [outcome.fault for outcome in outcomes if outcome.fault]
-    kept = _without_empty(scan, tasks, outcomes, plan, reading)
-    if not any(kept) and not reading.faults:
-        reading.faults.append(f"{scan.root}: no window left: " + "; ".join(reading.excluded))
-    if not any(kept) or mask is None or len(other) == len(tasks):
-        return reading
-    _keep(reading, scan, kept, {} if visit else arrays, mask)
-    if not (plan.look or visit):
-        stacks = {name: values for name, values in reading.arrays.items() if name != "mask"}
-        names = (plan.bands, list(stacks), [window.name for window in reading.windows])
-        reading.digest = fingerprint(names, [mask, *stacks.values()])
-    reading.swe_unit_tag = next((outcome.unit for outcome in outcomes if outcome.unit), "")
-    return reading
 
+    def __init__(self, scan: Scan, plan: Plan) -> None:
+        """Read the mask.
 
-def _read_mask(scan: Scan, reading: Reading) -> np.ndarray | None:
-    if not scan.mask.is_file():
-        return None
-    try:
-        with opened(scan.mask) as raster:
-            reading.grid = grid_of(raster)
-            reading.origin = raster.tags().get(ORIGIN_TAG, "")
-            return mask_of(raster)
-    except SnowmapError as error:
-        reading.faults.append(str(error))
-        return None
+        Args:
+            scan: The files.
+            plan: What to read of them.
+        """
+        self.scan, self.plan = scan, plan
+        self.faults, self.excluded = list(scan.faults), list(scan.excluded)
+        self.windows: list[Window] = []
+        present = {name for window in scan.windows for name in window.files}
+        self.layers = [*plan.bands, *(name for name in TARGETS if name in present)]
+        self.grid: Grid | None = None
+        self.mask: np.ndarray | None = None
+        self.origin, self.swe_unit_tag, self.swe_unit = "", "", ""
+        self._ratios: list[np.ndarray] = []
+        self._rasters, self._others = 0, list[tuple[str, Grid]]()
+        if scan.windows:
+            self._read_mask()
 
+    @property
+    def swe_per_hs(self) -> float | None:
+        """The median of SWE/HS, which tells the unit of SWE; None where there is nothing to compare."""
+        return median_ratio(self._ratios)
 
-def _first_grid(scan: Scan, reading: Reading) -> Grid | None:
-    """The grid of the first raster that can be opened, where the mask gives none; a fault for each if none can."""
-    faults = []
-    for path in (path for window in scan.windows for path in window.files.values()):
-        try:
-            with opened(path) as raster:
-                return grid_of(raster)
-        except SnowmapError as error:
-            faults.append(str(error))
-    reading.faults += faults
-    return None
+    def read(self, windows: Sequence[Window], *, keep: bool = True) -> np.ndarray:
+        """Read windows; those without a value in a band or required target are left out.
 
+        Args:
+            windows: Some of the scan.
+            keep: Whether the values are kept; if not, a raster is read only until its first value.
 
-def _allocate(
-    scan: Scan, windows: Sequence[Window], first: int, plan: Plan, shape: tuple[int, int]
-) -> tuple[dict[str, np.ndarray], list[_Task]]:
-    """Arrays for all values of windows of the scan, from its `first` on, and one task for each file."""
-    if plan.look:
-        return {}, [
-            _Task(window.files[name], None, number, name)
-            for number, window in enumerate(windows, first)
-            for name in plan.bands
+        Returns:
+            (window, layer, y, x) float32 of the windows that are not left out, NaN = missing, also where a file is
+            missing or has a fault; without windows if nothing is kept or there is no grid.
+        """
+        if self.grid is None:
+            return np.empty((0, len(self.layers), 1, 1), np.float32)
+        shape = (len(windows) if keep else 0, len(self.layers), *self.grid.shape)
+        # filled, and so touched, before the threads start: threads that touch fresh pages wait for each other
+        values = np.full(shape, np.nan, np.float32)
+        tasks = [
+            _Task(number, name, window.files[name], values[number, layer] if keep else None)
+            for number, window in enumerate(windows)
+            for layer, name in enumerate(self.layers if keep else self.plan.bands)
+            if name in window.files
         ]
-    count = len(windows)
-    # filled, and so touched, before the threads start: threads that touch fresh pages wait for each other
-    features = np.full((count, len(plan.bands), *shape), np.nan, np.float32)
-    present = [name for name in TARGETS if name in plan.targets or any(name in window.files for window in scan.windows)]
-    targets = {name: np.full((count, *shape), np.nan, np.float32) for name in present}
-    tasks = []
-    for index, window in enumerate(windows):
-        number = first + index
-        tasks += [_Task(window.files[name], features[index, b], number, name) for b, name in enumerate(plan.bands)]
-        tasks += [
-            _Task(window.files[name], targets[name][index], number, name) for name in present if name in window.files
+        empty: dict[int, list[str]] = {}
+        for task, outcome in zip(tasks, self._read_rasters(tasks), strict=True):
+            self._note(task, outcome)
+            if outcome.empty and task.name in (*self.plan.bands, *self.plan.targets):
+                empty.setdefault(task.window, []).append(kind(task.name))
+        self.excluded += [
+            f"{windows[number].name}: no value inside the study area in {', '.join(names)}"
+            for number, names in empty.items()
         ]
-    return {"features": features} | targets, tasks
-
-
-def _run(tasks: list[_Task], mask: np.ndarray | None, grid: Grid, plan: Plan) -> list[_Outcome]:
-    outcomes = [_Outcome() for _ in tasks]
-
-    def work(first: int) -> None:
-        with rasterio.Env(**GDAL_OPTIONS):  # one for each thread: GDAL's options belong to the thread that sets them
-            for number in range(first, len(tasks), plan.threads):
-                outcomes[number] = _read_one(tasks[number], mask, grid, plan.zero_is_missing)
-
-    if plan.threads == 1:
-        work(0)
-    else:
-        with ThreadPoolExecutor(plan.threads) as pool:
-            list(pool.map(work, range(plan.threads)))
-    return outcomes
-
-
-def _read_one(task: _Task, mask: np.ndarray | None, grid: Grid, zero_is_missing: tuple[str, ...]) -> _Outcome:
-    try:
-        with opened(task.path) as raster:
-            own_grid = grid_of(raster)
-            if not own_grid.same(grid):
-                _blank(task)
-                return _Outcome(other_grid=own_grid)
-            if task.out is None:
-                return _Outcome(empty=mask is not None and not any_value(raster, mask, task.name in zero_is_missing))
-            valid = read_cleaned(raster, task.out, task.name in zero_is_missing)
-            unit = (raster.units[0] or "") if task.name == "swe" else ""
-    except SnowmapError as error:
-        _blank(task)
-        return _Outcome(fault=str(error))
-    empty = mask is not None and not (valid & mask).any()
-    return _Outcome(empty=empty, unit=unit)
-
-
-def _blank(task: _Task) -> None:
-    if task.out is not None:
-        task.out[:] = np.nan
-
-
-def _grid_faults(tasks: list[_Task], outcomes: list[_Outcome], other: list[Path], grid: Grid, mask: Path) -> list[str]:
-    """Name the odd ones out: the mask where most rasters differ from it, otherwise the rasters."""
-    if 2 * len(other) > len(tasks):
-        example = next(outcome.other_grid for outcome in outcomes if outcome.other_grid)
-        return [
-            f"{mask}: {grid}; but {len(other)} of {len(tasks)} rasters differ, e.g. {other[0]}: {example}; "
-            "expected the mask on their grid"
-        ]
-    return [
-        f"{task.path}: {outcome.other_grid}; expected the grid of the others: {grid}; resample the file to it"
-        for task, outcome in zip(tasks, outcomes, strict=True)
-        if outcome.other_grid
-    ]
-
-
-def _without_empty(
-    scan: Scan, tasks: list[_Task], outcomes: list[_Outcome], plan: Plan, reading: Reading
-) -> list[bool]:
-    """Which windows have values inside the study area in every band and required target; the others are named."""
-    empty: dict[int, list[str]] = {}
-    for task in _empty(tasks, outcomes, plan):
-        empty.setdefault(task.window, []).append(kind(task.name))
-    reading.excluded += [
-        f"{scan.windows[number].name}: no value inside the study area in {', '.join(names)}"
-        for number, names in empty.items()
-    ]
-    reading.excluded.sort()
-    return [number not in empty for number in range(len(scan.windows))]
-
-
-def _empty(tasks: list[_Task], outcomes: list[_Outcome], plan: Plan) -> list[_Task]:
-    required = (*plan.bands, *plan.targets)
-    return [task for task, outcome in zip(tasks, outcomes, strict=True) if outcome.empty and task.name in required]
-
-
-def _keep(reading: Reading, scan: Scan, kept: list[bool], arrays: dict[str, np.ndarray], mask: np.ndarray) -> None:
-    reading.windows = [window for window, keep in zip(scan.windows, kept, strict=True) if keep]
-    if not all(kept):
-        for values in arrays.values():  # in place: a copy may not fit beside them
-            for index, number in enumerate(np.flatnonzero(kept)):
+        kept = [number for number in range(len(windows)) if number not in empty]
+        self.windows += [windows[number] for number in kept]
+        if empty and keep:
+            for index, number in enumerate(kept):  # in place: a copy of all may not fit beside them
                 values[index] = values[number]
-    reading.arrays = {name: values[: sum(kept)] for name, values in arrays.items()}
-    reading.arrays["mask"] = mask
+        return self._compare(values[: len(kept)])
+
+    def lazily(self) -> da.Array:
+        """The bands (window, band, y, x) of the windows that are kept, read when they are looked at.
+
+        In strips of rows, since a strip of a GeoTIFF spans the full width. A raster is opened for each of them:
+        thousands cannot be held open at once.
+        """
+        assert self.grid is not None  # otherwise there is a fault
+        windows, plan, shape = self.windows, self.plan, (len(self.windows), len(self.plan.bands), *self.grid.shape)
+
+        def piece(block_info: Any = None) -> np.ndarray:
+            (window, _), (band, _), rows, columns = block_info[None]["array-location"]
+            values = np.empty((rows[1] - rows[0], columns[1]), np.float32)
+            with opened(windows[window].files[plan.bands[band]]) as raster:
+                read_cleaned(raster, values, plan.bands[band] in plan.zero_is_missing, Piece.from_slices(rows, columns))
+            return values[None, None]
+
+        chunks = normalize_chunks((1, 1, PIECE_ROWS, -1), shape, dtype=np.float32)
+        return da.map_blocks(piece, chunks=chunks, dtype=np.float32, meta=np.empty((0,) * 4, np.float32))
+
+    def finish(self) -> None:
+        """Say what only all windows together show: which grid is the odd one out, and whether a window is left."""
+        self.excluded.sort()
+        if 2 * len(self._others) > self._rasters:
+            path, grid = self._others[0]
+            self.faults.append(
+                f"{self.scan.mask}: {self.grid}; but {len(self._others)} of {self._rasters} rasters differ, e.g. "
+                f"{path}: {grid}; expected the mask on their grid"
+            )
+        else:
+            self.faults += [
+                f"{path}: {grid}; expected the grid of the others: {self.grid}; resample the file to it"
+                for path, grid in self._others
+            ]
+        if not self.windows and not self.faults:
+            self.faults.append(f"{self.scan.root}: no window left: " + "; ".join(self.excluded))
+        if self.mask is None or len(self._others) == self._rasters:
+            self.windows = []
+
+    def _read_mask(self) -> None:
+        self.origin = self.scan.root.resolve().name
+        if self.scan.mask.is_file():
+            try:
+                with opened(self.scan.mask) as raster:
+                    self.grid = grid_of(raster)
+                    self.origin = raster.tags().get(ORIGIN_TAG) or self.origin
+                    self.mask = mask_of(raster)
+            except SnowmapError as error:
+                self.faults.append(str(error))
+        self.grid = self.grid or self._first_grid()
+        if self.grid and (fault := fault_of_grid(*self.grid)):
+            self.faults.append(f"{self.scan.mask}: {fault}")
+            self.grid = None
+
+    def _first_grid(self) -> Grid | None:
+        """The grid of the first raster that can be opened; a fault for each if none can."""
+        faults = []
+        for path in (path for window in self.scan.windows for path in window.files.values()):
+            try:
+                with opened(path) as raster:
+                    return grid_of(raster)
+            except SnowmapError as error:
+                faults.append(str(error))
+        self.faults += faults
+        return None
+
+    def _read_rasters(self, tasks: list[_Task]) -> list[_Outcome]:
+        outcomes = [_Outcome() for _ in tasks]
+
+        def work(first: int) -> None:
+            with rasterio.Env(**GDAL_OPTIONS):  # one for each thread: GDAL's options belong to the one that sets them
+                for number in range(first, len(tasks), self.plan.threads):
+                    outcomes[number] = self._read_raster(tasks[number])
+
+        with ThreadPoolExecutor(self.plan.threads) as pool:
+            list(pool.map(work, range(self.plan.threads)))
+        return outcomes
+
+    def _read_raster(self, task: _Task) -> _Outcome:
+        assert self.grid is not None  # otherwise nothing is read
+        zero_is_missing = task.name in self.plan.zero_is_missing
+        try:
+            with opened(task.path) as raster:
+                if not (grid := grid_of(raster)).same(self.grid):
+                    return _Outcome(other_grid=grid)
+                if task.out is None:
+                    return _Outcome(empty=self.mask is not None and not any_value(raster, self.mask, zero_is_missing))
+                valid = read_cleaned(raster, task.out, zero_is_missing)
+                unit = (raster.units[0] or "") if task.name == "swe" else ""
+                return _Outcome(empty=self.mask is not None and not (valid & self.mask).any(), unit=unit)
+        except SnowmapError as error:
+            if task.out is not None:
+                task.out[:] = np.nan
+            return _Outcome(fault=str(error))
+
+    def _note(self, task: _Task, outcome: _Outcome) -> None:
+        self._rasters += 1
+        self.swe_unit_tag = self.swe_unit_tag or outcome.unit
+        if outcome.fault:
+            self.faults.append(outcome.fault)
+        if outcome.other_grid:
+            self._others.append((task.path, outcome.other_grid))
+
+    def _compare(self, values: np.ndarray) -> np.ndarray:
+        """The values, after SWE was set beside HS."""
+        if {"hs", "swe"} <= {*self.layers} and self.mask is not None:
+            for of_window in values:
+                swe, hs = (of_window[self.layers.index(name)] for name in ("swe", "hs"))
+                self._ratios.append(ratios(swe, hs, self.mask, len(self.scan.windows)))
+        return values

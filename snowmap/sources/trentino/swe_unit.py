@@ -17,24 +17,8 @@ SAMPLE = 100_000
 logger = logging.getLogger("snowmap.sources.trentino")
 
 
-def swe_per_hs(swe: np.ndarray, hs: np.ndarray, mask: np.ndarray) -> float | None:
-    """The median of SWE/HS over all pixels of the study area with snow in both.
-
-    The median, because single pixels of thin snow have any ratio.
-
-    Args:
-        swe: (window, y, x), cm or mm.
-        hs: (window, y, x), cm.
-        mask: (y, x) bool.
-
-    Returns:
-        The ratio, or None where no pixel has snow in both.
-    """
-    return median_ratio([ratios(*window, mask, len(swe)) for window in zip(swe, hs, strict=True)])
-
-
 def ratios(swe: np.ndarray, hs: np.ndarray, mask: np.ndarray, windows: int) -> np.ndarray:
-    """SWE/HS of one window, at no more than its share of `SAMPLE` pixels.
+    """SWE/HS of one window where both have snow, at no more than its share of `SAMPLE` pixels.
 
     Args:
         swe: (y, x), cm or mm.
@@ -48,7 +32,10 @@ def ratios(swe: np.ndarray, hs: np.ndarray, mask: np.ndarray, windows: int) -> n
 
 
 def median_ratio(of_windows: list[np.ndarray]) -> float | None:
-    """The median over what `ratios` gives for each window; None where no pixel has snow in both."""
+    """The median over what `ratios` gives for each window; None where no pixel has snow in both.
+
+    The median, because single pixels of thin snow have any ratio.
+    """
     pooled = np.concatenate(of_windows) if of_windows else np.empty(0)
     return float(np.median(pooled)) if pooled.size else None
 
@@ -57,7 +44,7 @@ def decide(ratio: float | None, configured: str, tag: str) -> str:
     """The unit of SWE, which is logged.
 
     Args:
-        ratio: From `swe_per_hs`; None where there is nothing to compare.
+        ratio: From `median_ratio`; None where there is nothing to compare.
         configured: "auto", "cm" or "mm".
         tag: The unit that the rasters claim, or empty; believed only where there is nothing to compare.
 
@@ -72,7 +59,7 @@ def decide(ratio: float | None, configured: str, tag: str) -> str:
     if ratio is None:
         return _without_ratio(configured, tag)
     fitting = [unit for unit, (low, high) in RATIO_RANGES.items() if low <= ratio <= high]
-    expected = "0.05 to 0.6 for SWE in cm, 0.5 to 6 for SWE in mm"
+    expected = ", ".join(f"{low:g} to {high:g} for SWE in {unit}" for unit, (low, high) in RATIO_RANGES.items())
     if configured == "auto" and not fitting:
         raise SnowmapError(
             f"SWE/HS has the median {ratio:.3g}; expected {expected}, with HS in cm; look at ITSNOW/HS and ITSNOW/SWE; "

@@ -35,7 +35,11 @@ def root(tmp_path: Path) -> Path:
 
 
 def entries(folder: Path) -> list[Path]:
-    return sorted(folder.rglob("*.cube"))
+    return sorted(path.parent for path in folder.rglob("layers.npy"))
+
+
+def inodes(entry: Path) -> dict[str, int]:
+    return {path.name: path.stat().st_ino for path in entry.iterdir()}
 
 
 def assert_up_to_date(root: Path, **options: object) -> xr.Dataset:
@@ -47,19 +51,19 @@ def assert_up_to_date(root: Path, **options: object) -> xr.Dataset:
 def test_second_opening_is_the_same_cube_and_reads_no_raster(root: Path, folder: Path) -> None:
     first = open_archive(root)
     (entry,) = entries(folder)
-    assert [path for path in folder.rglob("*") if path.is_file() and path.name != ".lock"] == [entry]
-    written = entry.stat()
+    assert {path for path in folder.rglob("*") if path.is_file() and path.name != ".lock"} == {*entry.iterdir()}
+    written = inodes(entry)
     second = assert_up_to_date(root)
     assert second.identical(first)
     assert entries(folder) == [entry]
-    assert (entry.stat().st_ino, entry.stat().st_mtime_ns) == (written.st_ino, written.st_mtime_ns)
+    assert inodes(entry) == written
 
 
 def test_second_opening_comes_from_the_entry(root: Path, folder: Path) -> None:
     open_archive(root)
     (entry,) = entries(folder)
-    arrays, metadata = cache.load(root, entry.stem)
-    cache.store(root, entry.stem, arrays, metadata | {"origin": "planted"})
+    arrays, metadata = cache.load(root, entry.name)
+    cache.store(root, entry.name, arrays, metadata | {"origin": "planted"})
     assert open_archive(root).attrs["origin"] == "planted"
     assert open_archive(root, cache=False).attrs["origin"] == "a"
 
@@ -150,6 +154,7 @@ def test_requests_do_not_mix_and_old_entries_go(root: Path, folder: Path) -> Non
     assert len(entries(folder)) == cache.KEPT_ENTRIES
 
 
+@pytest.mark.parametrize("name", ["layers.npy", "mask.npy", "metadata.json"])
 @pytest.mark.parametrize(
     "damage",
     [
@@ -161,11 +166,11 @@ def test_requests_do_not_mix_and_old_entries_go(root: Path, folder: Path) -> Non
         lambda content: content + b"more",
     ],
 )
-def test_damaged_entry_is_written_anew(root: Path, folder: Path, caplog, damage) -> None:
+def test_damaged_entry_is_written_anew(root: Path, folder: Path, caplog, damage, name: str) -> None:
     open_archive(root)
     (entry,) = entries(folder)
-    whole = entry.read_bytes()
-    entry.write_bytes(damage(whole))
+    whole = (entry / name).read_bytes()
+    (entry / name).write_bytes(damage(whole))
     assert_up_to_date(root)
     assert "damaged cache entry" in caplog.text
     caplog.clear()
@@ -188,14 +193,23 @@ def test_cache_lies_in_the_users_folder_by_default(monkeypatch: pytest.MonkeyPat
         assert cache.folder_of(tmp_path / "a").is_relative_to(tmp_path / "xdg" / "snowmap")
 
 
-def test_what_killed_processes_left_is_removed_after_a_while(root: Path, folder: Path) -> None:
-    place = cache.folder_of(root)
-    place.mkdir(parents=True)
-    (place / "old.partial").write_bytes(b"half")
-    os.utime(place / "old.partial", (0, 0))
-    (place / "new.partial").write_bytes(b"another process at work")
+def test_an_entry_that_lacks_a_file_is_written_anew(root: Path, folder: Path) -> None:
     open_archive(root)
-    assert sorted(path.name for path in place.glob("*.partial")) == ["new.partial"]
+    (entry,) = entries(folder)
+    (entry / "mask.npy").unlink()
+    assert_up_to_date(root)
+    assert (entry / "mask.npy").exists()
+
+
+def test_what_a_crash_of_the_machine_left_without_content_is_written_anew(root: Path, folder: Path, caplog) -> None:
+    open_archive(root)
+    (entry,) = entries(folder)
+    for length in (0, 100, 200):
+        os.truncate(entry / "layers.npy", length)
+        os.utime(entry / "layers.npy", ns=(cache.WRITTEN_NS, cache.WRITTEN_NS))
+        assert_up_to_date(root)
+        assert "damaged cache entry" in caplog.text
+        caplog.clear()
 
 
 OPEN = "import sys, snowmap; print(snowmap.open_archive(sys.argv[1]).attrs['fingerprint'])"
@@ -231,6 +245,7 @@ while True:
 
 @pytest.mark.slow
 def test_kill_half_way_leaves_a_whole_entry_or_none(root: Path, folder: Path) -> None:
+    halfway = []
     for delay in (0.0, 0.003, 0.01, 0.02, 0.03, 0.05):
         process = start(STORE, root)
         assert process.stdout is not None
@@ -239,9 +254,11 @@ def test_kill_half_way_leaves_a_whole_entry_or_none(root: Path, folder: Path) ->
         process.send_signal(signal.SIGKILL)
         process.wait()
         process.stdout.close()
-        if (cache.folder_of(root) / "key.cube").exists():
-            arrays, metadata = cache.load(root, "key")
+        halfway += folder.rglob("*.snowmap-part")
+        if entry := cache.load(root, "key"):
+            arrays, metadata = entry
             assert metadata == {"whole": True}
             np.testing.assert_array_equal(arrays["features"], np.arange(4_000_000, dtype=np.float32))
-    assert list(folder.rglob("*.partial"))  # otherwise no kill fell into the writing, and nothing was tested
+    assert halfway  # otherwise no kill fell into the writing, and nothing was tested
     assert_up_to_date(root)
+    assert not list(folder.rglob("*.snowmap-part"))

@@ -230,7 +230,7 @@ def test_all_faults_in_one_error(root: Path) -> None:
     cubes: list[xr.Dataset] = []
     report = survey(root, cubes.append)
     assert len(report.faults) == 6
-    assert report.windows == len(cubes) == WINDOWS
+    assert len(report.windows) == len(cubes) == WINDOWS
     assert np.isnan(cubes[0]["features"].sel(band="phase").values).all()
 
 
@@ -310,24 +310,25 @@ def test_read_only_archive_opens(root: Path) -> None:
 
 def test_survey_of_a_sound_archive_equals_opening_it(pristine) -> None:
     cubes: list[xr.Dataset] = []
-    found, cube = survey(pristine[0], cubes.append), open_afresh(pristine[0])
-    assert found.faults == []
-    assert (found.windows, found.origin, found.swe_unit) == (WINDOWS, cube.attrs["origin"], cube["swe"].attrs["units"])
+    reader, cube = survey(pristine[0], cubes.append), open_afresh(pristine[0])
+    assert reader.faults == []
+    assert len(reader.windows) == len(cubes) == WINDOWS
+    assert (reader.origin, reader.swe_unit) == (cube.attrs["origin"], cube["swe"].attrs["units"])
     for index, window in enumerate(cubes):
         xr.testing.assert_equal(window, cube.isel(window=[index]))
-    assert 0.2 < found.swe_per_hs < 0.31
+    assert 0.2 < reader.swe_per_hs < 0.31
 
 
 def test_survey_never_raises_for_what_is_on_disk(root: Path, tmp_path: Path) -> None:
     assert "no such folder" in survey(tmp_path / "nowhere").faults[0]
-    found = survey(root, swe_unit="mm")
-    assert "data.swe_unit=mm" in found.faults[0]
-    assert found.windows == WINDOWS
+    reader = survey(root, swe_unit="mm")
+    assert "data.swe_unit=mm" in reader.faults[0]
+    assert len(reader.windows) == WINDOWS
     for path in root.rglob("*.tif"):
         path.write_bytes(b"")
-    found = survey(root)
-    assert len(found.faults) == 1 + 11 * WINDOWS
-    assert found.windows == 0
+    reader = survey(root)
+    assert len(reader.faults) == 1 + 11 * WINDOWS
+    assert reader.windows == []
 
 
 def test_real_sentinel1_pairs(shared_data: Path, tmp_path: Path) -> None:

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from snowmap import SnowmapError
-from snowmap.sources.trentino.swe_unit import decide, swe_per_hs
+from snowmap.sources.trentino.swe_unit import decide, median_ratio, ratios
 
 
 @pytest.mark.parametrize(
@@ -47,8 +47,8 @@ def test_without_snow_depth_the_rasters_own_unit_or_cm(caplog) -> None:
 
 
 def test_ratio_is_the_median_over_snow_inside_the_study_area() -> None:
-    hs = np.array([[[10, 100, 50, 0, np.nan, 10]]], np.float32)
-    swe = np.array([[[3, 25, 500, 7, 5, 900]]], np.float32)
+    hs = np.array([[10, 100, 50, 0, np.nan, 10]], np.float32)
+    swe = np.array([[3, 25, 500, 7, 5, 900]], np.float32)
     mask = np.array([[True, True, True, True, True, False]])
-    assert swe_per_hs(swe, hs, mask) == pytest.approx(0.3)  # of 0.3, 0.25 and 10
-    assert swe_per_hs(swe, 0 * hs, mask) is None
+    assert median_ratio([ratios(swe, hs, mask, 1)]) == pytest.approx(0.3)  # of 0.3, 0.25 and 10
+    assert median_ratio([ratios(swe, 0 * hs, mask, 1)]) is None
