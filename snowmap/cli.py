@@ -243,9 +243,10 @@ def _summarize(options: argparse.Namespace) -> None:
 
 
 def _runs(options: argparse.Namespace) -> None:
-    from snowmap.sweeps.runs_table import compare_runs
+    from snowmap.sweeps.output import publish
+    from snowmap.sweeps.runs_table import runs_table
 
-    compare_runs(options.folder, options.by, options.each, options.out)
+    publish(runs_table(options.folder, options.by, options.each), options.out or options.folder)
 
 
 if __name__ == "__main__":
