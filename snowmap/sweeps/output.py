@@ -79,13 +79,14 @@ def mean_and_std(groups: Any) -> pd.DataFrame:
 
 def _words(frame: pd.DataFrame) -> tuple[pd.DataFrame, list[str]]:
     """The frame as text, ``4.21`` or ``4.21 ± 0.13`` with an error and a dash for what is unknown; its text columns."""
-    words = frame.astype(object)
-    for head, values in frame.select_dtypes("number").items():
-        form = "{:,}" if pd.api.types.is_integer_dtype(values) else "{:.2f}"
-        words[head] = values.astype(object).map(form.format, na_action="ignore")
-    for head in [head for head in frame if f"{head} ±" in frame]:
-        words[head] += (" ± " + words.pop(f"{head} ±")).fillna("")
-    return words.fillna(UNKNOWN), [*frame.select_dtypes(exclude="number")]
+    words, numbers = frame.astype(object).fillna(UNKNOWN), frame.select_dtypes("number")
+    for head, values in numbers.items():
+        unknown, form = ("", " ± {:.2f}") if head.endswith(" ±") else (UNKNOWN, "{:.2f}")
+        form = "{:,}" if pd.api.types.is_integer_dtype(values) else form
+        words[head] = [unknown if pd.isna(value) else form.format(value) for value in values]
+    for head in [head for head in numbers if f"{head} ±" in numbers]:
+        words[head] += words.pop(f"{head} ±")
+    return words, [head for head in words if head not in numbers]
 
 
 def _print(section: Section, file: str) -> None:

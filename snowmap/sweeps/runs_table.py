@@ -61,8 +61,11 @@ def runs_table(folder: Path, by: str = "rmse", each: bool = False) -> Result:
     scored = runs["scores"].map(lambda scores: any(place in scores for place in places))
     ranked = runs[scored & (runs["state"] == "finished")].sort_values("seed", kind="stable")
     settings = _settings(ranked, each)
-    rows = _means(ranked, settings, each).sort_values(places[0], key=SORT_KEYS[SCORES[score][1]], kind="stable")
-    sections = [_section(rows, target, score, distinguishing_keys(settings)) for target in targets if len(rows)]
+    rows = _means(ranked, settings, targets, each)
+    rows = rows.sort_values(places[0], key=SORT_KEYS[SCORES[score][1]], kind="stable")
+    keys = distinguishing_keys(settings)
+    shown = [target for target, place in zip(targets, places, strict=True) if rows[place].count()]
+    sections = [_section(rows, target, score, keys) for target in shown]
     excluded = runs.drop(ranked.index)
     excluded["reason"] = excluded["reason"].replace("", f"no validation {score} of {' or '.join(targets)}")
     if len(excluded):
@@ -102,10 +105,10 @@ def _settings(runs: pd.DataFrame, each: bool) -> pd.DataFrame:
     return differing_settings(runs).drop(columns=dropped, errors="ignore")
 
 
-def _means(runs: pd.DataFrame, settings: pd.DataFrame, each: bool) -> pd.DataFrame:
+def _means(runs: pd.DataFrame, settings: pd.DataFrame, targets: list[str], each: bool) -> pd.DataFrame:
     """One row for the runs of one configuration: no mean of a score that one of them lacks."""
-    places = product((VALIDATION, "test"), sorted({*runs["targets"].sum()}), SCORES) if len(runs) else []
-    scores = pd.DataFrame([*runs["scores"]], runs.index, [column(*place) for place in places], dtype=float)
+    places = [column(*place) for place in product((VALIDATION, "test"), targets, SCORES)]
+    scores = pd.DataFrame([*runs["scores"]], runs.index, places, dtype=float)
     texts = runs[["folder", "seed"]].astype(str).set_axis(["folders", "seeds"], axis=1)
     table = pd.concat([settings, texts, runs[["state", *NUMBERS]], scores], axis=1)
     groups = table.groupby([*settings, *["folders"] * each, "state"])
@@ -121,7 +124,8 @@ def _section(rows: pd.DataFrame, target: str, score: str, keys: list[str]) -> Se
     order, test = column(VALIDATION, target, score), column("test", target, score)
     rows = rows.dropna(subset=order).sort_values(order, key=SORT_KEYS[best], kind="stable")
     short = [key.removesuffix(".name").removesuffix(".names").rpartition(".")[2] for key in keys]
-    frame = rows[keys].set_axis(short if len({*short}) == len(keys) else keys, axis=1)
+    distinct = len({*short, "time"}) == len(keys) + 1  # the wall time has a column, too
+    frame = rows[keys].set_axis(short if distinct else keys, axis=1)
     frame = frame.apply(lambda values: values.str.slice(stop=LONGEST_VALUE))
     title = f"Sorted by {VALIDATION} {label}, {best} first"
     if rows["runs"].max() > 1:

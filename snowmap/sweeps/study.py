@@ -185,12 +185,12 @@ def _finished(study: optuna.Study) -> int:
 
 
 def _pruner(config: Mapping[str, Any]) -> BasePruner:
-    sweep = config["sweep"]
-    if sweep["pruner"] == "median":
-        return MedianPruner(sweep["startup_trials"], sweep["warmup_epochs"])
-    if sweep["pruner"] == "hyperband":
-        return HyperbandPruner(max(1, sweep["warmup_epochs"]), max(1, config["trainer"]["max_epochs"]))
-    return NopPruner()
+    sweep, warmup = config["sweep"], config["sweep"]["warmup_epochs"]
+    return {
+        "median": MedianPruner(sweep["startup_trials"], warmup),
+        "hyperband": HyperbandPruner(max(1, warmup), max(1, config["trainer"]["max_epochs"])),
+        "none": NopPruner(),
+    }[sweep["pruner"]]
 
 
 def _refuse_what_cannot_be_studied(config: Mapping[str, Any], folder: Path) -> None:
