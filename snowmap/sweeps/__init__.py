@@ -23,9 +23,8 @@ def summarize(folder: Path, required: bool = True) -> None:
     from snowmap.sweeps.output import publish
     from snowmap.sweeps.runs import configurations, read_runs
 
-    runs = read_runs(folder)
-    runs = runs[runs["state"] == "finished"]
-    if len(runs) and runs["settings"].map(lambda settings: settings.get("ablation")).nunique() > 1:
+    runs = read_runs(folder).query("state == 'finished'")
+    if len({settings.get("ablation") for settings in runs["settings"]}) > 1:
         from snowmap.sweeps.ablation_table import ablation_table
 
         publish(ablation_table(runs), folder)

@@ -1,5 +1,9 @@
 """What does InSAR add? Runs that differ in the bands that the net sees, each against the run that sees all of them."""
 
+# pyright: reportArgumentType=false, reportAttributeAccessIssue=false, reportCallIssue=false
+# pyright: reportGeneralTypeIssues=false, reportReturnType=false
+# pandas has no stubs here: every selection is a Series, a DataFrame or an array to the type checker
+
 from dataclasses import asdict
 from itertools import product
 from typing import TYPE_CHECKING

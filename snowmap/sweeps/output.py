@@ -80,10 +80,10 @@ def mean_and_std(groups: Any) -> pd.DataFrame:
 def _words(frame: pd.DataFrame) -> tuple[pd.DataFrame, list[str]]:
     """The frame as text, ``4.21`` or ``4.21 ± 0.13`` with an error and a dash for what is unknown; its text columns."""
     words, numbers = frame.astype(object).fillna(UNKNOWN), frame.select_dtypes("number")
-    for head, values in numbers.items():
+    for head in numbers:
         unknown, form = ("", " ± {:.2f}") if head.endswith(" ±") else (UNKNOWN, "{:.2f}")
-        form = "{:,}" if pd.api.types.is_integer_dtype(values) else form
-        words[head] = [unknown if pd.isna(value) else form.format(value) for value in values]
+        form = "{:,}" if pd.api.types.is_integer_dtype(numbers[head]) else form
+        words[head] = [unknown if pd.isna(value) else form.format(value) for value in numbers[head]]
     for head in [head for head in numbers if f"{head} ±" in numbers]:
         words[head] += words.pop(f"{head} ±")
     return words, [head for head in words if head not in numbers]
@@ -93,7 +93,7 @@ def _print(section: Section, file: str) -> None:
     """Print a section, test scores behind a rule; columns for which there is no room beside scores stand in `file`."""
     (words, text), console, left_out = _words(section.frame), plain_console(), []
     for head in [head for head in words if head.startswith("test\n")]:
-        words.insert(words.columns.get_loc(head), "│\n│", "│")
+        words.insert([*words].index(head), "│\n│", "│")
     width = {head: max(map(len, [*head.split("\n"), *words[head]])) + 2 for head in words}
     optional = [head for head in words if "\n" not in head][1:] if section.bars else []
     while optional and sum(width[head] for head in words) > console.width:

@@ -3,6 +3,10 @@
 Imports torch only where a checkpoint has to be scored: a table of runs is there at once.
 """
 
+# pyright: reportArgumentType=false, reportAttributeAccessIssue=false, reportCallIssue=false
+# pyright: reportGeneralTypeIssues=false, reportReturnType=false
+# pandas has no stubs here: every selection is a Series, a DataFrame or an array to the type checker
+
 import json
 import re
 from collections.abc import Iterable, Mapping

@@ -1,5 +1,9 @@
 """The table of all runs below a folder, the best validation score first; test scores sort nothing."""
 
+# pyright: reportArgumentType=false, reportAttributeAccessIssue=false, reportCallIssue=false
+# pyright: reportGeneralTypeIssues=false, reportReturnType=false
+# pandas has no stubs here: every selection is a Series, a DataFrame or an array to the type checker
+
 from datetime import timedelta
 from itertools import product
 from pathlib import Path

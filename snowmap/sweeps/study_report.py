@@ -56,7 +56,8 @@ def report(study: optuna.Study, search: Mapping[str, Any], folder: Path, typed: 
     best = {key: value_of(entry, study.best_params[key]) for key, entry in search.items()}
     run, command = folder_name(study.best_trial), command_of(best, typed, folder)
     content = {"trial": run, "nrmse": study.best_value, "trials": len(finished), "overrides": best, "command": command}
-    write_whole(folder / "best.yaml", OmegaConf.to_yaml(OmegaConf.create(content | {"data": synthetic})))
+    content |= {"data": synthetic} if synthetic else {}
+    write_whole(folder / "best.yaml", OmegaConf.to_yaml(OmegaConf.create(content)))
     print(f"\nbest     {run}: RMSE {study.best_value:.3g} standard deviations of the targets on validation windows")
     print(f"files    best.yaml, study.png{' and importances.png' * explains} lie in {folder}")
     print(f"next     {command}")

@@ -75,9 +75,14 @@ class TestCrossValidation:
     def test_what_is_no_sweep_over_folds_is_told(self, tmp_path):
         with pytest.raises(SnowmapError, match=r"holds no run; expected folders with run\.json"):
             summarize(tmp_path / "none")
+        write_run(tmp_path / "failed", of_fold(0), None, status="failed")
+        with pytest.raises(SnowmapError, match="the 0 finished runs in"):
+            summarize(tmp_path)
         for seed in (0, 1):
             write_run(tmp_path / str(seed), of_fold(0, seed=seed), None)
-        with pytest.raises(SnowmapError, match=r"differ neither in split\.fold nor in ablation"):
+        with pytest.raises(
+            SnowmapError, match=r"the 2 finished runs in .* differ neither in split\.fold nor in ablation"
+        ):
             summarize(tmp_path)
         summarize(tmp_path, required=False)
         assert not list(tmp_path.glob("cross_validation*"))
