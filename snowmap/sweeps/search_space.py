@@ -8,10 +8,10 @@ from typing import Any
 from omegaconf import OmegaConf
 from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
 
-from snowmap.config.checking import check_config, nearest
+from snowmap.config.checking import check_config
 from snowmap.config.schema import TrainConfig
 from snowmap.errors import SnowmapError
-from snowmap.runs.configuration import KEYS_WITHOUT_EFFECT, flat, within
+from snowmap.runs.configuration import KEYS_WITHOUT_EFFECT, within
 
 FIXED = (*KEYS_WITHOUT_EFFECT, "data.root", "evaluate", "model.name", "scoring", "search", "seed", "split", "target")
 """Keys, or groups of keys, that are the same in all trials: otherwise their scores could not be compared."""
@@ -28,20 +28,17 @@ def distributions(search: Mapping[str, Any], config: Mapping[str, Any]) -> dict[
         SnowmapError: When it names a key that the model does not have, or a value that the key cannot take.
     """
     model = f"the search space of model={config['model']['name']}"
-    known = [key for key in flat(config) if not within(key, FIXED)]
     drawn = {}
     for key, entry in search.items():
         if within(key, FIXED):
             raise SnowmapError(f"{model}: '{key}' must be the same in all trials, or they could not be compared")
-        if key not in known:
-            raise SnowmapError(f"{model}: '{key}' is no key of the configuration{nearest(key, known)}")
         try:
-            drawn[key] = distribution(entry)
             for value in entry["choices"] if "choices" in entry else (entry["low"], entry["high"]):
                 changed(config, {key: value})
+            drawn[key] = distribution(entry)
         except (SnowmapError, LookupError, TypeError, ValueError) as error:
             raise SnowmapError(
-                f"{model}: {key}: {entry} ({error}); expected {{low, high}}, with step or log, or {{choices}}"
+                f"{model}: {error}; found {key}: {entry}, expected {{low, high}}, with step or log, or {{choices}}"
             ) from error
     return drawn
 
