@@ -17,7 +17,6 @@ import optuna
 import pytorch_lightning as pl
 from hydra.core.hydra_config import HydraConfig
 from hydra.core.utils import env_override
-from omegaconf import OmegaConf
 from optuna.pruners import BasePruner, HyperbandPruner, MedianPruner, NopPruner
 from optuna.trial import TrialState, create_trial
 from pytorch_lightning.callbacks import Callback
@@ -26,7 +25,6 @@ from snowmap.data.cube import narrowed
 from snowmap.data.normalize import mean_and_std
 from snowmap.data.splits import make_split
 from snowmap.errors import Interrupted, SnowmapError, Stopped
-from snowmap.files import write_whole
 from snowmap.runs.configuration import differing, flat, refuse_foreign
 from snowmap.runs.folder import SWEEP, locked
 from snowmap.runs.record import read_record
@@ -88,9 +86,9 @@ def optimize(main: Main, config: dict[str, Any], folder: Path) -> optuna.Study:
     space = distributions(search, config)
     optuna.logging.set_verbosity(optuna.logging.ERROR)
     with locked(folder, patience_s=0.0), env_override({SWEEP: str(folder)}):
-        _claim(folder, config, search)
         storage, pruner = f"sqlite:///{folder.absolute() / 'study.db'}", _pruner(config)
         study = optuna.create_study(storage=storage, study_name="snowmap", load_if_exists=True, pruner=pruner)
+        _claim(study, folder, config, search)
         print(f"study in {folder}; the same command with hydra.run.dir={folder} resumes it")
         _queue_killed(study)
         _run_trials(study, space, main, config, folder)
@@ -206,22 +204,20 @@ def _refuse_what_cannot_be_studied(config: Mapping[str, Any], folder: Path) -> N
         )
     if (folder / "config.yaml").exists():
         raise SnowmapError(f"{folder} holds a run, not a study; give another folder as hydra.run.dir=…")
-    refuse_foreign(folder, "study.yaml")
+    refuse_foreign(folder, "study.db")
 
 
-def _claim(folder: Path, config: Mapping[str, Any], search: Mapping[str, Any]) -> None:
-    """Write ``study.yaml``: what all trials have in common, and what is searched.
+def _claim(study: optuna.Study, folder: Path, config: Mapping[str, Any], search: Mapping[str, Any]) -> None:
+    """Keep with the study what all trials have in common, and what is searched.
 
     Raises:
-        SnowmapError: When the folder holds another study with trials.
+        SnowmapError: When it has trials of other settings.
     """
-    study = {**{key: value for key, value in config.items() if key not in ("sweep", "evaluate")}, "search": search}
-    file = folder / "study.yaml"
-    if file.exists() and any(folder.glob("trial-*")):
-        stored = flat(OmegaConf.to_container(OmegaConf.load(file)))  # type: ignore[arg-type]
-        if keys := differing(stored, flat(study)):
-            raise SnowmapError(
-                f"{folder} holds another study, which differs in {', '.join(keys[:3])}; give another folder as "
-                "hydra.run.dir=…"
-            )
-    write_whole(file, OmegaConf.to_yaml(OmegaConf.create(study)))
+    common = {key: value for key, value in config.items() if key not in ("sweep", "evaluate")}
+    settings = flat({**common, "search": search})
+    if study.trials and (keys := differing(study.user_attrs.get("settings", settings), settings)):
+        raise SnowmapError(
+            f"{folder} holds another study, which differs in {', '.join(keys[:3])}; give another folder as "
+            "hydra.run.dir=…"
+        )
+    study.set_user_attr("settings", settings)

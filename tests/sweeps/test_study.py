@@ -184,7 +184,6 @@ def study(archive, tmp_path_factory) -> tuple[Path, optuna.Study]:
     folder = tmp_path_factory.mktemp("study")
     words = ("sweep.trials=3", "sweep.startup_trials=2", "sweep.warmup_epochs=1", "optimizer.warmup_steps=1")
     search = {RATE: {"low": 1e-7, "high": 1e-1, "log": True}}
-    (folder / "study.yaml").touch()
     queued = optuna.create_study(storage=f"sqlite:///{folder}/study.db", study_name="snowmap")
     for rate in (2e-2, 1e-2, 1e-7):
         queued.enqueue_trial({RATE: rate})
