@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from snowmap.config.schema import TrainConfig
+from snowmap.errors import SnowmapError
 from snowmap.runs.command_line import launch
 
 
@@ -15,8 +16,10 @@ def main(config: dict[str, Any], folder: Path, callbacks: Sequence[Any] = ()) ->
     """Run one training into `folder`, or resume the one that lies there; with ``sweep=optuna`` a study of many."""
     # the configuration was checked before anything heavy is imported
     if config["sweep"]["name"] == "optuna":
-        from snowmap.sweeps.study import optimize
-
+        try:
+            from snowmap.sweeps.study import optimize
+        except ModuleNotFoundError as error:
+            raise SnowmapError(f'sweep=optuna: {error}; pip install "snowmap[optuna]"') from error
         optimize(main, config, folder)
         return
     from snowmap.baselines import BASELINES, save_baseline
@@ -63,9 +66,10 @@ def main(config: dict[str, Any], folder: Path, callbacks: Sequence[Any] = ()) ->
 def after_sweep(folder: Path, complete: bool) -> None:
     """Compare the runs of a multirun; once all are there, over folds or ablations, too."""
     from snowmap.sweeps import summarize
-    from snowmap.sweeps.runs_table import compare_runs
+    from snowmap.sweeps.output import publish
+    from snowmap.sweeps.runs_table import runs_table
 
-    compare_runs(folder)
+    publish(runs_table(folder), folder)
     if complete:
         summarize(folder, required=False)
 

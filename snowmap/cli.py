@@ -115,7 +115,7 @@ def _parser() -> argparse.ArgumentParser:
         "--by", default="rmse", help="e.g. mae, r2, or swe.rmse where there are several targets (default: %(default)s)"
     )
     runs.add_argument("--each", action="store_true", help="a row for each run, not one for all seeds")
-    runs.add_argument("--out", type=Path, help="folder for runs.csv, runs.md and runs.png (default: the folder)")
+    runs.add_argument("--out", type=Path, help="folder for runs.csv, .json, .md and .png (default: the folder)")
     runs.set_defaults(run=_runs)
     return parser
 
@@ -243,9 +243,10 @@ def _summarize(options: argparse.Namespace) -> None:
 
 
 def _runs(options: argparse.Namespace) -> None:
-    from snowmap.sweeps.runs_table import compare_runs
+    from snowmap.sweeps.output import publish
+    from snowmap.sweeps.runs_table import runs_table
 
-    compare_runs(options.folder, options.by, options.each, options.out)
+    publish(runs_table(options.folder, options.by, options.each), options.out or options.folder)
 
 
 if __name__ == "__main__":

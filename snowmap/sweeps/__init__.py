@@ -1,7 +1,6 @@
 """Many runs: their table (`runs_table`), cross-validation (`folds_table`), ablations (`ablation_table`) and studies.
 
-`runs` finds and reads the runs, `comparison` puts them in order, `output` writes and draws every table. The test
-windows decide nothing here.
+`runs` finds and reads the runs, `output` writes, draws and prints every table. The test windows decide nothing here.
 """
 
 from pathlib import Path
@@ -17,19 +16,24 @@ def summarize(folder: Path, required: bool = True) -> None:
         required: Whether it is an error that there is no table to make.
 
     Raises:
-        SnowmapError: When the runs differ neither in ``ablation`` nor in ``split.fold``, or cannot be compared.
+        SnowmapError: When no run is finished, or they differ neither in ``ablation`` nor in ``split.fold``, or cannot
+            be compared.
     """
     # what scores maps is imported where it is needed: a table of runs is there at once
-    from snowmap.sweeps.ablation_table import compare_ablations
-    from snowmap.sweeps.folds_table import cross_validate
-    from snowmap.sweeps.runs import configurations, find_finished_runs
+    from snowmap.sweeps.output import publish
+    from snowmap.sweeps.runs import configurations, read_runs
 
-    runs = find_finished_runs(folder)
-    if len({run.config.get("ablation") for run in runs}) > 1:
-        compare_ablations(folder, runs)
-    elif any(len(group) > 1 for group in configurations(runs).values()):
-        cross_validate(folder, runs)
+    runs = read_runs(folder).query("state == 'finished'")
+    if len({settings.get("ablation") for settings in runs["settings"]}) > 1:
+        from snowmap.sweeps.ablation_table import ablation_table
+
+        publish(ablation_table(runs), folder)
+    elif configurations(runs).duplicated().any():
+        from snowmap.sweeps.folds_table import folds_table
+
+        publish(folds_table(runs), folder)
     elif required:
         raise SnowmapError(
-            f"the {len(runs)} runs in {folder} differ neither in split.fold nor in ablation: there is no table to make"
+            f"the {len(runs)} finished runs in {folder} differ neither in split.fold nor in ablation: there is no "
+            "table to make"
         )

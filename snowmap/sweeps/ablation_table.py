@@ -1,8 +1,11 @@
 """What does InSAR add? Runs that differ in the bands that the net sees, each against the run that sees all of them."""
 
-from collections.abc import Mapping, Sequence
-from pathlib import Path
-from typing import Any
+# pyright: reportArgumentType=false, reportAttributeAccessIssue=false, reportCallIssue=false
+# pyright: reportGeneralTypeIssues=false, reportReturnType=false
+# pandas has no stubs here: every selection is a Series, a DataFrame or an array to the type checker
+
+from itertools import product
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
@@ -11,156 +14,112 @@ from snowmap.config.schema import Scoring
 from snowmap.data.ablation import WORDS
 from snowmap.errors import SnowmapError
 from snowmap.evaluation.intervals import score_intervals
-from snowmap.files import as_png, write_whole
+from snowmap.evaluation.metrics import scores
 from snowmap.sweeps.importance import permutation_importance
-from snowmap.sweeps.output import (
-    Panel,
-    bar_figure,
-    number,
-    print_frame,
-    print_notes,
-    write_result,
-)
+from snowmap.sweeps.output import Result, Section
 from snowmap.sweeps.runs import (
+    FOLD,
     OPTIMISTIC,
-    SYNTHETIC,
-    VALIDATION,
-    Maps,
-    Run,
     differing_settings,
+    synthetic_note,
     validation_maps,
-    validation_metrics,
+    validation_scores,
 )
+
+if TYPE_CHECKING:
+    import xarray as xr
 
 LEVEL = Scoring().level
 UNTOUCHED = "everything is on validation windows; the test windows were not touched"
+COLUMNS = ["target", "unit", "kind", "name", "rmse", "difference", "low", "high", "std"]
 
 
-def compare_ablations(folder: Path, runs: Sequence[Run]) -> pd.DataFrame:
-    """Make the table and the figure of an ablation, print the table and write ``ablation.json``, ``.csv`` and ``.png``.
+def ablation_table(runs: pd.DataFrame) -> Result:
+    """The table of an ablation.
 
     Runs of several folds or seeds are pooled; each is compared with the run of the same fold and seed that saw all
     bands.
 
     Args:
-        folder: Where the files go.
-        runs: The runs.
+        runs: Finished ones, of `read_runs`.
 
     Returns:
-        One row for each target and ablation (``kind`` is ``ablation``) with ``rmse``, and the ``difference`` from that
-        of ``all`` with the ends ``low`` and ``high`` of its interval; one for each target and permuted band (``kind``
-        is ``permutation``): mean ``difference`` over runs and repeats, and its ``std``.
+        Its table has one row for each target and ablation (``kind`` is ``ablation``) with ``rmse``, and the
+        ``difference`` from that of ``all`` with the ends ``low`` and ``high`` of its interval; one for each target and
+        permuted band (``kind`` is ``permutation``): mean ``difference`` over runs and repeats, and its ``std``.
 
     Raises:
         SnowmapError: When no run saw all bands, runs differ in more than bands, fold and seed, or one is missing.
     """
     cases = pair_cases(runs)
-    metrics = [validation_metrics(run) for run in runs]
-    importances = [permutation_importance(run) for run in cases["all"]]
-    about = {
-        "part": VALIDATION,
-        "notes": [UNTOUCHED, OPTIMISTIC],
-        "origin": metrics[0]["provenance"]["scored_archive"]["origin"],
-        "level": LEVEL,
-    }
+    units = validation_scores(runs).groupby("target", sort=False)["unit"].first()  # where there are no maps, makes them
     rows = []
-    for target, entry in metrics[0]["target"].items():
-        place = {"target": target, "unit": entry["unit"]}
-        maps = {name: _joined([validation_maps(run, target) for run in case]) for name, case in cases.items()}
-        for name, case in maps.items():
-            difference = {} if name == "all" else rmse_difference(case, maps["all"])
-            rows.append({**place, "kind": "ablation", "name": name, "rmse": _rmse(case), **difference})
-        for band in importances[0][target]:
-            increases = [increase for run in importances for increase in run[target][band]]
-            means = {"difference": np.mean(increases), "std": np.std(increases, ddof=1)}
-            rows.append({**place, "kind": "permutation", "name": band, **means})
-    table = pd.DataFrame(rows, columns=["target", "unit", "kind", "name", "rmse", "difference", "low", "high", "std"])
-    write_ablation(folder, table, about)
-    return table
+    for target, name in product(units.index, cases):
+        maps = validation_maps(cases[name], target)
+        rmse = scores(maps["predicted"].values, maps["observed"].values)["rmse"]
+        difference = {} if name == "all" else rmse_difference(maps, validation_maps(cases["all"], target))
+        rows.append({"target": target, "kind": "ablation", "name": name, "rmse": rmse, **difference})
+    increases = pd.concat(permutation_importance(folder / "checkpoints" / "best.ckpt") for folder in cases["all"])
+    groups = increases.groupby(["target", "name"], sort=False)["difference"]
+    permuted = groups.agg(difference="mean", std="std").reset_index().assign(kind="permutation")
+    table = pd.concat([pd.DataFrame(rows), permuted], ignore_index=True)
+    table["unit"] = table["target"].map(units)
+    return Result("ablation", table[COLUMNS], sections_of(table), [*synthetic_note(runs), UNTOUCHED, OPTIMISTIC])
 
 
-def pair_cases(runs: Sequence[Run]) -> dict[str, list[Run]]:
-    """The runs of each ablation, in one order of fold and seed.
+def pair_cases(runs: pd.DataFrame) -> pd.DataFrame:
+    """The folders of the runs: a column for each ablation, a row for each fold and seed.
 
     Raises:
-        SnowmapError: As `compare_ablations`.
+        SnowmapError: As `ablation_table`.
     """
-    if other := {*differing_settings(runs)} - {"ablation", "split.fold", "seed"}:
+    if other := {*differing_settings(runs)} - {"ablation", FOLD, "seed"}:
         raise SnowmapError(
             f"the runs differ in {', '.join(sorted(other))}, too; an ablation compares runs that differ in ablation, "
             "split.fold and seed alone"
         )
-    cases: dict[str, dict[tuple, Run]] = {}
-    for run in runs:
-        cases.setdefault(run.config["ablation"], {})[(run.fold, run.config["seed"])] = run
+    name = runs["settings"].map(lambda settings: settings["ablation"])
+    place = runs["settings"].map(lambda settings: f"split.fold={settings.get(FOLD)} seed={settings['seed']}")
+    cases = runs["folder"].groupby([place, name]).last().unstack()
     if "all" not in cases:
         raise SnowmapError(f"no run with ablation=all to compare with; there are {', '.join(cases)}")
-    for name, case in cases.items():
-        if single := [f"split.fold={fold} seed={seed}" for fold, seed in cases["all"].keys() ^ case.keys()]:
+    for name in cases:
+        if single := cases.index[cases[name].isna() != cases["all"].isna()].tolist():
             raise SnowmapError(
                 f"ablation={name} and ablation=all are not of the same folds and seeds: only one has "
-                f"{', '.join(sorted(single))}"
+                f"{', '.join(single)}"
             )
-    ordered = [*(name for name in WORDS if name in cases), *(name for name in cases if name not in WORDS)]
-    return {name: [cases[name][key] for key in cases["all"]] for name in ordered}
+    return cases[sorted(cases, key=lambda name: WORDS.index(name) if name in WORDS else len(WORDS))]
 
 
-def rmse_difference(case: Maps, reference: Maps) -> dict[str, float | None]:
+def rmse_difference(case: "xr.Dataset", reference: "xr.Dataset") -> dict[str, float | None]:
     """RMSE of `case` less that of `reference`, with the interval of `snowmap.evaluation.intervals`.
 
     Args:
-        case: Maps of one model.
+        case: ``predicted`` and ``observed`` ``(time, y, x)`` of one model, in one unit; NaN where there is none.
         reference: Maps of the other, of the same windows in the same order; several runs may map a window.
 
     Returns:
         ``difference``, ``low`` and ``high``, in the unit of the maps.
     """
-    valid = np.isfinite(case.observed) & np.isfinite(case.predicted) & np.isfinite(reference.predicted)
-    columns = {"model": case.predicted[valid], "all": reference.predicted[valid]}
-    same_window = np.unique(case.window, return_inverse=True)[1]
-    intervals = score_intervals(columns, case.observed[valid], valid, LEVEL, same_window)
-    return intervals["differences"]["all"]["rmse"]
+    predicted, observed, other = case["predicted"].values, case["observed"].values, reference["predicted"].values
+    valid = np.isfinite(observed) & np.isfinite(predicted) & np.isfinite(other)
+    same_window = np.unique(case["time"].values, return_inverse=True)[1]
+    columns = {"model": predicted[valid], "all": other[valid]}
+    return score_intervals(columns, observed[valid], valid, LEVEL, same_window)["differences"]["all"]["rmse"]
 
 
-def write_ablation(folder: Path, table: pd.DataFrame, about: Mapping[str, Any]) -> None:
-    """Write the table and its figure, and print it with what has to be said of it."""
-    synthetic = f" · {SYNTHETIC}" * about["origin"].startswith("synthetic")
-    write_result(folder, "ablation", about, table)
-    panels = []
-    for _, rows in table.groupby(["target", "unit"], sort=False):
-        target, unit = rows.iloc[0][["target", "unit"]]
-        panels.append(_panels(target, unit, rows))
-        heads = ["the net sees", f"RMSE {unit}", f"less that of all {unit}", f"{about['level']:.0%} interval or std"]
-        title = f"{target.upper()}, what the bands add, {about['part']} windows{synthetic}"
-        print_frame(pd.DataFrame(map(_cells, rows.itertuples()), columns=heads), title, heads[:1])
-    print_notes(about["notes"])
-    write_whole(folder / "ablation.png", as_png(bar_figure(panels, f"{about['part']} windows{synthetic}")))
-    print(f"ablation.json, ablation.csv and ablation.png lie in {folder}")
-
-
-def _cells(row: Any) -> tuple[str, ...]:
-    difference = "" if row.name == "all" else f"{row.difference:+.2f}"
-    if row.kind == "permutation":
-        return f"all, {row.name} permuted", "", difference, f"± {number(row.std)}"
-    interval = "" if pd.isna(row.low) else f"{row.low:+.2f} … {row.high:+.2f}"
-    return row.name, number(row.rmse), difference, interval
-
-
-def _panels(target: str, unit: str, rows: pd.DataFrame) -> list[Panel]:
-    """What each ablation adds to the RMSE, and the permutation importance of each band beside it."""
-    panels = []
-    for kind, title in (("ablation", "seen by the net"), ("permutation", "all bands, one permuted between windows")):
-        bars = rows[(rows["kind"] == kind) & (rows["name"] != "all")].set_index("name")
-        reach = [bars["difference"] - bars["low"], bars["high"] - bars["difference"]]
-        errors = np.array([reach if kind == "ablation" else [bars["std"], bars["std"]]], float)
-        title = f"{target.upper()}: {title}"
-        panels.append(Panel(title, f"RMSE less that of all bands, {unit}", bars["difference"].to_frame(), errors))
-    return panels
-
-
-def _joined(maps: Sequence[Maps]) -> Maps:
-    return Maps(*(np.concatenate(parts) for parts in zip(*maps, strict=True)))
-
-
-def _rmse(maps: Maps) -> float:
-    return float(np.sqrt(np.nanmean((maps.predicted.astype(np.float64) - maps.observed) ** 2)))
+def sections_of(table: pd.DataFrame) -> list[Section]:
+    """Of each target what every ablation adds to the RMSE, then the permutation importance of each band."""
+    sections = []
+    for (target, unit), rows in table.groupby(["target", "unit"], sort=False):
+        rmse, more = f"RMSE {unit}", f"RMSE {unit} less that of all"
+        frame = rows.rename(columns={"name": "bands", "rmse": rmse, "difference": more})
+        frame[f"{more} ±"] = frame["std"].fillna(frame["high"] - frame[more])
+        ablated = frame.loc[(rows["kind"] == "ablation"), ["bands", rmse, more, f"{more} ±"]]
+        permuted = frame.loc[rows["kind"] == "permutation", ["bands", more, f"{more} ±"]]
+        title = f"{target.upper()}: the net sees these bands; ± is the {LEVEL:.0%} interval"
+        sections.append(Section(title, ablated, [more]))
+        title = f"{target.upper()}: one band comes from other windows; ± is the standard deviation over orders"
+        sections.append(Section(title, permuted, [more]))
+    return sections

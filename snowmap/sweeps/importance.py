@@ -1,24 +1,17 @@
 """Permutation importance of a trained model: by how much its error grows when a band comes from other windows."""
 
-from collections.abc import Mapping
-from typing import Any
+from itertools import product
+from pathlib import Path
 
-import numpy as np
-import xarray as xr
+import pandas as pd
 
-from snowmap.baselines import Baseline
-from snowmap.checkpoints.provenance import areas_of, windows_of
 from snowmap.data.ablation import ablate
-from snowmap.data.cube import narrowed
-from snowmap.evaluation.metrics import scores
-from snowmap.evaluation.scoring import load_with_archive
-from snowmap.sweeps.runs import VALIDATION, Run
-from snowmap.tasks.pixel import SnowRegression
+from snowmap.evaluation.scoring import load_with_archive, validation_of
 
 REPEATS = 3
 
 
-def permutation_importance(run: Run) -> dict[str, dict[str, list[float]]]:
+def permutation_importance(checkpoint: Path) -> pd.DataFrame:
     """RMSE in the validation windows with one band permuted between windows, less the RMSE with the band as it is.
 
     Whole maps are permuted, so that each map stays as it is; windows keep to their subset of the split, and none keeps
@@ -26,30 +19,13 @@ def permutation_importance(run: Run) -> dict[str, dict[str, list[float]]]:
 
     Source: Breiman (2001), Random forests, section 10; with an error of the model instead of votes.
 
-    Args:
-        run: The run, of which the best checkpoint predicts.
-
     Returns:
-        ``{target: {band: [increase, …]}}`` in the target's unit: one for each of `REPEATS` orders.
+        A row for each ``target``, band (``name``) and one of `REPEATS` orders: ``difference``, in the target's unit.
     """
-    task, cube = load_with_archive(run.checkpoint)
-    windows = windows_of(task.metadata, VALIDATION, cube)
-    _, validation_area = areas_of(task.metadata)
-    inside = narrowed(cube, validation_area)["mask"].values
-    observed = {target: np.where(inside, cube[target].values[windows], np.nan) for target in task.targets}
-    usual = _rmse(task, cube, windows, observed)
-    increases: dict[str, dict[str, list[float]]] = {target: {} for target in task.targets}
-    for band in task.archive_bands:
-        for repeat in range(REPEATS):
-            plan = {"values": {}, "shuffled": [band], "seed": repeat, "subsets": task.metadata["split"]}
-            rmse = _rmse(task, ablate(cube, plan), windows, observed)
-            for target in task.targets:
-                increases[target].setdefault(band, []).append(rmse[target] - usual[target])
-    return increases
-
-
-def _rmse(
-    task: SnowRegression | Baseline, cube: xr.Dataset, windows: list[int], observed: Mapping[str, np.ndarray]
-) -> dict[str, Any]:
-    maps = task.predict(cube, windows)
-    return {target: scores(maps[target].values, known)["rmse"] for target, known in observed.items()}
+    model, cube = load_with_archive(checkpoint)
+    usual, rows = validation_of(model, cube), []
+    for band, repeat in product(model.archive_bands, range(REPEATS)):
+        plan = {"values": {}, "shuffled": [band], "seed": repeat, "subsets": model.metadata["split"]}
+        for target, scored in validation_of(model, ablate(cube, plan)).items():
+            rows.append({"target": target, "name": band, "difference": scored["rmse"] - usual[target]["rmse"]})
+    return pd.DataFrame(rows)

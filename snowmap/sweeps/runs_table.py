@@ -1,168 +1,157 @@
-"""The table of all runs below a folder: on the screen, as ``runs.csv``, ``runs.md`` and ``runs.png``."""
+"""The table of all runs below a folder, the best validation score first; test scores sort nothing."""
 
-from collections.abc import Callable, Iterable
+# pyright: reportArgumentType=false, reportAttributeAccessIssue=false, reportCallIssue=false
+# pyright: reportGeneralTypeIssues=false, reportReturnType=false
+# pandas has no stubs here: every selection is a Series, a DataFrame or an array to the type checker
+
 from datetime import timedelta
+from itertools import product
 from pathlib import Path
-from typing import Any
 
+import numpy as np
 import pandas as pd
-from rich.text import Text
 
-from snowmap.files import as_png, whole_folder, write_whole
-from snowmap.sweeps.comparison import Comparison, compare_scores, parse_score
-from snowmap.sweeps.output import (
-    Panel,
-    as_markdown,
-    bar_figure,
-    number,
-    print_frame,
-    print_notes,
-    shortened,
+from snowmap.errors import SnowmapError
+from snowmap.runs.configuration import within
+from snowmap.sweeps.output import Result, Section, mean_and_std
+from snowmap.sweeps.runs import (
+    NUMBERS,
+    UNIT,
+    VALIDATION,
+    column,
+    differing_settings,
+    distinguishing_keys,
+    read_runs,
+    synthetic_note,
 )
-from snowmap.sweeps.runs import SYNTHETIC, UNKNOWN, VALIDATION, find_runs
-from snowmap.tables import as_csv, plain_console
 from snowmap.units import IN_UNITS
 
-SHOWN_METADATA: dict[str, tuple[str, Callable[[float], str]]] = {
-    "epochs": ("epochs", "{:.0f}".format),
-    "parameters": ("weights", "{:,.0f}".format),
-    "wall_s": ("time", lambda seconds: str(timedelta(seconds=round(seconds)))),
+SCORES = {
+    "rmse": ("RMSE", "smallest"),
+    "mae": ("MAE", "smallest"),
+    "nmad": ("NMAD", "smallest"),
+    "bias": ("bias", "nearest to 0"),
+    "median_error": ("median error", "nearest to 0"),
+    "r2": ("R²", "largest"),
+    "pearson_r": ("Pearson r", "largest"),
+    "spearman_r": ("Spearman r", "largest"),
+    "nse": ("NSE", "largest"),
 }
-"""What `RECORD_KEYS` are called, and how they are shown."""
+"""What each score is called, and which of its values is the best."""
 
-LONGEST_VALUE, LONGEST_NAME = 18, 44
-"""Characters of a setting in the table, and of all of them in the figure."""
-
-MOST_ROWS = 40
-"""Configurations in the figure; of more, the best."""
+SORT_KEYS = {"smallest": np.positive, "nearest to 0": np.abs, "largest": np.negative}
+LONGEST_VALUE = 18
+"""Characters of a setting that are shown."""
 
 
-def compare_runs(folder: Path, by: str = "rmse", each: bool = False, out: Path | None = None) -> list[Comparison]:
-    """Print the table of all runs below a folder and write ``runs.csv``, ``runs.md`` and ``runs.png``.
+def runs_table(folder: Path, by: str = "rmse", each: bool = False) -> Result:
+    """The table of all runs below a folder, at any depth.
 
     Args:
-        folder: Runs may lie in it at any depth.
-        by: A validation score, as ``rmse`` (of each target that is a run's first) or ``swe.mae``.
+        folder: The folder.
+        by: A validation score, as ``rmse`` (of each target) or ``swe.mae``.
         each: Whether runs that differ in their seed alone stay apart.
-        out: Where the files go; by default into `folder`.
 
     Returns:
-        One comparison for each target; a run of several targets stands in that of each. One alone where `by` names a
-        target, or all runs have the same first one.
+        Its table has a row for each configuration: the settings in which the runs differ, and mean and standard
+        deviation of every score over seeds. Then one for each run that enters no mean, with the reason.
 
     Raises:
-        SnowmapError: When there is no run, a file cannot be written, or `by` is no validation score.
+        SnowmapError: When there is no run, or `by` is no validation score.
     """
-    folder, out = Path(folder), Path(out or folder)
-    runs = find_runs(folder)
+    runs = read_runs(folder)
     targets, score = parse_score(by, runs)
-    comparisons = []
-    for target in targets:
-        mapping = runs if len(targets) == 1 else [run for run in runs if target in (run.targets or targets[:1])]
-        comparisons.append(compare_scores(mapping, target, score, each, folder))
-    frames = [
-        frame.assign(target=one.target) for one in comparisons for frame in (one.rows, one.excluded) if len(frame)
-    ]
-    table = pd.concat(frames).drop(columns="run", errors="ignore").set_index("target").reset_index()
-    with whole_folder(out) as unfinished:
-        write_whole(unfinished / "runs.csv", as_csv(table))
-        lines = [f"# Runs in {folder.absolute().name}", "", *map(_markdown, comparisons)]
-        write_whole(unfinished / "runs.md", "\n".join(lines))
-        write_whole(unfinished / "runs.png", as_png(bar_figure([[_panel(comparison)] for comparison in comparisons])))
-    for comparison in comparisons:
-        _print(comparison)
-    print(f"runs.csv, runs.md and runs.png lie in {out}")
-    return comparisons
+    places = [column(VALIDATION, target, score) for target in targets]
+    scored = runs["scores"].map(lambda scores: any(place in scores for place in places))
+    ranked = runs[scored & (runs["state"] == "finished")].sort_values("seed", kind="stable")
+    settings = _settings(ranked, each)
+    rows = _means(ranked, settings, targets, each)
+    rows = rows.sort_values(places[0], key=SORT_KEYS[SCORES[score][1]], kind="stable")
+    keys = distinguishing_keys(settings)
+    shown = [target for target, place in zip(targets, places, strict=True) if rows[place].count()]
+    sections = [_section(rows, target, score, keys) for target in shown]
+    excluded = runs.drop(ranked.index)
+    excluded["reason"] = excluded["reason"].replace("", f"no validation {score} of {' or '.join(targets)}")
+    if len(excluded):
+        names = [str(path.relative_to(folder)) for path in excluded["folder"]]
+        frame = excluded[["state", "reason"]]
+        frame.insert(0, "run", names)
+        sections.append(Section(f"not in the means: {len(names)}", frame))
+    others = excluded[["state", "reason", *NUMBERS]].assign(runs=1, folders=excluded["folder"].astype(str))
+    return Result("runs", pd.concat([rows, others]), sections, _notes(runs, ranked, settings, each))
 
 
-def _shown(comparison: Comparison) -> pd.DataFrame:
-    """The rows in words: the keys that distinguish them, validation scores, metadata, and known test scores."""
-    rows, digits = comparison.rows, 2 if comparison.score in IN_UNITS else 3
-    names = [key.rpartition(".")[2] for key in comparison.keys]
-    columns = {}
-    for key, name in zip(comparison.keys, names, strict=True):
-        head = key.removesuffix(f".{name}") if name in ("name", "names") else name if names.count(name) == 1 else key
-        columns[head] = [shortened(value, LONGEST_VALUE) for value in rows[key]]
-    if comparison.has_seeds:
-        columns["seeds"] = rows["runs"].astype(str).tolist()
-    for subset in (VALIDATION, "test"):
-        for target in sorted(comparison.targets, key=lambda target: target != comparison.target):
-            column = comparison.column(subset, target)
-            if pd.Series(rows[column]).count():
-                scores = zip(rows[column], rows[f"{column}_std"], strict=True)
-                columns[f"{subset}\n{comparison.label(target)}"] = [number(*score, digits) for score in scores]
-        if subset == VALIDATION:
-            columns |= {head: cells for head, cells in _shown_metadata(rows).items() if {*cells} != {UNKNOWN}}
-    return pd.DataFrame(columns, index=rows.index)
+def parse_score(by: str, runs: pd.DataFrame) -> tuple[list[str], str]:
+    """Targets and score that `by` names; without a target, all that a run has scores of.
+
+    Raises:
+        SnowmapError: When it is a test score, or none.
+    """
+    if by.startswith("test"):
+        raise SnowmapError(
+            f"--by {by}: runs are never put in order by a test score. What was chosen on the test windows is no longer "
+            f"tested by them; choose a validation score, as --by rmse"
+        )
+    *target, score = by.removeprefix(f"{VALIDATION}.").split(".")
+    known = sorted({*runs["targets"].sum()} or {"swe"})
+    if len(target) > 1 or score not in SCORES or not {*target} <= {*known}:
+        raise SnowmapError(
+            f"--by {by} is no validation score; choose {' | '.join(SCORES)}, of one target alone with its name before "
+            f"it, as {known[-1]}.{score if score in SCORES else 'rmse'} (targets here: {', '.join(known)})"
+        )
+    return target or known, score
 
 
-def _shown_metadata(rows: pd.DataFrame) -> dict[str, list[str]]:
-    return {
-        head: [UNKNOWN if pd.isna(value) else form(value) for value in rows[key]]
-        for key, (head, form) in SHOWN_METADATA.items()
-    }
+def _settings(runs: pd.DataFrame, each: bool) -> pd.DataFrame:
+    """Settings that make runs different rows; one archive may lie at several places."""
+    archives = {*runs["fingerprint"]}
+    dropped = ["seed"] * (not each) + ["data.root"] * (len(archives) == 1 and "" not in archives)
+    return differing_settings(runs).drop(columns=dropped, errors="ignore")
 
 
-def _shown_excluded(comparison: Comparison) -> pd.DataFrame:
-    rows = comparison.excluded
-    return pd.DataFrame({**rows[["run", "state"]], **_shown_metadata(rows), "reason": rows["reason"]})
+def _means(runs: pd.DataFrame, settings: pd.DataFrame, targets: list[str], each: bool) -> pd.DataFrame:
+    """One row for the runs of one configuration: no mean of a score that one of them lacks."""
+    places = [column(*place) for place in product((VALIDATION, "test"), targets, SCORES)]
+    scores = pd.DataFrame([*runs["scores"]], runs.index, places, dtype=float)
+    texts = runs[["folder", "seed"]].astype(str).set_axis(["folders", "seeds"], axis=1)
+    table = pd.concat([settings, texts, runs[["state", *NUMBERS]], scores], axis=1)
+    groups = table.groupby([*settings, *["folders"] * each, "state"])
+    rows = groups.agg(runs=("seeds", "size"), seeds=("seeds", " ".join), **{key: (key, "mean") for key in NUMBERS})
+    rows = rows.join(mean_and_std(groups[[*scores]]))
+    return (rows if each else rows.assign(folders=groups["folders"].agg(" ".join))).reset_index()
 
 
-def _markdown(comparison: Comparison) -> str:
-    lines = [comparison.order, ""]
-    if len(comparison.rows):
-        frame = _shown(comparison)
-        lines += as_markdown(frame, frame.columns[: len(comparison.keys)])
-    if count := len(comparison.excluded):
-        lines += ["", f"Not in the means: {count}.", "", *as_markdown(_shown_excluded(comparison), _TEXT)]
-    return "\n".join([*lines, "", *(f"- {note}" for note in comparison.notes), ""])
+def _section(rows: pd.DataFrame, target: str, score: str, keys: list[str]) -> Section:
+    """What is shown of one target: the keys that distinguish the rows, scores, numbers, and test scores."""
+    name, best = SCORES[score]
+    label = f"{target.upper()} {name}" + (f" {UNIT}" if score in IN_UNITS else "")
+    order, test = column(VALIDATION, target, score), column("test", target, score)
+    rows = rows.dropna(subset=order).sort_values(order, key=SORT_KEYS[best], kind="stable")
+    short = [key.removesuffix(".name").removesuffix(".names").rpartition(".")[2] for key in keys]
+    distinct = len({*short, "time"}) == len(keys) + 1  # the wall time has a column, too
+    frame = rows[keys].set_axis(short if distinct else keys, axis=1)
+    frame = frame.apply(lambda values: values.str.slice(stop=LONGEST_VALUE))
+    title = f"Sorted by {VALIDATION} {label}, {best} first"
+    if rows["runs"].max() > 1:
+        title += "; ± is the standard deviation over seeds"
+        frame["seeds"] = rows["runs"]
+    frame[[f"{VALIDATION}\n{label}", f"{VALIDATION}\n{label} ±"]] = rows[[order, f"{order}_std"]]
+    frame[["epochs", "weights"]] = rows[["epochs", "parameters"]].round().astype("Int64")
+    frame["time"] = rows["wall_s"].map(lambda seconds: str(timedelta(seconds=round(seconds))), na_action="ignore")
+    frame[[f"test\n{label}", f"test\n{label} ±"]] = rows[[test, f"{test}_std"]]
+    frame = frame.dropna(axis=1, how="all")
+    return Section(title, frame, [head for head in frame if head.endswith(f"\n{label}")])
 
 
-_TEXT = ("run", "state", "reason")
-
-
-def _print(comparison: Comparison) -> None:
-    """Print the table, the runs that enter no mean, and what has to be said of both."""
-    console = plain_console()
-    console.print(Text(f"\n{comparison.order}", style="bold"))
-    if len(comparison.rows):
-        _print_rows(_shown(comparison), len(comparison.keys), console.width)
-    if count := len(comparison.excluded):
-        print_frame(_shown_excluded(comparison), f"\nnot in the means: {count}", _TEXT)
-    print_notes(comparison.notes)
-
-
-def _print_rows(frame: pd.DataFrame, keys: int, width: int) -> None:
-    """Print the rows, the test scores behind a rule, without the columns for which there is no room."""
-    for column in [column for column in frame if column.startswith("test\n")][:1]:
-        frame[column] = "│ " + frame[column].str.rjust(frame[column].str.len().max())
-        frame = frame.rename(columns={column: "│ " + column.replace("\n", "\n│ ")})
-    text = [*frame.columns[:keys], *(column for column in frame if column.startswith("│"))]
-    optional, left_out = [column for column in frame if "\n" not in column][1:], []
-    while optional and sum(_width(column, cells) + 2 for column, cells in frame.items()) > width:
-        left_out.insert(0, optional.pop())
-        frame = frame.drop(columns=left_out[0])
-    print_frame(frame, text=text)
-    if left_out:
-        plain_console().print(f"more in runs.csv: {', '.join(left_out)}")
-
-
-def _width(column: Any, cells: Iterable[str]) -> int:
-    return max(map(len, [*str(column).split("\n"), *cells]))
-
-
-def _panel(comparison: Comparison) -> Panel:
-    rows = comparison.rows.head(MOST_ROWS)
-    names = [
-        f"{place}. {shortened(', '.join(row[key] for key in comparison.keys), LONGEST_NAME)}"
-        for place, row in enumerate(rows.to_dict("records"), 1)
-    ]
-    columns = [comparison.column(subset) for subset in (VALIDATION, "test")]
-    values, errors = (
-        rows.reindex(columns=[f"{column}{end}" for column in columns]).set_axis(names).set_axis(columns, axis=1)
-        for end in ("", "_std")
-    )
-    title = [f"the best {MOST_ROWS} of {len(comparison.rows)} configurations"] * (len(comparison.rows) > MOST_ROWS)
-    title += [SYNTHETIC] * (SYNTHETIC in comparison.notes)
-    label = f"{VALIDATION} {comparison.label()}; pale: test, for information"
-    return Panel(" · ".join(title), label, values, errors)
+def _notes(runs: pd.DataFrame, ranked: pd.DataFrame, settings: pd.DataFrame, each: bool) -> list[str]:
+    """That data are synthetic, and what makes scores incomparable or counts twice."""
+    notes = synthetic_note(runs)
+    if len({*ranked["fingerprint"]} - {""}) > 1:
+        notes.append("the runs saw different archives: their scores are not of the same pixels")
+    if any(within(key, ["split"]) for key in settings):
+        notes.append("the runs have different splits or folds: their scores are not of the same windows")
+    repeated = settings.assign(seed=ranked["seed"]).duplicated(keep=False)
+    if repeated.any() and not each:
+        folders = ", ".join(map(str, ranked.loc[repeated, "folder"]))
+        notes.append(f"runs of one configuration and seed count each: {folders}")
+    return notes

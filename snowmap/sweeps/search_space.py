@@ -3,23 +3,21 @@
 import copy
 import json
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from omegaconf import OmegaConf
+from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
 
-from snowmap.config.checking import check_config, nearest
+from snowmap.config.checking import check_config
 from snowmap.config.schema import TrainConfig
 from snowmap.errors import SnowmapError
-from snowmap.runs.configuration import KEYS_WITHOUT_EFFECT, flat, within
+from snowmap.runs.configuration import KEYS_WITHOUT_EFFECT, within
 
-if TYPE_CHECKING:
-    from optuna.distributions import BaseDistribution
-
-FIXED = (*KEYS_WITHOUT_EFFECT, "data.root", "evaluate", "model.name", "scoring", "seed", "split", "target")
+FIXED = (*KEYS_WITHOUT_EFFECT, "data.root", "evaluate", "model.name", "scoring", "search", "seed", "split", "target")
 """Keys, or groups of keys, that are the same in all trials: otherwise their scores could not be compared."""
 
 
-def distributions(search: Mapping[str, Any], config: Mapping[str, Any]) -> "dict[str, BaseDistribution]":
+def distributions(search: Mapping[str, Any], config: Mapping[str, Any]) -> dict[str, BaseDistribution]:
     """A search space as Optuna draws from it.
 
     Args:
@@ -30,22 +28,41 @@ def distributions(search: Mapping[str, Any], config: Mapping[str, Any]) -> "dict
         SnowmapError: When it names a key that the model does not have, or a value that the key cannot take.
     """
     model = f"the search space of model={config['model']['name']}"
-    known = [key for key in flat(config) if not within(key, (*FIXED, "search"))]
     drawn = {}
     for key, entry in search.items():
         if within(key, FIXED):
             raise SnowmapError(f"{model}: '{key}' must be the same in all trials, or they could not be compared")
-        if key not in known:
-            raise SnowmapError(f"{model}: '{key}' is no key of the configuration{nearest(key, known)}")
         try:
-            drawn[key] = distribution(entry)
             for value in entry["choices"] if "choices" in entry else (entry["low"], entry["high"]):
                 changed(config, {key: value})
+            drawn[key] = distribution(entry)
         except (SnowmapError, LookupError, TypeError, ValueError) as error:
             raise SnowmapError(
-                f"{model}: {key}: {entry} ({error}); expected {{low, high}}, with step or log, or {{choices}}"
+                f"{model}: {error}; found {key}: {entry}, expected {{low, high}}, with step or log, or {{choices}}"
             ) from error
     return drawn
+
+
+def distribution(entry: Mapping[str, Any]) -> BaseDistribution:
+    """One entry of a search space; whole ends give whole numbers.
+
+    Raises:
+        LookupError, TypeError, ValueError: When it is neither a range nor choices.
+    """
+    if "choices" in entry and len(entry) == 1:
+        return CategoricalDistribution([label_of(value) for value in entry["choices"]])
+    whole = all(type(entry.get(key, 1)) is int for key in ("low", "high", "step"))
+    return IntDistribution(**entry) if whole else FloatDistribution(**entry)
+
+
+def label_of(value: Any) -> Any:
+    """A choice as Optuna can keep it, which knows no lists."""
+    return json.dumps(value, separators=(",", ":")) if isinstance(value, list) else value
+
+
+def value_of(entry: Mapping[str, Any], drawn: Any) -> Any:
+    """What Optuna drew, as a value of the configuration."""
+    return next((value for value in entry.get("choices", []) if label_of(value) == drawn), drawn)
 
 
 def changed(config: Mapping[str, Any], values: Mapping[str, Any]) -> dict[str, Any]:
@@ -54,35 +71,7 @@ def changed(config: Mapping[str, Any], values: Mapping[str, Any]) -> dict[str, A
     Raises:
         SnowmapError: When a key cannot take its value.
     """
-    single = copy.deepcopy(dict(config)) | {"sweep": {"name": "none"}}
+    single = OmegaConf.create({**copy.deepcopy(dict(config)), "sweep": {"name": "none"}})
     for key, value in values.items():
-        *groups, last = key.split(".")
-        node: Any = single
-        for group in groups:
-            node = node[group]
-        node[last] = value
-    return check_config(OmegaConf.create(single), TrainConfig)
-
-
-def distribution(entry: Mapping[str, Any]) -> "BaseDistribution":
-    """One entry of a search space; whole ends give whole numbers.
-
-    Raises:
-        LookupError, TypeError, ValueError: When it is neither a range nor choices.
-    """
-    from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
-
-    if "choices" in entry and len(entry) == 1:
-        return CategoricalDistribution([_label(value) for value in entry["choices"]])
-    whole = all(type(entry.get(key, 1)) is int for key in ("low", "high", "step"))
-    return IntDistribution(**entry) if whole else FloatDistribution(**entry)
-
-
-def value_of(entry: Mapping[str, Any], drawn: Any) -> Any:
-    """What Optuna drew, as a value of the configuration."""
-    return next(value for value in entry["choices"] if _label(value) == drawn) if "choices" in entry else drawn
-
-
-def _label(value: Any) -> Any:
-    """A choice as Optuna can keep it, which knows no lists."""
-    return json.dumps(value, separators=(",", ":")) if isinstance(value, list) else value
+        OmegaConf.update(single, key, value, merge=False)
+    return check_config(single, TrainConfig)

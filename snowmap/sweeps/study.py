@@ -5,24 +5,26 @@ in its folder, so the same command resumes it, whatever ended it.
 """
 
 import contextlib
+import math
 import os
 import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
+import optuna
 import pytorch_lightning as pl
 from hydra.core.hydra_config import HydraConfig
 from hydra.core.utils import env_override
-from omegaconf import OmegaConf
+from optuna.pruners import BasePruner, HyperbandPruner, MedianPruner, NopPruner
+from optuna.trial import TrialState, create_trial
 from pytorch_lightning.callbacks import Callback
 
 from snowmap.data.cube import narrowed
 from snowmap.data.normalize import mean_and_std
 from snowmap.data.splits import make_split
 from snowmap.errors import Interrupted, SnowmapError, Stopped
-from snowmap.files import write_whole
 from snowmap.runs.configuration import differing, flat, refuse_foreign
 from snowmap.runs.folder import SWEEP, locked
 from snowmap.runs.record import read_record
@@ -30,9 +32,6 @@ from snowmap.sources import open_cube
 from snowmap.sweeps.search_space import changed, distributions, value_of
 from snowmap.sweeps.study_report import folder_name, report
 from snowmap.tasks.pixel import SnowRegression
-
-if TYPE_CHECKING:
-    import optuna
 
 MOST_TRIES = 3
 """How often a trial is begun whose process is killed."""
@@ -44,7 +43,7 @@ Main = Callable[[dict[str, Any], Path, Sequence[Callback]], None]
 class Reporting(Callback):
     """Reports the score of each validation to Optuna, and ends a run that the pruner gives up."""
 
-    def __init__(self, trial: "optuna.Trial") -> None:
+    def __init__(self, trial: optuna.Trial) -> None:
         self.trial = trial
 
     def on_validation_end(self, trainer: pl.Trainer, pl_module: SnowRegression) -> None:  # type: ignore[override]
@@ -59,7 +58,7 @@ class Reporting(Callback):
             raise Stopped(f"pruned in epoch {trainer.current_epoch + 1}")
 
 
-def optimize(main: Main, config: dict[str, Any], folder: Path) -> "optuna.Study":
+def optimize(main: Main, config: dict[str, Any], folder: Path) -> optuna.Study:
     """Run trials until there are ``sweep.trials`` of them, then report which settings are the best.
 
     What was typed on the command line is not searched.
@@ -73,14 +72,9 @@ def optimize(main: Main, config: dict[str, Any], folder: Path) -> "optuna.Study"
         The study.
 
     Raises:
-        SnowmapError: When Optuna is missing, the search space is wrong, the folder holds another study or is in use, or
-            no trial finished.
+        SnowmapError: When the search space is wrong, the folder holds another study or is in use, or no trial finished.
     """
-    try:
-        import optuna
-    except ImportError as error:
-        raise SnowmapError('sweep=optuna needs optuna; pip install "snowmap[optuna]"') from error
-    _refuse_what_cannot_be_studied(config)
+    _refuse_what_cannot_be_studied(config, folder)
     typed = list(HydraConfig.get().overrides.task) if HydraConfig.initialized() else []
     keys = {word.partition("=")[0].lstrip("+~") for word in typed}
     search = {key: entry for key, entry in config["search"].items() if key not in keys}
@@ -91,77 +85,59 @@ def optimize(main: Main, config: dict[str, Any], folder: Path) -> "optuna.Study"
         )
     space = distributions(search, config)
     optuna.logging.set_verbosity(optuna.logging.ERROR)
-    if (folder / "config.yaml").exists():
-        raise SnowmapError(f"{folder} holds a run, not a study; give another folder as hydra.run.dir=…")
-    refuse_foreign(folder, "study.yaml")
     with locked(folder, patience_s=0.0), env_override({SWEEP: str(folder)}):
-        _claim(folder, config, search)
         storage, pruner = f"sqlite:///{folder.absolute() / 'study.db'}", _pruner(config)
         study = optuna.create_study(storage=storage, study_name="snowmap", load_if_exists=True, pruner=pruner)
+        _claim(study, folder, config, search)
         print(f"study in {folder}; the same command with hydra.run.dir={folder} resumes it")
-        try:
-            _run_trials(study, space, main, config, folder)
-        except Interrupted:
-            print(f"the study in {folder} has {_finished(study)} of {config['sweep']['trials']} trials")
-            raise
+        _queue_killed(study)
+        _run_trials(study, space, main, config, folder)
         report(study, search, folder, typed)
     return study
 
 
-def _run_trials(study: "optuna.Study", space: dict[str, Any], main: Main, config: dict[str, Any], folder: Path) -> None:
-    from optuna.samplers import TPESampler
-
-    sweep, began = config["sweep"], time.monotonic()
-    std = _std_of_targets(config)
-    _queue_killed(study)
-    while _finished(study) < sweep["trials"]:
-        if sweep["timeout_s"] is not None and time.monotonic() - began > sweep["timeout_s"]:
-            print(
-                f"sweep.timeout_s={sweep['timeout_s']:g} is over after {_finished(study)} of {sweep['trials']} trials"
-            )
+def _run_trials(study: optuna.Study, space: dict[str, Any], main: Main, config: dict[str, Any], folder: Path) -> None:
+    sweep, std, began = config["sweep"], _std_of_targets(config), time.monotonic()
+    while (finished := _finished(study)) < sweep["trials"]:
+        if time.monotonic() - began > (math.inf if sweep["timeout_s"] is None else sweep["timeout_s"]):
+            print(f"sweep.timeout_s={sweep['timeout_s']:g} is over after {finished} of {sweep['trials']} trials")
             return
         # a seed of its own for each trial: a resumed study draws no trial again (TPE: Bergstra et al. 2011)
         seed = int(np.random.SeedSequence([sweep["seed"], len(study.trials)]).generate_state(1)[0])
-        study.sampler = TPESampler(n_startup_trials=sweep["startup_trials"], seed=seed)
+        study.sampler = optuna.samplers.TPESampler(n_startup_trials=sweep["startup_trials"], seed=seed)
         trial = study.ask(space)
         values = {key: value_of(config["search"][key], drawn) for key, drawn in trial.params.items()}
-        _run_trial(study, trial, main, changed(config, {**values, "evaluate": "none"}), folder, std)
+        result = _run_trial(study, trial, main, changed(config, {**values, "evaluate": "none"}), folder, std)
+        settings = ", ".join(f"{key}={value}" for key, value in trial.params.items())
+        print(f"{folder_name(trial)}: {result} ({settings})", flush=True)
 
 
 def _run_trial(
-    study: "optuna.Study",
-    trial: "optuna.Trial",
+    study: optuna.Study,
+    trial: optuna.Trial,
     main: Main,
     config: dict[str, Any],
     folder: Path,
     std: Mapping[str, float],
-) -> None:
-    """Run one trial in its folder and record how it ended; only a signal leaves it open."""
-    from optuna.trial import TrialState
-
+) -> str:
+    """Run one trial in its folder, record how it ended and say it; only a signal leaves it open."""
     run = folder / folder_name(trial)
-    for epoch, value in trial.user_attrs.get("reported", {}).items():
-        trial.report(value, int(epoch))
     try:
         # what it prints stands in its run.log
         with Path(os.devnull).open("w") as nowhere, contextlib.redirect_stdout(nowhere):
             main(config, run, [Reporting(trial)])
         value = nrmse((read_record(run) or {})["validation"], std)
         study.tell(trial, value)
-        result = f"{value:.4g}"
+        return f"{value:.4g}"
     except Interrupted:
         raise
     except Stopped as stopped:
         study.tell(trial, state=TrialState.PRUNED)
-        result = str(stopped)
+        return str(stopped)
     except Exception as error:
         trial.set_user_attr("error", str(error).partition("\n")[0] or type(error).__name__)
         study.tell(trial, state=TrialState.FAIL)
-        result = f"failed: {trial.user_attrs['error']}"
-    settings = [
-        f"{key}={value:.3g}" if isinstance(value, float) else f"{key}={value}" for key, value in trial.params.items()
-    ]
-    print(f"{run.name}: {result} ({', '.join(settings)})", flush=True)
+        return f"failed: {trial.user_attrs['error']}"
 
 
 def nrmse(validation: Mapping[str, Mapping[str, Any]], std: Mapping[str, float]) -> float:
@@ -189,35 +165,33 @@ def _std_of_targets(config: Mapping[str, Any]) -> dict[str, float]:
     return {name: mean_and_std(cube[name].values, split.train, inside, f"target '{name}'")[1] for name in targets}
 
 
-def _queue_killed(study: "optuna.Study") -> None:
+def _queue_killed(study: optuna.Study) -> None:
     """Give up the trials whose process was killed, and queue each again, to resume in its folder."""
-    from optuna.trial import TrialState
-
     for trial in study.get_trials(states=[TrialState.RUNNING]):
         study.tell(trial.number, state=TrialState.FAIL)
-        if sum(folder_name(other) == folder_name(trial) for other in study.trials) < MOST_TRIES:
-            reported = {str(epoch): value for epoch, value in trial.intermediate_values.items()}
-            study.enqueue_trial(trial.params, {"folder": folder_name(trial), "reported": reported})
+        name = folder_name(trial)
+        if sum(folder_name(other) == name for other in study.trials) < MOST_TRIES:
+            again = {"params": trial.params, "distributions": trial.distributions, "user_attrs": {"folder": name}}
+            reported = trial.intermediate_values
+            study.add_trial(create_trial(state=TrialState.WAITING, intermediate_values=reported, **again))
 
 
-def _finished(study: "optuna.Study") -> int:
+def _finished(study: optuna.Study) -> int:
     """Trials that ended, be it by a failure; one that is resumed as another counts once."""
     still_open = {folder_name(trial) for trial in study.trials if not trial.state.is_finished()}
     return len({folder_name(trial) for trial in study.trials} - still_open)
 
 
-def _pruner(config: Mapping[str, Any]) -> "optuna.pruners.BasePruner":
-    from optuna.pruners import HyperbandPruner, MedianPruner, NopPruner
-
-    sweep = config["sweep"]
-    if sweep["pruner"] == "median":
-        return MedianPruner(sweep["startup_trials"], sweep["warmup_epochs"])
-    if sweep["pruner"] == "hyperband":
-        return HyperbandPruner(max(1, sweep["warmup_epochs"]), max(1, config["trainer"]["max_epochs"]))
-    return NopPruner()
+def _pruner(config: Mapping[str, Any]) -> BasePruner:
+    sweep, warmup = config["sweep"], config["sweep"]["warmup_epochs"]
+    return {
+        "median": MedianPruner(sweep["startup_trials"], warmup),
+        "hyperband": HyperbandPruner(max(1, warmup), max(1, config["trainer"]["max_epochs"])),
+        "none": NopPruner(),
+    }[sweep["pruner"]]
 
 
-def _refuse_what_cannot_be_studied(config: Mapping[str, Any]) -> None:
+def _refuse_what_cannot_be_studied(config: Mapping[str, Any], folder: Path) -> None:
     trainer = config["trainer"]
     if os.environ.get(SWEEP):
         raise SnowmapError("sweep=optuna cannot be combined with -m; start one command for each study")
@@ -228,21 +202,22 @@ def _refuse_what_cannot_be_studied(config: Mapping[str, Any]) -> None:
             "the trials of a study run one after the other in one process; give trainer.devices=1 trainer.num_nodes=1 "
             "launcher=local"
         )
+    if (folder / "config.yaml").exists():
+        raise SnowmapError(f"{folder} holds a run, not a study; give another folder as hydra.run.dir=…")
+    refuse_foreign(folder, "study.db")
 
 
-def _claim(folder: Path, config: Mapping[str, Any], search: Mapping[str, Any]) -> None:
-    """Write ``study.yaml``: what all trials have in common, and what is searched.
+def _claim(study: optuna.Study, folder: Path, config: Mapping[str, Any], search: Mapping[str, Any]) -> None:
+    """Keep with the study what all trials have in common, and what is searched.
 
     Raises:
-        SnowmapError: When the folder holds another study with trials.
+        SnowmapError: When it has trials of other settings.
     """
-    study = {**{key: value for key, value in config.items() if key not in ("sweep", "evaluate")}, "search": search}
-    file = folder / "study.yaml"
-    if file.exists() and any(folder.glob("trial-*")):
-        stored = flat(OmegaConf.to_container(OmegaConf.load(file)))  # type: ignore[arg-type]
-        if keys := differing(stored, flat(study)):
-            raise SnowmapError(
-                f"{folder} holds another study, which differs in {', '.join(keys[:3])}; give another folder as "
-                "hydra.run.dir=…"
-            )
-    write_whole(file, OmegaConf.to_yaml(OmegaConf.create(study)))
+    common = {key: value for key, value in config.items() if key not in ("sweep", "evaluate")}
+    settings = flat({**common, "search": search})
+    if study.trials and (keys := differing(study.user_attrs.get("settings", settings), settings)):
+        raise SnowmapError(
+            f"{folder} holds another study, which differs in {', '.join(keys[:3])}; give another folder as "
+            "hydra.run.dir=…"
+        )
+    study.set_user_attr("settings", settings)

@@ -1,27 +1,28 @@
-"""The results of a study: its table, importances and figures, and the command that trains the best settings."""
+"""The results of a study: the table of its trials, Optuna's figures, and the command that trains the best settings."""
 
 import json
 import shlex
 import warnings
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, cast
+from typing import Any, cast
 
 import matplotlib as mpl
-import pandas as pd
+import optuna
+from matplotlib import pyplot
 from matplotlib.figure import Figure
 from omegaconf import OmegaConf
+from optuna.importance import FanovaImportanceEvaluator
+from optuna.trial import TrialState
+from optuna.visualization import matplotlib as visualization
 
 from snowmap.errors import SnowmapError
 from snowmap.files import as_png, write_whole
 from snowmap.runs.configuration import within
-from snowmap.sweeps.output import print_frame
-from snowmap.sweeps.runs import SYNTHETIC
-from snowmap.sweeps.runs_table import compare_runs
+from snowmap.sweeps.output import publish
+from snowmap.sweeps.runs_table import runs_table
 from snowmap.sweeps.search_space import value_of
-
-if TYPE_CHECKING:
-    import optuna
+from snowmap.tables import SYNTHETIC
 
 LEAST_TRIALS = 4
 """That finished, for an importance to mean anything."""
@@ -30,8 +31,8 @@ NOT_OF_THE_BEST = ("sweep", "search", "evaluate", "seed")
 """Typed keys that are not repeated in the command that trains the best settings."""
 
 
-def report(study: "optuna.Study", search: Mapping[str, Any], folder: Path, typed: Sequence[str]) -> None:
-    """Print the table of all trials and the importances; write ``best.yaml``, the figures and the table's files.
+def report(study: optuna.Study, search: Mapping[str, Any], folder: Path, typed: Sequence[str]) -> None:
+    """Print the table of all trials and the best settings; write ``best.yaml``, the figures and the table's files.
 
     Args:
         study: The study.
@@ -42,42 +43,28 @@ def report(study: "optuna.Study", search: Mapping[str, Any], folder: Path, typed
     Raises:
         SnowmapError: When no trial finished, or a file cannot be written.
     """
-    from optuna.importance import FanovaImportanceEvaluator, get_param_importances
-    from optuna.trial import TrialState
-
     finished = study.get_trials(deepcopy=False, states=[TrialState.COMPLETE])
     if not finished:
         errors = [trial.user_attrs["error"] for trial in study.trials if "error" in trial.user_attrs]
         last = f"; the last failed: {errors[-1]}" if errors else ""
         raise SnowmapError(f"no trial of the study in {folder} finished{last}")
-    (comparison,) = compare_runs(folder)
-    synthetic = SYNTHETIC in comparison.notes
-    evaluator = FanovaImportanceEvaluator(seed=0)
+    trials = runs_table(folder)
+    publish(trials, folder)
+    synthetic = SYNTHETIC if SYNTHETIC in trials.notes else ""
     explains = len(finished) >= LEAST_TRIALS and len({trial.value for trial in finished}) > 1
-    if explains:
-        shares = get_param_importances(study, evaluator=evaluator).items()
-        rows = [(key, f"{share:.0%}") for key, share in shares]
-        frame = pd.DataFrame(rows, columns=["searched key", "share of the score's variance"])
-        print_frame(frame, "\nwhat mattered", ["searched key"])
-    _draw(study, folder, evaluator if explains else None, synthetic)
+    _draw(study, folder, explains, synthetic)
     best = {key: value_of(entry, study.best_params[key]) for key, entry in search.items()}
     run, command = folder_name(study.best_trial), command_of(best, typed, folder)
-    content = {
-        "trial": run,
-        "nrmse": study.best_value,
-        "trials": len(finished),
-        "overrides": best,
-        "command": command,
-        **({"data": SYNTHETIC} if synthetic else {}),
-    }
+    content = {"trial": run, "nrmse": study.best_value, "trials": len(finished), "overrides": best, "command": command}
+    content |= {"data": synthetic} if synthetic else {}
     write_whole(folder / "best.yaml", OmegaConf.to_yaml(OmegaConf.create(content)))
     print(f"\nbest     {run}: RMSE {study.best_value:.3g} standard deviations of the targets on validation windows")
-    print(f"files    best.yaml and study.png lie in {folder}")
+    print(f"files    best.yaml, study.png{' and importances.png' * explains} lie in {folder}")
     print(f"next     {command}")
     print("         its validation score is the best of many and therefore too good; only new seeds and the test tell")
 
 
-def folder_name(trial: "optuna.Trial | optuna.trial.FrozenTrial") -> str:
+def folder_name(trial: optuna.Trial | optuna.trial.FrozenTrial) -> str:
     """Name of a trial's folder: that of the trial whose process was killed, if this one resumes it."""
     return trial.user_attrs.get("folder", f"trial-{trial.number:03}")
 
@@ -92,20 +79,17 @@ def command_of(best: Mapping[str, Any], typed: Sequence[str], folder: Path) -> s
     return shlex.join(["python", "train.py", "-m", *kept, *words, "seed=0,1,2", f"hydra.sweep.dir={folder}-best"])
 
 
-def _draw(study: "optuna.Study", folder: Path, evaluator: Any, synthetic: bool) -> None:
+def _draw(study: optuna.Study, folder: Path, explains: bool, synthetic: str) -> None:
     """Optuna's own figures: the score of each trial with the best so far, and what the searched keys explain."""
-    from matplotlib import pyplot
-    from optuna.exceptions import ExperimentalWarning
-    from optuna.visualization import matplotlib as visualization
-
     name = "validation RMSE ÷ standard deviation of the targets"
     with mpl.rc_context(), warnings.catch_warnings():  # Optuna sets a style
-        warnings.simplefilter("ignore", ExperimentalWarning)
+        warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
         drawn = {"study.png": visualization.plot_optimization_history(study, target_name=name)}
-        if evaluator:
+        if explains:
+            evaluator = FanovaImportanceEvaluator(seed=0)
             drawn["importances.png"] = visualization.plot_param_importances(study, evaluator, target_name=name)
     for file, axes in drawn.items():
         figure = cast(Figure, axes.figure)
-        figure.suptitle(SYNTHETIC if synthetic else "", fontsize=9)
+        figure.suptitle(synthetic, fontsize=9)
         write_whole(folder / file, as_png(figure))
         pyplot.close(figure)

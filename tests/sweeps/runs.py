@@ -1,9 +1,11 @@
-"""Run folders as trainings leave them, by hand: a configuration, a record and scores, without a checkpoint."""
+"""Run folders as trainings leave them, by hand: a configuration, a record, scores and maps; no checkpoint is read."""
 
 import json
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+import xarray as xr
 import yaml
 
 from snowmap.runs.record import NEW_RECORD
@@ -15,11 +17,12 @@ CONFIG = {
     "model": {"name": "unet", "channels": [8, 16], "dropout": 0.0},
     "loss": "mse",
     "logger": {"name": "csv", "tags": []},
+    "ablation": "all",
     "seed": 0,
 }
 
 
-def score(rmse: float, unit: str = "cm", **more: float | None) -> dict[str, Any]:
+def score(rmse: float | None, unit: str = "cm", **more: float | None) -> dict[str, Any]:
     entry = dict.fromkeys(("mae", "bias", "median_error", "nmad", "r2", "pearson_r", "spearman_r", "nse"))
     return {"unit": unit, "rmse": rmse, **entry, "pixels": 100, **more}
 
@@ -60,9 +63,27 @@ def write_run(
     }
     (folder / "run.json").write_text(json.dumps(NEW_RECORD | known | {"validation": validation} | record))
     if test is not None:
-        out = folder / "evaluation" / "test"
-        out.mkdir(parents=True)
-        provenance = {"part": "test", "scored_archive": archive}
-        target = {name: {"unit": entry["unit"], "model": entry, "baselines": {}} for name, entry in test.items()}
-        (out / "metrics.json").write_text(json.dumps({"target": target, "provenance": provenance}))
+        write_metrics(folder, "test", test)
     return folder
+
+
+def write_metrics(folder: Path, subset: str, scores: dict[str, Any]) -> Path:
+    """An evaluation, in which climatology lacks the RMSE."""
+    out = folder / "evaluation" / subset
+    out.mkdir(parents=True)
+    target = {
+        name: {"unit": entry["unit"], "model": entry, "baselines": {"climatology": {**entry, "rmse": None}}}
+        for name, entry in scores.items()
+    }
+    (out / "metrics.json").write_text(json.dumps({"target": target}))
+    return out
+
+
+def write_mapped_run(folder: Path, settings: dict[str, Any], error: float, observed: np.ndarray, **more: Any) -> None:
+    """A run whose maps of SWE are wrong by `error` cm everywhere."""
+    scores = {"swe": score(abs(error), mae=abs(error) / 2)}
+    out = write_metrics(write_run(folder, settings, scores, **more), "validation", scores)
+    maps = {"swe": observed + error, "swe_observed": observed}
+    days = np.datetime64("2021-01-01", "ns") + np.arange(len(observed)) * np.timedelta64(1, "D")
+    data = {name: (("time", "y", "x"), values.astype(np.float32)) for name, values in maps.items()}
+    xr.Dataset(data, {"time": days}).to_netcdf(out / "predictions.nc", engine="h5netcdf")

@@ -2,10 +2,12 @@
 
 import json
 import os
+import shutil
 import signal
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 import pytest
@@ -23,11 +25,10 @@ from tests.commands import begin, command, fail, succeed
 
 pytestmark = pytest.mark.slow
 
-FOLDS = ("split.fold-0", "split.fold-1")
 BASELINE = ("model=climatology", "evaluate=none", "split.test=3")
 """Where it does not matter what is trained."""
 
-FAST = ("debug=fast", "trainer.enable_progress_bar=false", "split=winters", "split.test=3")
+FAST = ("debug=fast", "trainer.enable_progress_bar=false", "split=winters", "split.test=3", "model.channels=[4]")
 
 
 @pytest.fixture(scope="module")
@@ -39,72 +40,63 @@ def archive(tmp_path_factory) -> Path:
 
 @pytest.fixture(scope="module")
 def sweep(archive, tmp_path_factory) -> tuple[Path, str]:
-    folder = tmp_path_factory.mktemp("sweep") / "folds"
-    words = (*FAST, f"data.root={archive}", f"hydra.sweep.dir={folder}", "split.fold=0,1", "evaluate=none")
-    return folder, succeed("train.py", "-m", *words)
+    """Two ablations of two folds each, by one command."""
+    folder = tmp_path_factory.mktemp("sweep") / "ablation"
+    words = ("experiment=sar_ablation", "ablation=all,shuffled_sar", "split.fold=0,1", "evaluate=none")
+    return folder, succeed("train.py", *FAST, *words, f"data.root={archive}", f"hydra.sweep.dir={folder}")
 
 
-def test_every_fold_has_its_folder_and_all_have_one_table(sweep):
+def test_the_ablation_is_one_command(sweep):
     folder, said = sweep
-    for fold in FOLDS:
-        assert (folder / fold / "checkpoints" / "best.ckpt").is_file()
-        assert len(list((folder / fold / "curves").glob("*"))) == 1
-        assert not (folder / fold / "evaluation" / "test").exists()
+    assert "the test windows were not touched" in said
+    assert not list(folder.glob("*/evaluation/test"))
+    table = pd.read_csv(folder / "ablation.csv").set_index("name")
+    assert [*table.index[table["kind"] == "ablation"]] == ["all", "shuffled_sar"]
+    for name in ("all", "shuffled_sar"):
+        assert table.loc[name, "rmse"] == pytest.approx(pooled(folder, name)["rmse"], rel=1e-5)
+    assert table.loc["shuffled_sar", "low"] <= table.loc["shuffled_sar", "high"]
+    assert (table["kind"] == "permutation").sum() == 9
+    assert len(pd.read_csv(folder / "runs.csv")) == 4
+    assert {path.name for path in folder.iterdir() if path.is_file()} == {
+        *(f"{name}.{ending}" for name in ("runs", "ablation") for ending in ("csv", "json", "md", "png")),
+        "multirun.yaml",
+    }
+
+
+def test_folds_have_one_table_which_can_be_made_from_the_folder(sweep, tmp_path, capsys):
+    for path in sweep[0].glob("ablation-all_*"):
+        shutil.copytree(path, tmp_path / path.name)
+    assert main(["summarize", str(tmp_path)]) == 0
+    said = capsys.readouterr().out
     assert "2 folds" in said
     assert "optimistic" in said
-    table = pd.read_csv(folder / "cross_validation.csv").query("map == 'model'").set_index("over")
-    assert [*table.index] == ["fold 0", "fold 1", "mean", "std", "pooled"]
+    table = pd.read_csv(tmp_path / "cross_validation.csv").query("map == 'model'").set_index("over")
+    assert [*table.index] == ["fold 0", "fold 1", "pooled", "mean"]
+    known = pooled(sweep[0], "all")
+    assert table.loc["pooled", [*known]].astype(float).to_dict() == pytest.approx(known)
+
+
+def pooled(folder: Path, ablation: str) -> dict[str, Any]:
+    """Scores of all validation maps of an ablation."""
     maps = []
-    for fold in FOLDS:
-        with xr.open_dataset(folder / fold / "evaluation" / "validation" / "predictions.nc") as file:
+    for path in sorted(folder.glob(f"ablation-{ablation}_*")):
+        with xr.open_dataset(path / "evaluation" / "validation" / "predictions.nc") as file:
             maps.append(file[["swe", "swe_observed"]].load())
     together = xr.concat(maps, "time")
-    known = scores(together["swe"].values, together["swe_observed"].values)
-    assert table.loc["pooled", [*known]].astype(float).to_dict() == pytest.approx(known)
+    return scores(together["swe"].values, together["swe_observed"].values)
 
 
 def test_a_run_of_a_sweep_is_that_of_a_run_by_itself(sweep, archive, tmp_path):
     """Nothing of the run before it is left in the process: neither seeds nor what Lightning and the logger keep."""
-    words = (f"data.root={archive}", f"hydra.run.dir={tmp_path}/alone", *FAST, "split.fold=1", "evaluate=none")
-    assert command("train.py", *words).returncode == 0
+    last = "ablation-shuffled_sar_split.fold-1"
+    words = (*FAST, f"data.root={archive}", f"hydra.run.dir={tmp_path}/alone", "ablation=shuffled_sar", "split.fold=1")
+    assert command("train.py", *words, "evaluate=none").returncode == 0
     states = [
         SnowRegression.load_from_checkpoint(folder / "checkpoints" / "last.ckpt").state_dict()
-        for folder in (sweep[0] / FOLDS[1], tmp_path / "alone")
+        for folder in (sweep[0] / last, tmp_path / "alone")
     ]
     assert all(torch.equal(value, states[1][name]) for name, value in states[0].items())
-
-
-def test_the_table_can_be_made_again_from_the_folder(sweep, capsys):
-    folder, _ = sweep
-    first = (folder / "cross_validation.json").read_text()
-    (folder / "cross_validation.json").unlink()
-    assert main(["summarize", str(folder)]) == 0
-    assert (folder / "cross_validation.json").read_text() == first
-    assert "2 folds" in capsys.readouterr().out
-
-
-def test_other_sweeps_end_with_the_table_of_runs_alone(archive, tmp_path):
-    words = (*BASELINE, f"data.root={archive}", f"hydra.sweep.dir={tmp_path}/seeds", "seed=0,1")
-    succeed("train.py", "-m", *words)
-    tables = {"runs.csv", "runs.md", "runs.png"}
-    assert {path.name for path in (tmp_path / "seeds").iterdir()} == {"seed-0", "seed-1", "multirun.yaml", *tables}
-
-
-def test_the_ablation_is_one_command(archive, tmp_path):
-    words = ("experiment=sar_ablation", "ablation=all,no_sar,shuffled_sar", f"hydra.sweep.dir={tmp_path}/sweep")
-    said = succeed("train.py", f"data.root={archive}", *words, *FAST, "split=rolling")
-    assert "the test windows were not touched" in said
-    assert not list((tmp_path / "sweep").glob("*/evaluation/test"))
-    table = pd.read_csv(tmp_path / "sweep" / "ablation.csv").set_index("name")
-    cases = table[table["kind"] == "ablation"]
-    assert [*cases.index] == ["all", "no_sar", "shuffled_sar"]
-    for name in cases.index:
-        metrics = tmp_path / "sweep" / f"ablation-{name}" / "evaluation" / "validation" / "metrics.json"
-        rmse = json.loads(metrics.read_text())["target"]["swe"]["model"]["rmse"]
-        assert cases.loc[name, "rmse"] == pytest.approx(rmse, rel=1e-5)
-    assert cases.loc["no_sar", "low"] <= cases.loc["no_sar", "high"]
-    assert (table["kind"] == "permutation").sum() == 9
-    assert (tmp_path / "sweep" / "ablation.png").stat().st_size > 10_000
+    assert len(list((sweep[0] / last / "curves").glob("*"))) == 1
 
 
 def test_a_sweep_in_one_process_whose_runs_take_several_is_refused(archive, tmp_path, capsys):
@@ -130,7 +122,7 @@ class TestLaunchers:
     def test_a_failed_and_a_killed_job_are_named_and_alone_run_again(self, archive, tmp_path):
         folder = tmp_path / "sweep"
         words = (*self.WORDS, f"data.root={archive}", f"hydra.sweep.dir={folder}", "launcher=joblib")
-        words = ("train.py", "-m", *words, "model.channels=[4]", "seed=0,1,2")
+        words = ("train.py", "-m", *words, "seed=0,1,2")
         blocked = folder / "seed-0" / "thesis.txt"
         blocked.parent.mkdir(parents=True)
         blocked.write_text("in the way")

@@ -7,7 +7,6 @@ from snowmap.data.cube import window_names
 from snowmap.models import Net
 from snowmap.sources.trentino import open_archive
 from snowmap.sweeps.importance import REPEATS, permutation_importance
-from snowmap.sweeps.runs import Run
 from snowmap.tasks.pixel import SnowRegression
 from tests.archives import write_foreign_archive
 from tests.tasks.test_pixel import fit
@@ -33,12 +32,14 @@ def test_the_error_grows_by_what_the_other_windows_differ_and_not_for_bands_that
     restore = SnowRegression.restore.__func__
 
     def with_known_net(cls, content, path):
-        found = restore(cls, content, path)
-        found.net = OneBand(position)
-        return found
+        restored = restore(cls, content, path)
+        restored.net = OneBand(position)
+        return restored
 
     monkeypatch.setattr(SnowRegression, "restore", classmethod(with_known_net))
-    found = permutation_importance(Run(tmp_path / "run"))["swe"]
+    table = permutation_importance(tmp_path / "run" / "checkpoints" / "best.ckpt")
+    assert {*table["target"]} == {"swe"}
+    increases = table.groupby("name")["difference"].agg(list)
     names, parts = window_names(cube), task.metadata["split"]
     windows = [names.index(name) for name in parts["validation"]]
     inside = cube["mask"].values
@@ -54,6 +55,6 @@ def test_the_error_grows_by_what_the_other_windows_differ_and_not_for_bands_that
     known = [
         rmse(pdd[np.array(shuffled_order(names, parts, seed))[windows]]) - rmse(pdd[windows]) for seed in range(REPEATS)
     ]
-    assert found["pdd"] == pytest.approx(known, rel=1e-4, abs=1e-5)
-    assert max(map(abs, found["pdd"])) > 0.1
-    assert all(increase == [0] * REPEATS for band, increase in found.items() if band != "pdd")
+    assert increases["pdd"] == pytest.approx(known, rel=1e-4, abs=1e-5)
+    assert max(map(abs, increases["pdd"])) > 0.1
+    assert all(increase == [0] * REPEATS for band, increase in increases.items() if band != "pdd")

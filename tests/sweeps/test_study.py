@@ -79,8 +79,8 @@ class TestStudy:
         said = capfd.readouterr().out
         assert f"python train.py -m {RATE}={rate} seed=0,1,2 hydra.sweep.dir={tmp_path}/s-best" in said
         assert best["command"] in said
-        assert "what mattered" in said
         for figure in ("study.png", "importances.png"):
+            assert figure in said
             assert Image.open(tmp_path / "s" / figure).size[0] > 600
         assert (tmp_path / "s" / "runs.csv").is_file()
 
@@ -184,7 +184,6 @@ def study(archive, tmp_path_factory) -> tuple[Path, optuna.Study]:
     folder = tmp_path_factory.mktemp("study")
     words = ("sweep.trials=3", "sweep.startup_trials=2", "sweep.warmup_epochs=1", "optimizer.warmup_steps=1")
     search = {RATE: {"low": 1e-7, "high": 1e-1, "log": True}}
-    (folder / "study.yaml").touch()
     queued = optuna.create_study(storage=f"sqlite:///{folder}/study.db", study_name="snowmap")
     for rate in (2e-2, 1e-2, 1e-7):
         queued.enqueue_trial({RATE: rate})
@@ -194,8 +193,8 @@ def study(archive, tmp_path_factory) -> tuple[Path, optuna.Study]:
 @pytest.mark.slow
 class TestRealTrainings:
     def test_trials_are_runs_and_the_test_windows_stay_untouched(self, study):
-        folder, found = study
-        assert [trial.params[RATE] for trial in found.trials] == [2e-2, 1e-2, 1e-7]
+        folder, result = study
+        assert [trial.params[RATE] for trial in result.trials] == [2e-2, 1e-2, 1e-7]
         for name in ("trial-000", "trial-001"):
             assert (folder / name / "checkpoints" / "best.ckpt").is_file()
             assert not (folder / name / "evaluation").exists()
@@ -206,21 +205,21 @@ class TestRealTrainings:
             assert "validation RMSE" in (folder / name / "run.log").read_text()
 
     def test_the_objective_is_what_the_training_monitors(self, study):
-        _, found = study
-        for trial in found.trials[:2]:
+        _, result = study
+        for trial in result.trials[:2]:
             assert trial.value == pytest.approx(min(trial.intermediate_values.values()), rel=1e-4)
 
     def test_a_hopeless_trial_is_pruned(self, study):
-        folder, found = study
-        assert found.trials[2].state == TrialState.PRUNED
+        folder, result = study
+        assert result.trials[2].state == TrialState.PRUNED
         record = json.loads((folder / "trial-002" / "run.json").read_text())
         assert record["status"] == "pruned"
         assert record["error"] == "pruned in epoch 2"
         assert "trial-002" in (folder / "runs.md").read_text()
 
     def test_a_baseline_is_searched_too(self, archive, tmp_path):
-        config = checked("sweep=optuna", "model=elevation", "sweep.trials=3", "split.test=3", f"data.root={archive}")
-        found = optimize(train.main, config, tmp_path)
+        config = checked("sweep=optuna", "model=elevation", "sweep.trials=1", "split.test=3", f"data.root={archive}")
+        (trial,) = optimize(train.main, config, tmp_path).trials
         cube = open_archive(archive)
         windows = make_split(
             start=cube["start"].values, end=cube["end"].values, shape=cube["mask"].shape, **config["split"]
@@ -228,14 +227,14 @@ class TestRealTrainings:
         known = cube["swe"].values[windows.train][:, cube["mask"].values]
         std = float(torch.tensor(known[known == known]).double().std(correction=0))
         record = json.loads((tmp_path / "trial-000" / "run.json").read_text())
-        assert found.trials[0].value == pytest.approx(record["validation"]["swe"]["rmse"] / std, rel=1e-4)
+        assert trial.value == pytest.approx(record["validation"]["swe"]["rmse"] / std, rel=1e-4)
 
     def test_kill_and_go_on_by_the_same_command(self, archive, tmp_path):
         words = [
             *(
                 "sweep=optuna",
                 "sweep.trials=2",
-                "trainer.max_epochs=30",
+                "trainer.max_epochs=15",
                 "model.channels=[8]",
                 "callbacks.patience=null",
             ),
@@ -262,7 +261,7 @@ class TestRealTrainings:
         assert again.params == killed.params
         assert not (tmp_path / "study" / "trial-001").exists()
         record = json.loads((tmp_path / "study" / "trial-000" / "run.json").read_text())
-        assert (record["starts"], record["status"], record["epochs"]) == (2, "finished", 30)
+        assert (record["starts"], record["status"], record["epochs"]) == (2, "finished", 15)
         assert "resuming from" in (tmp_path / "study" / "trial-000" / "run.log").read_text()
         assert set(range(5)) <= set(again.intermediate_values)
         command = yaml.safe_load((tmp_path / "study" / "best.yaml").read_text())["command"]
