@@ -21,13 +21,13 @@ def main(config: dict[str, Any], folder: Path, callbacks: Sequence[Any] = ()) ->
         return
     from snowmap.baselines import BASELINES, save_baseline
     from snowmap.checkpoints.provenance import archive_of
-    from snowmap.data.splits import make_split
+    from snowmap.data.splits import split_cubes
     from snowmap.runs.callbacks import validation_maps
     from snowmap.runs.folder import working_in
     from snowmap.runs.loggers import make_logger, wandb_id_of
-    from snowmap.runs.printing import print_files, print_split, warn_of_values
+    from snowmap.runs.printing import print_files, print_splits, warn_of_values
     from snowmap.runs.training import conclude, finishing, fit, quiet, resumed
-    from snowmap.sources import open_cube
+    from snowmap.sources import open_cubes
     from snowmap.tasks.build import fit_baseline, make_parts
 
     quiet()
@@ -37,25 +37,23 @@ def main(config: dict[str, Any], folder: Path, callbacks: Sequence[Any] = ()) ->
             print(f"the run in {folder} is finished; nothing is left to do")
             print_files(folder, config["evaluate"])
             return
-        cube = open_cube(config["data"], config["target"]["names"])
-        run.update(archive=archive_of(cube))
-        split = make_split(
-            start=cube["start"].values, end=cube["end"].values, shape=cube["mask"].shape, **config["split"]
-        )
-        print_split(split, cube)
-        warn_of_values(cube, split, config["target"]["names"])
+        cubes = open_cubes(config["data"], config["target"]["names"])
+        run.update(archive=archive_of(*(cube.attrs for cube in cubes)))
+        splits = split_cubes(cubes, config["split"])
+        print_splits(splits, cubes)
+        warn_of_values(splits, cubes, config["target"]["names"])
         parts = None
         if config["model"]["name"] in BASELINES:
-            save_baseline(fit_baseline(config, cube, split), run.best)
+            save_baseline(fit_baseline(config, *cubes, *splits), run.best)
             run.update(parameters=0)
         elif run.record["stage"] == "training":
-            parts = make_parts(config, cube, split)
+            parts = make_parts(config, cubes, splits)
         logger = make_logger(config, run.path, run.record["wandb_id"])
         with finishing(logger):
             run.update(wandb_id=wandb_id_of(logger) or run.record["wandb_id"])
             if parts:
-                fit(config, run, logger, *parts, [*callbacks, *validation_maps(config, logger, cube, split)])
-            conclude(config, cube, run, logger)
+                fit(config, run, logger, *parts, [*callbacks, *validation_maps(config, logger, cubes, splits)])
+            conclude(config, cubes, run, logger)
 
 
 def after_sweep(folder: Path, complete: bool) -> None:

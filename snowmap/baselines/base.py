@@ -110,7 +110,7 @@ class Baseline(ABC):
         reads_phase = "unwrapped_phase" in self.archive_bands
         sign = phase_sign if reads_phase else 1
         self.preprocessor = Preprocessor.plan(
-            cube, train, bands=self.archive_bands, derived=self.derived, phase_sign=sign
+            [(cube, train)], bands=self.archive_bands, derived=self.derived, phase_sign=sign
         )
         if reads_phase:
             source = "set" if phase_sign else "estimated from the training windows"

@@ -15,8 +15,10 @@ Names, units and words of bands and targets are the source's own: what comes aft
 """
 
 import hashlib
+import os
 import zlib
 from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -103,6 +105,17 @@ def window_name(start: np.datetime64 | np.ndarray, end: np.datetime64 | np.ndarr
 def window_names(cube: xr.Dataset) -> list[str]:
     """The name of each window of the Cube, in order."""
     return [window_name(start, end) for start, end in zip(cube["start"].values, cube["end"].values, strict=True)]
+
+
+def archive_names(archives: Sequence[Mapping[str, Any]]) -> list[str]:
+    """A short name for each of several Cubes: the end of its path, as far as they differ.
+
+    Args:
+        archives: Attributes of the Cubes, of which ``archive`` is the path.
+    """
+    paths = [Path(str(archive.get("archive", ""))).absolute() for archive in archives]
+    common = os.path.commonpath([path.parent for path in paths])
+    return [str(path.relative_to(common)) for path in paths]
 
 
 def targets_of(cube: xr.Dataset) -> list[str]:

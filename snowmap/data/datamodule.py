@@ -1,17 +1,18 @@
-"""The data module: Batches of a Cube that lies in memory, split by split."""
+"""The data module: Batches of Cubes that lie in memory, split by split."""
 
 import logging
 from collections.abc import Iterator, Sequence
+from itertools import groupby
 
 import numpy as np
 import pytorch_lightning as pl
 import torch
 import xarray as xr
-from torch.utils.data import DataLoader, DistributedSampler
+from torch.utils.data import DataLoader, Sampler
 
 from snowmap.data.augment import AUGMENTATIONS
 from snowmap.data.batch import Batch, CubeTensors
-from snowmap.data.cube import window_names
+from snowmap.data.cube import archive_names, window_names
 from snowmap.data.pieces import random_pieces, tiled
 from snowmap.data.sequences import SEASON, Sample, samples
 from snowmap.data.splits import Split
@@ -24,21 +25,28 @@ RESIDENT_SHARE = 0.5
 
 
 class SnowDataModule(pl.LightningDataModule):
-    """Feeds training and validation sequences; no raster is opened once the Cube is there.
+    """Feeds training and validation sequences; no raster is opened once the Cubes are there.
 
-    The Cube moves to the accelerator where it fits; where it does not, Batches are gathered in memory (or from the
+    The Cubes move to the accelerator where they fit; where they do not, Batches are gathered in memory (or from the
     memory map of the cache) and copied one by one. A piece of a map is chosen before it is gathered: nothing else of a
     Cube that is larger than the memory is read. Scenes larger than a tile are validated by tiles.
 
+    Cubes may differ in grid, size and dates: all sequences of a Batch are of one Cube.
+
     The order of the training sequences follows from seed and epoch alone, and what a step draws from seed and step,
     so a resumed run sees what an uninterrupted one would.
+
+    Attributes:
+        train: Training sequences, Cube by Cube.
+        tiles: Validation sequences, or their tiles, Cube by Cube.
+        names: Name of every window, Cube by Cube; ``Batch.window`` is an index in it.
     """
 
     def __init__(
         self,
-        cube: xr.Dataset,
-        windows: CubeTensors,
-        split: Split,
+        cubes: Sequence[xr.Dataset],
+        tensors: Sequence[CubeTensors],
+        splits: Sequence[Split],
         targets: Sequence[str],
         *,
         time: int | str = 1,
@@ -50,12 +58,12 @@ class SnowDataModule(pl.LightningDataModule):
         resident_share: float = RESIDENT_SHARE,
         seed: int = 0,
     ) -> None:
-        """Hold the Cube.
+        """Hold the Cubes.
 
         Args:
-            cube: The Cube that `windows` are of.
-            windows: Its bands, derived features among them, and targets.
-            split: Which windows train and validate, and in which areas.
+            cubes: The Cubes.
+            tensors: Of each its bands, derived features among them, and targets.
+            splits: Which windows of each train and validate, and in which areas.
             targets: Targets to learn.
             time: Windows in a sequence, or ``season``.
             maps_every_step: Whether the net maps every step of a sequence.
@@ -64,57 +72,68 @@ class SnowDataModule(pl.LightningDataModule):
             batch_size: Sequences in each step.
             augment: A key of `snowmap.data.augment.AUGMENTATIONS`.
             crop_size: Height and width of the pieces to train on; None for whole maps.
-            resident_share: Of the accelerator's free memory that the Cube may fill.
+            resident_share: Of the accelerator's free memory that the Cubes may fill.
             seed: Of the order of the training sequences and of everything that a training step draws.
 
         Raises:
             SnowmapError: When no validation window has a valid target, or all windows of a sequence are empty.
         """
         super().__init__()
-        self.split = split
         self.batch_size, self.augment, self.crop_size = batch_size, AUGMENTATIONS[augment], crop_size
         self.resident_share, self.seed = resident_share, seed
-        self.names = window_names(cube)
-        self.windows = windows
-        self.train_area, self.validation_area = (
-            None if area is None else torch.from_numpy(area) for area in (split.train_area, split.validation_area)
+        self.tensors = list(tensors)
+        self.train_areas, self.validation_areas = (
+            [None if area is None else torch.from_numpy(area) for area in areas]
+            for areas in zip(*((split.train_area, split.validation_area) for split in splits), strict=True)
         )
-        train = self._with_target(split.train, "training", targets, self.train_area)
-        validation = self._with_target(split.validation, "validation", targets, self.validation_area)
-        end = cube["end"].values
+        self.names, self.train, self.tiles = [], [], []
+        self.first_windows: list[int] = []
         every = supervise == "every"
-        self.train = samples(end, train, time, maps_every_step=every, allowed=train)
-        self.validation = samples(end, validation, time, maps_every_step=maps_every_step and time == SEASON)
-        self._refuse_empty([*self.train, *self.validation], cube["features"].values)
-        size = tuple(windows.inside.shape)
-        self.tiles = [tile for sample in self.validation for tile in tiled(sample, size) if self._any_target(tile)]
+        for index, (name, cube, split) in enumerate(
+            zip(archive_names([cube.attrs for cube in cubes]), cubes, splits, strict=True)
+        ):
+            self.first_windows.append(len(self.names))
+            self.names += [f"{window} of {name}" if len(cubes) > 1 else window for window in window_names(cube)]
+            train = self._with_target(index, split.train, "training", targets, self.train_areas[index])
+            chosen = self._with_target(index, split.validation, "validation", targets, self.validation_areas[index])
+            end, size = cube["end"].values, tuple(self.tensors[index].inside.shape)
+            training = samples(end, train, time, maps_every_step=every, allowed=train)
+            validation = samples(end, chosen, time, maps_every_step=maps_every_step and time == SEASON)
+            self._refuse_empty(index, [*training, *validation], cube["features"].values)
+            self.train += [sample._replace(cube=index) for sample in training]
+            tiles = (tile._replace(cube=index) for sample in validation for tile in tiled(sample, size))
+            self.tiles += [tile for tile in tiles if self._any_target(tile)]
 
     def setup(self, stage: str) -> None:
         """Move the windows to the device that trains, once, if they fit."""
         if self.trainer:
             device = self.trainer.strategy.root_device
-            if fits(self.windows.nbytes, device, self.resident_share):
-                self.windows = self.windows.to(device)
+            if fits(sum(tensors.nbytes for tensors in self.tensors), device, self.resident_share):
+                self.tensors = [tensors.to(device) for tensors in self.tensors]
             else:
                 logger.warning("the Cube does not fit on %s; its windows stay in memory and are copied there", device)
 
     def train_dataloader(self) -> DataLoader[list[Sample]]:
         """Training sequences in an order of their own each epoch, determined by (seed, epoch)."""
-        processes, rank = self._processes()
-        order = _Order(self.train, processes, rank, seed=self.seed)  # type: ignore[arg-type]
-        if self.trainer:  # Lightning restores how many steps the epoch had, but begins with the first of them again
-            order.passed = self.trainer.fit_loop.epoch_loop.batch_progress.current.ready * self.batch_size
-        return self._loader(self.train, self.batch_size, order)
+        batches = _Batches(self.train, self.batch_size, self._processes(), self.seed)
+        if self.trainer:
+            batches.shuffled = not self.trainer.overfit_batches
+            # Lightning restores how many steps the epoch had, but begins with the first of them again
+            batches.passed = self.trainer.fit_loop.epoch_loop.batch_progress.current.ready
+        return DataLoader(self.train, batch_sampler=batches, collate_fn=list)  # type: ignore[arg-type]
 
     def val_dataloader(self) -> DataLoader[list[Sample]]:
         """Validation sequences by date, as tiles of large scenes; among several processes each is scored once."""
         processes, rank = self._processes()
-        # as many for each process, so that all take part in each exchange; no target of the filled-up ones counts
-        missing = -len(self.tiles) % processes
-        first = self.tiles[0]
-        filled = [*self.tiles, *[first._replace(supervised=(False,) * len(first.supervised))] * missing]
-        # tiles at the edges of a scene are smaller
-        return self._loader(filled[rank::processes], 1 if first.margin else self.batch_size)
+        batches = []
+        for _, of_cube in groupby(self.tiles, lambda tile: tile.cube):
+            first, *others = of_cube
+            # as many for each process, so that all take part in each exchange; no target of the filled-up ones counts
+            unseen = first._replace(supervised=(False,) * len(first.supervised))
+            filled = [first, *others, *[unseen] * (-(1 + len(others)) % processes)]
+            size = 1 if first.margin else self.batch_size  # tiles at the edges of a scene are smaller
+            batches += _chunks(filled[rank::processes], size)
+        return DataLoader(batches, batch_size=None, collate_fn=list)  # type: ignore[arg-type]
 
     def on_before_batch_transfer(self, batch: list[Sample], dataloader_idx: int) -> Batch:
         """Gather the sequences, of a training step random pieces of them with ``data.crop``.
@@ -127,9 +146,20 @@ class SnowDataModule(pl.LightningDataModule):
             step = self.trainer.fit_loop.epoch_loop.total_batch_idx
             torch.manual_seed(hash((self.seed, step, self.trainer.global_rank)))
             if self.crop_size:
-                batch = random_pieces(batch, self.crop_size, self.windows.inside.shape)
-        gathered = self.windows.collate(batch, self.train_area if self.trainer.training else self.validation_area)
-        return self.trainer.precision_plugin.convert_input(gathered)
+                batch = random_pieces(batch, self.crop_size, self.tensors[batch[0].cube].inside.shape)
+        areas = self.train_areas if self.trainer.training else self.validation_areas
+        return self.trainer.precision_plugin.convert_input(self.collate(batch, areas))
+
+    def collate(self, batch: Sequence[Sample], areas: Sequence[torch.Tensor | None] = ()) -> Batch:
+        """The Batch of some sequences of one Cube.
+
+        Args:
+            batch: The sequences.
+            areas: Of each Cube where targets may be looked at; everywhere in the study areas by default.
+        """
+        cube = batch[0].cube
+        gathered = self.tensors[cube].collate(batch, areas[cube] if areas else None)
+        return gathered._replace(window=gathered.window + self.first_windows[cube])
 
     def on_after_batch_transfer(self, batch: Batch, dataloader_idx: int) -> Batch:
         """Augment training batches, on the device."""
@@ -138,24 +168,21 @@ class SnowDataModule(pl.LightningDataModule):
     def _processes(self) -> tuple[int, int]:
         return (self.trainer.world_size, self.trainer.global_rank) if self.trainer else (1, 0)
 
-    def _loader(
-        self, samples: list[Sample], batch_size: int, sampler: DistributedSampler | None = None
-    ) -> DataLoader[list[Sample]]:
-        return DataLoader(samples, batch_size, sampler=sampler, collate_fn=list)  # type: ignore[arg-type]
-
     def _any_target(self, sample: Sample) -> bool:
         """Whether a target has a value in the sequence's piece."""
-        return bool(self.windows._replace(x=()).collate([sample], self.validation_area).y_valid.any())
+        tensors, area = self.tensors[sample.cube], self.validation_areas[sample.cube]
+        return bool(tensors._replace(x=()).collate([sample], area).y_valid.any())
 
     def _with_target(
-        self, windows: list[int], part: str, targets: Sequence[str], area: torch.Tensor | None
+        self, cube: int, windows: list[int], part: str, targets: Sequence[str], area: torch.Tensor | None
     ) -> list[int]:
-        visible = self.windows.inside if area is None else self.windows.inside & area
-        known = [window for window in windows if any((y[window].isfinite() & visible).any() for y in self.windows.y)]
+        tensors, names = self.tensors[cube], self.names[self.first_windows[cube] :]
+        visible = tensors.inside if area is None else tensors.inside & area
+        known = [window for window in windows if any((y[window].isfinite() & visible).any() for y in tensors.y)]
         if not known:
             where = "the study area" + (f", as far as it is the split's {part} area" if area is not None else "")
             raise SnowmapError(f"no {part} window has a valid pixel of {', '.join(targets)} inside {where}")
-        if empty := [self.names[window] for window in windows if window not in known]:
+        if empty := [names[window] for window in windows if window not in known]:
             logger.warning(
                 "no valid pixel of %s inside the study area in the %s windows %s: they are left out",
                 ", ".join(targets),
@@ -164,28 +191,70 @@ class SnowDataModule(pl.LightningDataModule):
             )
         return known
 
-    def _refuse_empty(self, sequences: list[Sample], features: np.ndarray) -> None:
+    def _refuse_empty(self, cube: int, sequences: list[Sample], features: np.ndarray) -> None:
         used = sorted({step for sample in sequences for step in sample.steps})
-        inside = self.windows.inside.numpy()
+        inside, all_names = self.tensors[cube].inside.numpy(), self.names[self.first_windows[cube] :]
         filled = {step for step in used if any((np.isfinite(band) & inside).any() for band in features[step])}
         for sample in sequences:
             if not filled.intersection(sample.steps):
-                names = ", ".join(self.names[step] for step in sample.steps)
+                names = ", ".join(all_names[step] for step in sample.steps)
                 raise SnowmapError(
                     f"no band has a value inside the study area in any window of the sequence of "
-                    f"{self.names[sample.steps[-1]]} ({names}); mend the rasters or leave the windows out"
+                    f"{all_names[sample.steps[-1]]} ({names}); mend the rasters or leave the windows out"
                 )
 
 
-class _Order(DistributedSampler):
-    """The training sequences in the order of the epoch, the first time without those that were `passed` in it."""
+class _Batches(Sampler[list[int]]):
+    """Batches of training sequences in the order of the epoch, each of one Cube.
 
-    passed = 0
+    All processes take as many, in the same order of the Cubes: a Cube whose sequences cannot be dealt out evenly gives
+    its first ones again, as `torch.utils.data.DistributedSampler` does.
 
-    def __iter__(self) -> Iterator[int]:
-        order = list(super().__iter__())
+    Attributes:
+        passed: Batches that the epoch has had already; the first iteration leaves them out.
+        shuffled: Whether the order is that of the epoch, or always that of the sequences.
+    """
+
+    def __init__(self, sequences: Sequence[Sample], batch_size: int, processes: tuple[int, int], seed: int) -> None:
+        self.sequences, self.batch_size, self.seed = sequences, batch_size, seed
+        self.processes, self.rank = processes
+        self.epoch, self.passed, self.shuffled = 0, 0, True
+
+    @property
+    def sampler(self) -> "_Batches":
+        """Itself: where Lightning looks for `set_epoch`."""
+        return self
+
+    def set_epoch(self, epoch: int) -> None:
+        """The epoch whose order comes next."""
+        self.epoch = epoch
+
+    def __len__(self) -> int:
+        return len(self._batches())
+
+    def __iter__(self) -> Iterator[list[int]]:
+        batches = self._batches()
         passed, self.passed = self.passed, 0
-        return iter(order[passed:] or order)  # at the end of an epoch comes the next one, from its beginning
+        return iter(batches[passed:] or batches)  # at the end of an epoch comes the next one, from its beginning
+
+    def _batches(self) -> list[list[int]]:
+        order = list(range(len(self.sequences)))
+        if self.shuffled:
+            order = torch.randperm(len(order), generator=torch.Generator().manual_seed(self.seed + self.epoch)).tolist()
+        of_cubes: dict[int, list[int]] = {}
+        for index in order:
+            of_cubes.setdefault(self.sequences[index].cube, []).append(index)
+        batches = []
+        for indices in of_cubes.values():
+            filled = indices + (indices * self.processes)[: -len(indices) % self.processes]
+            batches += _chunks(filled, self.batch_size * self.processes)
+        place = {index: position for position, index in enumerate(order)}
+        batches.sort(key=lambda batch: place[batch[0]])  # Cubes take turns
+        return [batch[self.rank :: self.processes] for batch in batches]
+
+
+def _chunks(values: list, size: int) -> list[list]:
+    return [values[first : first + size] for first in range(0, len(values), size)]
 
 
 def fits(nbytes: int, device: torch.device, share: float = RESIDENT_SHARE) -> bool:

@@ -237,16 +237,16 @@ def fit(
         run.update(stage="scoring", epochs=trainer.current_epoch, parameters=trained)
 
 
-def conclude(config: Mapping[str, Any], cube: xr.Dataset, run: RunFolder, logger: Logger | None) -> None:
+def conclude(config: Mapping[str, Any], cubes: Sequence[xr.Dataset], run: RunFolder, logger: Logger | None) -> None:
     """What follows the training: calibration, the scores of the validation windows, and those that are asked for."""
     if not run.leads:
         return
     subset, model = config["evaluate"], load_model(run.best)
     if isinstance(model, SnowRegression):
-        calibrate_checkpoint(run.best, model, cube)
-    run.update(validation=validation_of(model, cube))
+        calibrate_checkpoint(run.best, model, cubes)
+    run.update(validation=validation_of(model, cubes))
     if subset != "none":
-        print_table(score_model(model, cube, run.best, part=subset, scoring=config["scoring"]))
+        print_table(score_model(model, cubes, run.best, part=subset, scoring=config["scoring"]))
     log_results(logger, run.path, subset, run.record["validation"])
     print_validation(run)
     print_files(run.path, subset)

@@ -7,11 +7,12 @@ import numpy as np
 import xarray as xr
 
 from snowmap.baselines import Baseline
-from snowmap.checkpoints.provenance import areas_of, windows_of
+from snowmap.checkpoints.provenance import areas_of, entry_of, windows_of
 from snowmap.data.ablation import ablate
 from snowmap.data.cube import narrowed
+from snowmap.errors import SnowmapError
 from snowmap.evaluation.metrics import scores
-from snowmap.evaluation.scoring import load_with_archive
+from snowmap.evaluation.scoring import load_with_archives
 from snowmap.sweeps.runs import VALIDATION, Run
 from snowmap.tasks.pixel import SnowRegression
 
@@ -32,16 +33,24 @@ def permutation_importance(run: Run) -> dict[str, dict[str, list[float]]]:
     Returns:
         ``{target: {band: [increase, …]}}`` in the target's unit: one for each of `REPEATS` orders.
     """
-    task, cube = load_with_archive(run.checkpoint)
+    task, cubes = load_with_archives(run.checkpoint)
+    if len(cubes) > 1:
+        raise SnowmapError(f"{run.folder} was trained on several archives; the importance of bands is told of one")
+    (cube,) = cubes
     windows = windows_of(task.metadata, VALIDATION, cube)
-    _, validation_area = areas_of(task.metadata)
+    _, validation_area = areas_of(task.metadata, cube)
     inside = narrowed(cube, validation_area)["mask"].values
     observed = {target: np.where(inside, cube[target].values[windows], np.nan) for target in task.targets}
     usual = _rmse(task, cube, windows, observed)
     increases: dict[str, dict[str, list[float]]] = {target: {} for target in task.targets}
     for band in task.archive_bands:
         for repeat in range(REPEATS):
-            plan = {"values": {}, "shuffled": [band], "seed": repeat, "subsets": task.metadata["split"]}
+            plan = {
+                "values": {},
+                "shuffled": [band],
+                "seed": repeat,
+                "subsets": [entry_of(task.metadata, cube)["split"]],
+            }
             rmse = _rmse(task, ablate(cube, plan), windows, observed)
             for target in task.targets:
                 increases[target].setdefault(band, []).append(rmse[target] - usual[target])

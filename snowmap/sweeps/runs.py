@@ -171,10 +171,17 @@ def validation_metrics(run: Run) -> dict[str, Any]:
 
 
 def validation_maps(run: Run, target: str) -> Maps:
-    """The maps that `validation_metrics` scored."""
+    """The maps that `validation_metrics` scored.
+
+    Raises:
+        SnowmapError: When they are not there: those of several archives lie in folders of their own.
+    """
     import xarray as xr
 
-    with xr.open_dataset(run.folder / "evaluation" / VALIDATION / "predictions.nc") as file:
+    path = run.folder / "evaluation" / VALIDATION / "predictions.nc"
+    if not path.is_file():
+        raise SnowmapError(f"{path} is not there; this table is of runs that were trained on one archive each")
+    with xr.open_dataset(path) as file:
         return Maps(file[target].values, file[f"{target}_observed"].values, file["time"].values)
 
 

@@ -95,20 +95,18 @@ class Point(nn.Module):
             }
         )  # type: ignore[assignment]
 
-    def fit(self, windows: CubeTensors, train: Sequence[int], area: Bool[Tensor, "height width"] | None = None) -> None:
+    def fit(self, training: Sequence[tuple[CubeTensors, Sequence[int]]]) -> None:
         """Take the targets' statistics from the valid pixels of the training windows inside the study area.
 
         Args:
-            windows: The Cube's, with the targets of the head.
-            train: Indices of the training windows.
-            area: Where the study area may be looked at; everywhere by default.
+            training: Tensors of each Cube, with the targets of the head, and the indices of its training windows.
 
         Raises:
             SnowmapError: When a target has no valid pixel there, or is constant.
         """
-        inside = (windows.inside if area is None else windows.inside & area).numpy()
-        for position, (name, maps) in enumerate(zip(self.targets, windows.y, strict=True)):
-            mean, std = mean_and_std(maps.numpy(), train, inside, f"target '{name}'")
+        for position, name in enumerate(self.targets):
+            maps = [(tensors.y[position].numpy(), train, tensors.inside.numpy()) for tensors, train in training]
+            mean, std = mean_and_std(maps, f"target '{name}'")
             if std == 0:
                 raise SnowmapError(
                     f"target '{name}' is {mean:g} everywhere in the training windows; there is nothing to learn"
