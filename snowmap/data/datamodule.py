@@ -3,12 +3,13 @@
 import logging
 from collections.abc import Iterator, Sequence
 from itertools import groupby
+from typing import Any
 
 import numpy as np
 import pytorch_lightning as pl
 import torch
 import xarray as xr
-from torch.utils.data import DataLoader, Sampler
+from torch.utils.data import DataLoader, DistributedSampler, Sampler
 
 from snowmap.data.augment import AUGMENTATIONS
 from snowmap.data.batch import Batch, CubeTensors
@@ -86,23 +87,24 @@ class SnowDataModule(pl.LightningDataModule):
             [None if area is None else torch.from_numpy(area) for area in areas]
             for areas in zip(*((split.train_area, split.validation_area) for split in splits), strict=True)
         )
-        self.names, self.train, self.tiles = [], [], []
+        self.names: list[str] = []
         self.first_windows: list[int] = []
-        every = supervise == "every"
-        for index, (name, cube, split) in enumerate(
-            zip(archive_names([cube.attrs for cube in cubes]), cubes, splits, strict=True)
-        ):
-            self.first_windows.append(len(self.names))
-            self.names += [f"{window} of {name}" if len(cubes) > 1 else window for window in window_names(cube)]
-            train = self._with_target(index, split.train, "training", targets, self.train_areas[index])
-            chosen = self._with_target(index, split.validation, "validation", targets, self.validation_areas[index])
-            end, size = cube["end"].values, tuple(self.tensors[index].inside.shape)
+        self.train: list[Sample] = []
+        self.tiles: list[Sample] = []
+        archives, every = archive_names([cube.attrs for cube in cubes]), supervise == "every"
+        for index, (archive, cube, split) in enumerate(zip(archives, cubes, splits, strict=True)):
+            maps, end = self.tensors[index], cube["end"].values
+            names = [f"{window} of {archive}" if archive else window for window in window_names(cube)]
+            train = _with_target(maps, names, split.train, "training", targets, self.train_areas[index])
+            chosen = _with_target(maps, names, split.validation, "validation", targets, self.validation_areas[index])
             training = samples(end, train, time, maps_every_step=every, allowed=train)
             validation = samples(end, chosen, time, maps_every_step=maps_every_step and time == SEASON)
-            self._refuse_empty(index, [*training, *validation], cube["features"].values)
+            _refuse_empty(maps, names, [*training, *validation], cube["features"].values)
+            self.first_windows.append(len(self.names))
+            self.names += names
             self.train += [sample._replace(cube=index) for sample in training]
-            tiles = (tile._replace(cube=index) for sample in validation for tile in tiled(sample, size))
-            self.tiles += [tile for tile in tiles if self._any_target(tile)]
+            tiles = (tile for sample in validation for tile in tiled(sample, tuple(maps.inside.shape)))
+            self.tiles += [tile for tile in (tile._replace(cube=index) for tile in tiles) if self._any_target(tile)]
 
     def setup(self, stage: str) -> None:
         """Move the windows to the device that trains, once, if they fit."""
@@ -115,10 +117,9 @@ class SnowDataModule(pl.LightningDataModule):
 
     def train_dataloader(self) -> DataLoader[list[Sample]]:
         """Training sequences in an order of their own each epoch, determined by (seed, epoch)."""
-        batches = _Batches(self.train, self.batch_size, self._processes(), self.seed)
-        if self.trainer:
-            batches.shuffled = not self.trainer.overfit_batches
-            # Lightning restores how many steps the epoch had, but begins with the first of them again
+        shuffle = not (self.trainer and self.trainer.overfit_batches)
+        batches = _Batches(self.train, self.batch_size, *self._processes(), shuffle=shuffle, seed=self.seed)
+        if self.trainer:  # Lightning restores how many steps the epoch had, but begins with the first of them again
             batches.passed = self.trainer.fit_loop.epoch_loop.batch_progress.current.ready
         return DataLoader(self.train, batch_sampler=batches, collate_fn=list)  # type: ignore[arg-type]
 
@@ -173,52 +174,25 @@ class SnowDataModule(pl.LightningDataModule):
         tensors, area = self.tensors[sample.cube], self.validation_areas[sample.cube]
         return bool(tensors._replace(x=()).collate([sample], area).y_valid.any())
 
-    def _with_target(
-        self, cube: int, windows: list[int], part: str, targets: Sequence[str], area: torch.Tensor | None
-    ) -> list[int]:
-        tensors, names = self.tensors[cube], self.names[self.first_windows[cube] :]
-        visible = tensors.inside if area is None else tensors.inside & area
-        known = [window for window in windows if any((y[window].isfinite() & visible).any() for y in tensors.y)]
-        if not known:
-            where = "the study area" + (f", as far as it is the split's {part} area" if area is not None else "")
-            raise SnowmapError(f"no {part} window has a valid pixel of {', '.join(targets)} inside {where}")
-        if empty := [names[window] for window in windows if window not in known]:
-            logger.warning(
-                "no valid pixel of %s inside the study area in the %s windows %s: they are left out",
-                ", ".join(targets),
-                part,
-                ", ".join(empty),
-            )
-        return known
-
-    def _refuse_empty(self, cube: int, sequences: list[Sample], features: np.ndarray) -> None:
-        used = sorted({step for sample in sequences for step in sample.steps})
-        inside, all_names = self.tensors[cube].inside.numpy(), self.names[self.first_windows[cube] :]
-        filled = {step for step in used if any((np.isfinite(band) & inside).any() for band in features[step])}
-        for sample in sequences:
-            if not filled.intersection(sample.steps):
-                names = ", ".join(all_names[step] for step in sample.steps)
-                raise SnowmapError(
-                    f"no band has a value inside the study area in any window of the sequence of "
-                    f"{all_names[sample.steps[-1]]} ({names}); mend the rasters or leave the windows out"
-                )
-
 
 class _Batches(Sampler[list[int]]):
-    """Batches of training sequences in the order of the epoch, each of one Cube.
+    """Batches of training sequences in the order of the epoch, each of one Cube; the Cubes take turns.
 
-    All processes take as many, in the same order of the Cubes: a Cube whose sequences cannot be dealt out evenly gives
-    its first ones again, as `torch.utils.data.DistributedSampler` does.
+    All processes take as many, of the same Cubes.
 
     Attributes:
         passed: Batches that the epoch has had already; the first iteration leaves them out.
-        shuffled: Whether the order is that of the epoch, or always that of the sequences.
     """
 
-    def __init__(self, sequences: Sequence[Sample], batch_size: int, processes: tuple[int, int], seed: int) -> None:
-        self.sequences, self.batch_size, self.seed = sequences, batch_size, seed
-        self.processes, self.rank = processes
-        self.epoch, self.passed, self.shuffled = 0, 0, True
+    passed = 0
+
+    def __init__(self, sequences: Sequence[Sample], batch_size: int, *processes: int, shuffle: bool, seed: int) -> None:
+        of_cubes = groupby(range(len(sequences)), lambda index: sequences[index].cube)
+        self.batch_size = batch_size
+        self.orders = [
+            DistributedSampler(list(indices), *processes, shuffle=shuffle, seed=seed)  # type: ignore[arg-type]
+            for _, indices in of_cubes
+        ]
 
     @property
     def sampler(self) -> "_Batches":
@@ -226,35 +200,63 @@ class _Batches(Sampler[list[int]]):
         return self
 
     def set_epoch(self, epoch: int) -> None:
-        """The epoch whose order comes next."""
-        self.epoch = epoch
+        """Of which the order comes next."""
+        for order in self.orders:
+            order.set_epoch(epoch)
 
     def __len__(self) -> int:
-        return len(self._batches())
+        return sum(-(-len(order) // self.batch_size) for order in self.orders)
 
     def __iter__(self) -> Iterator[list[int]]:
-        batches = self._batches()
+        turns: list[tuple[float, list[int]]] = []
+        for order in self.orders:
+            batches = _chunks([order.dataset[index] for index in order], self.batch_size)
+            turns += [((number + 0.5) / len(batches), batch) for number, batch in enumerate(batches)]
+        batches = [batch for _, batch in sorted(turns, key=lambda turn: turn[0])]
         passed, self.passed = self.passed, 0
         return iter(batches[passed:] or batches)  # at the end of an epoch comes the next one, from its beginning
 
-    def _batches(self) -> list[list[int]]:
-        order = list(range(len(self.sequences)))
-        if self.shuffled:
-            order = torch.randperm(len(order), generator=torch.Generator().manual_seed(self.seed + self.epoch)).tolist()
-        of_cubes: dict[int, list[int]] = {}
-        for index in order:
-            of_cubes.setdefault(self.sequences[index].cube, []).append(index)
-        batches = []
-        for indices in of_cubes.values():
-            filled = indices + (indices * self.processes)[: -len(indices) % self.processes]
-            batches += _chunks(filled, self.batch_size * self.processes)
-        place = {index: position for position, index in enumerate(order)}
-        batches.sort(key=lambda batch: place[batch[0]])  # Cubes take turns
-        return [batch[self.rank :: self.processes] for batch in batches]
 
-
-def _chunks(values: list, size: int) -> list[list]:
+def _chunks(values: list[Any], size: int) -> list[list[Any]]:
     return [values[first : first + size] for first in range(0, len(values), size)]
+
+
+def _with_target(
+    tensors: CubeTensors,
+    names: Sequence[str],
+    windows: Sequence[int],
+    part: str,
+    targets: Sequence[str],
+    area: torch.Tensor | None,
+) -> list[int]:
+    visible = tensors.inside if area is None else tensors.inside & area
+    known = [window for window in windows if any((y[window].isfinite() & visible).any() for y in tensors.y)]
+    if not known:
+        where = "the study area" + (f", as far as it is the split's {part} area" if area is not None else "")
+        raise SnowmapError(f"no {part} window has a valid pixel of {', '.join(targets)} inside {where}")
+    if empty := [names[window] for window in windows if window not in known]:
+        logger.warning(
+            "no valid pixel of %s inside the study area in the %s windows %s: they are left out",
+            ", ".join(targets),
+            part,
+            ", ".join(empty),
+        )
+    return known
+
+
+def _refuse_empty(
+    tensors: CubeTensors, names: Sequence[str], sequences: Sequence[Sample], features: np.ndarray
+) -> None:
+    used = sorted({step for sample in sequences for step in sample.steps})
+    inside = tensors.inside.numpy()
+    filled = {step for step in used if any((np.isfinite(band) & inside).any() for band in features[step])}
+    for sample in sequences:
+        if not filled.intersection(sample.steps):
+            steps = ", ".join(names[step] for step in sample.steps)
+            raise SnowmapError(
+                f"no band has a value inside the study area in any window of the sequence of "
+                f"{names[sample.steps[-1]]} ({steps}); mend the rasters or leave the windows out"
+            )
 
 
 def fits(nbytes: int, device: torch.device, share: float = RESIDENT_SHARE) -> bool:

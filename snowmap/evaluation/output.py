@@ -139,11 +139,8 @@ def print_table(result: Mapping[str, Any], console: Console | None = None) -> No
                 table.add_section()
                 table.add_row(archive, style="italic")
             for name, scored in by_map(entry).items():
-                interval = (
-                    ["–".join(number(end) for end in by_map(intervals)[name]["rmse"] or []) or number(None)]
-                    if intervals
-                    else []
-                )
+                ends = [by_map(intervals)[name]["rmse"] or []] if intervals else []
+                interval = ("–".join(map(number, both)) or number(None) for both in ends)
                 others = (number(scored[key]) for key in ("mae", "bias", "r2", "pearson_r", "pixels"))
                 style = "bold" if name == "model" else ""
                 table.add_row(label_of(name), number(scored["rmse"]), *interval, *others, style=style)

@@ -28,7 +28,12 @@ logger = logging.getLogger(__name__)
 def load_with_archives(
     checkpoint: str | Path, *, root: str | Sequence[str] | None = None, device: str = "cpu"
 ) -> tuple[SnowRegression | Baseline, list[xr.Dataset]]:
-    """The model of a checkpoint and the Cubes that it can be scored on; arguments are those of `score_checkpoint`.
+    """The model of a checkpoint and the Cubes that it can be scored on.
+
+    Args:
+        checkpoint: Path of the checkpoint; everything but the archives is in it.
+        root: The archive, or several; by default what the checkpoint was trained on.
+        device: Torch device that predicts.
 
     Raises:
         SnowmapError: When there is no such device, or the checkpoint cannot be read or does not fit an archive.
@@ -45,35 +50,6 @@ def load_with_archives(
     return model, cubes
 
 
-def score_checkpoint(
-    checkpoint: str | Path,
-    *,
-    part: str = "test",
-    root: str | Sequence[str] | None = None,
-    out: str | Path | None = None,
-    device: str = "cpu",
-    scoring: Mapping[str, Any] | None = None,
-) -> dict[str, Any]:
-    """Score a checkpoint beside the baselines on one part of its split, and write the files.
-
-    Args:
-        checkpoint: Path of the checkpoint; everything but the archives is in it.
-        part: ``train``, ``validation`` or ``test``.
-        root: The archive, or several; by default what the checkpoint was trained on.
-        out: Folder for the files; by default `evaluation_folder`.
-        device: Torch device that predicts.
-        scoring: The group of the configuration, as `snowmap.config.schema.Scoring` describes it; its defaults if None.
-
-    Returns:
-        What ``metrics.json`` holds.
-
-    Raises:
-        SnowmapError: When the checkpoint cannot be read or does not fit an archive, or `out` cannot be written.
-    """
-    model, cubes = load_with_archives(checkpoint, root=root, device=device)
-    return score_model(model, cubes, checkpoint, part=part, out=out, scoring=scoring)
-
-
 def score_model(
     model: SnowRegression | Baseline,
     cubes: Sequence[xr.Dataset],
@@ -83,19 +59,31 @@ def score_model(
     out: str | Path | None = None,
     scoring: Mapping[str, Any] | None = None,
 ) -> dict[str, Any]:
-    """As `score_checkpoint`, of a model and Cubes in memory; the other arguments are the same.
+    """Score a model beside the baselines on one part of its split, and write the files.
 
     The files of one Cube lie in the folder itself. Those of each of several lie in folders of their own in it, beside
     the scores of all of them together.
+
+    Args:
+        model: The model.
+        cubes: As `load_with_archives` gives them.
+        checkpoint: Path of the model's checkpoint.
+        part: ``train``, ``validation`` or ``test``.
+        out: Folder for the files; by default `evaluation_folder`.
+        scoring: The group of the configuration, as `snowmap.config.schema.Scoring` describes it; its defaults if None.
+
+    Returns:
+        What ``metrics.json`` holds.
+
+    Raises:
+        SnowmapError: When `out` cannot be written.
     """
-    metadata, targets = model.metadata, list(model.targets)
-    folder = Path(out) if out else evaluation_folder(checkpoint, part, metadata, cubes)
-    names = archive_names([cube.attrs for cube in cubes]) if len(cubes) > 1 else [""]
-    about = {"checkpoint": str(checkpoint), "part": part}
+    targets, about = list(model.targets), {"checkpoint": str(checkpoint), "part": part}
+    folder = Path(out or evaluation_folder(checkpoint, part, model.metadata, cubes))
     scenes, results = {}, []
-    for name, cube in zip(names, cubes, strict=True):
+    for name, cube in zip(archive_names([cube.attrs for cube in cubes]), cubes, strict=True):
         scenes[name] = _scene(model, cube, part)
-        provenance = {**about, **provenance_of(metadata, cube)}
+        provenance = {**about, **provenance_of(model.metadata, cube)}
         results.append(evaluate_maps(scenes[name], targets, folder / name, provenance, scoring))
     if len(cubes) == 1:
         return results[0]
@@ -140,9 +128,9 @@ def evaluation_folder(
     That of one of several archives that it was trained on lies where it does when all of them are scored.
     """
     folder, archives = Path(checkpoint).absolute().parent.parent / "evaluation" / part, metadata["archives"]
-    if len(cubes) == 1 < len(archives):
-        folder /= archive_names(archives)[archives.index(entry_of(metadata, cubes[0]))]
-    return folder
+    if len(cubes) > 1:
+        return folder
+    return folder / archive_names(archives)[archives.index(entry_of(metadata, cubes[0]))]
 
 
 def provenance_of(metadata: Mapping[str, Any], cube: xr.Dataset) -> dict[str, Any]:

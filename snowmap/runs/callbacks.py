@@ -224,8 +224,7 @@ def validation_maps(
     callbacks = []
     for name, cube, split in zip(archive_names([cube.attrs for cube in cubes]), cubes, splits, strict=True):
         windows = [split.validation[position] for position in spaced(len(split.validation), options["maps"])]
-        folder = f"maps/{name}" if len(cubes) > 1 else "maps"
-        callbacks.append(ValidationMaps(cube, split, windows, options["maps_every"], folder))
+        callbacks.append(ValidationMaps(cube, split, windows, options["maps_every"], str(Path("maps") / name)))
     return callbacks
 
 

@@ -19,9 +19,8 @@ logger = logging.getLogger(__name__)
 @rank_zero_only
 def print_splits(splits: Sequence[Split], cubes: Sequence[xr.Dataset]) -> None:
     """Print what of each Cube trains, validates and tests, with its dates."""
-    names = archive_names([cube.attrs for cube in cubes])
-    for name, split, cube in zip(names, splits, cubes, strict=True):
-        _print_split(f"split of {name}" if len(cubes) > 1 else "split", split, cube)
+    for name, split, cube in zip(archive_names([cube.attrs for cube in cubes]), splits, cubes, strict=True):
+        _print_split(f"split of {name}" if name else "split", split, cube)
 
 
 def _print_split(title: str, split: Split, cube: xr.Dataset) -> None:
@@ -42,11 +41,10 @@ def _print_split(title: str, split: Split, cube: xr.Dataset) -> None:
 @rank_zero_only
 def warn_of_values(splits: Sequence[Split], cubes: Sequence[xr.Dataset], targets: Sequence[str]) -> None:
     """Warn of training pixels outside the plausible range of their band or target."""
-    names = archive_names([cube.attrs for cube in cubes])
-    for name, split, cube in zip(names, splits, cubes, strict=True):
-        place = f" of {name}" if len(cubes) > 1 else ""
+    for name, split, cube in zip(archive_names([cube.attrs for cube in cubes]), splits, cubes, strict=True):
+        windows = f"training windows of {name}" if name else "training windows"
         for sentence in implausible(cube, split, targets):
-            logger.warning("training windows%s: %s; mend the rasters or leave the windows out", place, sentence)
+            logger.warning("%s: %s; mend the rasters or leave the windows out", windows, sentence)
 
 
 def print_validation(run: RunFolder) -> None:

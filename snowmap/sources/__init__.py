@@ -32,7 +32,10 @@ def open_cubes(data: Mapping[str, Any], targets: Sequence[str] = ()) -> list[xr.
     cubes = [open_cube({**data, "root": root}, targets) for root in roots]
     if len({cube.attrs.get("fingerprint", index) for index, cube in enumerate(cubes)}) < len(cubes):
         raise SnowmapError(f"data.root={shown(roots)}: two of these hold the same data; name each archive once")
-    units = [{name: quantity.unit for name, quantity in quantities_of(cube).items()} for cube in cubes]
+    units = [
+        {name: quantity.unit or quantity.flag_meanings for name, quantity in quantities_of(cube).items()}
+        for cube in cubes
+    ]
     for name in dict.fromkeys(name for known in units for name in known):
         words = [f"in '{known[name]}'" if name in known else "missing" for known in units]
         if len(set(words)) > 1:

@@ -35,8 +35,8 @@ def permutation_importance(run: Run) -> dict[str, dict[str, list[float]]]:
     """
     task, cubes = load_with_archives(run.checkpoint)
     if len(cubes) > 1:
-        raise SnowmapError(f"{run.folder} was trained on several archives; the importance of bands is told of one")
-    (cube,) = cubes
+        raise SnowmapError(f"{run.folder} was trained on several archives; expected runs on one archive each")
+    cube = cubes[0]
     windows = windows_of(task.metadata, VALIDATION, cube)
     _, validation_area = areas_of(task.metadata, cube)
     inside = narrowed(cube, validation_area)["mask"].values

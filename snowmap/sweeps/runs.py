@@ -165,9 +165,10 @@ def configurations(runs: Sequence[Run]) -> dict[str, list[Run]]:
 
 def validation_metrics(run: Run) -> dict[str, Any]:
     """What ``metrics.json`` says of the validation windows; they are scored now if the run did not."""
-    from snowmap.evaluation.scoring import score_checkpoint
+    from snowmap.evaluation.scoring import load_with_archives, score_model
 
-    return _metrics(run.folder, VALIDATION) or score_checkpoint(run.checkpoint, part=VALIDATION)
+    stored = _metrics(run.folder, VALIDATION)
+    return stored or score_model(*load_with_archives(run.checkpoint), run.checkpoint, part=VALIDATION)
 
 
 def validation_maps(run: Run, target: str) -> Maps:

@@ -16,6 +16,7 @@ from torch.nn import functional
 from torchmetrics import MeanAbsoluteError, MeanSquaredError, MetricCollection
 
 from snowmap.data.batch import CubeTensors
+from snowmap.data.cube import refuse_class_maps
 from snowmap.data.normalize import mean_and_std
 from snowmap.errors import SnowmapError
 
@@ -82,8 +83,12 @@ class Point(nn.Module):
             members: Nets of the ensemble.
             calibration: What `snowmap.maps.calibration.calibrate` gives.
             loss: A key of `LOSSES`.
+
+        Raises:
+            SnowmapError: When a target is a class map.
         """
         super().__init__()
+        refuse_class_maps(targets, "a regression head")
         self.targets = {name: dict(attributes) for name, attributes in targets.items()}
         self.members, self.calibration, self.loss_of_value = members, dict(calibration or {}), LOSSES[loss]
         self.register_buffer("mean", torch.full((len(self.targets),), torch.nan))
