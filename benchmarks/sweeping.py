@@ -18,10 +18,10 @@ import time
 from pathlib import Path
 
 from benchmarks.common import CONF, configuration
-from snowmap.data.splits import make_split
+from snowmap.data.splits import split_cubes
 from snowmap.runs.folder import working_in
 from snowmap.runs.training import fit, quiet
-from snowmap.sources import open_cube
+from snowmap.sources import open_cubes
 from snowmap.sources.synthetic import synthesize
 from snowmap.sources.trentino import opening, reading, write_archive
 from snowmap.tasks.build import make_parts
@@ -39,10 +39,8 @@ def words(root: Path, epochs: int) -> list[str]:
 def train_alone(root: Path, epochs: int, folder: Path) -> float:
     """Seconds of one training."""
     config = configuration(*words(root, epochs))
-    cube = open_cube(config["data"], config["target"]["names"])
-    dates = {"start": cube["start"].values, "end": cube["end"].values}
-    split = make_split(**dates, shape=cube["mask"].shape, **config["split"])
-    parts = make_parts(config, cube, split)
+    cubes = open_cubes(config["data"], config["target"]["names"])
+    parts = make_parts(config, cubes, split_cubes(cubes, config["split"]))
     with working_in(folder, config) as run:
         began = time.perf_counter()
         fit(config, run, None, *parts)

@@ -145,10 +145,9 @@ def targets_of(cube: xr.Dataset) -> list[str]:
 def target_attributes(cube: xr.Dataset, names: Sequence[str]) -> dict[str, dict[str, Any]]:
     """`Quantity.attributes` of targets without their upper bound, in plain containers."""
     attributes = {name: Quantity.of(cube[name].attrs).attributes for name in names}
-    return {
-        name: {key: value for key, value in of_name.items() if key != "valid_max"}
-        for name, of_name in attributes.items()
-    }
+    for of_target in attributes.values():
+        of_target.pop("valid_max", None)
+    return attributes
 
 
 def refuse_class_maps(targets: Mapping[str, Mapping[str, Any]], what: str) -> None:

@@ -23,7 +23,7 @@ from snowmap.units import METRES, snow_threshold, unit_factor
 Maps = Float[np.ndarray, "window y x"]
 
 
-class Scene(NamedTuple):
+class ScoredMaps(NamedTuple):
     """Maps of some windows of a Cube, as `score_maps` takes them."""
 
     maps: xr.Dataset
@@ -87,7 +87,7 @@ def score_maps(
     return result
 
 
-def score_together(scenes: Sequence[Scene], targets: Sequence[str]) -> dict[str, Any]:
+def score_together(scenes: Sequence[ScoredMaps], targets: Sequence[str]) -> dict[str, Any]:
     """Scores of the model and the baselines over the valid pixels of several scenes; each pixel weighs the same.
 
     Args:

@@ -13,7 +13,7 @@ from rich.table import Table
 from snowmap.baselines import label_of
 from snowmap.config.schema import Scoring
 from snowmap.evaluation.figures import maps_figure
-from snowmap.evaluation.map_scores import Scene, by_map, score_maps, score_together
+from snowmap.evaluation.map_scores import ScoredMaps, by_map, score_maps, score_together
 from snowmap.evaluation.report import write_report
 from snowmap.files import as_png, whole_folder, write_whole
 from snowmap.maps.netcdf import write_predictions
@@ -23,7 +23,7 @@ ALL = "all"
 
 
 def evaluate_maps(
-    scene: Scene,
+    scene: ScoredMaps,
     targets: Sequence[str],
     out: Path,
     provenance: Mapping[str, Any],
@@ -58,7 +58,7 @@ def evaluate_maps(
 
 
 def write_together(
-    scenes: Mapping[str, Scene], targets: Sequence[str], out: Path, provenance: Mapping[str, Any]
+    scenes: Mapping[str, ScoredMaps], targets: Sequence[str], out: Path, provenance: Mapping[str, Any]
 ) -> dict[str, Any]:
     """Score the maps of several archives one by one and together, and write ``metrics.json`` and ``metrics.csv``.
 

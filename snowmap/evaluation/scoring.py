@@ -12,7 +12,7 @@ import xarray as xr
 from snowmap.baselines import Baseline, baseline_maps
 from snowmap.checkpoints.provenance import archive_of, areas_of, check_fit, entry_of, windows_of
 from snowmap.data.cube import archive_names, narrowed, with_targets_inside
-from snowmap.evaluation.map_scores import Scene, score_together
+from snowmap.evaluation.map_scores import ScoredMaps, score_together
 from snowmap.evaluation.output import evaluate_maps, write_together
 from snowmap.maps.tiles import map_windows
 from snowmap.sources import open_cubes
@@ -92,7 +92,7 @@ def score_model(
     return write_together(scenes, targets, folder, provenance)
 
 
-def _scene(model: SnowRegression | Baseline, cube: xr.Dataset, part: str, baselines: bool = True) -> Scene:
+def _scene(model: SnowRegression | Baseline, cube: xr.Dataset, part: str, baselines: bool = True) -> ScoredMaps:
     """Maps of one part of the split, and the Cube with the area where it is scored."""
     windows = windows_of(model.metadata, part, cube)
     train_area, validation_area = areas_of(model.metadata, cube)
@@ -102,7 +102,7 @@ def _scene(model: SnowRegression | Baseline, cube: xr.Dataset, part: str, baseli
     if baselines:
         train = windows_of(model.metadata, "train", cube)
         others = baseline_maps(with_targets_inside(cube, train_area), train, windows, list(model.targets))
-    return Scene(maps, others, scored, windows)
+    return ScoredMaps(maps, others, scored, windows)
 
 
 def validation_of(model: SnowRegression | Baseline, cubes: Sequence[xr.Dataset]) -> dict[str, dict[str, Any]]:

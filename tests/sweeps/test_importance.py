@@ -39,7 +39,7 @@ def test_the_error_grows_by_what_the_other_windows_differ_and_not_for_bands_that
 
     monkeypatch.setattr(SnowRegression, "restore", classmethod(with_known_net))
     found = permutation_importance(Run(tmp_path / "run"))["swe"]
-    names, parts = window_names(cube), task.metadata["split"]
+    names, parts = window_names(cube), task.metadata["archives"][0]["split"]
     windows = [names.index(name) for name in parts["validation"]]
     inside = cube["mask"].values
 
