@@ -52,7 +52,8 @@ def _archives(default: Any) -> Any:
 
     def holds(value: Any) -> bool:
         paths = value if isinstance(value, list) else [value]
-        return all(isinstance(path, str) and path for path in paths) and 0 < len(paths) == len(set(paths))
+        texts = all(isinstance(path, str) and path for path in paths) and 0 < len(paths) == len(set(paths))
+        return texts or (value is None and default is None)
 
     return special(default, "a text, or a list of texts, none of them empty or twice", holds)
 

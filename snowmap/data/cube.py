@@ -59,14 +59,12 @@ class Quantity(NamedTuple):
     @classmethod
     def of(cls, attributes: Mapping[str, Any]) -> "Quantity":
         """The quantity with these attributes of a variable of a Cube; the inverse of `attributes`."""
-        fields = {key: attributes[key] for key in cls._fields if key in attributes} | {
-            "unit": attributes.get("units", "")
-        }
+        fields = {key: attributes[key] for key in cls._fields if key in attributes}
         if "flag_values" in fields:
             flags = tuple(np.atleast_1d(fields["flag_values"]).tolist())
-            values = [*flags, *([fields["ignore_index"]] if "ignore_index" in fields else [])] or [0]
-            fields |= {"flag_values": flags, "valid_min": min(values), "valid_max": max(values)}
-        return cls(**fields)
+            known = {*flags, fields.get("ignore_index")} - {None}
+            fields |= {"flag_values": flags, "valid_min": min(known, default=0), "valid_max": max(known, default=0)}
+        return cls(attributes.get("units", ""), **fields)
 
     @property
     def wrapped(self) -> bool:
@@ -226,7 +224,7 @@ def _broken_structure(cube: xr.Dataset) -> list[str]:
     broken += [
         f"'{name}' has no attribute {', '.join(missing)}"
         for name in targets_of(cube)
-        if (missing := [key for key in _expected_attributes(cube[name]) if key not in cube[name].attrs])
+        if (missing := [key for key in _attributes_of(cube[name]) if key not in cube[name].attrs])
     ]
     if "mask" in cube and cube["mask"].dtype != np.bool_:
         broken.append(f"'mask' is {cube['mask'].dtype}; expected bool")
@@ -238,9 +236,10 @@ def _broken_structure(cube: xr.Dataset) -> list[str]:
     return broken
 
 
-def _expected_attributes(target: xr.DataArray) -> tuple[str, ...]:
-    of_classes = "flag_values" in target.attrs or "flag_meanings" in target.attrs
-    return ("long_name", *(("flag_values", "flag_meanings") if of_classes else ("units", "valid_min", "valid_max")))
+def _attributes_of(target: xr.DataArray) -> tuple[str, ...]:
+    if "flag_values" in target.attrs:
+        return ("flag_values", "flag_meanings", "long_name")
+    return ("units", "long_name", "valid_min", "valid_max")
 
 
 def _broken_values(cube: xr.Dataset) -> list[str]:
@@ -272,7 +271,6 @@ def _broken_classes(target: xr.DataArray, quantity: Quantity) -> list[str]:
     values, words = quantity.flag_values, quantity.flag_meanings.split()
     if len(values) != len(words) or len({*values}) < len(values):
         return [f"'{target.name}' has the flag_values {[*values]} for the flag_meanings {words}; expected one for each"]
-    known = {*values, quantity.ignore_index}
-    found = {value for window in target.values for value in np.unique(window[np.isfinite(window)]).tolist()}
-    others = sorted(found - known)
-    return [f"'{target.name}' holds {others[:3]}; expected its flag_values {[*values]}"] if others else []
+    allowed = [*values, *({quantity.ignore_index} - {None})]
+    others = np.unique(target.values[np.isfinite(target.values) & ~np.isin(target.values, allowed)])
+    return [f"'{target.name}' holds {others[:3]}; expected its flag_values {[*values]}"] if others.size else []
