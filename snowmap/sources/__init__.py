@@ -7,7 +7,7 @@ from typing import Any
 import xarray as xr
 
 from snowmap.data.cube import check, fingerprint, quantities_of, targets_of, window_names
-from snowmap.errors import SnowmapError, shown
+from snowmap.errors import SnowmapError
 from snowmap.sources import trentino
 
 Source = Callable[[Mapping[str, Any], Sequence[str]], xr.Dataset]
@@ -31,7 +31,7 @@ def open_cubes(data: Mapping[str, Any], targets: Sequence[str] = ()) -> list[xr.
     roots = data["root"] if isinstance(data["root"], list) else [data["root"]]
     cubes = [open_cube({**data, "root": root}, targets) for root in roots]
     if len({cube.attrs.get("fingerprint", index) for index, cube in enumerate(cubes)}) < len(cubes):
-        raise SnowmapError(f"data.root={shown(roots)}: two of these hold the same data; name each archive once")
+        raise SnowmapError(f"data.root: two of {', '.join(roots)} hold the same data; name each archive once")
     units = [
         {name: quantity.unit or quantity.flag_meanings for name, quantity in quantities_of(cube).items()}
         for cube in cubes

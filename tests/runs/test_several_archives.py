@@ -203,7 +203,7 @@ class TestRefusals:
     def test_the_same_archive_twice(self, roots, tmp_path):
         shutil.copytree(roots[0], tmp_path / "copy")
         told = fail("train.py", *words([roots[0], tmp_path / "copy"], tmp_path / "run"))
-        assert "two of these hold the same data; name each archive once" in told
+        assert f"two of {roots[0]}, {tmp_path}/copy hold the same data; name each archive once" in told
         for value in ("[a,a]", "[]", "[a,null]"):
             assert "expected a text, or a list of texts" in fail("train.py", f"data.root={value}")
 
