@@ -101,12 +101,12 @@ class Normalizer(nn.Module):
 
 
 def mean_and_std(
-    maps: Sequence[tuple[Float[np.ndarray, "window y x"], Sequence[int], Bool[np.ndarray, "y x"]]], what: str
+    maps: Sequence[tuple[Float[np.ndarray, "_ _ _"], Sequence[int], Bool[np.ndarray, "_ _"]]], what: str
 ) -> tuple[float, float]:
     """Over the valid pixels, window by window: a Cube may be larger than the memory (Chan et al. 1983, eq. 2.1).
 
     Args:
-        maps: Of each Cube the maps, the windows that count and the pixels that do.
+        maps: Of each Cube the maps ``(window, y, x)``, the windows that count and the pixels ``(y, x)`` that do.
         what: It is, for the error.
 
     Raises:
