@@ -22,10 +22,10 @@ def main(config: dict[str, Any], folder: Path, callbacks: Sequence[Any] = ()) ->
     from snowmap.baselines import BASELINES, save_baseline
     from snowmap.checkpoints.provenance import archive_of
     from snowmap.data.splits import split_cubes
-    from snowmap.runs.callbacks import validation_maps
     from snowmap.runs.folder import working_in
     from snowmap.runs.loggers import make_logger, wandb_id_of
-    from snowmap.runs.printing import print_files, print_splits, warn_of_values
+    from snowmap.runs.printing import print_files, print_fits, print_splits, warn_of_values
+    from snowmap.runs.selection import plan_fits
     from snowmap.runs.training import conclude, finishing, fit, quiet, resumed
     from snowmap.sources import open_cubes
     from snowmap.tasks.build import fit_baseline, make_parts
@@ -42,17 +42,19 @@ def main(config: dict[str, Any], folder: Path, callbacks: Sequence[Any] = ()) ->
         splits = split_cubes(cubes, config["split"])
         print_splits(splits, cubes)
         warn_of_values(splits, cubes, config["target"]["names"])
-        parts = None
+        fits = parts = None
         if config["model"]["name"] in BASELINES:
             save_baseline(fit_baseline(config, *cubes, *splits), run.best)
             run.update(parameters=0)
         elif run.record["stage"] == "training":
-            parts = make_parts(config, cubes, splits)
+            fits = plan_fits(config, splits, cubes)
+            print_fits(fits)
+            parts = make_parts(config, cubes, fits.final, fits.chosen_by)
         logger = make_logger(config, run.path, run.record["wandb_id"])
         with finishing(logger):
             run.update(wandb_id=wandb_id_of(logger) or run.record["wandb_id"])
-            if parts:
-                fit(config, run, logger, *parts, [*callbacks, *validation_maps(config, logger, cubes, splits)])
+            if fits and parts:
+                fit(config, run, cubes, fits, parts, logger, callbacks)
             conclude(config, cubes, run, logger)
 
 

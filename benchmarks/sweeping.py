@@ -20,6 +20,7 @@ from pathlib import Path
 from benchmarks.common import CONF, configuration
 from snowmap.data.splits import split_cubes
 from snowmap.runs.folder import working_in
+from snowmap.runs.selection import plan_fits
 from snowmap.runs.training import fit, quiet
 from snowmap.sources import open_cubes
 from snowmap.sources.synthetic import synthesize
@@ -40,10 +41,11 @@ def train_alone(root: Path, epochs: int, folder: Path) -> float:
     """Seconds of one training."""
     config = configuration(*words(root, epochs))
     cubes = open_cubes(config["data"], config["target"]["names"])
-    parts = make_parts(config, cubes, split_cubes(cubes, config["split"]))
+    fits = plan_fits(config, split_cubes(cubes, config["split"]), cubes)
+    parts = make_parts(config, cubes, fits.final, fits.chosen_by)
     with working_in(folder, config) as run:
         began = time.perf_counter()
-        fit(config, run, None, *parts)
+        fit(config, run, cubes, fits, parts, None)
         return time.perf_counter() - began
 
 

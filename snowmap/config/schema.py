@@ -387,10 +387,7 @@ class Scoring:
     snow_threshold_hs_cm: float = number(100 * SNOW_DEPTH_M["hs"], above=0, at_most=10_000)  # snow from here on
     elevation_step_m: float = number(500.0, at_least=10, at_most=10_000)  # height of an elevation band
     aspect_directions: int = choice(8, 4)
-    block_pixels: int = integer(16, at_least=1)  # edge of the blocks that are resampled: beyond a local error's reach
-    resamples: int = integer(1000, at_least=100, at_most=100_000)  # for the confidence intervals
     level: float = number(0.9, above=0, below=1)  # nominal coverage of the confidence intervals
-    seed: int = _seed()  # of the resamples
 
 
 @dataclass
@@ -413,6 +410,8 @@ class TrainConfig:
     loss: str = choice("mse", "mae", "huber")  # of head=point
     ensemble: int = integer(1, at_least=1, at_most=100)  # nets that are trained side by side and map as one
     compile: bool = False  # the net, by torch.compile
+    selection: str = choice("winter", "validation")  # what chooses the epoch: a whole winter, or the split's validation
+    final_fit: bool = False  # the validation windows train, too, for the number of epochs that was chosen without them
     seed: int = _seed()
     ckpt: str | None = None  # a checkpoint to resume from
     init_from: str | None = None  # a checkpoint whose weights a new run begins with, as far as they fit

@@ -96,7 +96,9 @@ class SnowDataModule(pl.LightningDataModule):
             maps, end = self.tensors[index], cube["end"].values
             names = [f"{window} of {archive}" if archive else window for window in window_names(cube)]
             train = _with_target(maps, names, split.train, "training", targets, self.train_areas[index])
-            chosen = _with_target(maps, names, split.validation, "validation", targets, self.validation_areas[index])
+            chosen = split.validation  # none of a final fit
+            if chosen:
+                chosen = _with_target(maps, names, chosen, "validation", targets, self.validation_areas[index])
             training = samples(end, train, time, maps_every_step=every, allowed=train)
             validation = samples(end, chosen, time, maps_every_step=maps_every_step and time == SEASON)
             _refuse_empty(maps, names, [*training, *validation], cube["features"].values)
@@ -123,9 +125,11 @@ class SnowDataModule(pl.LightningDataModule):
             batches.passed = self.trainer.fit_loop.epoch_loop.batch_progress.current.ready
         return DataLoader(self.train, batch_sampler=batches, collate_fn=list)  # type: ignore[arg-type]
 
-    def val_dataloader(self) -> DataLoader[list[Sample]]:
+    def val_dataloader(self) -> DataLoader[list[Sample]] | list[Sample]:
         """Validation sequences by date, as tiles of large scenes; among several processes each is scored once."""
         processes, rank = self._processes()
+        if not self.tiles:
+            return []
         batches = []
         for _, of_cube in groupby(self.tiles, lambda tile: tile.cube):
             first, *others = of_cube

@@ -86,14 +86,12 @@ def rolling(start: Dates, end: Dates, *, train: int = 5, validation: int = 1, te
         )
     position = np.arange(count - test) % (train + validation)
     trained, validated = np.flatnonzero(position < train), np.flatnonzero(position >= train)
-    shared = len(_far(start, end, validated, trained, 0)) < len(validated)
-    neighbours = "share acquisitions" if shared else "lie side by side"
-    return Split(
-        train=trained.tolist(),
-        validation=validated.tolist(),
-        test=list(range(count - test, count)),
-        note=f"training and validation windows {neighbours}: the validation score is optimistic",
-    )
+    before, tested = np.arange(count - test), np.arange(count - test, count)
+    neighbours = "share acquisitions" if _share(start, end, validated, trained) else "lie side by side"
+    note = f"training and validation windows {neighbours}: the validation score is optimistic"
+    if _share(start, end, before, tested):
+        note += "; test windows share acquisitions with those before them"
+    return Split(trained.tolist(), validated.tolist(), tested.tolist(), note=note)
 
 
 def winters(start: Dates, end: Dates, *, fold: int = 1, test: int = 7) -> Split:
@@ -192,15 +190,11 @@ def spatial(
     if len(start) <= test:
         raise SnowmapError(f"split.test={test} leaves no window of the {len(start)} to train")
     train_area, validation_area = areas(shape, rows, columns, fold, buffer)
-    before = list(range(len(start) - test))
-    return Split(
-        before,
-        before,
-        list(range(len(start) - test, len(start))),
-        train_area,
-        validation_area,
-        "the same windows, and so the same acquisitions, train and validate: apart in space, not in time",
-    )
+    before, tested = np.arange(len(start) - test), np.arange(len(start) - test, len(start))
+    note = "the same windows, and so the same acquisitions, train and validate: apart in space, not in time"
+    if _share(start, end, before, tested):
+        note += "; test windows share acquisitions with those before them"
+    return Split(before.tolist(), before.tolist(), tested.tolist(), train_area, validation_area, note)
 
 
 def areas(shape: Sequence[int], rows: int, columns: int, fold: int, buffer: int) -> tuple[Area, Area]:
@@ -267,6 +261,34 @@ def split_cubes(cubes: Sequence[xr.Dataset], options: Mapping[str, Any]) -> list
     return splits
 
 
+def held_out_winter(split: Split, start: Dates, end: Dates) -> Split | None:
+    """The split of a first fit that chooses the epoch: a whole snow year validates, what else trains trains.
+
+    It is the snow year with most training windows, the latest of several, that leaves a third of them to train; the
+    validation windows of `split` in that year validate with them. Its targets are looked at in the training area alone.
+
+    Args:
+        split: The split of the run.
+        start: First day of each window, sorted.
+        end: Last day of each window.
+
+    Returns:
+        None where no window of the snow years that `split` validates trains, or the archive is too short: the snow
+        year would have less than half as many windows as another.
+    """
+    season, train = season_of(end), np.array(split.train)
+    years, counts = np.unique(season[train], return_counts=True)
+    possible = (3 * counts <= 2 * len(train)) & (2 * counts >= counts.max())
+    whole = split.train_area is None and not np.isin(season[split.validation], years).any()
+    if whole or not possible.any():
+        return None
+    year = max(zip(counts[possible], years[possible], strict=True))[1]
+    before = np.union1d(train, split.validation)
+    validation = before[season[before] == year]
+    train = _far(start, end, train[season[train] != year], validation, 0)
+    return Split(train.tolist(), validation.tolist(), split.test, split.train_area, split.train_area)
+
+
 def check_reach(options: Mapping[str, Any], time: int | str) -> None:
     """Refuse a gap that is shorter than the sequences: see `blocked`.
 
@@ -320,6 +342,11 @@ def _apart(start: Dates, end: Dates, train: Indices, validation: Indices, test: 
         mend = "; give a smaller split.gap" if gap else ""
         raise SnowmapError(f"{given} leaves no window to {'validate' if len(train) else 'train'}{mend}")
     return Split(train.tolist(), validation.tolist(), tested.tolist())
+
+
+def _share(start: Dates, end: Dates, one: Indices, other: Indices) -> bool:
+    """Whether an acquisition belongs to windows of both."""
+    return bool(np.isin([start[one], end[one]], [start[other], end[other]]).any())
 
 
 def _far(start: Dates, end: Dates, windows: Indices, others: Indices, gap: int) -> Indices:

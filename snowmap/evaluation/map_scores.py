@@ -14,8 +14,8 @@ from jaxtyping import Float
 from snowmap.data.cube import window_names
 from snowmap.data.grid import cell_areas
 from snowmap.errors import SnowmapError
-from snowmap.evaluation.bootstrap import score_intervals
 from snowmap.evaluation.classes import pixel_classes, snow_depths_m
+from snowmap.evaluation.intervals import score_intervals
 from snowmap.evaluation.metrics import presence, ranks, requirement_share, scores
 from snowmap.evaluation.uncertainty import score_uncertainty
 from snowmap.units import METRES, snow_threshold, unit_factor
@@ -135,11 +135,11 @@ def _pixel_scores(
     return {
         "unit": unit,
         **_side_by_side(columns, truth, slice(None)),
-        "intervals": score_intervals(columns, truth, valid, options),
+        "intervals": score_intervals(columns, truth, valid, options["level"]),
         "snow_free": _side_by_side(columns, truth, ~snow),
         "snow_covered": _side_by_side(columns, truth, snow),
         "presence": {"threshold": threshold, **_each(columns, lambda p: presence(p, truth, threshold))},
-        "requirement": millimetre and _each(columns, lambda p: requirement_share(p, truth, millimetre)),
+        "requirement": millimetre and _each(columns, lambda p: requirement_share(p, truth, threshold, millimetre)),
         "classes": {
             name: [
                 {"class": label, **_side_by_side(columns, truth, of_pixel == label)}

@@ -94,20 +94,24 @@ def presence(predicted: Maps, observed: Maps, threshold: float) -> dict[str, flo
     return {name: part / whole if whole else None for name, (part, whole) in ratios.items()}
 
 
-def requirement_share(predicted: Maps, observed: Maps, millimetre: float) -> float | None:
-    """Share of the pixels whose error of SWE is within the requirement of CoReH2O.
+def requirement_share(predicted: Maps, observed: Maps, threshold: float, millimetre: float) -> float | None:
+    """Share of the pixels with observed or mapped snow whose error of SWE is within the requirement of CoReH2O.
 
-    That is 3 cm where the observed SWE is at most 30 cm, and 10 % of it above (Rott et al. 2010, Proc. IEEE 98).
+    On bare ground that is mapped as such every map would do. The requirement is 3 cm where the observed SWE is at most
+    30 cm, and 10 % of it above (Rott et al. 2010, Proc. IEEE 98).
 
     Args:
         predicted: Maps of SWE; NaN = no prediction.
         observed: Maps of SWE in the same unit; NaN = no observation.
+        threshold: SWE in this unit from which on there is snow.
         millimetre: One mm of water in the unit of the maps.
 
     Returns:
-        From 0 to 1; None without a pixel where both are finite.
+        From 0 to 1; None without such a pixel where both are finite.
     """
-    p, o = (values / millimetre for values in _common(predicted, observed))
+    p, o = _common(predicted, observed)
+    snow = (p >= threshold) | (o >= threshold)
+    p, o = p[snow] / millimetre, o[snow] / millimetre
     allowed = np.where(o <= REQUIREMENT_BORDER_MM, REQUIREMENT_MM, REQUIREMENT_SHARE * o)
     return float(np.mean(np.abs(p - o) <= allowed)) if len(o) else None
 

@@ -36,7 +36,7 @@ def evaluate_maps(
         targets: Names of the targets.
         out: Folder for the files.
         provenance: Kept in the files; ``part`` and ``scored_archive`` are shown.
-        scoring: Thresholds, classes and resamples, of `snowmap.config.schema.Scoring`; its defaults if None.
+        scoring: Thresholds, classes and level, of `snowmap.config.schema.Scoring`; its defaults if None.
 
     Returns:
         What ``metrics.json`` holds.

@@ -74,6 +74,7 @@ def write_report(
         provenance=_provenance_rows(provenance),
         model=_configured(provenance, "model").get("name", "model"),
         split=_configured(provenance, "split").get("name", ""),
+        chosen_by=provenance.get("chosen_by", ""),
     )
     return write_whole(path, page)
 
@@ -149,6 +150,7 @@ def _provenance_rows(provenance: Mapping[str, Any]) -> list[tuple[str, str]]:
         "split": f"{split}: " + ", ".join(f"{len(names)} {part}" for part, names in parts) + " windows"
         if split
         else "",
+        "epoch chosen by": provenance.get("chosen_by"),
         "model": json.dumps(_configured(provenance, "model")) if _configured(provenance, "model") else "",
         "seed": provenance.get("config", {}).get("seed"),
         "command": provenance.get("command"),

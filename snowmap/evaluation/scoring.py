@@ -12,6 +12,7 @@ import xarray as xr
 from snowmap.baselines import Baseline, baseline_maps
 from snowmap.checkpoints.provenance import archive_of, areas_of, check_fit, entry_of, windows_of
 from snowmap.data.cube import archive_names, narrowed, with_targets_inside
+from snowmap.errors import SnowmapError
 from snowmap.evaluation.map_scores import ScoredMaps, score_together
 from snowmap.evaluation.output import evaluate_maps, write_together
 from snowmap.maps.tiles import map_windows
@@ -87,7 +88,9 @@ def score_model(
         results.append(evaluate_maps(scenes[name], targets, folder / name, provenance, scoring))
     if len(cubes) == 1:
         return results[0]
-    provenance = about | {key: results[0]["provenance"][key] for key in (*OF_THE_RUN, "command", "scoring")}
+    provenance = about | {
+        key: results[0]["provenance"][key] for key in (*OF_THE_RUN, "chosen_by", "command", "scoring")
+    }
     provenance["scored_archive"] = archive_of(*(cube.attrs for cube in cubes))
     return write_together(scenes, targets, folder, provenance)
 
@@ -95,6 +98,11 @@ def score_model(
 def _scene(model: SnowRegression | Baseline, cube: xr.Dataset, part: str, baselines: bool = True) -> ScoredMaps:
     """Maps of one part of the split, and the Cube with the area where it is scored."""
     windows = windows_of(model.metadata, part, cube)
+    if not windows:
+        raise SnowmapError(
+            f"the checkpoint's {part} windows trained in its final fit; choose split=test, or score the checkpoint in "
+            "selection/checkpoints of its run"
+        )
     train_area, validation_area = areas_of(model.metadata, cube)
     scored = narrowed(cube, train_area if part == "train" else validation_area)
     maps = map_windows(model, cube, windows).where(scored["mask"])
@@ -137,5 +145,6 @@ def provenance_of(metadata: Mapping[str, Any], cube: xr.Dataset) -> dict[str, An
     """What the files of an evaluation say of the model and of the archive that it was scored on."""
     entry = entry_of(metadata, cube)
     kept = {"archive": archive_of(entry), "split": entry["split"], **{key: metadata[key] for key in OF_THE_RUN}}
+    kept["chosen_by"] = metadata.get("chosen_by", "")
     kept["command"] = shlex.join([Path(sys.argv[0]).name, *sys.argv[1:]])
     return kept | {"scored_archive": archive_of(cube.attrs)}

@@ -85,7 +85,9 @@ def conformal_factor(errors: Float[np.ndarray, " pixel"], share: float) -> float
     return float(np.partition(scores, rank - 1)[rank - 1])
 
 
-def calibrate_checkpoint(path: Path, task: SnowRegression, cubes: Sequence[xr.Dataset]) -> None:
+def calibrate_checkpoint(
+    path: Path, task: SnowRegression, cubes: Sequence[xr.Dataset], validated: SnowRegression
+) -> None:
     """Calibrate a task's intervals on its validation windows and write them into its checkpoint, too.
 
     A task whose maps have no uncertainty is left as it is.
@@ -94,13 +96,16 @@ def calibrate_checkpoint(path: Path, task: SnowRegression, cubes: Sequence[xr.Da
         path: The checkpoint; it is replaced whole or not at all.
         task: The task that it holds.
         cubes: The Cubes that it was trained on.
+        validated: The task whose maps of the validation windows are looked at: itself, or, where a final fit trained on
+            them, that of the fit before.
     """
     if not task.head.uncertain:
         return
-    validation = [
-        (cube, windows_of(task.metadata, "validation", cube), areas_of(task.metadata, cube)[1]) for cube in cubes
-    ]
-    calibration = calibrate(task, validation)
+    metadata = validated.metadata
+    calibration = calibrate(
+        validated,
+        [(cube, windows_of(metadata, "validation", cube), areas_of(metadata, cube)[1]) for cube in cubes],
+    )
     stored = torch.load(path, weights_only=True)
     stored["hyper_parameters"]["calibration"] = calibration
     save_whole(stored, path)

@@ -150,7 +150,6 @@ class MassBalance(Net):
         has_phase = inputs.valid[:, :, 0] & inputs.valid[:, :, 1]
         guess = torch.where(has_phase, phase_swe + CORRECTION_MM * look[:, :, -1], 0)
         begin = self._beginning(inputs)
-        covered = 1 + inputs.gap_days[..., None, None] / WINDOW_DAYS  # windows of snowfall and melt, one of them read
         snow = torch.sigmoid((SNOW_RAIN_TEMPERATURE - temperature) / SNOW_SPREAD)
         state = carried = torch.zeros_like(guess[:, 0])
         steps = []
@@ -158,17 +157,19 @@ class MassBalance(Net):
             known = inputs.step_valid[:, t, None, None]
             starts = inputs.season_start[:, t, None, None]
             first = starts | (known & ~inputs.step_valid[:, t - 1, None, None] if t else known)
+            gap = torch.where(first, 0, inputs.gap_days[:, t, None, None])  # the beginning stands for all before it
+            covered = 1 + gap / WINDOW_DAYS  # windows of snowfall and melt, one of them read
             before = torch.where(first, begin[:, t], state)
-            carried = torch.where(first | (inputs.gap_days[:, t, None, None] > 0), 0, carried)
+            carried = torch.where(first | (gap > 0), 0, carried)
             change = carried + guess[:, t]
             context = torch.stack([before / 100, change / 30, guess[:, t] / 30, temperature[:, t] / 5], dim=1)
             decided = self.decide(torch.cat([look[:, t, :-1], context], dim=1)).float()
             trust, fall, factor, keep = decided.unbind(1)
             trust = torch.sigmoid(trust + TRUST_SLOPE * (coherence[:, t] - TRUSTED_COHERENCE)) * has_phase[:, t]
-            unread = (covered[:, t] - trust) * SNOWFALL_MM * functional.softplus(fall)
+            unread = (covered - trust) * SNOWFALL_MM * functional.softplus(fall)
             accumulation = torch.where(known, snow[:, t] * (trust * functional.relu(change) + unread), 0)
             factor = MAXIMUM_DEGREE_DAY_FACTOR * torch.sigmoid(factor - 0.4)
-            melt = torch.minimum(factor * pdd[:, t] * covered[:, t], before + accumulation)
+            melt = torch.minimum(factor * pdd[:, t] * covered, before + accumulation)
             melt = torch.where(known, melt, 0)
             state = before + accumulation - melt
             carried = torch.sigmoid(keep + CARRY) * trust * (change - accumulation)

@@ -28,6 +28,9 @@ from snowmap.runs.signals import StopSignal, requeue, stoppable
 SWEEP = "SNOWMAP_SWEEP"
 """Environment variable: the folder of the sweep that a process works for, which also keeps what it prints."""
 
+SELECTION = "selection"
+"""Subfolder of the fit that only chooses the epoch."""
+
 LOCK_PATIENCE_S = 2.0
 """Longer than anybody needs who only looks whether the folder is locked."""
 
@@ -56,6 +59,11 @@ class RunFolder:
     def last(self) -> Path:
         """The checkpoint to resume from."""
         return self.path / "checkpoints" / "last.ckpt"
+
+    @property
+    def first_best(self) -> Path:
+        """The checkpoint of the fit that only chose the epoch."""
+        return self.path / SELECTION / "checkpoints" / "best.ckpt"
 
     @property
     def finished(self) -> bool:
@@ -127,7 +135,7 @@ def working_in(folder: Path, config: Mapping[str, Any]) -> Iterator[RunFolder]:
 
 def _begin(run: RunFolder, config: Mapping[str, Any]) -> None:
     """Write down what begins here, after removing what a killed process had half written."""
-    for folder in (run.path, run.best.parent):
+    for folder in (run.path, run.best.parent, run.first_best.parent):
         remove_unfinished(folder)
     stage = "training" if run.finished else run.record["stage"]
     # the record comes first: it says whose folder this is

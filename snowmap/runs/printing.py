@@ -11,6 +11,7 @@ from snowmap.data.cube import archive_names, window_names
 from snowmap.data.plausibility import implausible
 from snowmap.data.splits import Split
 from snowmap.runs.folder import RunFolder
+from snowmap.runs.selection import Fits
 from snowmap.tables import print_table
 
 logger = logging.getLogger(__name__)
@@ -36,6 +37,14 @@ def _print_split(title: str, split: Split, cube: xr.Dataset) -> None:
         print(f"{train} pixels train, {validation} are held out for validation and test, the rest lies between them")
     if split.note:
         print(f"note: {split.note}")
+
+
+@rank_zero_only
+def print_fits(fits: Fits) -> None:
+    """Print what chooses the epoch, and which windows train in the end."""
+    print(f"the epoch is chosen by {fits.chosen_by}{', in a first fit of its own' if fits.first else ''}")
+    if not any(split.validation for split in fits.final):
+        print("a final fit trains on the validation windows, too")
 
 
 @rank_zero_only

@@ -17,25 +17,38 @@ from hydra.types import RunMode
 from lightning_fabric.utilities.exceptions import MisconfigurationException
 from omegaconf import OmegaConf
 from pytorch_lightning.callbacks import Callback, EarlyStopping, LearningRateMonitor, ModelCheckpoint
-from pytorch_lightning.loggers import Logger
+from pytorch_lightning.loggers import CSVLogger, Logger
 
 from snowmap.baselines import BASELINES
 from snowmap.checkpoints.files import WholeFiles
-from snowmap.checkpoints.provenance import read_checkpoint
+from snowmap.checkpoints.provenance import read_checkpoint, windows_of
 from snowmap.data.datamodule import SnowDataModule
 from snowmap.errors import Interrupted, SnowmapError, Stopped, shown
 from snowmap.evaluation import print_table
 from snowmap.evaluation.scoring import score_model, validation_of
+from snowmap.files import write_whole
 from snowmap.maps.calibration import calibrate_checkpoint
-from snowmap.runs.callbacks import EpochBar, FiniteLoss, RunningMean, StopBetweenSteps, Throughput, ValidationAtLastStep
-from snowmap.runs.folder import RunFolder
+from snowmap.runs.callbacks import (
+    EpochBar,
+    FiniteLoss,
+    RunningMean,
+    StopBetweenSteps,
+    Throughput,
+    ValidationAtLastStep,
+    validation_maps,
+)
+from snowmap.runs.folder import SELECTION, RunFolder
 from snowmap.runs.loggers import end_run, log_results
 from snowmap.runs.memory import refuse_too_large
 from snowmap.runs.printing import print_files, print_validation
+from snowmap.runs.selection import Fits
 from snowmap.runs.signals import StopSignal
+from snowmap.tasks.build import make_parts
 from snowmap.tasks.heads import HEADS
 from snowmap.tasks.load import load_model
 from snowmap.tasks.pixel import SnowRegression
+
+Parts = tuple[SnowRegression, SnowDataModule]
 
 LOG_EVERY_BATCHES = 1000
 """How often the progress bar writes a line where it cannot overwrite the last one, as in the log of a batch job."""
@@ -49,6 +62,7 @@ def quiet() -> None:
         ".*does not have many workers.*",  # the windows lie in memory
         ".*smaller than the logging interval.*",
         ".*LeafSpec.*",
+        ".*across ranks is zero.*",  # a final fit has no validation windows
         ".*exists and is not empty.*",  # a run that is resumed
         ".*_trainer_ references.*",
         ".*your dataloader is not resumable.*",  # its order leaves out what was seen
@@ -89,6 +103,7 @@ def make_trainer(
     logger: Logger | None = None,
     callbacks: Sequence[Callback] = (),
     stop: StopSignal | None = None,
+    epochs: int | None = None,
 ) -> pl.Trainer:
     """The Trainer with its callbacks.
 
@@ -98,14 +113,19 @@ def make_trainer(
         logger: From `snowmap.runs.loggers.make_logger`.
         callbacks: More of them.
         stop: What ends the training between two steps.
+        epochs: How many, whatever the validation says; None: up to ``trainer.max_epochs``, of which it chooses one.
 
     Raises:
         SnowmapError: When the machine lacks the device or the precision that is asked for.
     """
     checkpoints, head = folder / "checkpoints", HEADS[config["head"]["name"]]
+    options, patience = dict(config["trainer"]), config["callbacks"]["patience"]
     monitor = f"validation/{head.monitor}"
+    best = [ModelCheckpoint(checkpoints, "best", monitor=monitor, mode=head.mode, enable_version_counter=False)]
+    if epochs is not None:
+        options["max_epochs"], patience, best = epochs, None, []
     watching: list[Callback] = [
-        ModelCheckpoint(checkpoints, "best", monitor=monitor, mode=head.mode, enable_version_counter=False),
+        *best,
         # of its own: with `save_last` it would be written only when the best one is
         ModelCheckpoint(checkpoints, "last", enable_version_counter=False),
         FiniteLoss(),
@@ -114,15 +134,14 @@ def make_trainer(
     ]
     if logger:
         watching += [LearningRateMonitor("epoch"), Throughput()]
-    if config["callbacks"]["patience"]:
-        watching.append(EarlyStopping(monitor, patience=config["callbacks"]["patience"], mode=head.mode))
+    if patience:
+        watching.append(EarlyStopping(monitor, patience=patience, mode=head.mode))
     if config["callbacks"]["ema"]:
         watching.append(RunningMean(config["callbacks"]["ema"]))
     if config["trainer"]["enable_progress_bar"]:
         watching.append(EpochBar(refresh_rate=1 if sys.stderr.isatty() else LOG_EVERY_BATCHES))
     if stop:
         watching.append(StopBetweenSteps(stop, checkpoints / "last.ckpt"))  # it saves what the others did in the step
-    options = dict(config["trainer"])
     if options["max_epochs"] > 0:  # a run that is shorter than the time between validations still needs one
         options["check_val_every_n_epoch"] = min(options["check_val_every_n_epoch"], options["max_epochs"])
     try:
@@ -195,11 +214,12 @@ def finishing(logger: Logger | None) -> Iterator[None]:
 
 
 def fit(
-    config: Mapping[str, Any],
+    config: dict[str, Any],
     run: RunFolder,
+    cubes: Sequence[xr.Dataset],
+    fits: Fits,
+    parts: Parts,
     logger: Logger | None,
-    task: SnowRegression,
-    datamodule: SnowDataModule,
     callbacks: Sequence[Callback] = (),
 ) -> None:
     """Train, from the checkpoint that is given, else from the last one of the run, else from the beginning.
@@ -207,13 +227,55 @@ def fit(
     Args:
         config: The checked configuration.
         run: The run folder.
-        logger: From `snowmap.runs.loggers.make_logger`.
-        task: From `snowmap.tasks.build.make_parts`.
-        datamodule: The same.
-        callbacks: More than those of every run.
+        cubes: The Cubes.
+        fits: From `snowmap.runs.selection.plan_fits`.
+        parts: From `snowmap.tasks.build.make_parts`, of the last fit.
+        logger: From `snowmap.runs.loggers.make_logger`, of the last fit.
+        callbacks: More than those of every run, for the fit that chooses the epoch.
     """
-    trainer = make_trainer(config, run.path, logger, callbacks, run.stop)
-    resumed = config["ckpt"] or (run.last if run.last.is_file() else None)
+    maps = validation_maps(config, logger, cubes, fits.final)
+    if fits.first:
+        epochs = _best_epoch(config, run, make_parts(config, cubes, fits.first, fits.chosen_by), logger, callbacks)
+        if run.leads:
+            windows = sum(len(split.train) for split in fits.final)
+            print(f"{epochs} epochs are best for {fits.chosen_by}; so long the {windows} windows train now")
+        trained = _fit(config, run, run.path, parts, logger, maps, epochs)
+        if run.leads:
+            write_whole(run.best, run.last.read_bytes())
+    else:
+        trained = _fit(config, run, run.path, parts, logger, [*callbacks, *maps])
+    weights = sum(weight.numel() for weight in parts[0].net.parameters() if weight.requires_grad)
+    run.update(stage="scoring", epochs=trained, parameters=weights)
+
+
+def _best_epoch(
+    config: dict[str, Any], run: RunFolder, parts: Parts, logger: Logger | None, callbacks: Sequence[Callback]
+) -> int:
+    """How many epochs are best, by a fit of its own in the folder ``selection``."""
+    folder = run.path / SELECTION
+    if config["ckpt"] and not run.first_best.is_file():
+        earlier = Path(config["ckpt"]).absolute().parent.parent / SELECTION / "checkpoints"
+        for name in ("best.ckpt", "last.ckpt"):
+            if run.leads and (earlier / name).is_file():
+                write_whole(folder / "checkpoints" / name, (earlier / name).read_bytes())
+    curves = CSVLogger(folder, name="curves", flush_logs_every_n_steps=1) if logger else None
+    _fit(config | {"ckpt": None}, run, folder, parts, curves, callbacks)
+    return int(read_checkpoint(run.first_best)["epoch"]) + 1
+
+
+def _fit(
+    config: Mapping[str, Any],
+    run: RunFolder,
+    folder: Path,
+    parts: Parts,
+    logger: Logger | None,
+    callbacks: Sequence[Callback],
+    epochs: int | None = None,
+) -> int:
+    """One fit, with its checkpoints in `folder`; returns how many epochs it has trained by now."""
+    checkpoints, (task, datamodule) = folder / "checkpoints", parts
+    trainer = make_trainer(config, folder, logger, callbacks, run.stop, epochs)
+    resumed = config["ckpt"] or (last if (last := checkpoints / "last.ckpt").is_file() else None)
     if resumed:
         content = read_checkpoint(Path(resumed))  # Lightning would not explain what is wrong with it
         if not content.get("optimizer_states") or "fit_loop" not in content.get("loops", {}):
@@ -228,13 +290,12 @@ def fit(
             shares = {key: value for key, value in config["trainer"].items() if type(value) is float}
             given = ", ".join(f"trainer.{key}={value}" for key, value in shares.items() if "batches" in key and value)
             raise SnowmapError(f"the trainer cannot do as asked{f' by {given}' if given else ''}: {error}") from error
-        if run.leads and not run.best.is_file():
+        if run.leads and epochs is None and not (checkpoints / "best.ckpt").is_file():
             raise SnowmapError(
                 f"the training ended in epoch {trainer.current_epoch + 1}, before a validation could choose a "
                 "checkpoint; give trainer.max_time, max_steps or max_epochs more, or check_val_every_n_epoch less"
             )
-        trained = sum(weight.numel() for weight in task.net.parameters() if weight.requires_grad)
-        run.update(stage="scoring", epochs=trainer.current_epoch, parameters=trained)
+    return trainer.current_epoch
 
 
 def conclude(config: Mapping[str, Any], cubes: Sequence[xr.Dataset], run: RunFolder, logger: Logger | None) -> None:
@@ -242,9 +303,11 @@ def conclude(config: Mapping[str, Any], cubes: Sequence[xr.Dataset], run: RunFol
     if not run.leads:
         return
     subset, model = config["evaluate"], load_model(run.best)
-    if isinstance(model, SnowRegression):
-        calibrate_checkpoint(run.best, model, cubes)
-    run.update(validation=validation_of(model, cubes))
+    final_fit = not windows_of(model.metadata, "validation", cubes[0])
+    validated = load_model(run.first_best) if final_fit else model
+    if isinstance(model, SnowRegression) and isinstance(validated, SnowRegression):
+        calibrate_checkpoint(run.best, model, cubes, validated)
+    run.update(validation=validation_of(validated, cubes))
     if subset != "none":
         print_table(score_model(model, cubes, run.best, part=subset, scoring=config["scoring"]))
     log_results(logger, run.path, subset, run.record["validation"])

@@ -1,7 +1,6 @@
 """What does InSAR add? Runs that differ in the bands that the net sees, each against the run that sees all of them."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +10,7 @@ import pandas as pd
 from snowmap.config.schema import Scoring
 from snowmap.data.ablation import WORDS
 from snowmap.errors import SnowmapError
-from snowmap.evaluation.bootstrap import score_intervals
+from snowmap.evaluation.intervals import score_intervals
 from snowmap.files import as_png, write_whole
 from snowmap.sweeps.importance import permutation_importance
 from snowmap.sweeps.output import (
@@ -33,7 +32,7 @@ from snowmap.sweeps.runs import (
     validation_metrics,
 )
 
-OPTIONS = asdict(Scoring())
+LEVEL = Scoring().level
 UNTOUCHED = "everything is on validation windows; the test windows were not touched"
 
 
@@ -62,7 +61,7 @@ def compare_ablations(folder: Path, runs: Sequence[Run]) -> pd.DataFrame:
         "part": VALIDATION,
         "notes": [UNTOUCHED, OPTIMISTIC],
         "origin": metrics[0]["provenance"]["scored_archive"]["origin"],
-        "level": OPTIONS["level"],
+        "level": LEVEL,
     }
     rows = []
     for target, entry in metrics[0]["target"].items():
@@ -107,7 +106,7 @@ def pair_cases(runs: Sequence[Run]) -> dict[str, list[Run]]:
 
 
 def rmse_difference(case: Maps, reference: Maps) -> dict[str, float | None]:
-    """RMSE of `case` less that of `reference`, with the interval of `snowmap.evaluation.bootstrap`.
+    """RMSE of `case` less that of `reference`, with the interval of `snowmap.evaluation.intervals`.
 
     Args:
         case: Maps of one model.
@@ -119,7 +118,7 @@ def rmse_difference(case: Maps, reference: Maps) -> dict[str, float | None]:
     valid = np.isfinite(case.observed) & np.isfinite(case.predicted) & np.isfinite(reference.predicted)
     columns = {"model": case.predicted[valid], "all": reference.predicted[valid]}
     same_window = np.unique(case.window, return_inverse=True)[1]
-    intervals = score_intervals(columns, case.observed[valid], valid, OPTIONS, same_window)
+    intervals = score_intervals(columns, case.observed[valid], valid, LEVEL, same_window)
     return intervals["differences"]["all"]["rmse"]
 
 

@@ -40,7 +40,7 @@ def fit_baseline(config: Mapping[str, Any], cube: xr.Dataset, split: Split) -> B
 
 
 def make_parts(
-    config: Mapping[str, Any], cubes: Sequence[xr.Dataset], splits: Sequence[Split]
+    config: Mapping[str, Any], cubes: Sequence[xr.Dataset], splits: Sequence[Split], chosen_by: str = ""
 ) -> tuple[SnowRegression, SnowDataModule]:
     """The task, fitted to the training windows, and the data module that feeds it, both by the configuration's seed.
 
@@ -51,12 +51,13 @@ def make_parts(
         config: The checked configuration.
         cubes: The Cubes to train on, of the same bands and targets.
         splits: Their windows.
+        chosen_by: What chooses the epoch, in words.
 
     Raises:
         SnowmapError: When net, bands, sequences and archive do not fit each other.
     """
     data, targets = config["data"], list(config["target"]["names"])
-    metadata = metadata_of(cubes, splits, config)
+    metadata = {**metadata_of(cubes, splits, config), "chosen_by": chosen_by}
     bands = cubes[0]["band"].values.tolist()
     net = NETS[config["model"]["name"]]
     needed = [band for band in net.needs if band in metadata["units"]]  # others are derived, or missed by `build_net`

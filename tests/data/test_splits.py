@@ -4,7 +4,18 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from snowmap.data.sequences import SEASON, history, season_of
-from snowmap.data.splits import SPLITS, areas, blocked, check_reach, expanding, make_split, rolling, spatial, winters
+from snowmap.data.splits import (
+    SPLITS,
+    areas,
+    blocked,
+    check_reach,
+    expanding,
+    held_out_winter,
+    make_split,
+    rolling,
+    spatial,
+    winters,
+)
 from snowmap.errors import SnowmapError
 
 
@@ -108,6 +119,35 @@ class TestEverySplit:
         assert (name in ("rolling", "spatial")) == bool(split.note)
         if split.validation_area is None:
             assert not {*split.train} & {*split.validation}
+
+    @given(archive=archives(), name=st.sampled_from(sorted(SPLITS)), test=st.integers(1, 9))
+    def test_a_winter_held_out_to_choose_the_epoch_is_whole_and_trains_nothing(self, archive, name, test):
+        start, end = archive
+        try:
+            split = make_split(name, start, end, shape=(20, 30), test=test)
+        except SnowmapError:
+            return
+        first = held_out_winter(split, start, end)
+        if first is None:
+            return
+        season, before = season_of(end), {*split.train, *split.validation}
+        years = {int(season[i]) for i in first.validation}
+        assert len(years) == 1
+        assert {*first.validation} == {i for i in before if season[i] in years}
+        assert not years & {int(season[i]) for i in first.train}
+        assert {*first.train} <= {*split.train}
+        assert first.train
+        trained, validated, _ = acquisitions(first, start, end)
+        assert not trained & validated
+        assert first.validation_area is split.train_area
+
+    def test_a_winter_is_held_out_only_where_there_are_two_of_a_kind(self):
+        start, end = dates(64)
+        assert {int(season_of(end)[i]) for i in held_out_winter(rolling(start, end), start, end).validation} == {2021}
+        assert held_out_winter(winters(start, end), start, end) is None
+        short = start[:34], end[:34]
+        assert held_out_winter(rolling(*short, test=10), *short) is None
+        assert held_out_winter(spatial(start, end, shape=(40, 50)), start, end).validation_area is not None
 
     @given(time=st.integers(1, 6), name=st.sampled_from(["blocked", "expanding"]), fold=st.integers(0, 3))
     def test_a_gap_as_long_as_the_sequences_keeps_them_apart(self, time, name, fold):

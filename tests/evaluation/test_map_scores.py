@@ -16,7 +16,7 @@ from snowmap.evaluation.map_scores import ScoredMaps, score_maps
 from snowmap.evaluation.metrics import SCORES
 from tests.cubes import make_cube
 
-OPTIONS = asdict(Scoring()) | {"block_pixels": 4}
+OPTIONS = asdict(Scoring())
 WINDOWS = [3, 4, 9, 12]
 
 

@@ -97,12 +97,18 @@ def test_presence_begins_at_the_threshold_and_is_undefined_without_a_pixel():
     assert presence(np.array([np.nan]), np.array([1.0]), 5.0) == dict.fromkeys(PRESENCE)
 
 
+def test_bare_ground_that_is_mapped_as_such_meets_no_requirement():
+    observed, predicted = np.array([0.0, 0.5, 20.0, 0.0]), np.array([0.0, 0.0, 0.0, 2.0])
+    assert requirement_share(predicted, observed, 1.0, 0.1) == 1 / 2
+    assert requirement_share(predicted[:2], observed[:2], 1.0, 0.1) is None
+
+
 def test_the_requirement_is_3_cm_up_to_30_cm_and_10_percent_above():
     observed = np.array([0.0, 20.0, 30.0, 30.0, 50.0, 50.0, 100.0, np.nan])
     error = np.array([3.0, -3.1, 3.0, -3.5, 5.0, -5.1, 9.0, 0.0])
-    assert requirement_share(observed + error, observed, 0.1) == 4 / 7
-    assert requirement_share(10 * (observed + error), 10 * observed, 1.0) == 4 / 7
-    assert requirement_share(np.array([np.nan]), np.array([1.0]), 1.0) is None
+    assert requirement_share(observed + error, observed, 1.0, 0.1) == 4 / 7
+    assert requirement_share(10 * (observed + error), 10 * observed, 10.0, 1.0) == 4 / 7
+    assert requirement_share(np.array([np.nan]), np.array([1.0]), 1.0, 1.0) is None
 
 
 def test_undefined_scores_are_none_never_nan():

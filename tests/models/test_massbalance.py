@@ -41,6 +41,17 @@ def test_the_mass_budget_holds_for_random_weights_and_inputs(weights, values, ga
             assert torch.equal(budget.before[:, step], budget.state[:, step - 1])
 
 
+def test_a_gap_before_the_snow_with_which_a_step_begins_adds_and_melts_nothing():
+    net, inputs = make_net("massbalance"), make_inputs("massbalance")
+    inputs.season_start[:, 2] = True
+    without = net.budget(inputs)
+    inputs.gap_days[:, 0], inputs.gap_days[:, 2] = 60.0, 130.0
+    for known, after in zip(without, net.budget(inputs), strict=True):
+        assert torch.equal(known, after)
+    inputs.gap_days[:, 4] = 12.0
+    assert not torch.equal(without.state[:, 4], net.budget(inputs).state[:, 4])
+
+
 def test_density_stays_within_physical_bounds_and_depth_follows_from_it():
     net, inputs = make_net("massbalance"), make_inputs("massbalance")
     with torch.no_grad():

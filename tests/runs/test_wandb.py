@@ -26,7 +26,7 @@ from train import main
 pytestmark = pytest.mark.slow
 wandb = pytest.importorskip("wandb")
 
-SMALL = ("logger=wandb", "model.channels=[8,16]", "trainer.enable_progress_bar=false", "scoring.resamples=100")
+SMALL = ("logger=wandb", "model.channels=[8,16]", "trainer.enable_progress_bar=false")
 
 
 @pytest.fixture(autouse=True, scope="module")
