@@ -73,6 +73,25 @@ def test_the_mean_is_that_of_the_training_area():
     assert planned == pytest.approx(np.nanmean(known))
 
 
+def test_of_several_cubes_the_mean_is_pooled_and_each_is_shuffled_within_its_own_split():
+    cubes = [make_cube(), make_cube(26, (9, 11), seed=1).isel(window=slice(4, None))]
+    splits = [rolling(cube["start"].values, cube["end"].values) for cube in cubes]
+    known = np.concatenate(
+        [
+            cube["features"].sel(band="coherence").values[split.train][:, cube["mask"].values].ravel()
+            for cube, split in zip(cubes, splits, strict=True)
+        ]
+    )
+    planned = plan_ablation("without_coherence", cubes, splits, 0)["values"]["coherence"]
+    assert planned == pytest.approx(np.nanmean(known.astype(np.float64)))
+    plan = plan_ablation("shuffled_sar", cubes, splits, 3)
+    for cube, split in zip(cubes, splits, strict=True):
+        names = split.named(cube["start"].values, cube["end"].values)
+        order = shuffled_order(window_names(cube), names, seed=3)
+        before, after = (maps["features"].sel(band="phase").values for maps in (cube, ablate(cube, plan)))
+        np.testing.assert_array_equal(after, before[order])
+
+
 def test_derived_inputs_come_from_what_is_left():
     seen = with_derived(
         altered_for("no_sar", make_cube()), ["cumulative_phase_swe", "coherent_phase_swe", "cumulative_pdd"]
