@@ -212,13 +212,14 @@ class _Batches(Sampler[list[int]]):
         return sum(-(-len(order) // self.batch_size) for order in self.orders)
 
     def __iter__(self) -> Iterator[list[int]]:
+        # a generator, as PyTorch's own: Lightning tells the epoch after it has asked for the iterator
         turns: list[tuple[float, list[int]]] = []
         for order in self.orders:
             batches = _chunks([order.dataset[index] for index in order], self.batch_size)
             turns += [((number + 0.5) / len(batches), batch) for number, batch in enumerate(batches)]
         batches = [batch for _, batch in sorted(turns, key=lambda turn: turn[0])]
         passed, self.passed = self.passed, 0
-        return iter(batches[passed:] or batches)  # at the end of an epoch comes the next one, from its beginning
+        yield from batches[passed:] or batches  # at the end of an epoch comes the next one, from its beginning
 
 
 def _chunks(values: list[Any], size: int) -> list[list[Any]]:
