@@ -37,10 +37,15 @@ def roots(tmp_path_factory) -> list[Path]:
 
 
 @pytest.fixture(scope="module")
-def run(roots, tmp_path_factory) -> Path:
+def trained(roots, tmp_path_factory) -> tuple[Path, str]:
     folder = tmp_path_factory.mktemp("several") / "run"
-    succeed("train.py", *words(roots, folder), "head=gaussian", "trainer.max_epochs=2", "logger=none")
-    return folder
+    options = ("head=gaussian", "trainer.max_epochs=2", "logger=none", "evaluate=validation")
+    return folder, succeed("train.py", *words(roots, folder), *options)
+
+
+@pytest.fixture
+def run(trained) -> Path:
+    return trained[0]
 
 
 def words(roots: list[Path], run: Path) -> list[str]:
@@ -85,33 +90,28 @@ def test_statistics_are_those_of_the_training_pixels_of_all_archives(run, roots)
     assert normalizer.band_std[position].item() == pytest.approx(np.nanstd(intensity), rel=1e-5)
 
 
-def test_scores_of_each_archive_are_those_of_it_alone_and_all_are_pooled_over_their_pixels(run, roots):
-    out = run / "evaluation" / "test"
+def test_scores_of_each_archive_are_those_of_it_alone_and_all_are_pooled_over_their_pixels(trained, roots):
+    run, said = trained
+    out, names = run / "evaluation" / "validation", ("north/Dataset", "south/Dataset")
     together = json.loads((out / "metrics.json").read_text())
     assert {path.name for path in out.iterdir()} == {"metrics.json", "metrics.csv", "north", "south"}
-    maps = []
-    for root, name in zip(roots, ("north/Dataset", "south/Dataset"), strict=True):
-        before = json.loads((out / name / "metrics.json").read_text())["target"]
-        succeed("evaluate.py", f"ckpt={best(run)}", f"data.root={root}")
-        alone = json.loads((out / name / "metrics.json").read_text())["target"]
-        assert alone == before
-        for key in ("unit", "model", "baselines"):
-            assert together["archives"][name]["target"]["swe"][key] == alone["swe"][key]
+    swe, maps = together["target"]["swe"], []
+    for name in names:
+        alone = json.loads((out / name / "metrics.json").read_text())["target"]["swe"]
+        assert together["archives"][name]["target"]["swe"] == {
+            key: alone[key] for key in ("unit", "model", "baselines")
+        }
         with xr.open_dataset(out / name / "predictions.nc") as file:
             maps.append((file["swe"].values, file["swe_observed"].values))
     error = np.concatenate([(predicted - observed).ravel() for predicted, observed in maps]).astype(np.float64)
-    assert together["target"]["swe"]["model"]["rmse"] == pytest.approx(np.sqrt(np.nanmean(error**2)), rel=1e-6)
-    assert together["target"]["swe"]["model"]["pixels"] == np.isfinite(error).sum()
-    assert "elevation" in together["target"]["swe"]["baselines"]
-
-
-def test_the_table_shows_each_archive_and_all_together(run):
-    said = succeed("evaluate.py", f"ckpt={best(run)}", "split=validation")
-    assert [words for words in ("north/Dataset", "south/Dataset", "all archives") if words not in said] == []
-    assert "in a folder for each archive" in said
-    record = json.loads((run / "run.json").read_text())
-    stored = json.loads((run / "evaluation" / "validation" / "metrics.json").read_text())["target"]["swe"]
-    assert record["validation"]["swe"] == {"unit": "cm", **stored["model"]}
+    assert swe["model"]["rmse"] == pytest.approx(np.sqrt(np.nanmean(error**2)), rel=1e-6)
+    assert swe["model"]["pixels"] == np.isfinite(error).sum()
+    assert "elevation" in swe["baselines"]
+    assert json.loads((run / "run.json").read_text())["validation"]["swe"] == {"unit": "cm", **swe["model"]}
+    assert [words for words in (*names, "all archives", f"{out}/{names[0]}/report.html") if words not in said] == []
+    before = json.loads((out / names[1] / "metrics.json").read_text())["target"]
+    succeed("evaluate.py", f"ckpt={best(run)}", f"data.root={roots[1]}", "split=validation")
+    assert json.loads((out / names[1] / "metrics.json").read_text())["target"] == before
 
 
 def test_intervals_are_calibrated_on_the_validation_windows_of_all(run, roots):
