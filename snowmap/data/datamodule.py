@@ -119,7 +119,7 @@ class SnowDataModule(pl.LightningDataModule):
 
     def train_dataloader(self) -> DataLoader[list[Sample]]:
         """Training sequences in an order of their own each epoch, determined by (seed, epoch)."""
-        shuffle = not (self.trainer and self.trainer.overfit_batches)
+        shuffle = not (self.trainer and self.trainer.overfit_batches)  # type: ignore[attr-defined]
         batches = _Batches(self.train, self.batch_size, *self._processes(), shuffle=shuffle, seed=self.seed)
         if self.trainer:  # Lightning restores how many steps the epoch had, but begins with the first of them again
             batches.passed = self.trainer.fit_loop.epoch_loop.batch_progress.current.ready

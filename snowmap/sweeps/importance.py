@@ -43,14 +43,10 @@ def permutation_importance(run: Run) -> dict[str, dict[str, list[float]]]:
     observed = {target: np.where(inside, cube[target].values[windows], np.nan) for target in task.targets}
     usual = _rmse(task, cube, windows, observed)
     increases: dict[str, dict[str, list[float]]] = {target: {} for target in task.targets}
+    subsets = [entry_of(task.metadata, cube)["split"]]
     for band in task.archive_bands:
         for repeat in range(REPEATS):
-            plan = {
-                "values": {},
-                "shuffled": [band],
-                "seed": repeat,
-                "subsets": [entry_of(task.metadata, cube)["split"]],
-            }
+            plan = {"values": {}, "shuffled": [band], "seed": repeat, "subsets": subsets}
             rmse = _rmse(task, ablate(cube, plan), windows, observed)
             for target in task.targets:
                 increases[target].setdefault(band, []).append(rmse[target] - usual[target])
