@@ -117,7 +117,7 @@ class Baseline(ABC):
             source = "set" if phase_sign else "estimated from the training windows"
             meaning = "1 where the phase grows with snow, -1 where it falls"
             logger.info("%s: phase_sign=%d, %s (%s)", self.name, self.preprocessor.phase_sign, source, meaning)
-        inputs = self.preprocessor.features(cube)
+        inputs = self.preprocessor.features(self.preprocessor.scene(cube))
         for target in self.targets:
             known = np.where(cube["mask"].values, cube[target].values[list(train)], np.float32(np.nan))
             if not np.isfinite(known).any():
@@ -144,7 +144,7 @@ class Baseline(ABC):
         if self.keeps_grid:
             check_grid(self.grid, cube)
         chosen = list(range(cube.sizes["window"]) if windows is None else windows)
-        inputs = self.preprocessor.features(cube)
+        inputs = self.preprocessor.features(self.preprocessor.scene(cube))
         values = np.stack([self.map(inputs, chosen, target) for target in self.targets]).astype(np.float32)
         return as_maps(cube, chosen, np.where(cube["mask"].values, values, np.float32(np.nan)), self.layers)
 

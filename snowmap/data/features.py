@@ -219,32 +219,53 @@ def refuse_unfit_bands(cube: xr.Dataset, bands: Sequence[str], reader: str) -> N
 def phase_swe_change(cube: xr.Dataset, phase_sign: int) -> Maps:
     """ΔSWE in mm of every window from its unwrapped phase, relative to the window's low ground.
 
-    An interferogram's phase has an arbitrary constant, which is taken off: the coordinate ``phase_reference (window)``
-    of a Cube that is a piece of a scene, else what `phase_reference` says. Phase to ΔSWE is Oveisgharan et al. (2024).
+    An interferogram's phase has an arbitrary constant, which is taken off before the phase is divided by its
+    sensitivity to snow, which follows the incidence: the coordinate ``phase_reference (window)`` of a Cube that is a
+    piece of a scene, else what `phase_reference` says. Phase to ΔSWE is Oveisgharan et al. (2024).
     """
     reference = cube["phase_reference"].values if "phase_reference" in cube.coords else phase_reference(cube)
-    change = _each(cube, _swe_of_phase)
-    change -= reference[:, None, None]
-    change *= phase_sign
+    change = np.empty(_shape(cube), np.float32)
+    for index, constant in enumerate(reference):
+        window = cube.isel(window=[index])
+        sensitivity = phase_of_swe_oveisgharan(1.0, np.minimum(_band(window, "incidence"), 80))
+        change[index] = (phase_sign * (_band(window, "unwrapped_phase") - constant) / sensitivity)[0]
     return change
 
 
 def phase_reference(cube: xr.Dataset) -> Float32[np.ndarray, " window"]:
-    """ΔSWE in mm that the phase shows on the low ground of each window, were it to grow with snow.
+    """Phase in rad of the low ground of each window.
 
-    The median over the lowest `REFERENCE_SHARE` of the study area, where snow is least likely; 0 where it has no
-    phase. The windows are read one after the other: a Cube may be larger than the memory.
+    The median over the lowest `REFERENCE_SHARE` of the study area, where snow is least likely, weighted by coherence²
+    where there is such a band: the phase of a lake is noise. 0 where it has no phase. The windows are read one
+    after the other: a Cube may be larger than the memory.
     """
     inside = cube["mask"].values
     reference = np.zeros(cube.sizes["window"], np.float32)
     for index in range(len(reference)):
         window = cube.isel(window=[index])
-        change, height = _swe_of_phase(window)[0], _band(window, "elevation")[0]
-        known = np.isfinite(change) & np.isfinite(height) & inside
+        phase, height = _band(window, "unwrapped_phase")[0], _band(window, "elevation")[0]
+        known = np.isfinite(phase) & np.isfinite(height) & inside
         if known.any():
-            change, height = change[known], height[known]
-            reference[index] = np.median(change[height <= np.quantile(height, REFERENCE_SHARE)])
+            low = known & (height <= np.quantile(height[known], REFERENCE_SHARE))
+            reference[index] = _weighted_median(phase[low], _squared_coherence(window)[low])
     return reference
+
+
+def _weighted_median(values: np.ndarray, weights: np.ndarray) -> float:
+    """The median where no value has a weight."""
+    order = np.argsort(values)
+    share = np.cumsum(weights[order], dtype=np.float64)
+    if share[-1] == 0:
+        return float(np.median(values))
+    ends = np.searchsorted(share / share[-1], (0.5 - 1e-9, 0.5 + 1e-9))  # two where half the weight lies below one
+    return float(values[order][ends].mean())
+
+
+def _squared_coherence(window: xr.Dataset) -> np.ndarray:
+    """Of one window, 0 where it is missing; 1 without such a band."""
+    if "coherence" not in window["band"].values:
+        return np.ones(_shape(window)[1:])
+    return np.nan_to_num(_band(window, "coherence")[0]) ** 2
 
 
 def season_sum(change: Maps, cube: xr.Dataset) -> Maps:
@@ -282,10 +303,9 @@ def _phase_covariance(cube: xr.Dataset, train: Sequence[int]) -> float:
         if after != before + 1 or cube["end"].values[before] != cube["start"].values[after]:
             continue
         window = cube.isel(window=[after])
-        change = _swe_of_phase(window)[0]
-        weight = _band(window, "coherence")[0] ** 2 if "coherence" in bands else np.ones_like(change)
+        change, weight = phase_swe_change(window, 1)[0], _squared_coherence(window)
         gained = window[target].values[0] - cube[target].values[before]
-        usable = inside & np.isfinite(gained) & np.isfinite(change) & np.isfinite(weight)
+        usable = inside & np.isfinite(gained) & np.isfinite(change)
         if usable.sum() > 1 and np.mean(gained[usable]) > 0:
             centred = change[usable] - np.median(change[usable])
             total += float(np.sum(weight[usable] * centred * (gained[usable] - np.median(gained[usable]))))
@@ -298,11 +318,6 @@ def _each(cube: xr.Dataset, make: Callable[[xr.Dataset], np.ndarray]) -> Maps:
     for index in range(len(made)):
         made[index] = make(cube.isel(window=[index]))[0]
     return made
-
-
-def _swe_of_phase(cube: xr.Dataset) -> Maps:
-    incidence = np.minimum(_band(cube, "incidence"), 80)
-    return (_band(cube, "unwrapped_phase") / phase_of_swe_oveisgharan(1.0, incidence)).astype(np.float32)
 
 
 def _band(cube: xr.Dataset, name: str) -> Maps:

@@ -113,6 +113,28 @@ def test_a_piece_that_is_told_the_reference_of_the_scene_has_its_change(sign):
     assert np.nanmax(np.abs(band(alone, "phase_swe") - whole[:, 3:8, 9:17])) > 1
 
 
+def test_a_constant_in_every_phase_changes_nothing_whatever_the_incidence():
+    cube, _ = with_phase(1)
+    cube["features"].loc[{"band": "incidence"}] = np.linspace(20, 65, 17, dtype=np.float32)
+    shifted = cube.copy(deep=True)
+    shifted["features"].loc[{"band": "unwrapped_phase"}] += 4 * np.pi
+    first, second = (band(with_derived(each, ["phase_swe"]), "phase_swe") for each in (cube, shifted))
+    np.testing.assert_allclose(first, second, atol=1e-3)
+
+
+def test_an_incoherent_lake_on_the_lowest_ground_is_no_reference():
+    cube, _ = with_phase(1)
+    lake = np.zeros(cube["mask"].shape, dtype=bool)
+    lake[5:7, 6:12] = True  # a tenth of the study area is lower than the rest
+    other = cube.copy(deep=True)
+    for each in (cube, other):
+        each["features"].loc[{"band": "elevation"}] = np.where(lake, -9, each["features"].sel(band="elevation"))
+        each["features"].loc[{"band": "coherence"}] = np.where(lake, 0.05, 0.8).astype(np.float32)
+    other["features"].loc[{"band": "unwrapped_phase"}] += np.where(lake, 2 * np.pi, 0).astype(np.float32)
+    first, second = (band(with_derived(each, ["phase_swe"]), "phase_swe") for each in (cube, other))
+    np.testing.assert_allclose(first[:, ~lake], second[:, ~lake], atol=2)  # a cycle is 29 mm
+
+
 def test_a_window_without_phase_has_the_reference_zero():
     cube, _ = with_phase(1)
     cube["features"].loc[{"band": "unwrapped_phase"}][2] = np.nan
