@@ -75,8 +75,8 @@ class SnowRegression(pl.LightningModule):
         super().__init__()
         self.save_hyperparameters(logger=False)
         self.metadata, self.optimizer_options, self.time = dict(metadata), dict(optimizer), time
-        self.targets = {name: str(attributes["units"]) for name, attributes in targets.items()}
         self.head = build_head(head, targets, members=ensemble, calibration=calibration, loss=loss)
+        self.targets = {name: str(attributes["units"]) for name, attributes in targets.items()}
         self.preprocessor = Preprocessor(**preprocessing)
         bands, channels = self.preprocessor.bands, self.preprocessor.normalizer.channels
         specification = Specification(channels, tuple(bands), self.targets, self.head.parameters_per_target)
