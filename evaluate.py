@@ -11,19 +11,14 @@ def main(config: dict[str, Any], _: Path) -> None:
     """Score one checkpoint."""
     # the configuration was checked before anything heavy is imported
     from snowmap.evaluation import print_table
-    from snowmap.evaluation.scoring import evaluation_folder, score_checkpoint
+    from snowmap.evaluation.scoring import evaluation_folder, load_with_archives, score_model
 
-    out = config["out"] or evaluation_folder(config["ckpt"], config["split"])
-    result = score_checkpoint(
-        config["ckpt"],
-        part=config["split"],
-        root=config["data"]["root"],
-        out=out,
-        device=config["device"],
-        scoring=config["scoring"],
-    )
-    print_table(result)
-    print(f"\nreport.html, metrics.json, metrics.csv, predictions.nc and maps.png lie in {out}")
+    checkpoint, part = config["ckpt"], config["split"]
+    model, cubes = load_with_archives(checkpoint, root=config["data"]["root"], device=config["device"])
+    out = config["out"] or evaluation_folder(checkpoint, part, model.metadata, cubes)
+    print_table(score_model(model, cubes, checkpoint, part=part, out=out, scoring=config["scoring"]))
+    each = ", in a folder for each archive" if len(cubes) > 1 else ""
+    print(f"\nreport.html, metrics.json, metrics.csv, predictions.nc and maps.png lie in {out}{each}")
 
 
 if __name__ == "__main__":

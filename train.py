@@ -24,13 +24,13 @@ def main(config: dict[str, Any], folder: Path, callbacks: Sequence[Any] = ()) ->
         return
     from snowmap.baselines import BASELINES, save_baseline
     from snowmap.checkpoints.provenance import archive_of
-    from snowmap.data.splits import make_split
+    from snowmap.data.splits import split_cubes
     from snowmap.runs.folder import working_in
     from snowmap.runs.loggers import make_logger, wandb_id_of
-    from snowmap.runs.printing import print_files, print_fits, print_split, warn_of_values
+    from snowmap.runs.printing import print_files, print_fits, print_splits, warn_of_values
     from snowmap.runs.selection import plan_fits
     from snowmap.runs.training import conclude, finishing, fit, quiet, resumed
-    from snowmap.sources import open_cube
+    from snowmap.sources import open_cubes
     from snowmap.tasks.build import fit_baseline, make_parts
 
     quiet()
@@ -40,27 +40,25 @@ def main(config: dict[str, Any], folder: Path, callbacks: Sequence[Any] = ()) ->
             print(f"the run in {folder} is finished; nothing is left to do")
             print_files(folder, config["evaluate"])
             return
-        cube = open_cube(config["data"], config["target"]["names"])
-        run.update(archive=archive_of(cube))
-        split = make_split(
-            start=cube["start"].values, end=cube["end"].values, shape=cube["mask"].shape, **config["split"]
-        )
-        print_split(split, cube)
-        warn_of_values(cube, split, config["target"]["names"])
+        cubes = open_cubes(config["data"], config["target"]["names"])
+        run.update(archive=archive_of(*(cube.attrs for cube in cubes)))
+        splits = split_cubes(cubes, config["split"])
+        print_splits(splits, cubes)
+        warn_of_values(splits, cubes, config["target"]["names"])
         fits = parts = None
         if config["model"]["name"] in BASELINES:
-            save_baseline(fit_baseline(config, cube, split), run.best)
+            save_baseline(fit_baseline(config, cubes[0], splits[0]), run.best)
             run.update(parameters=0)
         elif run.record["stage"] == "training":
-            fits = plan_fits(config, split, cube)
+            fits = plan_fits(config, splits, cubes)
             print_fits(fits)
-            parts = make_parts(config, cube, fits.final, fits.chosen_by)
+            parts = make_parts(config, cubes, fits.final, fits.chosen_by)
         logger = make_logger(config, run.path, run.record["wandb_id"])
         with finishing(logger):
             run.update(wandb_id=wandb_id_of(logger) or run.record["wandb_id"])
             if fits and parts:
-                fit(config, run, cube, fits, parts, logger, callbacks)
-            conclude(config, cube, run, logger)
+                fit(config, run, cubes, fits, parts, logger, callbacks)
+            conclude(config, cubes, run, logger)
 
 
 def after_sweep(folder: Path, complete: bool) -> None:

@@ -18,7 +18,7 @@ from snowmap.config.checking import check_config
 from snowmap.config.schema import TrainConfig
 from snowmap.data.batch import Batch
 from snowmap.data.datamodule import SnowDataModule
-from snowmap.data.splits import Split, make_split
+from snowmap.data.splits import Split, split_cubes
 from snowmap.runs.training import make_trainer
 from snowmap.tasks.build import make_parts
 from snowmap.tasks.pixel import SnowRegression
@@ -59,8 +59,8 @@ def configuration(*overrides: str) -> dict[str, Any]:
 
 
 def parts(config: dict[str, Any], cube: xr.Dataset) -> tuple[SnowRegression, SnowDataModule, Split]:
-    split = make_split(start=cube["start"].values, end=cube["end"].values, shape=cube["mask"].shape, **config["split"])
-    return *make_parts(config, cube, split), split
+    splits = split_cubes([cube], config["split"])
+    return *make_parts(config, [cube], splits), *splits
 
 
 def framework_epochs(config: dict[str, Any], cube: xr.Dataset, epochs: int) -> list[float]:
@@ -86,7 +86,7 @@ def bare_epochs(
     task.to(device)
     size = config["data"]["batch_size"]
     chunks = [datamodule.train[first : first + size] for first in range(0, len(datamodule.train), size)]
-    ready = [scaled(task, datamodule.windows.collate(chunk).to(torch.device(device))) for chunk in chunks]
+    ready = [scaled(task, datamodule.collate(chunk).to(torch.device(device))) for chunk in chunks]
     options, clip = config["optimizer"], config["trainer"]["gradient_clip_val"]
     optimizer = torch.optim.AdamW(task.net.parameters(), options["learning_rate"], weight_decay=options["weight_decay"])
     seconds = []

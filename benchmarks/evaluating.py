@@ -16,7 +16,7 @@ from benchmarks.common import configuration, parts, table
 from snowmap.baselines import baseline_maps
 from snowmap.config.schema import Scoring
 from snowmap.evaluation import evaluate_maps
-from snowmap.evaluation.map_scores import score_maps
+from snowmap.evaluation.map_scores import ScoredMaps, score_maps
 from snowmap.evaluation.scoring import provenance_of
 from snowmap.sources.synthetic import synthesize
 
@@ -38,7 +38,8 @@ def main() -> None:
     maps = task.predict(cube, windows)
     mapped = time.perf_counter() - start
     with tempfile.TemporaryDirectory() as folder:
-        evaluate_maps(maps, cube, windows, split.train, targets, Path(folder), provenance)
+        scored = ScoredMaps(maps, baseline_maps(cube, split.train, windows, targets), cube, windows)
+        evaluate_maps(scored, targets, Path(folder), provenance)
     whole = time.perf_counter() - start
 
     start = time.perf_counter()

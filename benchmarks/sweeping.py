@@ -18,11 +18,11 @@ import time
 from pathlib import Path
 
 from benchmarks.common import CONF, configuration
-from snowmap.data.splits import make_split
+from snowmap.data.splits import split_cubes
 from snowmap.runs.folder import working_in
 from snowmap.runs.selection import plan_fits
 from snowmap.runs.training import fit, quiet
-from snowmap.sources import open_cube
+from snowmap.sources import open_cubes
 from snowmap.sources.synthetic import synthesize
 from snowmap.sources.trentino import write_archive
 from snowmap.sources.trentino.reading import Reader
@@ -41,14 +41,12 @@ def words(root: Path, epochs: int) -> list[str]:
 def train_alone(root: Path, epochs: int, folder: Path) -> float:
     """Seconds of one training."""
     config = configuration(*words(root, epochs))
-    cube = open_cube(config["data"], config["target"]["names"])
-    dates = {"start": cube["start"].values, "end": cube["end"].values}
-    split = make_split(**dates, shape=cube["mask"].shape, **config["split"])
-    fits = plan_fits(config, split, cube)
-    parts = make_parts(config, cube, fits.final, fits.chosen_by)
+    cubes = open_cubes(config["data"], config["target"]["names"])
+    fits = plan_fits(config, split_cubes(cubes, config["split"]), cubes)
+    parts = make_parts(config, cubes, fits.final, fits.chosen_by)
     with working_in(folder, config) as run:
         began = time.perf_counter()
-        fit(config, run, cube, fits, parts, None)
+        fit(config, run, cubes, fits, parts, None)
         return time.perf_counter() - began
 
 

@@ -179,7 +179,7 @@ def net_of(task: Any) -> nn.Module:
 def step_seconds(config: dict[str, Any], cube: xr.Dataset, steps: int) -> dict[tuple[str, str], list[float]]:
     """Seconds of training steps on one batch in memory, by net and clock; the nets take turns step by step."""
     task, datamodule, _ = parts(config, cube)
-    inputs, y, _ = scaled(task, datamodule.windows.collate(datamodule.train[:BATCH]))
+    inputs, y, _ = scaled(task, datamodule.collate(datamodule.train[:BATCH]))
     y = y[:, -1]
     height, width = y.shape[-2:]
     x = functional.pad(torch.randn(len(y), len(BANDS), height, width), (0, -width % 32, 0, -height % 32))
@@ -233,7 +233,7 @@ def main() -> None:
         own = datamodule.train_dataloader()
 
         def prepared(samples: list[Sample]) -> object:
-            return task._inputs(datamodule.windows.collate(samples))
+            return task._inputs(datamodule.collate(samples))
 
         for _ in range(asked.rounds):  # taking turns, so that a slow spell of the machine meets all
             seconds.setdefault(("snowmap", "whole"), []).extend(framework_epochs(config, cube, asked.epochs + 1)[1:])

@@ -118,7 +118,12 @@ def foreign_truth(windows: int, shape: tuple[int, int], seed: int, swe_unit: str
 
 
 def write_foreign_archive(
-    root: Path, windows: int = 20, shape: tuple[int, int] = (40, 57), seed: int = 0, swe_unit: str = "cm"
+    root: Path,
+    windows: int = 20,
+    shape: tuple[int, int] = (40, 57),
+    seed: int = 0,
+    swe_unit: str = "cm",
+    corner: tuple[float, float] = (9.8, 46.4),
 ) -> dict[str, np.ndarray]:
     """Write an archive as another program might: sentinels of all kinds, files that do not belong, gaps in time.
 
@@ -128,6 +133,7 @@ def write_foreign_archive(
         shape: Rows and columns.
         seed: Of every random number.
         swe_unit: "cm" or "mm".
+        corner: Longitude and latitude of the north-western corner.
 
     Returns:
         The truth that a reader should find: every band and target (window, y, x) float32 with NaN, `mask` (y, x) bool,
@@ -137,7 +143,7 @@ def write_foreign_archive(
     random = np.random.default_rng(seed + 1)
     truth = foreign_truth(windows, shape, seed, swe_unit)
     dates = window_dates(windows)
-    crs, transform = CRS.from_epsg(4326), from_origin(9.8, 46.4, 0.005, 0.0051)
+    crs, transform = CRS.from_epsg(4326), from_origin(*corner, 0.005, 0.0051)
     rows, columns = np.indices(shape)
     mask = ((rows / shape[0] - 0.5) ** 2 + (columns / shape[1] - 0.5) ** 2) < 0.2
     for name, stack in truth.items():

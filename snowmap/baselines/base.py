@@ -14,7 +14,7 @@ from jaxtyping import Float
 from snowmap.checkpoints.provenance import check_bands, check_grid, grid_of
 from snowmap.config.fields import arguments
 from snowmap.config.schema import MODELS
-from snowmap.data.cube import target_attributes
+from snowmap.data.cube import refuse_class_maps, target_attributes
 from snowmap.data.features import DERIVED, refuse_unfit_bands
 from snowmap.data.preprocessing import Preprocessor, as_maps
 from snowmap.errors import SnowmapError
@@ -100,12 +100,13 @@ class Baseline(ABC):
         """
         refuse_unfit_bands(cube, self.archive_bands, f"model={self.name}")
         attributes = target_attributes(cube, targets)
+        refuse_class_maps(attributes, f"model={self.name}")
         self.layers = {name: {k: v for k, v in attributes[name].items() if k != "valid_min"} for name in targets}
         self.grid = grid_of(cube)
         reads_phase = "unwrapped_phase" in self.archive_bands
         sign = phase_sign if reads_phase else 1
         self.preprocessor = Preprocessor.plan(
-            cube, train, bands=self.archive_bands, derived=self.derived, phase_sign=sign
+            [(cube, train)], bands=self.archive_bands, derived=self.derived, phase_sign=sign
         )
         if reads_phase:
             source = "set" if phase_sign else "estimated from the training windows"

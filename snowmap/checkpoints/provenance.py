@@ -18,7 +18,7 @@ from snowmap.data.cube import units_of, window_names
 from snowmap.data.splits import OF_THE_MAP, Area, Split, areas
 from snowmap.errors import SnowmapError
 
-FORMAT = 4
+FORMAT = 5
 """Of the checkpoints that are written, and the only one that is read. It grows when weights or keys change."""
 
 UNREADABLE = (
@@ -28,30 +28,54 @@ UNREADABLE = (
 """What is raised by files that are cut short, and by those that hold something else."""
 
 
-def metadata_of(cube: xr.Dataset, split: Split, config: Mapping[str, Any]) -> dict[str, Any]:
+def metadata_of(cubes: Sequence[xr.Dataset], splits: Sequence[Split], config: Mapping[str, Any]) -> dict[str, Any]:
     """Everything that a checkpoint has to remember beside its weights, in plain containers.
 
     Args:
-        cube: The Cube that is trained on.
-        split: Its windows.
+        cubes: The Cubes that are trained on, which have the same bands.
+        splits: Their windows.
         config: The composed configuration.
     """
+    bands = cubes[0]["band"].values.tolist()
     return {
         "format": FORMAT,
-        "units": units_of(cube),
-        "long_names": dict(zip(cube["band"].values.tolist(), cube["long_name"].values.tolist(), strict=True)),
-        "grid": grid_of(cube),
-        "split": split.named(cube["start"].values, cube["end"].values),
-        "archive": archive_of(cube),
+        "units": units_of(cubes[0]),
+        "long_names": dict(zip(bands, cubes[0]["long_name"].values.tolist(), strict=True)),
+        "archives": [
+            {
+                **archive_of(cube.attrs),
+                "grid": grid_of(cube),
+                "split": split.named(cube["start"].values, cube["end"].values),
+            }
+            for cube, split in zip(cubes, splits, strict=True)
+        ],
         "versions": versions(),
         "git_revision": git_revision(),
         "config": dict(config),
     }
 
 
-def archive_of(cube: xr.Dataset) -> dict[str, str]:
-    """Path (``archive``), ``origin`` and ``fingerprint`` of the archive that the Cube was read from."""
-    return {key: str(cube.attrs.get(key, "")) for key in ("archive", "origin", "fingerprint")}
+def archive_of(*archives: Mapping[str, Any]) -> dict[str, str]:
+    """Path (``archive``), ``origin`` and ``fingerprint`` of one archive, or those of several in one text.
+
+    Synthetic ones come first: with one of them the whole is no measure of snow.
+
+    Args:
+        archives: Attributes of Cubes, or entries ``archives`` of a checkpoint's metadata.
+    """
+    ordered = sorted(archives, key=lambda archive: not str(archive.get("origin", "")).startswith("synthetic"))
+    keys = ("archive", "origin", "fingerprint")
+    return {key: ", ".join(dict.fromkeys(str(archive.get(key, "")) for archive in ordered)) for key in keys}
+
+
+def entry_of(metadata: Mapping[str, Any], cube: xr.Dataset) -> Mapping[str, Any]:
+    """Of the archives of a checkpoint the one that a Cube is most like: by content, else by path, else by grid."""
+
+    def alike(entry: Mapping[str, Any]) -> tuple[bool, ...]:
+        archive = archive_of(cube.attrs)
+        return (*(entry[key] == archive[key] for key in ("fingerprint", "archive")), entry["grid"] == grid_of(cube))
+
+    return max(metadata["archives"], key=alike)
 
 
 def grid_of(cube: xr.Dataset) -> dict[str, Any]:
@@ -164,7 +188,7 @@ def check_fit(metadata: Mapping[str, Any], bands: Sequence[str], targets: Mappin
             faults.append(f"target '{name}' is missing")
         elif cube[name].attrs["units"] != unit:
             faults.append(f"target '{name}' is in {cube[name].attrs['units']}; the checkpoint was trained on {unit}")
-    _raise_if(faults + _grid_faults(metadata["grid"], cube))
+    _raise_if(faults + _grid_faults(entry_of(metadata, cube)["grid"], cube))
 
 
 def windows_of(metadata: Mapping[str, Any], subset: str, cube: xr.Dataset) -> list[int]:
@@ -174,19 +198,18 @@ def windows_of(metadata: Mapping[str, Any], subset: str, cube: xr.Dataset) -> li
         SnowmapError: When the Cube lacks one of them.
     """
     position = {name: index for index, name in enumerate(window_names(cube))}
-    names = metadata["split"][subset]
+    names = entry_of(metadata, cube)["split"][subset]
     if missing := [name for name in names if name not in position]:
         raise SnowmapError(f"the archive lacks {len(missing)} {subset} windows of the checkpoint: {', '.join(missing)}")
     return [position[name] for name in names]
 
 
-def areas_of(metadata: Mapping[str, Any]) -> tuple[Area | None, Area | None]:
-    """Training area and held-out area of the checkpoint's split on its own grid; None is the study area."""
+def areas_of(metadata: Mapping[str, Any], cube: xr.Dataset) -> tuple[Area | None, Area | None]:
+    """Training area and held-out area of the checkpoint's split on the grid of a Cube; None is the study area."""
     options = metadata["config"]["split"]
     if options["name"] not in OF_THE_MAP:
         return None, None
-    height, width = metadata["grid"]["shape"]
-    return areas((height, width), *(options[key] for key in ("rows", "columns", "fold", "buffer")))
+    return areas(cube["mask"].shape, *(options[key] for key in ("rows", "columns", "fold", "buffer")))
 
 
 def _band_faults(bands: Sequence[str], cube: xr.Dataset, metadata: Mapping[str, Any]) -> list[str]:

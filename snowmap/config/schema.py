@@ -47,6 +47,17 @@ def _duration() -> Any:
     return special(None, "days:hours:minutes:seconds, e.g. 00:04:00:00", lambda value: bool(form.fullmatch(value)))
 
 
+def _archives(default: Any) -> Any:
+    """Paths of one or several archives."""
+
+    def holds(value: Any) -> bool:
+        paths = value if isinstance(value, list) else [value]
+        texts = all(isinstance(path, str) and path for path in paths) and 0 < len(paths) == len(set(paths))
+        return texts or (value is None and default is None)
+
+    return special(default, "a text, or a list of texts, none of them empty or twice", holds)
+
+
 def _lines() -> Any:
     """Lines of a script."""
     return special(None, "a list of lines", lambda value: all(isinstance(line, str) for line in value))
@@ -79,7 +90,7 @@ class Data:
     """What every source of data shares: where the data lies, and how it is fed to a model."""
 
     name: str = MISSING
-    root: str = MISSING
+    root: Any = _archives(MISSING)  # of one archive, or [of, several]
     bands: list[str] | None = distinct(None, least=1)  # that are read; None: the standard ones of the source
     derived: list[str] | None = distinct(None)  # derived features beside the bands; None: the model's own
     phase_sign: int | None = choice(None, 1, -1)  # of phase where snow grows; None: from the training windows
@@ -411,9 +422,9 @@ class TrainConfig:
 
 @dataclass
 class EvaluateData:
-    """Where the archive is; everything else is in the checkpoint."""
+    """Where the archives are; everything else is in the checkpoint."""
 
-    root: str | None = None  # None: the archive that the checkpoint was trained on
+    root: Any = _archives(None)  # None: what the checkpoint was trained on
 
 
 @dataclass

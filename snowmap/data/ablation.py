@@ -2,15 +2,17 @@
 
 The Cube keeps its form, so the same architecture runs in every case, also one that cannot do without a band. A band
 that is taken away has one value everywhere, missing pixels included, because what is missing tells something
-too: at its mean in the training windows, and at 0 if it is a phase, whose constant is arbitrary (0 is no change of
-snow). A band that is shuffled keeps its maps, but each window gets those of another window of the same subset of
-the split; no acquisition changes sides. Derived features and the sign of the phase are then made from what is left.
+too: at its mean in the training windows of all Cubes, and at 0 if it is a phase, whose constant is arbitrary (0 is no
+change of snow). A band that is shuffled keeps its maps, but each window gets those of another window of the same Cube
+and subset of the split; no acquisition changes sides. Derived features and the sign of the phase are then made from
+what is left.
 
 The checkpoint keeps the plan, and the Preprocessor applies it to whatever Cube it is given. The baselines never see
 it: they are the same in every case.
 """
 
 from collections.abc import Mapping, Sequence
+from itertools import chain
 from typing import Any
 
 import numpy as np
@@ -26,25 +28,26 @@ WORDS = ("all", "no_sar", "shuffled_sar", "weather_only")
 
 Plan = Mapping[str, Any]
 """Plain containers: ``name``; ``values``, that of each band that is taken away; ``shuffled``, the bands that are
-shuffled; ``seed`` of the shuffle, and ``subsets``, the names of the windows of each subset of the split."""
+shuffled; ``seed`` of the shuffle, and ``subsets``, for each Cube the names of the windows of each subset of its split.
+"""
 
 
-def plan_ablation(name: str, cube: xr.Dataset, split: Split, seed: int) -> dict[str, Any] | None:
+def plan_ablation(name: str, cubes: Sequence[xr.Dataset], splits: Sequence[Split], seed: int) -> dict[str, Any] | None:
     """What `ablate` has to do; None for ``all``, which leaves the Cube as it is.
 
     Args:
         name: One of `WORDS`, or ``without_<band>``.
-        cube: The Cube that is trained on.
-        split: Its windows; the means are taken from the training windows and the training area.
+        cubes: The Cubes that are trained on, which have the same bands.
+        splits: Their windows; the means are taken from the training windows and the training area.
         seed: Of the shuffle.
 
     Raises:
-        SnowmapError: When the Cube has none of the bands that are to be taken away.
+        SnowmapError: When the Cubes have none of the bands that are to be taken away.
     """
     if name == "all":
         return None
-    units = units_of(cube)
-    bands, groups = list(units), dict(zip(units, cube["group"].values.tolist(), strict=True))
+    units = units_of(cubes[0])
+    bands, groups = list(units), dict(zip(units, cubes[0]["group"].values.tolist(), strict=True))
     chosen = {
         "no_sar": [band for band in bands if groups[band] == "sar"],
         "shuffled_sar": [band for band in bands if groups[band] == "sar"],
@@ -55,17 +58,17 @@ def plan_ablation(name: str, cube: xr.Dataset, split: Split, seed: int) -> dict[
             f"ablation={name} would change nothing: data.bands has none of the bands that it alters; use ablation=all"
         )
     plan = {"name": name, "values": {}, "shuffled": [], "seed": seed}
-    plan["subsets"] = split.named(cube["start"].values, cube["end"].values)
+    pairs = list(zip(cubes, splits, strict=True))
+    plan["subsets"] = [split.named(cube["start"].values, cube["end"].values) for cube, split in pairs]
     if name == "shuffled_sar":
         return plan | {"shuffled": chosen}
-    inside = narrowed(cube, split.train_area)["mask"].values
-    features = cube["features"]
-    values = {
-        band: 0.0
-        if units[band] == "rad"
-        else mean_and_std(features.isel(band=bands.index(band)).values, split.train, inside, f"band '{band}'")[0]
-        for band in chosen
-    }
+    values = dict.fromkeys(chosen, 0.0)
+    for band in (band for band in chosen if units[band] != "rad"):
+        maps = [
+            (cube["features"].sel(band=band).values, split.train, narrowed(cube, split.train_area)["mask"].values)
+            for cube, split in pairs
+        ]
+        values[band], _ = mean_and_std(maps, f"band '{band}'")
     return plan | {"values": values}
 
 
@@ -81,7 +84,10 @@ def ablate(cube: xr.Dataset, plan: Plan | None) -> xr.Dataset:
     """
     if plan is None:
         return cube
-    order = shuffled_order(window_names(cube), plan["subsets"], plan["seed"])
+    names = window_names(cube)
+    # of the Cube that was trained on whose windows are most alike: of it, if this is it
+    subsets = min(plan["subsets"], key=lambda each: len({*names} ^ {*chain(*each.values())}))
+    order = shuffled_order(names, subsets, plan["seed"])
     features, bands = cube["features"].data, []
     for index, band in enumerate(cube["band"].values.tolist()):
         maps = features[:, index]

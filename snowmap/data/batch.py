@@ -28,7 +28,7 @@ class Batch(NamedTuple):
         day_of_year: Day of the year of the end of each step, 1 … 366.
         y: Targets, in the units of the Cube; anything where `y_valid` is false.
         y_valid: True inside the study area where the target has a value and may be looked at.
-        window: Index of the target window in the Cube.
+        window: Index of the target window in the Cube, or among the windows of all Cubes of a data module.
     """
 
     x: Float[Tensor, "batch time band height width"]

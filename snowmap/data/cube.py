@@ -4,7 +4,8 @@ dims ``window, band, y, x``; variables
 
 - ``features (window, band, y, x)`` float32, NaN = missing,
 - ``mask (y, x)`` bool, True inside the study area,
-- every other one is a target ``(window, y, x)`` float32, NaN = missing, with the attributes of `Quantity.attributes`;
+- every other one is a target ``(window, y, x)`` float32, NaN = missing, with the attributes of `Quantity.attributes`:
+  a quantity, or a class map, whose values are ``flag_values`` as in CF;
 
 coordinates ``start (window)``, ``end (window)`` datetime64, sorted by ``start`` and equal for a single acquisition;
 ``band`` and beside it ``unit``, ``valid_min``, ``valid_max``, ``long_name`` and ``group`` ``(band)``, which
@@ -15,8 +16,10 @@ Names, units and words of bands and targets are the source's own: what comes aft
 """
 
 import hashlib
+import os
 import zlib
 from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -38,6 +41,9 @@ class Quantity(NamedTuple):
         long_name: Words for axes and tables.
         group: What the band is of, for ``ablation=``: ``sar``, ``weather``, or any other word.
         standard_name: CF's name of a target, where there is one.
+        flag_values: The classes of a class map, which has no unit; empty for a quantity.
+        flag_meanings: A word for each of them, with blanks in between.
+        ignore_index: A further value of a class map, of pixels that are not to be looked at.
     """
 
     unit: str
@@ -46,6 +52,19 @@ class Quantity(NamedTuple):
     long_name: str
     group: str = ""
     standard_name: str = ""
+    flag_values: tuple[int, ...] = ()
+    flag_meanings: str = ""
+    ignore_index: int | None = None
+
+    @classmethod
+    def of(cls, attributes: Mapping[str, Any]) -> "Quantity":
+        """The quantity with these attributes of a variable of a Cube; the inverse of `attributes`."""
+        fields = {key: attributes[key] for key in cls._fields if key in attributes}
+        if "flag_values" in fields:
+            flags = tuple(np.atleast_1d(fields["flag_values"]).tolist())
+            known = {*flags, fields.get("ignore_index")} - {None}
+            fields |= {"flag_values": flags, "valid_min": min(known, default=0), "valid_max": max(known, default=0)}
+        return cls(attributes.get("units", ""), **fields)
 
     @property
     def wrapped(self) -> bool:
@@ -56,6 +75,10 @@ class Quantity(NamedTuple):
     def attributes(self) -> dict[str, Any]:
         """Those of a target's variable in a Cube."""
         names = {"standard_name": self.standard_name} if self.standard_name else {}
+        if self.flag_values:
+            ignored = {} if self.ignore_index is None else {"ignore_index": self.ignore_index}
+            flags = {"flag_values": list(self.flag_values), "flag_meanings": self.flag_meanings}
+            return {"long_name": self.long_name, **flags, **ignored, **names}
         plausible = {"valid_min": self.valid_min, "valid_max": self.valid_max}
         return {"units": self.unit, "long_name": self.long_name, **plausible, **names}
 
@@ -76,13 +99,7 @@ def quantities_of(cube: xr.Dataset) -> dict[str, Quantity]:
     """Every band and every target of the Cube by name, bands first."""
     columns = (cube[name].values.tolist() for name in ("band", *BAND_COORDINATES))
     quantities = {name: Quantity(*fields) for name, *fields in zip(*columns, strict=True)}
-    for name in targets_of(cube):
-        words = cube[name].attrs
-        plausible = words["valid_min"], words["valid_max"]
-        quantities[name] = Quantity(
-            words["units"], *plausible, words["long_name"], standard_name=words.get("standard_name", "")
-        )
-    return quantities
+    return quantities | {name: Quantity.of(cube[name].attrs) for name in targets_of(cube)}
 
 
 def units_of(cube: xr.Dataset) -> dict[str, str]:
@@ -105,15 +122,48 @@ def window_names(cube: xr.Dataset) -> list[str]:
     return [window_name(start, end) for start, end in zip(cube["start"].values, cube["end"].values, strict=True)]
 
 
+def archive_names(archives: Sequence[Mapping[str, Any]]) -> list[str]:
+    """A short name for each of several Cubes, the end of its path as far as they differ; none for a single one.
+
+    Args:
+        archives: Attributes of the Cubes, of which ``archive`` is the path.
+    """
+    if len(archives) == 1:
+        return [""]
+    paths = [Path(str(archive.get("archive", ""))).absolute() for archive in archives]
+    common = os.path.commonpath([path.parent for path in paths])
+    return [str(path.relative_to(common)) for path in paths]
+
+
 def targets_of(cube: xr.Dataset) -> list[str]:
     """The targets that the Cube holds, in its order."""
     return [str(name) for name in cube.data_vars if name not in ("features", "mask")]
 
 
 def target_attributes(cube: xr.Dataset, names: Sequence[str]) -> dict[str, dict[str, Any]]:
-    """``units``, ``long_name``, ``valid_min`` and, if it has one, ``standard_name`` of targets, in plain containers."""
-    kept = ("units", "long_name", "valid_min", "standard_name")
-    return {name: {key: value for key, value in cube[name].attrs.items() if key in kept} for name in names}
+    """`Quantity.attributes` of targets without their upper bound, in plain containers."""
+    attributes = {name: Quantity.of(cube[name].attrs).attributes for name in names}
+    for of_target in attributes.values():
+        of_target.pop("valid_max", None)
+    return attributes
+
+
+def refuse_class_maps(targets: Mapping[str, Mapping[str, Any]], what: str) -> None:
+    """Refuse targets that are class maps, for `what` maps quantities.
+
+    Args:
+        targets: Attributes of each target, by name.
+        what: It is, for the error.
+
+    Raises:
+        SnowmapError: Naming the first of them.
+    """
+    for name, attributes in targets.items():
+        if "flag_values" in attributes:
+            classes = attributes["flag_meanings"]
+            raise SnowmapError(
+                f"target '{name}' is a class map ({classes}), but {what} maps quantities; choose another target="
+            )
 
 
 def fingerprint(names: object, arrays: Iterable[np.ndarray]) -> str:
@@ -174,7 +224,7 @@ def _broken_structure(cube: xr.Dataset) -> list[str]:
     broken += [
         f"'{name}' has no attribute {', '.join(missing)}"
         for name in targets_of(cube)
-        if (missing := [key for key in ("units", "long_name", "valid_min", "valid_max") if key not in cube[name].attrs])
+        if (missing := [key for key in _attributes_of(cube[name]) if key not in cube[name].attrs])
     ]
     if "mask" in cube and cube["mask"].dtype != np.bool_:
         broken.append(f"'mask' is {cube['mask'].dtype}; expected bool")
@@ -186,15 +236,23 @@ def _broken_structure(cube: xr.Dataset) -> list[str]:
     return broken
 
 
+def _attributes_of(target: xr.DataArray) -> tuple[str, ...]:
+    if "flag_values" in target.attrs:
+        return ("flag_values", "flag_meanings", "long_name")
+    return ("units", "long_name", "valid_min", "valid_max")
+
+
 def _broken_values(cube: xr.Dataset) -> list[str]:
     broken = []
     names = cube["band"].values.tolist()
     if repeated := sorted({name for name in names if names.count(name) > 1}):
         broken.append(f"bands {repeated} are repeated; expected a name of its own for each")
     for name, quantity in quantities_of(cube).items():
-        if not (quantity.unit and quantity.long_name):
+        if not ((quantity.unit or quantity.flag_values) and quantity.long_name):
             broken.append(f"'{name}' has the unit '{quantity.unit}' and the long name '{quantity.long_name}'")
-        if not quantity.valid_min < quantity.valid_max:
+        if quantity.flag_values:
+            broken += _broken_classes(cube[name], quantity)
+        elif not quantity.valid_min < quantity.valid_max:
             broken.append(f"'{name}' is plausible from {quantity.valid_min} to {quantity.valid_max}: no range")
     start, end = cube["start"].values, cube["end"].values
     if start.size and not (np.all(start[1:] >= start[:-1]) and np.all(end >= start)):
@@ -207,3 +265,12 @@ def _broken_values(cube: xr.Dataset) -> list[str]:
         if not cube[name].chunks and any(np.isinf(window).any() for window in cube[name].values)
     ]
     return broken
+
+
+def _broken_classes(target: xr.DataArray, quantity: Quantity) -> list[str]:
+    values, words = quantity.flag_values, quantity.flag_meanings.split()
+    if len(values) != len(words) or len({*values}) < len(values):
+        return [f"'{target.name}' has the flag_values {[*values]} for the flag_meanings {words}; expected one for each"]
+    allowed = [*values, *({quantity.ignore_index} - {None})]
+    others = np.unique(target.values[np.isfinite(target.values) & ~np.isin(target.values, allowed)])
+    return [f"'{target.name}' holds {others[:3]}; expected its flag_values {[*values]}"] if others.size else []

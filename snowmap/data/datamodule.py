@@ -1,17 +1,19 @@
-"""The data module: Batches of a Cube that lies in memory, split by split."""
+"""The data module: Batches of Cubes that lie in memory, split by split."""
 
 import logging
 from collections.abc import Iterator, Sequence
+from itertools import groupby
+from typing import Any
 
 import numpy as np
 import pytorch_lightning as pl
 import torch
 import xarray as xr
-from torch.utils.data import DataLoader, DistributedSampler
+from torch.utils.data import DataLoader, DistributedSampler, Sampler
 
 from snowmap.data.augment import AUGMENTATIONS
 from snowmap.data.batch import Batch, CubeTensors
-from snowmap.data.cube import window_names
+from snowmap.data.cube import archive_names, window_names
 from snowmap.data.pieces import random_pieces, tiled
 from snowmap.data.sequences import SEASON, Sample, samples
 from snowmap.data.splits import Split
@@ -24,21 +26,28 @@ RESIDENT_SHARE = 0.5
 
 
 class SnowDataModule(pl.LightningDataModule):
-    """Feeds training and validation sequences; no raster is opened once the Cube is there.
+    """Feeds training and validation sequences; no raster is opened once the Cubes are there.
 
-    The Cube moves to the accelerator where it fits; where it does not, Batches are gathered in memory (or from the
+    The Cubes move to the accelerator where they fit; where they do not, Batches are gathered in memory (or from the
     memory map of the cache) and copied one by one. A piece of a map is chosen before it is gathered: nothing else of a
     Cube that is larger than the memory is read. Scenes larger than a tile are validated by tiles.
 
+    Cubes may differ in grid, size and dates: all sequences of a Batch are of one Cube.
+
     The order of the training sequences follows from seed and epoch alone, and what a step draws from seed and step,
     so a resumed run sees what an uninterrupted one would.
+
+    Attributes:
+        train: Training sequences, Cube by Cube.
+        tiles: Validation sequences, or their tiles, Cube by Cube.
+        names: Name of every window, Cube by Cube; ``Batch.window`` is an index in it.
     """
 
     def __init__(
         self,
-        cube: xr.Dataset,
-        windows: CubeTensors,
-        split: Split,
+        cubes: Sequence[xr.Dataset],
+        tensors: Sequence[CubeTensors],
+        splits: Sequence[Split],
         targets: Sequence[str],
         *,
         time: int | str = 1,
@@ -50,12 +59,12 @@ class SnowDataModule(pl.LightningDataModule):
         resident_share: float = RESIDENT_SHARE,
         seed: int = 0,
     ) -> None:
-        """Hold the Cube.
+        """Hold the Cubes.
 
         Args:
-            cube: The Cube that `windows` are of.
-            windows: Its bands, derived features among them, and targets.
-            split: Which windows train and validate, and in which areas.
+            cubes: The Cubes.
+            tensors: Of each its bands, derived features among them, and targets.
+            splits: Which windows of each train and validate, and in which areas.
             targets: Targets to learn.
             time: Windows in a sequence, or ``season``.
             maps_every_step: Whether the net maps every step of a sequence.
@@ -64,61 +73,72 @@ class SnowDataModule(pl.LightningDataModule):
             batch_size: Sequences in each step.
             augment: A key of `snowmap.data.augment.AUGMENTATIONS`.
             crop_size: Height and width of the pieces to train on; None for whole maps.
-            resident_share: Of the accelerator's free memory that the Cube may fill.
+            resident_share: Of the accelerator's free memory that the Cubes may fill.
             seed: Of the order of the training sequences and of everything that a training step draws.
 
         Raises:
             SnowmapError: When no validation window has a valid target, or all windows of a sequence are empty.
         """
         super().__init__()
-        self.split = split
         self.batch_size, self.augment, self.crop_size = batch_size, AUGMENTATIONS[augment], crop_size
         self.resident_share, self.seed = resident_share, seed
-        self.names = window_names(cube)
-        self.windows = windows
-        self.train_area, self.validation_area = (
-            None if area is None else torch.from_numpy(area) for area in (split.train_area, split.validation_area)
+        self.tensors = list(tensors)
+        self.train_areas, self.validation_areas = (
+            [None if area is None else torch.from_numpy(area) for area in areas]
+            for areas in zip(*((split.train_area, split.validation_area) for split in splits), strict=True)
         )
-        train = self._with_target(split.train, "training", targets, self.train_area)
-        validation = split.validation  # none of a final fit
-        if validation:
-            validation = self._with_target(validation, "validation", targets, self.validation_area)
-        end = cube["end"].values
-        every = supervise == "every"
-        self.train = samples(end, train, time, maps_every_step=every, allowed=train)
-        self.validation = samples(end, validation, time, maps_every_step=maps_every_step and time == SEASON)
-        self._refuse_empty([*self.train, *self.validation], cube["features"].values)
-        size = tuple(windows.inside.shape)
-        self.tiles = [tile for sample in self.validation for tile in tiled(sample, size) if self._any_target(tile)]
+        self.names: list[str] = []
+        self.first_windows: list[int] = []
+        self.train: list[Sample] = []
+        self.tiles: list[Sample] = []
+        archives, every = archive_names([cube.attrs for cube in cubes]), supervise == "every"
+        for index, (archive, cube, split) in enumerate(zip(archives, cubes, splits, strict=True)):
+            maps, end = self.tensors[index], cube["end"].values
+            names = [f"{window} of {archive}" if archive else window for window in window_names(cube)]
+            train = _with_target(maps, names, split.train, "training", targets, self.train_areas[index])
+            chosen = split.validation  # none of a final fit
+            if chosen:
+                chosen = _with_target(maps, names, chosen, "validation", targets, self.validation_areas[index])
+            training = samples(end, train, time, maps_every_step=every, allowed=train)
+            validation = samples(end, chosen, time, maps_every_step=maps_every_step and time == SEASON)
+            _refuse_empty(maps, names, [*training, *validation], cube["features"].values)
+            self.first_windows.append(len(self.names))
+            self.names += names
+            self.train += [sample._replace(cube=index) for sample in training]
+            tiles = (tile for sample in validation for tile in tiled(sample, tuple(maps.inside.shape)))
+            self.tiles += [tile for tile in (tile._replace(cube=index) for tile in tiles) if self._any_target(tile)]
 
     def setup(self, stage: str) -> None:
         """Move the windows to the device that trains, once, if they fit."""
         if self.trainer:
             device = self.trainer.strategy.root_device
-            if fits(self.windows.nbytes, device, self.resident_share):
-                self.windows = self.windows.to(device)
+            if fits(sum(tensors.nbytes for tensors in self.tensors), device, self.resident_share):
+                self.tensors = [tensors.to(device) for tensors in self.tensors]
             else:
                 logger.warning("the Cube does not fit on %s; its windows stay in memory and are copied there", device)
 
     def train_dataloader(self) -> DataLoader[list[Sample]]:
         """Training sequences in an order of their own each epoch, determined by (seed, epoch)."""
-        processes, rank = self._processes()
-        order = _Order(self.train, processes, rank, seed=self.seed)  # type: ignore[arg-type]
+        shuffle = not (self.trainer and self.trainer.overfit_batches)  # type: ignore[attr-defined]
+        batches = _Batches(self.train, self.batch_size, *self._processes(), shuffle=shuffle, seed=self.seed)
         if self.trainer:  # Lightning restores how many steps the epoch had, but begins with the first of them again
-            order.passed = self.trainer.fit_loop.epoch_loop.batch_progress.current.ready * self.batch_size
-        return self._loader(self.train, self.batch_size, order)
+            batches.passed = self.trainer.fit_loop.epoch_loop.batch_progress.current.ready
+        return DataLoader(self.train, batch_sampler=batches, collate_fn=list)  # type: ignore[arg-type]
 
     def val_dataloader(self) -> DataLoader[list[Sample]] | list[Sample]:
         """Validation sequences by date, as tiles of large scenes; among several processes each is scored once."""
         processes, rank = self._processes()
         if not self.tiles:
             return []
-        # as many for each process, so that all take part in each exchange; no target of the filled-up ones counts
-        missing = -len(self.tiles) % processes
-        first = self.tiles[0]
-        filled = [*self.tiles, *[first._replace(supervised=(False,) * len(first.supervised))] * missing]
-        # tiles at the edges of a scene are smaller
-        return self._loader(filled[rank::processes], 1 if first.margin else self.batch_size)
+        batches = []
+        for _, of_cube in groupby(self.tiles, lambda tile: tile.cube):
+            first, *others = of_cube
+            # as many for each process, so that all take part in each exchange; no target of the filled-up ones counts
+            unseen = first._replace(supervised=(False,) * len(first.supervised))
+            filled = [first, *others, *[unseen] * (-(1 + len(others)) % processes)]
+            size = 1 if first.margin else self.batch_size  # tiles at the edges of a scene are smaller
+            batches += _chunks(filled[rank::processes], size)
+        return DataLoader(batches, batch_size=None, collate_fn=list)  # type: ignore[arg-type]
 
     def on_before_batch_transfer(self, batch: list[Sample], dataloader_idx: int) -> Batch:
         """Gather the sequences, of a training step random pieces of them with ``data.crop``.
@@ -131,9 +151,20 @@ class SnowDataModule(pl.LightningDataModule):
             step = self.trainer.fit_loop.epoch_loop.total_batch_idx
             torch.manual_seed(hash((self.seed, step, self.trainer.global_rank)))
             if self.crop_size:
-                batch = random_pieces(batch, self.crop_size, self.windows.inside.shape)
-        gathered = self.windows.collate(batch, self.train_area if self.trainer.training else self.validation_area)
-        return self.trainer.precision_plugin.convert_input(gathered)
+                batch = random_pieces(batch, self.crop_size, self.tensors[batch[0].cube].inside.shape)
+        areas = self.train_areas if self.trainer.training else self.validation_areas
+        return self.trainer.precision_plugin.convert_input(self.collate(batch, areas))
+
+    def collate(self, batch: Sequence[Sample], areas: Sequence[torch.Tensor | None] = ()) -> Batch:
+        """The Batch of some sequences of one Cube.
+
+        Args:
+            batch: The sequences.
+            areas: Of each Cube where targets may be looked at; everywhere in the study areas by default.
+        """
+        cube = batch[0].cube
+        gathered = self.tensors[cube].collate(batch, areas[cube] if areas else None)
+        return gathered._replace(window=gathered.window + self.first_windows[cube])
 
     def on_after_batch_transfer(self, batch: Batch, dataloader_idx: int) -> Batch:
         """Augment training batches, on the device."""
@@ -142,54 +173,95 @@ class SnowDataModule(pl.LightningDataModule):
     def _processes(self) -> tuple[int, int]:
         return (self.trainer.world_size, self.trainer.global_rank) if self.trainer else (1, 0)
 
-    def _loader(
-        self, samples: list[Sample], batch_size: int, sampler: DistributedSampler | None = None
-    ) -> DataLoader[list[Sample]]:
-        return DataLoader(samples, batch_size, sampler=sampler, collate_fn=list)  # type: ignore[arg-type]
-
     def _any_target(self, sample: Sample) -> bool:
         """Whether a target has a value in the sequence's piece."""
-        return bool(self.windows._replace(x=()).collate([sample], self.validation_area).y_valid.any())
-
-    def _with_target(
-        self, windows: list[int], part: str, targets: Sequence[str], area: torch.Tensor | None
-    ) -> list[int]:
-        visible = self.windows.inside if area is None else self.windows.inside & area
-        known = [window for window in windows if any((y[window].isfinite() & visible).any() for y in self.windows.y)]
-        if not known:
-            where = "the study area" + (f", as far as it is the split's {part} area" if area is not None else "")
-            raise SnowmapError(f"no {part} window has a valid pixel of {', '.join(targets)} inside {where}")
-        if empty := [self.names[window] for window in windows if window not in known]:
-            logger.warning(
-                "no valid pixel of %s inside the study area in the %s windows %s: they are left out",
-                ", ".join(targets),
-                part,
-                ", ".join(empty),
-            )
-        return known
-
-    def _refuse_empty(self, sequences: list[Sample], features: np.ndarray) -> None:
-        used = sorted({step for sample in sequences for step in sample.steps})
-        inside = self.windows.inside.numpy()
-        filled = {step for step in used if any((np.isfinite(band) & inside).any() for band in features[step])}
-        for sample in sequences:
-            if not filled.intersection(sample.steps):
-                names = ", ".join(self.names[step] for step in sample.steps)
-                raise SnowmapError(
-                    f"no band has a value inside the study area in any window of the sequence of "
-                    f"{self.names[sample.steps[-1]]} ({names}); mend the rasters or leave the windows out"
-                )
+        tensors, area = self.tensors[sample.cube], self.validation_areas[sample.cube]
+        return bool(tensors._replace(x=()).collate([sample], area).y_valid.any())
 
 
-class _Order(DistributedSampler):
-    """The training sequences in the order of the epoch, the first time without those that were `passed` in it."""
+class _Batches(Sampler[list[int]]):
+    """Batches of training sequences in the order of the epoch, each of one Cube; the Cubes take turns.
+
+    All processes take as many, of the same Cubes.
+
+    Attributes:
+        passed: Batches that the epoch has had already; the first iteration leaves them out.
+    """
 
     passed = 0
 
-    def __iter__(self) -> Iterator[int]:
-        order = list(super().__iter__())
+    def __init__(self, sequences: Sequence[Sample], batch_size: int, *processes: int, shuffle: bool, seed: int) -> None:
+        of_cubes = groupby(range(len(sequences)), lambda index: sequences[index].cube)
+        self.batch_size = batch_size
+        self.orders = [
+            DistributedSampler(list(indices), *processes, shuffle=shuffle, seed=seed)  # type: ignore[arg-type]
+            for _, indices in of_cubes
+        ]
+
+    @property
+    def sampler(self) -> "_Batches":
+        """Itself: where Lightning looks for `set_epoch`."""
+        return self
+
+    def set_epoch(self, epoch: int) -> None:
+        """Of which the order comes next."""
+        for order in self.orders:
+            order.set_epoch(epoch)
+
+    def __len__(self) -> int:
+        return sum(-(-len(order) // self.batch_size) for order in self.orders)
+
+    def __iter__(self) -> Iterator[list[int]]:
+        # a generator, as PyTorch's own: Lightning tells the epoch after it has asked for the iterator
+        turns: list[tuple[float, list[int]]] = []
+        for order in self.orders:
+            batches = _chunks([order.dataset[index] for index in order], self.batch_size)
+            turns += [((number + 0.5) / len(batches), batch) for number, batch in enumerate(batches)]
+        batches = [batch for _, batch in sorted(turns, key=lambda turn: turn[0])]
         passed, self.passed = self.passed, 0
-        return iter(order[passed:] or order)  # at the end of an epoch comes the next one, from its beginning
+        yield from batches[passed:] or batches  # at the end of an epoch comes the next one, from its beginning
+
+
+def _chunks(values: list[Any], size: int) -> list[list[Any]]:
+    return [values[first : first + size] for first in range(0, len(values), size)]
+
+
+def _with_target(
+    tensors: CubeTensors,
+    names: Sequence[str],
+    windows: Sequence[int],
+    part: str,
+    targets: Sequence[str],
+    area: torch.Tensor | None,
+) -> list[int]:
+    visible = tensors.inside if area is None else tensors.inside & area
+    known = [window for window in windows if any((y[window].isfinite() & visible).any() for y in tensors.y)]
+    if not known:
+        where = "the study area" + (f", as far as it is the split's {part} area" if area is not None else "")
+        raise SnowmapError(f"no {part} window has a valid pixel of {', '.join(targets)} inside {where}")
+    if empty := [names[window] for window in windows if window not in known]:
+        logger.warning(
+            "no valid pixel of %s inside the study area in the %s windows %s: they are left out",
+            ", ".join(targets),
+            part,
+            ", ".join(empty),
+        )
+    return known
+
+
+def _refuse_empty(
+    tensors: CubeTensors, names: Sequence[str], sequences: Sequence[Sample], features: np.ndarray
+) -> None:
+    used = sorted({step for sample in sequences for step in sample.steps})
+    inside = tensors.inside.numpy()
+    filled = {step for step in used if any((np.isfinite(band) & inside).any() for band in features[step])}
+    for sample in sequences:
+        if not filled.intersection(sample.steps):
+            steps = ", ".join(names[step] for step in sample.steps)
+            raise SnowmapError(
+                f"no band has a value inside the study area in any window of the sequence of "
+                f"{names[sample.steps[-1]]} ({steps}); mend the rasters or leave the windows out"
+            )
 
 
 def fits(nbytes: int, device: torch.device, share: float = RESIDENT_SHARE) -> bool:

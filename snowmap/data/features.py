@@ -279,17 +279,25 @@ def season_sum(change: Maps, cube: xr.Dataset) -> Maps:
     return total
 
 
-def estimate_phase_sign(cube: xr.Dataset, train: Sequence[int]) -> int:
+def estimate_phase_sign(training: Sequence[tuple[xr.Dataset, Sequence[int]]]) -> int:
     """Whether the phase grows (+1) or falls (−1) where snow is added: processors differ.
 
-    The sign of the pooled covariance, weighted by coherence where there is such a band, between `phase_swe` and the
-    change of SWE (or HS) from the window before, over pairs of neighbouring training windows that gain snow. Within
-    each pair both are centred, so the arbitrary reference of the phase plays no part. +1 where nothing is known.
+    The sign of the covariance, pooled over Cubes and weighted by coherence where there is such a band, between
+    `phase_swe` and the change of SWE (or HS) from the window before, over pairs of neighbouring training windows that
+    gain snow. Within each pair both are centred, so the arbitrary reference of the phase plays no part. +1 where
+    nothing is known.
+
+    Args:
+        training: Cubes, and the indices of the training windows of each.
     """
+    return -1 if sum(_phase_covariance(cube, train) for cube, train in training) < 0 else 1
+
+
+def _phase_covariance(cube: xr.Dataset, train: Sequence[int]) -> float:
     target = next((name for name in ("swe", "hs") if name in cube), None)
     bands = cube["band"].values.tolist()
     if target is None or any(band not in bands for band in DERIVED["phase_swe"].needs):
-        return 1
+        return 0.0
     inside, total = cube["mask"].values, 0.0
     for before, after in pairwise(train):
         if after != before + 1 or cube["end"].values[before] != cube["start"].values[after]:
@@ -301,7 +309,7 @@ def estimate_phase_sign(cube: xr.Dataset, train: Sequence[int]) -> int:
         if usable.sum() > 1 and np.mean(gained[usable]) > 0:
             centred = change[usable] - np.median(change[usable])
             total += float(np.sum(weight[usable] * centred * (gained[usable] - np.median(gained[usable]))))
-    return -1 if total < 0 else 1
+    return total
 
 
 def _each(cube: xr.Dataset, make: Callable[[xr.Dataset], np.ndarray]) -> Maps:

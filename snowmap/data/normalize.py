@@ -54,24 +54,22 @@ class Normalizer(nn.Module):
         sines = [f"{name} (sin)" for name in self.wrapped]
         return [*names, *sines, *(f"{name} (known)" for name in self.bands)]
 
-    def fit(self, windows: CubeTensors, train: Sequence[int], area: Bool[Tensor, "height width"] | None = None) -> None:
+    def fit(self, training: Sequence[tuple[CubeTensors, Sequence[int]]]) -> None:
         """Take the statistics from the valid pixels of the training windows inside the study area.
 
         Args:
-            windows: The Cube's, with the bands and targets of the Normalizer.
-            train: Indices of the training windows.
-            area: Where the study area may be looked at; everywhere by default.
+            training: Tensors of each Cube, with the bands of the Normalizer, and the indices of its training windows.
 
         Raises:
             SnowmapError: When a band has no valid pixel there.
         """
-        inside = (windows.inside if area is None else windows.inside & area).numpy()
         constant = []
-        for position, (name, maps) in enumerate(zip(self.bands, windows.x, strict=True)):
+        for position, name in enumerate(self.bands):
             if name in self.wrapped:
                 mean, std = 0.0, 1.0
             else:
-                mean, std = mean_and_std(maps.numpy(), train, inside, f"band '{name}'")
+                maps = [(tensors.x[position].numpy(), train, tensors.inside.numpy()) for tensors, train in training]
+                mean, std = mean_and_std(maps, f"band '{name}'")
             if std == 0:
                 constant.append(name)
                 std = 1.0
@@ -103,12 +101,19 @@ class Normalizer(nn.Module):
 
 
 def mean_and_std(
-    maps: Float[np.ndarray, "window y x"], windows: Sequence[int], inside: np.ndarray, what: str
+    maps: Sequence[tuple[Float[np.ndarray, "_ _ _"], Sequence[int], Bool[np.ndarray, "_ _"]]], what: str
 ) -> tuple[float, float]:
-    """Over the valid pixels, window by window: a Cube may be larger than the memory (Chan et al. 1983, eq. 2.1)."""
+    """Over the valid pixels, window by window: a Cube may be larger than the memory (Chan et al. 1983, eq. 2.1).
+
+    Args:
+        maps: Of each Cube the maps ``(window, y, x)``, the windows that count and the pixels ``(y, x)`` that do.
+        what: It is, for the error.
+
+    Raises:
+        SnowmapError: When there is no valid pixel.
+    """
     count, mean, squares = 0, 0.0, 0.0
-    for window in windows:
-        values = maps[window][inside]
+    for values in (of_cube[window][inside] for of_cube, windows, inside in maps for window in windows):
         values = values[np.isfinite(values)].astype(np.float64)
         if values.size:
             total = count + values.size

@@ -51,8 +51,7 @@ class Preprocessor(nn.Module):
     @classmethod
     def plan(
         cls,
-        cube: xr.Dataset,
-        train: Sequence[int],
+        training: Sequence[tuple[xr.Dataset, Sequence[int]]],
         *,
         bands: Sequence[str],
         derived: Sequence[str] = (),
@@ -62,18 +61,19 @@ class Preprocessor(nn.Module):
         """The Preprocessor of a run; its normalisation is not yet fitted.
 
         Args:
-            cube: The Cube that is trained on; its mask is where targets may be looked at.
-            train: Indices of the training windows.
-            bands: Bands of the Cube that the model reads.
+            training: Cubes of the same bands, and the indices of the training windows of each; their masks are where
+                targets may be looked at.
+            bands: Bands of the Cubes that the model reads.
             derived: Keys of `snowmap.data.features.DERIVED`, which it reads, too.
             phase_sign: +1 or −1; None: estimated from the training windows.
             ablation: Of `snowmap.data.ablation.plan_ablation`.
 
         Raises:
-            SnowmapError: When the Cube lacks a band that a derived feature is computed from.
+            SnowmapError: When the Cubes lack a band that a derived feature is computed from.
         """
-        cube = ablate(cube, ablation)
-        sign = phase_sign or estimate_phase_sign(cube, train)
+        altered = [(ablate(cube, ablation), train) for cube, train in training]
+        sign = phase_sign or estimate_phase_sign(altered)
+        cube, _ = altered[0]
         # of one pixel of one window: only the names of the bands are needed
         made = derive(cube.isel(window=slice(0, 1), y=slice(0, 1), x=slice(0, 1)), derived, sign)
         read = {name: quantity for name, quantity in quantities_of(cube).items() if name in bands}

@@ -34,6 +34,7 @@ class Sample(NamedTuple):
         rows: Of the maps.
         columns: Of the maps.
         margin: Pixels along the edges of the piece, except those of the map, whose target is not looked at.
+        cube: Index of the Cube that it is of.
     """
 
     steps: tuple[int, ...]
@@ -41,6 +42,7 @@ class Sample(NamedTuple):
     rows: slice = WHOLE
     columns: slice = WHOLE
     margin: int = 0
+    cube: int = 0
 
 
 def season_of(end: Dates) -> Int[np.ndarray, " window"]:

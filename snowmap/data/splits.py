@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+import xarray as xr
 from jaxtyping import Bool, Int
 
 from snowmap.data.cube import window_name
@@ -238,6 +239,26 @@ def make_split(name: str, start: Dates, end: Dates, *, shape: Sequence[int] | No
         SnowmapError: When the split cannot be made from these windows.
     """
     return SPLITS[name](start, end, **options, **({"shape": shape} if name in OF_THE_MAP else {}))
+
+
+def split_cubes(cubes: Sequence[xr.Dataset], options: Mapping[str, Any]) -> list[Split]:
+    """The split of each Cube, from its own dates and with the same options.
+
+    Args:
+        cubes: The Cubes.
+        options: ``name`` and arguments of the split.
+
+    Raises:
+        SnowmapError: When a Cube cannot be split; with several Cubes it is named.
+    """
+    splits = []
+    for cube in cubes:
+        try:
+            start, end = cube["start"].values, cube["end"].values
+            splits.append(make_split(start=start, end=end, shape=cube["mask"].shape, **options))
+        except SnowmapError as error:
+            raise SnowmapError(f"{cube.attrs['archive']}: {error}") if len(cubes) > 1 else error from error
+    return splits
 
 
 def held_out_winter(split: Split, start: Dates, end: Dates) -> Split | None:

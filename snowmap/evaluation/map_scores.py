@@ -4,7 +4,7 @@
 # pandas has no stubs here: every selection is a Series, a DataFrame or an array to the type checker
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -21,6 +21,15 @@ from snowmap.evaluation.uncertainty import score_uncertainty
 from snowmap.units import METRES, snow_threshold, unit_factor
 
 Maps = Float[np.ndarray, "window y x"]
+
+
+class ScoredMaps(NamedTuple):
+    """Maps of some windows of a Cube, as `score_maps` takes them."""
+
+    maps: xr.Dataset
+    baselines: Mapping[str, xr.Dataset]
+    cube: xr.Dataset
+    windows: Sequence[int]
 
 
 def score_maps(
@@ -58,14 +67,12 @@ def score_maps(
     part = cube.isel(window=list(windows))
     names = window_names(part)
     for target in targets:
-        observed = np.where(cube["mask"].values, part[target].values, np.float32(np.nan))
+        whole, observed = _maps_of(target, maps, baselines, part)
         valid = np.isfinite(observed)
         if not valid.any():
             raise SnowmapError(
                 f"no valid pixel of '{target}' inside the study area in {', '.join(names)}: nothing to score"
             )
-        whole = {"model": maps[target].values}
-        whole |= {name: dataset[target].values for name, dataset in baselines.items() if target in dataset}
         columns, truth = {name: values[valid] for name, values in whole.items()}, observed[valid]
         result["target"][target] = {
             **_pixel_scores(columns, truth, valid, part, target, options),
@@ -78,6 +85,38 @@ def score_maps(
             for name, first, end in zip(names, [0, *last], last, strict=False)
         ]
     return result
+
+
+def score_together(scenes: Sequence[ScoredMaps], targets: Sequence[str]) -> dict[str, Any]:
+    """Scores of the model and the baselines over the valid pixels of several scenes; each pixel weighs the same.
+
+    Args:
+        scenes: With maps of the same targets.
+        targets: Names of the targets to score.
+
+    Returns:
+        Of each target ``unit``, ``model`` and ``baselines`` as `score_maps` gives them.
+    """
+    result = {}
+    for target in targets:
+        pixels = []
+        for scene in scenes:
+            whole, observed = _maps_of(target, scene.maps, scene.baselines, scene.cube.isel(window=list(scene.windows)))
+            pixels.append(pd.DataFrame({name: values.ravel() for name, values in {"": observed, **whole}.items()}))
+        pooled = pd.concat(pixels).dropna(subset="")  # a baseline that a scene lacks is NaN there
+        columns = {name: pooled[name].to_numpy() for name in pooled if name}
+        unit = scenes[0].cube[target].attrs["units"]
+        result[target] = {"unit": unit, **_side_by_side(columns, pooled[""].to_numpy(), slice(None))}
+    return result
+
+
+def _maps_of(
+    target: str, maps: xr.Dataset, baselines: Mapping[str, xr.Dataset], part: xr.Dataset
+) -> tuple[dict[str, Maps], Maps]:
+    """Maps of the model and of each baseline, and the observed ones, NaN outside the study area."""
+    whole = {"model": maps[target].values}
+    whole |= {name: dataset[target].values for name, dataset in baselines.items() if target in dataset}
+    return whole, np.where(part["mask"].values, part[target].values, np.float32(np.nan))
 
 
 def _pixel_scores(

@@ -7,14 +7,13 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
-import xarray as xr
 from rich.console import Console
 from rich.table import Table
 
-from snowmap.baselines import baseline_maps, label_of
+from snowmap.baselines import label_of
 from snowmap.config.schema import Scoring
 from snowmap.evaluation.figures import maps_figure
-from snowmap.evaluation.map_scores import by_map, score_maps
+from snowmap.evaluation.map_scores import ScoredMaps, by_map, score_maps, score_together
 from snowmap.evaluation.report import write_report
 from snowmap.files import as_png, whole_folder, write_whole
 from snowmap.maps.netcdf import write_predictions
@@ -24,28 +23,20 @@ ALL = "all"
 
 
 def evaluate_maps(
-    maps: xr.Dataset,
-    cube: xr.Dataset,
-    windows: Sequence[int],
-    train: Sequence[int],
+    scene: ScoredMaps,
     targets: Sequence[str],
     out: Path,
     provenance: Mapping[str, Any],
     scoring: Mapping[str, Any] | None = None,
-    known: xr.Dataset | None = None,
 ) -> dict[str, Any]:
     """Score maps beside the baselines and write the five files; files of an earlier evaluation there are replaced.
 
     Args:
-        maps: Predictions ``(window, y, x)``, one variable for each target.
-        cube: The Cube that was mapped.
-        windows: Index in the Cube of each window of `maps`.
-        train: Indices of the training windows.
+        scene: The maps, those of the baselines, and the Cube that was mapped.
         targets: Names of the targets.
         out: Folder for the files.
         provenance: Kept in the files; ``part`` and ``scored_archive`` are shown.
         scoring: Thresholds, classes and level, of `snowmap.config.schema.Scoring`; its defaults if None.
-        known: The Cube whose targets the baselines may see, if not all of those of `cube`.
 
     Returns:
         What ``metrics.json`` holds.
@@ -54,7 +45,7 @@ def evaluate_maps(
         SnowmapError: When there is no valid pixel to score, or `out` cannot be written.
     """
     options = asdict(Scoring()) if scoring is None else scoring
-    baselines = baseline_maps(cube if known is None else known, train, windows, targets)
+    maps, baselines, cube, windows = scene
     scored = score_maps(maps, baselines, cube, windows, targets, options)
     result = {**scored, "provenance": {**provenance, "scoring": dict(options)}}
     with whole_folder(out) as unfinished:
@@ -63,6 +54,36 @@ def evaluate_maps(
         write_predictions(maps, cube, list(windows), unfinished / "predictions.nc", provenance)
         write_whole(unfinished / "maps.png", as_png(maps_figure(maps, cube, windows, targets)))
         write_report(result, maps, cube, windows, unfinished / "report.html")
+    return result
+
+
+def write_together(
+    scenes: Mapping[str, ScoredMaps], targets: Sequence[str], out: Path, provenance: Mapping[str, Any]
+) -> dict[str, Any]:
+    """Score the maps of several archives one by one and together, and write ``metrics.json`` and ``metrics.csv``.
+
+    Args:
+        scenes: What `evaluate_maps` takes, by the name of the archive.
+        targets: Names of the targets.
+        out: Folder for the files.
+        provenance: Kept in ``metrics.json``.
+
+    Returns:
+        What ``metrics.json`` holds: ``target`` with the scores over the pixels of all archives, as `score_together`
+        gives them, ``archives`` with the same of each by itself, and ``provenance``.
+    """
+    result = {"target": score_together([*scenes.values()], targets)}
+    result["archives"] = {name: {"target": score_together([scene], targets)} for name, scene in scenes.items()}
+    result["provenance"] = dict(provenance)
+    rows = [
+        {"archive": archive, "target": target, "unit": entry["unit"], "map": name, **of_map}
+        for archive, scored in {ALL: result, **result["archives"]}.items()
+        for target, entry in scored["target"].items()
+        for name, of_map in by_map(entry).items()
+    ]
+    with whole_folder(out) as unfinished:
+        write_whole(unfinished / "metrics.json", json.dumps(result, indent=2))
+        write_whole(unfinished / "metrics.csv", as_csv(pd.DataFrame(rows)))
     return result
 
 
@@ -95,21 +116,32 @@ def _entries(result: Mapping[str, Any]) -> Iterator[tuple[str, dict[str, str], M
 
 
 def print_table(result: Mapping[str, Any], console: Console | None = None) -> None:
-    """Print the pooled scores of each target, the model above the baselines; no wider than 100 columns."""
+    """Print the pooled scores of each target, the model above the baselines; no wider than 100 columns.
+
+    Args:
+        result: Of `evaluate_maps`, or of `write_together`: then each archive has its rows, and all of them together.
+        console: Where to print.
+    """
     provenance = result["provenance"]
     synthetic = f" · {SYNTHETIC}" if provenance["scored_archive"]["origin"].startswith("synthetic") else ""
-    for target, entry in result["target"].items():
-        unit, intervals = entry["unit"], by_map(entry["intervals"])
+    for target, pooled in result["target"].items():
+        unit, intervals = pooled["unit"], pooled.get("intervals")
+        archives = {name: each["target"][target] for name, each in result.get("archives", {}).items()}
         title = f"{target.upper()}, {provenance['part']} windows{synthetic}"
         note = "The last-seen map needs a known past."
         table = Table(title=title, title_justify="left", caption=note, caption_justify="left")
         table.add_column("map", no_wrap=True)
-        level = f"{entry['intervals']['level']:.0%}".replace("%", " %")
-        for head in (f"RMSE {unit}", level, f"MAE {unit}", f"bias {unit}", "R²", "Pearson r", "pixels"):
+        level = [f"{intervals['level']:.0%}".replace("%", " %")] if intervals else []
+        for head in (f"RMSE {unit}", *level, f"MAE {unit}", f"bias {unit}", "R²", "Pearson r", "pixels"):
             table.add_column(head, justify="right")
-        for name, scored in by_map(entry).items():
-            interval = "–".join(number(end) for end in intervals[name]["rmse"] or []) or number(None)
-            others = (number(scored[key]) for key in ("mae", "bias", "r2", "pearson_r", "pixels"))
-            style = "bold" if name == "model" else ""
-            table.add_row(label_of(name), number(scored["rmse"]), interval, *others, style=style)
+        for archive, entry in {**archives, "all archives": pooled}.items():
+            if archives:
+                table.add_section()
+                table.add_row(archive, style="italic")
+            for name, scored in by_map(entry).items():
+                ends = [by_map(intervals)[name]["rmse"] or []] if intervals else []
+                interval = ("–".join(map(number, both)) or number(None) for both in ends)
+                others = (number(scored[key]) for key in ("mae", "bias", "r2", "pearson_r", "pixels"))
+                style = "bold" if name == "model" else ""
+                table.add_row(label_of(name), number(scored["rmse"]), *interval, *others, style=style)
         (console or plain_console()).print(table)

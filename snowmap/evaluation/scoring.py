@@ -3,132 +3,148 @@
 import logging
 import shlex
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import xarray as xr
 
-from snowmap.baselines import Baseline
-from snowmap.checkpoints.provenance import archive_of, areas_of, check_fit, windows_of
-from snowmap.data.cube import narrowed, with_targets_inside
+from snowmap.baselines import Baseline, baseline_maps
+from snowmap.checkpoints.provenance import archive_of, areas_of, check_fit, entry_of, windows_of
+from snowmap.data.cube import archive_names, narrowed, with_targets_inside
 from snowmap.errors import SnowmapError
-from snowmap.evaluation.metrics import scores
-from snowmap.evaluation.output import evaluate_maps
+from snowmap.evaluation.map_scores import ScoredMaps, score_together
+from snowmap.evaluation.output import evaluate_maps, write_together
 from snowmap.maps.tiles import map_windows
-from snowmap.sources import open_cube
+from snowmap.sources import open_cubes
 from snowmap.tasks.load import load_model, pick_device
 from snowmap.tasks.pixel import SnowRegression
+
+OF_THE_RUN = ("versions", "git_revision", "config")
+"""What an evaluation keeps of a checkpoint's metadata beside the archive and its split."""
 
 logger = logging.getLogger(__name__)
 
 
-def load_with_archive(
-    checkpoint: str | Path, *, root: str | None = None, device: str = "cpu"
-) -> tuple[SnowRegression | Baseline, xr.Dataset]:
-    """The model of a checkpoint and the Cube that it can be scored on; the arguments are those of `score_checkpoint`.
+def load_with_archives(
+    checkpoint: str | Path, *, root: str | Sequence[str] | None = None, device: str = "cpu"
+) -> tuple[SnowRegression | Baseline, list[xr.Dataset]]:
+    """The model of a checkpoint and the Cubes that it can be scored on.
+
+    Args:
+        checkpoint: Path of the checkpoint; everything but the archives is in it.
+        root: The archive, or several; by default what the checkpoint was trained on.
+        device: Torch device that predicts.
 
     Raises:
-        SnowmapError: When there is no such device, or the checkpoint cannot be read or does not fit the archive.
+        SnowmapError: When there is no such device, or the checkpoint cannot be read or does not fit an archive.
     """
     picked = pick_device(device)
     model = load_model(checkpoint).to(picked)
     # the bands of the run, though the model may read fewer: the baselines beside it need them
-    data = {**model.metadata["config"]["data"], "root": root or model.metadata["archive"]["archive"]}
-    cube = open_cube(data, list(model.targets))
-    check_fit(model.metadata, model.archive_bands, model.targets, cube)
-    if cube.attrs["fingerprint"] != model.metadata["archive"]["fingerprint"]:
-        logger.warning("the archive's content is not that which the checkpoint was trained on")
-    return model, cube
+    archives = root or [entry["archive"] for entry in model.metadata["archives"]]
+    cubes = open_cubes({**model.metadata["config"]["data"], "root": archives}, list(model.targets))
+    for cube in cubes:
+        check_fit(model.metadata, model.archive_bands, model.targets, cube)
+        if cube.attrs["fingerprint"] != entry_of(model.metadata, cube)["fingerprint"]:
+            logger.warning("the archive's content is not that which the checkpoint was trained on")
+    return model, cubes
 
 
-def score_checkpoint(
+def score_model(
+    model: SnowRegression | Baseline,
+    cubes: Sequence[xr.Dataset],
     checkpoint: str | Path,
     *,
     part: str = "test",
-    root: str | None = None,
     out: str | Path | None = None,
-    device: str = "cpu",
     scoring: Mapping[str, Any] | None = None,
 ) -> dict[str, Any]:
-    """Score a checkpoint beside the baselines on one part of its split, and write the files.
+    """Score a model beside the baselines on one part of its split, and write the files.
+
+    The files of one Cube lie in the folder itself. Those of each of several lie in folders of their own in it, beside
+    the scores of all of them together.
 
     Args:
-        checkpoint: Path of the checkpoint; everything but the archive is in it.
+        model: The model.
+        cubes: As `load_with_archives` gives them.
+        checkpoint: Path of the model's checkpoint.
         part: ``train``, ``validation`` or ``test``.
-        root: The archive; by default the one that the checkpoint was trained on.
-        out: Folder for the files; by default ``evaluation/<part>`` in the run folder.
-        device: Torch device that predicts.
+        out: Folder for the files; by default `evaluation_folder`.
         scoring: The group of the configuration, as `snowmap.config.schema.Scoring` describes it; its defaults if None.
 
     Returns:
         What ``metrics.json`` holds.
 
     Raises:
-        SnowmapError: When the checkpoint cannot be read or does not fit the archive, or `out` cannot be written.
+        SnowmapError: When `out` cannot be written.
     """
-    model, cube = load_with_archive(checkpoint, root=root, device=device)
-    return score_model(model, cube, checkpoint, part=part, out=out, scoring=scoring)
+    targets, about = list(model.targets), {"checkpoint": str(checkpoint), "part": part}
+    folder = Path(out or evaluation_folder(checkpoint, part, model.metadata, cubes))
+    scenes, results = {}, []
+    for name, cube in zip(archive_names([cube.attrs for cube in cubes]), cubes, strict=True):
+        scenes[name] = _scene(model, cube, part)
+        provenance = {**about, **provenance_of(model.metadata, cube)}
+        results.append(evaluate_maps(scenes[name], targets, folder / name, provenance, scoring))
+    if len(cubes) == 1:
+        return results[0]
+    provenance = about | {
+        key: results[0]["provenance"][key] for key in (*OF_THE_RUN, "chosen_by", "command", "scoring")
+    }
+    provenance["scored_archive"] = archive_of(*(cube.attrs for cube in cubes))
+    return write_together(scenes, targets, folder, provenance)
 
 
-def score_model(
-    model: SnowRegression | Baseline,
-    cube: xr.Dataset,
-    checkpoint: str | Path,
-    *,
-    part: str = "test",
-    out: str | Path | None = None,
-    scoring: Mapping[str, Any] | None = None,
-) -> dict[str, Any]:
-    """As `score_checkpoint`, of a model and a Cube in memory; the other arguments are the same."""
+def _scene(model: SnowRegression | Baseline, cube: xr.Dataset, part: str, baselines: bool = True) -> ScoredMaps:
+    """Maps of one part of the split, and the Cube with the area where it is scored."""
     windows = windows_of(model.metadata, part, cube)
     if not windows:
         raise SnowmapError(
             f"the checkpoint's {part} windows trained in its final fit; choose split=test, or score the checkpoint in "
             "selection/checkpoints of its run"
         )
-    train_area, validation_area = areas_of(model.metadata)
+    train_area, validation_area = areas_of(model.metadata, cube)
     scored = narrowed(cube, train_area if part == "train" else validation_area)
-    return evaluate_maps(
-        map_windows(model, cube, windows).where(scored["mask"]),
-        scored,
-        windows,
-        windows_of(model.metadata, "train", cube),
-        list(model.targets),
-        Path(out) if out else evaluation_folder(checkpoint, part),
-        {"checkpoint": str(checkpoint), "part": part, **provenance_of(model.metadata, cube)},
-        scoring,
-        known=with_targets_inside(cube, train_area),
-    )
+    maps = map_windows(model, cube, windows).where(scored["mask"])
+    others: dict[str, xr.Dataset] = {}
+    if baselines:
+        train = windows_of(model.metadata, "train", cube)
+        others = baseline_maps(with_targets_inside(cube, train_area), train, windows, list(model.targets))
+    return ScoredMaps(maps, others, scored, windows)
 
 
-def validation_of(model: SnowRegression | Baseline, cube: xr.Dataset) -> dict[str, dict[str, Any]]:
+def validation_of(model: SnowRegression | Baseline, cubes: Sequence[xr.Dataset]) -> dict[str, dict[str, Any]]:
     """Scores of a model on its validation windows, pooled over their pixels.
 
     Args:
         model: The model.
-        cube: The Cube that it was trained on.
+        cubes: The Cubes that it was trained on.
 
     Returns:
         For each target its ``unit`` and what `snowmap.evaluation.metrics.scores` gives.
     """
-    windows, (_, validation_area) = windows_of(model.metadata, "validation", cube), areas_of(model.metadata)
-    maps, inside = map_windows(model, cube, windows), narrowed(cube, validation_area)["mask"].values
-    return {
-        name: {"unit": unit, **scores(maps[name].values, np.where(inside, cube[name].values[windows], np.nan))}
-        for name, unit in model.targets.items()
-    }
+    scenes = [_scene(model, cube, "validation", baselines=False) for cube in cubes]
+    scored = score_together(scenes, list(model.targets))
+    return {name: {"unit": entry["unit"], **entry["model"]} for name, entry in scored.items()}
 
 
-def evaluation_folder(checkpoint: str | Path, part: str) -> Path:
-    """Where the evaluation of a checkpoint lies by default: ``evaluation/<part>`` in its run folder."""
-    return Path(checkpoint).absolute().parent.parent / "evaluation" / part
+def evaluation_folder(
+    checkpoint: str | Path, part: str, metadata: Mapping[str, Any], cubes: Sequence[xr.Dataset]
+) -> Path:
+    """Where the evaluation of a checkpoint lies by default: ``evaluation/<part>`` in its run folder.
+
+    That of one of several archives that it was trained on lies where it does when all of them are scored.
+    """
+    folder, archives = Path(checkpoint).absolute().parent.parent / "evaluation" / part, metadata["archives"]
+    if len(cubes) > 1:
+        return folder
+    return folder / archive_names(archives)[archives.index(entry_of(metadata, cubes[0]))]
 
 
 def provenance_of(metadata: Mapping[str, Any], cube: xr.Dataset) -> dict[str, Any]:
     """What the files of an evaluation say of the model and of the archive that it was scored on."""
-    kept = {key: metadata[key] for key in ("archive", "split", "versions", "git_revision", "config")}
+    entry = entry_of(metadata, cube)
+    kept = {"archive": archive_of(entry), "split": entry["split"], **{key: metadata[key] for key in OF_THE_RUN}}
     kept["chosen_by"] = metadata.get("chosen_by", "")
     kept["command"] = shlex.join([Path(sys.argv[0]).name, *sys.argv[1:]])
-    return kept | {"scored_archive": archive_of(cube)}
+    return kept | {"scored_archive": archive_of(cube.attrs)}

@@ -11,6 +11,7 @@ import xarray as xr
 from rich.progress import Progress
 
 from snowmap.baselines import Baseline
+from snowmap.checkpoints.provenance import archive_of
 from snowmap.data.cube import window_names
 from snowmap.data.pieces import OVERLAP, TILE
 from snowmap.errors import SnowmapError
@@ -153,7 +154,8 @@ def _write(
 def _provenance(
     checkpoint: str | Path, model: SnowRegression | Baseline, cube: xr.Dataset, scene: Scene
 ) -> dict[str, Any]:
-    kept = {key: model.metadata[key] for key in ("archive", "versions", "git_revision", "config")}
+    kept = {"archive": archive_of(*model.metadata["archives"])}
+    kept |= {key: model.metadata[key] for key in ("versions", "git_revision", "config")}
     tiles = {} if scene.whole else {"tile": scene.tile, "overlap": scene.overlap}
     mapped = {key: str(cube.attrs[key]) for key in ("archive", "origin")}
     return {"checkpoint": str(checkpoint), **kept, "mapped_archive": mapped, **tiles}

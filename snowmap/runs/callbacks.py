@@ -16,7 +16,7 @@ from torch import Tensor
 from torch.optim.swa_utils import get_ema_multi_avg_fn
 
 from snowmap.data.batch import Batch
-from snowmap.data.cube import narrowed, window_names
+from snowmap.data.cube import archive_names, narrowed, window_names
 from snowmap.data.splits import Split
 from snowmap.errors import Interrupted, SnowmapError
 from snowmap.evaluation.figures import maps_figure, spaced
@@ -176,9 +176,11 @@ class ValidationMaps(Callback):
     validation may be rarer.
     """
 
-    def __init__(self, cube: xr.Dataset, split: Split, windows: Sequence[int], every: int) -> None:
+    def __init__(
+        self, cube: xr.Dataset, split: Split, windows: Sequence[int], every: int, folder: str = "maps"
+    ) -> None:
         self.cube, self.shown = cube, narrowed(cube, split.validation_area)
-        self.windows, self.every = list(windows), every
+        self.windows, self.every, self.folder = list(windows), every, folder
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Count from the epoch from which the run is resumed."""
@@ -203,18 +205,24 @@ class ValidationMaps(Callback):
         names = window_names(self.cube)
         for position, window in enumerate(self.windows):
             figure = maps_figure(maps, self.shown, self.windows, list(task.targets), [position])
-            log_figure(trainer.logger, f"maps/{names[window]}", figure, self.step)
+            log_figure(trainer.logger, f"{self.folder}/{names[window]}", figure, self.step)
 
 
 def validation_maps(
-    config: Mapping[str, Any], logger: Logger | None, cube: xr.Dataset, split: Split
+    config: Mapping[str, Any], logger: Logger | None, cubes: Sequence[xr.Dataset], splits: Sequence[Split]
 ) -> list[ValidationMaps]:
-    """The callback that draws as the configuration's ``logger`` group says; none for a logger that shows no figures."""
+    """For each Cube the callback that draws as the configuration's ``logger`` group says.
+
+    None for a logger that shows no figures.
+    """
     options = config["logger"]
     if not (draws(logger) and options["maps"]):
         return []
-    windows = [split.validation[position] for position in spaced(len(split.validation), options["maps"])]
-    return [ValidationMaps(cube, split, windows, options["maps_every"])]
+    callbacks = []
+    for name, cube, split in zip(archive_names([cube.attrs for cube in cubes]), cubes, splits, strict=True):
+        windows = [split.validation[position] for position in spaced(len(split.validation), options["maps"])]
+        callbacks.append(ValidationMaps(cube, split, windows, options["maps_every"], str(Path("maps") / name)))
+    return callbacks
 
 
 def suspect(batch: Batch, task: Any, names: list[str]) -> str:

@@ -183,8 +183,8 @@ def _log_evaluation(logger: WandbLogger, out: Path, subset: str) -> None:
 
     logger.experiment.log({f"evaluation/{subset}": wandb.Table(dataframe=pd.read_csv(out / "metrics.csv"))})
     evaluation = wandb.Artifact(f"evaluation-{subset}-{logger.version}", "evaluation")
-    for name in EVALUATION_FILES:
-        evaluation.add_file(str(out / name))
+    for file in (file for name in EVALUATION_FILES for file in sorted(out.rglob(name))):
+        evaluation.add_file(str(file), str(file.relative_to(out)))
     logger.experiment.log_artifact(evaluation)
 
 

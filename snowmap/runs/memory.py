@@ -1,6 +1,7 @@
 """Whether a training step fits into the memory, before the training starts."""
 
 import contextlib
+import math
 import resource
 from pathlib import Path
 
@@ -8,6 +9,7 @@ import psutil
 import torch
 
 from snowmap.data.datamodule import SnowDataModule
+from snowmap.data.sequences import Sample
 from snowmap.errors import SMALLER, SnowmapError
 from snowmap.tasks.pixel import SnowRegression
 
@@ -30,14 +32,17 @@ def refuse_too_large(task: SnowRegression, datamodule: SnowDataModule, device: t
     Raises:
         SnowmapError: Naming what a step needs, what is free, and the keys that make it smaller.
     """
-    longest = max(datamodule.train, key=lambda sample: len(sample.steps))
-    size = datamodule.windows.inside.shape
-    height, width = (min(pair) for pair in zip(size, datamodule.crop_size or size, strict=True))
-    steps = len(longest.steps)
+
+    def size_of(sample: Sample) -> list[int]:
+        whole = datamodule.tensors[sample.cube].inside.shape
+        return [min(pair) for pair in zip(whole, datamodule.crop_size or whole, strict=True)]
+
+    longest = max(datamodule.train, key=lambda sample: len(sample.steps) * math.prod(size_of(sample)))
+    (height, width), steps = size_of(longest), len(longest.steps)
     if datamodule.batch_size * height * width * steps <= SMALL:
         return
     probe = longest._replace(rows=slice(0, PROBE), columns=slice(0, PROBE))
-    batch = datamodule.windows.collate([probe])
+    batch = datamodule.collate([probe])
     pixels = batch.x.shape[-2] * batch.x.shape[-1]
     share = 0.5 if "16" in str(precision) else 1.0
     needed = share * kept_bytes(task, batch) * datamodule.batch_size * height * width / pixels

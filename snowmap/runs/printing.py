@@ -7,7 +7,7 @@ from pathlib import Path
 import xarray as xr
 from pytorch_lightning.utilities import rank_zero_only
 
-from snowmap.data.cube import window_names
+from snowmap.data.cube import archive_names, window_names
 from snowmap.data.plausibility import implausible
 from snowmap.data.splits import Split
 from snowmap.runs.folder import RunFolder
@@ -18,14 +18,19 @@ logger = logging.getLogger(__name__)
 
 
 @rank_zero_only
-def print_split(split: Split, cube: xr.Dataset) -> None:
-    """Print what trains, validates and tests, with its dates."""
+def print_splits(splits: Sequence[Split], cubes: Sequence[xr.Dataset]) -> None:
+    """Print what of each Cube trains, validates and tests, with its dates."""
+    for name, split, cube in zip(archive_names([cube.attrs for cube in cubes]), splits, cubes, strict=True):
+        _print_split(f"split of {name}" if name else "split", split, cube)
+
+
+def _print_split(title: str, split: Split, cube: xr.Dataset) -> None:
     names = window_names(cube)
     dates = {subset: f"{names[windows[0]]} … {names[windows[-1]]}" for subset, windows in split.parts.items()}
     if split.validation_area is None:
         dates["validation"] = ", ".join(names[window] for window in split.validation)
     windows = [str(len(windows)) for windows in split.parts.values()]
-    print_table("split", {"subset": split.parts, "windows": windows, "dates": dates.values()}, folded=["dates"])
+    print_table(title, {"subset": split.parts, "windows": windows, "dates": dates.values()}, folded=["dates"])
     if split.train_area is not None and split.validation_area is not None:
         inside = cube["mask"].values
         train, validation = (int((inside & area).sum()) for area in (split.train_area, split.validation_area))
@@ -38,15 +43,17 @@ def print_split(split: Split, cube: xr.Dataset) -> None:
 def print_fits(fits: Fits) -> None:
     """Print what chooses the epoch, and which windows train in the end."""
     print(f"the epoch is chosen by {fits.chosen_by}{', in a first fit of its own' if fits.first else ''}")
-    if not fits.final.validation:
+    if not any(split.validation for split in fits.final):
         print("a final fit trains on the validation windows, too")
 
 
 @rank_zero_only
-def warn_of_values(cube: xr.Dataset, split: Split, targets: Sequence[str]) -> None:
+def warn_of_values(splits: Sequence[Split], cubes: Sequence[xr.Dataset], targets: Sequence[str]) -> None:
     """Warn of training pixels outside the plausible range of their band or target."""
-    for sentence in implausible(cube, split, targets):
-        logger.warning("training windows: %s; mend the rasters or leave the windows out", sentence)
+    for name, split, cube in zip(archive_names([cube.attrs for cube in cubes]), splits, cubes, strict=True):
+        windows = f"training windows of {name}" if name else "training windows"
+        for sentence in implausible(cube, split, targets):
+            logger.warning("%s: %s; mend the rasters or leave the windows out", windows, sentence)
 
 
 def print_validation(run: RunFolder) -> None:
@@ -63,8 +70,8 @@ def print_files(folder: Path, subset: str) -> None:
     """Print where things lie and the next command to type, once `subset` (or none) was scored."""
     best, out = folder / "checkpoints" / "best.ckpt", folder / "evaluation" / subset
     print(f"checkpoint   {best}")
-    if subset != "none":
-        print(f"report       {out / 'report.html'}")
-        print(f"score table  {out / 'metrics.csv'}")
-        print(f"maps         {out / 'predictions.nc'}\nfigure       {out / 'maps.png'}")
+    names = {"report": "report.html", "score table": "metrics.csv", "maps": "predictions.nc", "figure": "maps.png"}
+    for words, name in names.items():
+        for file in sorted(out.rglob(name)):  # of several archives, in a folder for each
+            print(f"{words:<13}{file}")
     print(f"next         python evaluate.py ckpt={best} split={'validation' if subset == 'test' else 'test'}")

@@ -1,12 +1,13 @@
 """Which windows choose the epoch, and which the weights are fitted on: one fit, or two."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any, NamedTuple
 
 import numpy as np
 import xarray as xr
 
+from snowmap.data.cube import archive_names
 from snowmap.data.sequences import season_of
 from snowmap.data.splits import Split, held_out_winter
 from snowmap.errors import SnowmapError
@@ -16,39 +17,45 @@ class Fits(NamedTuple):
     """The fits of a run.
 
     Attributes:
-        first: The split of a fit that only chooses the epoch, in the folder ``selection``; None: one fit does both.
-        final: The split of the fit whose weights are kept.
+        first: The splits, one for each Cube, of a fit that only chooses the epoch, in the folder ``selection``; None:
+            one fit does both.
+        final: The splits of the fit whose weights are kept.
         chosen_by: What chooses the epoch, in words.
     """
 
-    first: Split | None
-    final: Split
+    first: Sequence[Split] | None
+    final: Sequence[Split]
     chosen_by: str
 
 
-def plan_fits(config: Mapping[str, Any], split: Split, cube: xr.Dataset) -> Fits:
+def plan_fits(config: Mapping[str, Any], splits: Sequence[Split], cubes: Sequence[xr.Dataset]) -> Fits:
     """The fits that ``selection`` and ``final_fit`` of the configuration ask for.
 
     Args:
         config: The checked configuration.
-        split: The split of the run.
-        cube: The Cube.
+        splits: The split of each Cube.
+        cubes: The Cubes.
 
     Raises:
         SnowmapError: When a final fit would train where the test is scored.
     """
-    start, end = cube["start"].values, cube["end"].values
-    first = held_out_winter(split, start, end) if config["selection"] == "winter" else None
-    chosen_by = _words(first or split, end)
+    pairs, names = list(zip(splits, cubes, strict=True)), archive_names([cube.attrs for cube in cubes])
+    winters: list[Split | None] = [None for _ in pairs]
+    if config["selection"] == "winter":
+        winters = [held_out_winter(split, cube["start"].values, cube["end"].values) for split, cube in pairs]
+    choosing = [winter or split for winter, split in zip(winters, splits, strict=True)]
+    words = [_words(split, cube["end"].values) for split, cube in zip(choosing, cubes, strict=True)]
+    chosen_by = " and ".join(f"{each} of {name}" if name else each for each, name in zip(words, names, strict=True))
+    first = choosing if any(winters) else None
     if not config["final_fit"]:
-        return Fits(first, split, chosen_by)
-    if split.validation_area is not None:
+        return Fits(first, splits, chosen_by)
+    if any(split.validation_area is not None for split in splits):
         raise SnowmapError(
             f"final_fit=true with split={config['split']['name']} would train in the area in which the test windows "
             "are scored; leave final_fit out"
         )
-    everything = replace(split, train=sorted({*split.train, *split.validation}), validation=[])
-    return Fits(first or split, everything, chosen_by)
+    everything = [replace(split, train=sorted({*split.train, *split.validation}), validation=[]) for split in splits]
+    return Fits(choosing, everything, chosen_by)
 
 
 def _words(split: Split, end: np.ndarray) -> str:

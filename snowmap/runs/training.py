@@ -216,7 +216,7 @@ def finishing(logger: Logger | None) -> Iterator[None]:
 def fit(
     config: dict[str, Any],
     run: RunFolder,
-    cube: xr.Dataset,
+    cubes: Sequence[xr.Dataset],
     fits: Fits,
     parts: Parts,
     logger: Logger | None,
@@ -227,19 +227,18 @@ def fit(
     Args:
         config: The checked configuration.
         run: The run folder.
-        cube: The Cube.
+        cubes: The Cubes.
         fits: From `snowmap.runs.selection.plan_fits`.
         parts: From `snowmap.tasks.build.make_parts`, of the last fit.
         logger: From `snowmap.runs.loggers.make_logger`, of the last fit.
         callbacks: More than those of every run, for the fit that chooses the epoch.
     """
-    maps = validation_maps(config, logger, cube, fits.final)
+    maps = validation_maps(config, logger, cubes, fits.final)
     if fits.first:
-        epochs = _best_epoch(config, run, make_parts(config, cube, fits.first, fits.chosen_by), logger, callbacks)
+        epochs = _best_epoch(config, run, make_parts(config, cubes, fits.first, fits.chosen_by), logger, callbacks)
         if run.leads:
-            print(
-                f"{epochs} epochs are best for {fits.chosen_by}; so long the {len(fits.final.train)} windows train now"
-            )
+            windows = sum(len(split.train) for split in fits.final)
+            print(f"{epochs} epochs are best for {fits.chosen_by}; so long the {windows} windows train now")
         trained = _fit(config, run, run.path, parts, logger, maps, epochs)
         if run.leads:
             write_whole(run.best, run.last.read_bytes())
@@ -299,17 +298,18 @@ def _fit(
     return trainer.current_epoch
 
 
-def conclude(config: Mapping[str, Any], cube: xr.Dataset, run: RunFolder, logger: Logger | None) -> None:
+def conclude(config: Mapping[str, Any], cubes: Sequence[xr.Dataset], run: RunFolder, logger: Logger | None) -> None:
     """What follows the training: calibration, the scores of the validation windows, and those that are asked for."""
     if not run.leads:
         return
     subset, model = config["evaluate"], load_model(run.best)
-    validated = model if windows_of(model.metadata, "validation", cube) else load_model(run.first_best)
+    final_fit = not windows_of(model.metadata, "validation", cubes[0])
+    validated = load_model(run.first_best) if final_fit else model
     if isinstance(model, SnowRegression) and isinstance(validated, SnowRegression):
-        calibrate_checkpoint(run.best, model, cube, validated)
-    run.update(validation=validation_of(validated, cube))
+        calibrate_checkpoint(run.best, model, cubes, validated)
+    run.update(validation=validation_of(validated, cubes))
     if subset != "none":
-        print_table(score_model(model, cube, run.best, part=subset, scoring=config["scoring"]))
+        print_table(score_model(model, cubes, run.best, part=subset, scoring=config["scoring"]))
     log_results(logger, run.path, subset, run.record["validation"])
     print_validation(run)
     print_files(run.path, subset)

@@ -6,7 +6,7 @@ from typing import Any
 
 import xarray as xr
 
-from snowmap.data.cube import check, fingerprint, targets_of, window_names
+from snowmap.data.cube import check, fingerprint, quantities_of, targets_of, window_names
 from snowmap.errors import SnowmapError
 from snowmap.sources import trentino
 
@@ -22,11 +22,37 @@ SOURCES: dict[str, Source] = {
 """Every source under the name that users type (``data=archive``); its keys stand in `snowmap.config.schema.DATA`."""
 
 
+def open_cubes(data: Mapping[str, Any], targets: Sequence[str] = ()) -> list[xr.Dataset]:
+    """The Cube of each archive that ``data.root`` names; the arguments are those of `open_cube`.
+
+    Raises:
+        SnowmapError: When one cannot be read, two hold the same data, or bands, targets or their units differ.
+    """
+    roots = data["root"] if isinstance(data["root"], list) else [data["root"]]
+    cubes = [open_cube({**data, "root": root}, targets) for root in roots]
+    if len({cube.attrs.get("fingerprint", index) for index, cube in enumerate(cubes)}) < len(cubes):
+        raise SnowmapError(f"data.root: two of {', '.join(roots)} hold the same data; name each archive once")
+    units = [
+        {name: quantity.unit or quantity.flag_meanings for name, quantity in quantities_of(cube).items()}
+        for cube in cubes
+    ]
+    for name in dict.fromkeys(name for known in units for name in known):
+        words = [f"in '{known[name]}'" if name in known else "missing" for known in units]
+        if len(set(words)) > 1:
+            places = ", ".join(f"{word} in {root}" for word, root in zip(words, roots, strict=True))
+            hint = "; data.swe_unit=… sets a unit that was found wrongly" if name == "swe" else ""
+            raise SnowmapError(
+                f"data.root: '{name}' is {places}; archives of one run need the same bands and targets in the same "
+                f"units: leave an archive out, or write it again{hint}"
+            )
+    return cubes
+
+
 def open_cube(data: Mapping[str, Any], targets: Sequence[str] = ()) -> xr.Dataset:
     """The Cube that the configuration's ``data`` group describes.
 
     Args:
-        data: The group, as one of `snowmap.config.schema.DATA` describes it.
+        data: The group, as one of `snowmap.config.schema.DATA` describes it, with one archive as ``root``.
         targets: Targets that every window must have; none to map with a checkpoint.
 
     Returns:

@@ -6,7 +6,7 @@ from pathlib import Path
 import pandas as pd
 
 from snowmap.data.ablation import ablate
-from snowmap.evaluation.scoring import load_with_archive, validation_of
+from snowmap.evaluation.scoring import load_with_archives, validation_of
 
 REPEATS = 3
 
@@ -22,10 +22,11 @@ def permutation_importance(checkpoint: Path) -> pd.DataFrame:
     Returns:
         A row for each ``target``, band (``name``) and one of `REPEATS` orders: ``difference``, in the target's unit.
     """
-    model, cube = load_with_archive(checkpoint)
-    usual, rows = validation_of(model, cube), []
+    model, cubes = load_with_archives(checkpoint)
+    usual, rows = validation_of(model, cubes), []
+    subsets = [entry["split"] for entry in model.metadata["archives"]]
     for band, repeat in product(model.archive_bands, range(REPEATS)):
-        plan = {"values": {}, "shuffled": [band], "seed": repeat, "subsets": model.metadata["split"]}
-        for target, scored in validation_of(model, ablate(cube, plan)).items():
+        plan = {"values": {}, "shuffled": [band], "seed": repeat, "subsets": subsets}
+        for target, scored in validation_of(model, [ablate(cube, plan) for cube in cubes]).items():
             rows.append({"target": target, "name": band, "difference": scored["rmse"] - usual[target]["rmse"]})
     return pd.DataFrame(rows)

@@ -113,11 +113,18 @@ def validation_scores(runs: pd.DataFrame) -> pd.DataFrame:
 
 
 def validation_maps(folders: Iterable[Path], target: str) -> "xr.Dataset":
-    """The maps that `validation_scores` are of, of one run after the other: ``predicted`` and ``observed``."""
+    """The maps that `validation_scores` are of, of one run after the other: ``predicted`` and ``observed``.
+
+    Raises:
+        SnowmapError: When they are not there: those of several archives lie in folders of their own.
+    """
     import xarray as xr
 
     names = {target: "predicted", f"{target}_observed": "observed"}
-    files = [xr.load_dataset(folder / "evaluation" / VALIDATION / "predictions.nc") for folder in folders]
+    paths = [folder / "evaluation" / VALIDATION / "predictions.nc" for folder in folders]
+    if missing := [path for path in paths if not path.is_file()]:
+        raise SnowmapError(f"{missing[0]} is not there; this table is of runs that were trained on one archive each")
+    files = [xr.load_dataset(path) for path in paths]
     return xr.concat([file[[*names]].rename(names) for file in files], "time", join="exact")
 
 

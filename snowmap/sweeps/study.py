@@ -23,12 +23,12 @@ from pytorch_lightning.callbacks import Callback
 
 from snowmap.data.cube import narrowed
 from snowmap.data.normalize import mean_and_std
-from snowmap.data.splits import make_split
+from snowmap.data.splits import split_cubes
 from snowmap.errors import Interrupted, SnowmapError, Stopped
 from snowmap.runs.configuration import differing, flat, refuse_foreign
 from snowmap.runs.folder import SWEEP, locked
 from snowmap.runs.record import read_record
-from snowmap.sources import open_cube
+from snowmap.sources import open_cubes
 from snowmap.sweeps.search_space import changed, distributions, value_of
 from snowmap.sweeps.study_report import folder_name, report
 from snowmap.tasks.pixel import SnowRegression
@@ -159,10 +159,15 @@ def nrmse(validation: Mapping[str, Mapping[str, Any]], std: Mapping[str, float])
 
 def _std_of_targets(config: Mapping[str, Any]) -> dict[str, float]:
     targets = config["target"]["names"]
-    cube = open_cube(config["data"], targets)
-    split = make_split(start=cube["start"].values, end=cube["end"].values, shape=cube["mask"].shape, **config["split"])
-    inside = narrowed(cube, split.train_area)["mask"].values
-    return {name: mean_and_std(cube[name].values, split.train, inside, f"target '{name}'")[1] for name in targets}
+    cubes = open_cubes(config["data"], targets)
+    known = [
+        (narrowed(cube, split.train_area), split.train)
+        for cube, split in zip(cubes, split_cubes(cubes, config["split"]), strict=True)
+    ]
+    return {
+        name: mean_and_std([(cube[name].values, train, cube["mask"].values) for cube, train in known], name)[1]
+        for name in targets
+    }
 
 
 def _queue_killed(study: optuna.Study) -> None:

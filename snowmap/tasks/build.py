@@ -34,13 +34,13 @@ def fit_baseline(config: Mapping[str, Any], cube: xr.Dataset, split: Split) -> B
         SnowmapError: When the baseline cannot be built, or the Cube lacks what it needs.
     """
     baseline = build_baseline(config["model"])
-    baseline.metadata = metadata_of(cube, split, config)
+    baseline.metadata = metadata_of([cube], [split], config)
     known = with_targets_inside(cube, split.train_area)
     return baseline.fit(known, split.train, config["target"]["names"], config["data"]["phase_sign"])
 
 
 def make_parts(
-    config: Mapping[str, Any], cube: xr.Dataset, split: Split, chosen_by: str = ""
+    config: Mapping[str, Any], cubes: Sequence[xr.Dataset], splits: Sequence[Split], chosen_by: str = ""
 ) -> tuple[SnowRegression, SnowDataModule]:
     """The task, fitted to the training windows, and the data module that feeds it, both by the configuration's seed.
 
@@ -49,39 +49,39 @@ def make_parts(
 
     Args:
         config: The checked configuration.
-        cube: The Cube.
-        split: Its windows.
+        cubes: The Cubes to train on, of the same bands and targets.
+        splits: Their windows.
         chosen_by: What chooses the epoch, in words.
 
     Raises:
         SnowmapError: When net, bands, sequences and archive do not fit each other.
     """
     data, targets = config["data"], list(config["target"]["names"])
-    metadata = {**metadata_of(cube, split, config), "chosen_by": chosen_by}
+    metadata = {**metadata_of(cubes, splits, config), "chosen_by": chosen_by}
+    bands = cubes[0]["band"].values.tolist()
     net = NETS[config["model"]["name"]]
     needed = [band for band in net.needs if band in metadata["units"]]  # others are derived, or missed by `build_net`
-    refuse_unfit_bands(cube, needed, f"model={config['model']['name']}")
+    refuse_unfit_bands(cubes[0], needed, f"model={config['model']['name']}")
     preprocessor = Preprocessor.plan(
-        narrowed(cube, split.train_area),
-        split.train,
-        bands=[band for band in cube["band"].values.tolist() if band not in net.ignores],
-        derived=choose_derived(net, data["derived"], cube["band"].values.tolist()),
+        [(narrowed(cube, split.train_area), split.train) for cube, split in zip(cubes, splits, strict=True)],
+        bands=[band for band in bands if band not in net.ignores],
+        derived=choose_derived(net, data["derived"], bands),
         phase_sign=data["phase_sign"],
-        ablation=plan_ablation(config["ablation"], cube, split, config["seed"]),
+        ablation=plan_ablation(config["ablation"], cubes, splits, config["seed"]),
     )
     if plan := preprocessor.ablation:
         changed = ", ".join([*plan["values"], *plan["shuffled"]])
         logger.warning("ablation=%s: the net does not see %s as they are", config["ablation"], changed)
     if preprocessor.phase_sign < 0 and any("phase" in name for name in preprocessor.derived):
         logger.warning("the phase falls where snow is added (phase_sign=-1), as far as the training windows tell")
-    time = choose_time(config["model"], data["time"], cube["end"].values)
+    time = choose_time(config["model"], data["time"], max((cube["end"].values for cube in cubes), key=longest_season))
     check_reach(config["split"], time)
     source = starting_point(config, metadata)
     pl.seed_everything(config["seed"], workers=True, verbose=False)
     task = SnowRegression(
         model=config["model"],
         preprocessing=preprocessor.options,
-        targets=target_attributes(cube, targets),
+        targets=target_attributes(cubes[0], targets),
         optimizer=config["optimizer"],
         freeze=config["freeze"],
         loss=config["loss"],
@@ -90,18 +90,21 @@ def make_parts(
         time=time,
         metadata=metadata,
     )
-    tensors = task.preprocessor.tensors(task.preprocessor.scene(cube), targets)
-    area = None if split.train_area is None else torch.from_numpy(split.train_area)
-    task.preprocessor.normalizer.fit(tensors, split.train, area)
-    task.head.fit(tensors, split.train, area)
+    tensors = [task.preprocessor.tensors(task.preprocessor.scene(cube), targets) for cube in cubes]
+    training = [
+        (maps._replace(inside=torch.from_numpy(narrowed(cube, split.train_area)["mask"].values)), split.train)
+        for maps, cube, split in zip(tensors, cubes, splits, strict=True)
+    ]
+    task.preprocessor.normalizer.fit(training)
+    task.head.fit(training)
     if source:
         say_transfer(transfer(source, task), metadata["weights_from"])
     if config["compile"]:
         compile_net(task.net)
     datamodule = SnowDataModule(
-        cube,
+        cubes,
         tensors,
-        split,
+        splits,
         targets,
         time=time,
         maps_every_step=task.net.maps_every_step,

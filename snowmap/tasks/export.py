@@ -16,6 +16,7 @@ import torch
 import xarray as xr
 from torch import Tensor, nn
 
+from snowmap.checkpoints.provenance import archive_of
 from snowmap.data.batch import Batch
 from snowmap.data.features import DERIVED
 from snowmap.data.sequences import SEASON, Sample, history
@@ -166,9 +167,11 @@ def _windows(task: SnowRegression, chosen: int | None) -> int | None:
         )
     if not free:
         return int(task.time) if task.time == 1 or task.net.loops_over_steps else None
-    ends = np.array([name[-10:] for names in task.metadata["split"].values() for name in names], "datetime64[D]")
-    apart = np.diff(np.unique(ends)).astype(int)
-    return chosen or math.ceil(366 / apart.min(initial=366))
+    days = 366
+    for archive in task.metadata["archives"]:
+        ends = np.array([name[-10:] for names in archive["split"].values() for name in names], "datetime64[D]")
+        days = np.diff(np.unique(ends)).astype(int).min(initial=days)
+    return chosen or math.ceil(366 / days)
 
 
 def _example(task: SnowRegression, windows: int) -> tuple[Tensor, ...]:
@@ -208,5 +211,7 @@ def _about(task: SnowRegression, windows: int | None, least: int) -> dict[str, A
         "members": task.head.members,
         "calibration": task.head.calibration,
         "model": dict(task.hparams["model"]),
-        **{key: task.metadata[key] for key in ("archive", "grid", "git_revision", "versions")},
+        "archive": archive_of(*task.metadata["archives"]),
+        "grids": [archive["grid"] for archive in task.metadata["archives"]],
+        **{key: task.metadata[key] for key in ("git_revision", "versions")},
     }

@@ -75,8 +75,8 @@ class SnowRegression(pl.LightningModule):
         super().__init__()
         self.save_hyperparameters(logger=False)
         self.metadata, self.optimizer_options, self.time = dict(metadata), dict(optimizer), time
-        self.targets = {name: str(attributes["units"]) for name, attributes in targets.items()}
         self.head = build_head(head, targets, members=ensemble, calibration=calibration, loss=loss)
+        self.targets = {name: str(attributes["units"]) for name, attributes in targets.items()}
         self.preprocessor = Preprocessor(**preprocessing)
         bands, channels = self.preprocessor.bands, self.preprocessor.normalizer.channels
         specification = Specification(channels, tuple(bands), self.targets, self.head.parameters_per_target)
@@ -134,12 +134,14 @@ class SnowRegression(pl.LightningModule):
             )
         stored = checkpoint["hyper_parameters"]["metadata"]
         config = stored["config"]
-        same = {key: stored[key] == self.metadata[key] for key in ("grid", "split", "units")}
+        same = {"units": stored["units"] == self.metadata["units"]}
+        for key, words in {"grid": "grid", "split": "split", "fingerprint": "content of the archive"}.items():
+            before, now = ([entry[key] for entry in metadata["archives"]] for metadata in (stored, self.metadata))
+            same[words] = before == now
         same["options of the split"] = config["split"] == self.metadata["config"]["split"]
         same["optimizer.layer_decay"] = config["optimizer"]["layer_decay"] == self.optimizer_options["layer_decay"]
         preprocessing = checkpoint["hyper_parameters"]["preprocessing"]
         same |= {key: preprocessing[key] == value for key, value in self.preprocessor.options.items()}
-        same["content of the archive"] = stored["archive"]["fingerprint"] == self.metadata["archive"]["fingerprint"]
         if other := [key for key, agrees in same.items() if not agrees]:
             raise SnowmapError(
                 f"the run cannot be resumed: {', '.join(other)} changed since the checkpoint was written"

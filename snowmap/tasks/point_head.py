@@ -16,6 +16,7 @@ from torch.nn import functional
 from torchmetrics import MeanAbsoluteError, MeanSquaredError, MetricCollection
 
 from snowmap.data.batch import CubeTensors
+from snowmap.data.cube import refuse_class_maps
 from snowmap.data.normalize import mean_and_std
 from snowmap.errors import SnowmapError
 from snowmap.units import QUANTILES
@@ -83,8 +84,12 @@ class Point(nn.Module):
             members: Nets of the ensemble.
             calibration: What `snowmap.maps.calibration.calibrate` gives.
             loss: A key of `LOSSES`.
+
+        Raises:
+            SnowmapError: When a target is a class map.
         """
         super().__init__()
+        refuse_class_maps(targets, "a regression head")
         self.targets = {name: dict(attributes) for name, attributes in targets.items()}
         self.members, self.calibration, self.loss_of_value = members, dict(calibration or {}), LOSSES[loss]
         self.register_buffer("mean", torch.full((len(self.targets),), torch.nan))
@@ -96,20 +101,18 @@ class Point(nn.Module):
             }
         )  # type: ignore[assignment]
 
-    def fit(self, windows: CubeTensors, train: Sequence[int], area: Bool[Tensor, "height width"] | None = None) -> None:
+    def fit(self, training: Sequence[tuple[CubeTensors, Sequence[int]]]) -> None:
         """Take the targets' statistics from the valid pixels of the training windows inside the study area.
 
         Args:
-            windows: The Cube's, with the targets of the head.
-            train: Indices of the training windows.
-            area: Where the study area may be looked at; everywhere by default.
+            training: Tensors of each Cube, with the targets of the head, and the indices of its training windows.
 
         Raises:
             SnowmapError: When a target has no valid pixel there, or is constant.
         """
-        inside = (windows.inside if area is None else windows.inside & area).numpy()
-        for position, (name, maps) in enumerate(zip(self.targets, windows.y, strict=True)):
-            mean, std = mean_and_std(maps.numpy(), train, inside, f"target '{name}'")
+        for position, name in enumerate(self.targets):
+            maps = [(tensors.y[position].numpy(), train, tensors.inside.numpy()) for tensors, train in training]
+            mean, std = mean_and_std(maps, f"target '{name}'")
             if std == 0:
                 raise SnowmapError(
                     f"target '{name}' is {mean:g} everywhere in the training windows; there is nothing to learn"

@@ -13,7 +13,7 @@ import torch
 from pytorch_lightning.utilities import rank_zero_only
 from torch import Tensor
 
-from snowmap.checkpoints.provenance import read_checkpoint
+from snowmap.checkpoints.provenance import archive_of, read_checkpoint
 from snowmap.errors import SnowmapError
 from snowmap.models import Net
 from snowmap.models.ensemble import Ensemble
@@ -75,7 +75,8 @@ def starting_point(config: Mapping[str, Any], metadata: dict[str, Any]) -> SnowR
         "checkpoint": config["init_from"],
         "model": dict(source.hparams["model"]),
         "targets": source.targets,
-        **{key: source.metadata.get(key) for key in ("archive", "git_revision", "weights_from")},
+        "archive": archive_of(*source.metadata["archives"]),
+        **{key: source.metadata.get(key) for key in ("git_revision", "weights_from")},
     }
     return source
 

@@ -28,7 +28,7 @@ def checkpoints(tmp_path_factory):
     trainer.strategy.connect(task)
     trainer.save_checkpoint(folder / "net.ckpt")
     baseline = build_baseline({"name": "climatology"}).fit(cube, range(12), ["swe"])
-    baseline.metadata = metadata_of(cube, rolling(cube["start"].values, cube["end"].values), {"data": {}})
+    baseline.metadata = metadata_of([cube], [rolling(cube["start"].values, cube["end"].values)], {"data": {}})
     save_baseline(baseline, folder / "baseline.ckpt")
     return folder
 

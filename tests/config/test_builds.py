@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from snowmap.baselines import BASELINES
-from snowmap.data.splits import make_split
+from snowmap.data.splits import split_cubes
 from snowmap.errors import SnowmapError
 from snowmap.runs.launchers import LAUNCHERS
 from snowmap.runs.loggers import make_logger
@@ -26,10 +26,10 @@ def cube():
 
 
 def build(config: dict, cube, folder: Path):
-    split = make_split(start=cube["start"].values, end=cube["end"].values, shape=cube["mask"].shape, **config["split"])
+    splits = split_cubes([cube], config["split"])
     if config["model"]["name"] in BASELINES:
-        return fit_baseline(config, cube, split), None
-    task, datamodule = make_parts(config, cube, split)
+        return fit_baseline(config, cube, *splits), None
+    task, datamodule = make_parts(config, [cube], splits)
     logger = make_logger(config, folder)
     with finishing(logger):
         make_trainer(config, folder, logger)
@@ -47,6 +47,6 @@ def test_every_file_can_be_built(file, cube, tmp_path):
     model, datamodule = build(config, cube, tmp_path)
     assert list(model.targets) == config["target"]["names"]
     if datamodule:
-        batch = datamodule.windows.collate(next(iter(datamodule.train_dataloader())))
+        batch = datamodule.collate(next(iter(datamodule.train_dataloader())))
         assert model.training_step(batch, 0).isfinite()
     assert config["launcher"]["name"] in {"local", *LAUNCHERS}

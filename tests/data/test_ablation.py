@@ -9,6 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from snowmap.baselines import baseline_maps
+from snowmap.checkpoints.provenance import windows_of
 from snowmap.config.schema import TrainConfig
 from snowmap.data.ablation import WORDS, ablate, plan_ablation, shuffled_order
 from snowmap.data.cube import check, window_names
@@ -27,7 +28,7 @@ SAR = [band for band in STANDARD_BANDS if band not in {"elevation", *WEATHER}]
 def altered_for(name: str, cube: xr.Dataset, seed: int = 0) -> xr.Dataset:
     start, end = cube["start"].values, cube["end"].values
     split = rolling(start, end)
-    return ablate(cube, plan_ablation(name, cube, split, seed))
+    return ablate(cube, plan_ablation(name, [cube], [split], seed))
 
 
 def test_the_schema_knows_every_word():
@@ -68,7 +69,27 @@ def test_the_mean_is_that_of_the_training_area():
     split = make_split("spatial", cube["start"].values, cube["end"].values, shape=(12, 17), buffer=2)
     known = cube["features"].sel(band="coherence").values[split.train]
     known = known[:, cube["mask"].values & split.train_area].astype(np.float64)
-    assert plan_ablation("without_coherence", cube, split, 0)["values"]["coherence"] == pytest.approx(np.nanmean(known))
+    planned = plan_ablation("without_coherence", [cube], [split], 0)["values"]["coherence"]
+    assert planned == pytest.approx(np.nanmean(known))
+
+
+def test_of_several_cubes_the_mean_is_pooled_and_each_is_shuffled_within_its_own_split():
+    cubes = [make_cube(), make_cube(26, (9, 11), seed=1).isel(window=slice(4, None))]
+    splits = [rolling(cube["start"].values, cube["end"].values) for cube in cubes]
+    known = np.concatenate(
+        [
+            cube["features"].sel(band="coherence").values[split.train][:, cube["mask"].values].ravel()
+            for cube, split in zip(cubes, splits, strict=True)
+        ]
+    )
+    planned = plan_ablation("without_coherence", cubes, splits, 0)["values"]["coherence"]
+    assert planned == pytest.approx(np.nanmean(known.astype(np.float64)))
+    plan = plan_ablation("shuffled_sar", cubes, splits, 3)
+    for cube, split in zip(cubes, splits, strict=True):
+        names = split.named(cube["start"].values, cube["end"].values)
+        order = shuffled_order(window_names(cube), names, seed=3)
+        before, after = (maps["features"].sel(band="phase").values for maps in (cube, ablate(cube, plan)))
+        np.testing.assert_array_equal(after, before[order])
 
 
 def test_derived_inputs_come_from_what_is_left():
@@ -142,7 +163,7 @@ def test_values_of_a_left_out_band_change_no_weight(tmp_path):
 def test_a_shuffled_net_sees_the_shuffle_when_it_predicts(tmp_path):
     cube = make_cube()
     task = fit(cube, tmp_path, "ablation=shuffled_sar", "trainer.max_epochs=1", "seed=2")
-    order = shuffled_order(window_names(cube), task.metadata["split"], seed=2)
+    order = shuffled_order(window_names(cube), task.metadata["archives"][0]["split"], seed=2)
     shuffled = cube.copy(deep=True)
     shuffled["features"].loc[{"band": list(SAR)}] = cube["features"].sel(band=list(SAR)).values[order]
     maps = task.predict(cube)
@@ -160,9 +181,9 @@ def test_a_run_does_not_go_on_with_other_bands(tmp_path):
 
 def test_it_is_said_what_the_net_does_not_see_and_the_baselines_see_it_all(caplog):
     cube = make_cube()
-    _, _, datamodule = parts(cube, "ablation=without_phase")
+    _, task, _ = parts(cube, "ablation=without_phase")
     assert "ablation=without_phase: the net does not see phase as they are" in caplog.text
-    train, windows = datamodule.split.train, datamodule.split.validation
+    train, windows = (windows_of(task.metadata, subset, cube) for subset in ("train", "validation"))
     known = baseline_maps(make_cube(), train, windows, ["swe"])
     for name, maps in baseline_maps(cube, train, windows, ["swe"]).items():
         np.testing.assert_array_equal(maps["swe"], known[name]["swe"])

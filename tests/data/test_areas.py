@@ -7,11 +7,11 @@ import pytest
 import torch
 import xarray as xr
 
-from snowmap.checkpoints.provenance import areas_of
+from snowmap.checkpoints.provenance import areas_of, windows_of
 from snowmap.data.splits import areas
 from snowmap.errors import SnowmapError
 from snowmap.evaluation.metrics import scores
-from snowmap.evaluation.scoring import score_checkpoint
+from snowmap.evaluation.scoring import load_with_archives, score_model
 from snowmap.runs.training import make_trainer
 from snowmap.sources.trentino import open_archive
 from tests.archives import write_foreign_archive
@@ -51,7 +51,7 @@ def test_validation_looks_at_the_held_out_area_alone(tmp_path, areas_of_the_cube
     cube, (_, held) = make_cube(), areas_of_the_cube
     config, task, datamodule = parts(cube, *SPATIAL)
     (logged,) = make_trainer(config, tmp_path).validate(task, datamodule, verbose=False)
-    windows = datamodule.split.validation
+    windows = windows_of(task.metadata, "validation", cube)
     error = task.predict(cube, windows)["swe"].values - cube["swe"].values[windows]
     error = error[:, held & cube["mask"].values].astype(np.float64)
     assert logged["validation/swe_rmse_cm"] == pytest.approx(np.sqrt(np.nanmean(error**2)), rel=1e-5)
@@ -84,11 +84,12 @@ def run(tmp_path_factory):
 def test_the_checkpoint_remembers_where_it_may_be_scored(run, part, tmp_path):
     cube, task, folder = run
     train, held = areas((16, 24), 2, 2, fold=1, buffer=2)
-    found = areas_of(task.metadata)
+    found = areas_of(task.metadata, cube)
     np.testing.assert_array_equal(found[0], train)
     np.testing.assert_array_equal(found[1], held)
     area = (train if part == "train" else held) & cube["mask"].values
-    result = score_checkpoint(folder / "run" / "checkpoints" / "last.ckpt", part=part, out=tmp_path)
+    last = folder / "run" / "checkpoints" / "last.ckpt"
+    result = score_model(*load_with_archives(last), last, part=part, out=tmp_path)
     windows = list(range(13, 20) if part == "test" else range(13))
     observed = np.where(area, cube["swe"].values[windows], np.nan)
     known = scores(task.predict(cube, windows)["swe"].values, observed)

@@ -4,7 +4,15 @@ import numpy as np
 import pytest
 import xarray as xr
 
-from snowmap.data.cube import BAND_COORDINATES, Quantity, band_coordinates, check, quantities_of
+from snowmap.baselines import build_baseline
+from snowmap.data.cube import (
+    BAND_COORDINATES,
+    Quantity,
+    band_coordinates,
+    check,
+    quantities_of,
+    target_attributes,
+)
 from snowmap.data.features import derive
 from snowmap.errors import SnowmapError
 from snowmap.sources import SOURCES, open_cube
@@ -53,6 +61,51 @@ def test_every_broken_promise_is_in_one_error():
             check(make_cube().drop_vars(name))
     with pytest.raises(SnowmapError, match=r"\['pdd'\] are repeated"):
         check(make_cube().isel(band=[7, 8, 8]))
+
+
+CLASSES = Quantity(
+    "", 0, 255, "snow class", flag_values=(0, 1, 2), flag_meanings="bare wet_snow dry_snow", ignore_index=255
+)
+
+
+def with_classes(**changes) -> xr.Dataset:
+    """A Cube whose only target is a class map with missing and with ignored pixels."""
+    cube = make_cube()
+    classes = (cube["swe"] // 20).clip(0, 2).drop_attrs()
+    classes[0, 1] = 255
+    return cube.drop_vars(["hs", "swe"]).assign(cover=classes.assign_attrs({**CLASSES.attributes, **changes}))
+
+
+def test_a_target_may_be_a_class_map():
+    cube = with_classes()
+    check(cube)
+    assert np.isnan(cube["cover"].values).any()
+    assert quantities_of(cube)["cover"] == CLASSES
+    assert quantities_of(with_classes(flag_values=np.arange(3, dtype=np.int8)))["cover"] == CLASSES
+    assert "units" not in target_attributes(cube, ["cover"])["cover"]
+    assert target_attributes(cube, ["cover"])["cover"] == CLASSES.attributes
+
+
+@pytest.mark.parametrize(
+    ("changes", "fault"),
+    [
+        ({"flag_meanings": "bare snow"}, r"'cover' has the flag_values \[0, 1, 2\] for the flag_meanings"),
+        ({"flag_values": [0, 1, 1]}, "expected one for each"),
+        ({"ignore_index": 9}, r"'cover' holds \[255"),
+    ],
+)
+def test_a_class_map_that_breaks_a_promise_is_named(changes, fault):
+    with pytest.raises(SnowmapError, match=fault):
+        check(with_classes(**changes))
+
+
+def test_a_net_and_a_baseline_that_map_quantities_refuse_a_class_map():
+    cube = with_classes()
+    words = r"target 'cover' is a class map \(bare wet_snow dry_snow\), but .* maps quantities; choose another target="
+    with pytest.raises(SnowmapError, match=words):
+        parts(cube, "target.names=[cover]")
+    with pytest.raises(SnowmapError, match=words):
+        build_baseline({"name": "climatology"}).fit(cube, [0, 1, 2], ["cover"])
 
 
 def test_a_net_reads_bands_and_maps_a_target_of_any_name(monkeypatch):

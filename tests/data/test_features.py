@@ -150,11 +150,15 @@ def test_the_sign_of_the_phase_is_told_from_training_windows(sign):
     change = np.diff(swe, axis=0, prepend=swe[:1])
     phase = sign * change * phase_of_swe_oveisgharan(1.0, 38.0)
     cube["features"].loc[{"band": "unwrapped_phase"}] = phase.astype(np.float32)
-    assert estimate_phase_sign(cube, list(range(12))) == sign
+    assert estimate_phase_sign([(cube, range(12))]) == sign
     planted = cube.copy(deep=True)
     planted["swe"].values[12:] *= -50  # what is not trained on has no say
-    assert estimate_phase_sign(planted, list(range(12))) == sign
-    assert estimate_phase_sign(cube.drop_vars(["swe", "hs"]), list(range(12))) == 1
+    assert estimate_phase_sign([(planted, range(12))]) == sign
+    assert estimate_phase_sign([(cube.drop_vars(["swe", "hs"]), range(12))]) == 1
+    for factor, pooled in ((-0.5, sign), (-2, -sign)):
+        other = cube.copy(deep=True)
+        other["features"].loc[{"band": "unwrapped_phase"}] = np.float32(factor) * phase
+        assert estimate_phase_sign([(cube, range(12)), (other, range(12))]) == pooled
 
 
 def test_derived_inputs_never_look_ahead():

@@ -15,7 +15,7 @@ TRAIN = [0, 1, 2, 4, 6]
 def fitted(cube):
     wrapped = [name for name, quantity in quantities_of(cube).items() if quantity.wrapped]
     normalizer = Normalizer(cube["band"].values.tolist(), wrapped)
-    normalizer.fit(CubeTensors.of(cube, normalizer.bands, []), TRAIN)
+    normalizer.fit([(CubeTensors.of(cube, normalizer.bands, []), TRAIN)])
     return normalizer
 
 

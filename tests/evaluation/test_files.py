@@ -13,6 +13,7 @@ from sklearn.metrics import mean_absolute_error, r2_score, root_mean_squared_err
 from snowmap.baselines import BASELINES, baseline_maps
 from snowmap.errors import SnowmapError
 from snowmap.evaluation import evaluate_maps, print_table
+from snowmap.evaluation.map_scores import ScoredMaps
 from snowmap.evaluation.metrics import SCORES, scores
 from tests.cubes import make_cube
 from tests.maps.test_netcdf import WINDOWS, predictions
@@ -21,10 +22,15 @@ TRAIN = [0, 1, 2, 3, 6, 7]
 PROVENANCE = {"part": "test", "scored_archive": {"origin": "synthetic: a test"}}
 
 
+def evaluate(maps, cube, targets, out):
+    baselines = baseline_maps(cube, TRAIN, WINDOWS, targets)
+    return evaluate_maps(ScoredMaps(maps, baselines, cube, WINDOWS), targets, out, PROVENANCE)
+
+
 @pytest.fixture(scope="module")
 def evaluated(tmp_path_factory):
     cube, out = make_cube(), tmp_path_factory.mktemp("evaluation") / "out"
-    return cube, out, evaluate_maps(predictions(cube), cube, WINDOWS, TRAIN, ["hs", "swe"], out, PROVENANCE)
+    return cube, out, evaluate(predictions(cube), cube, ["hs", "swe"], out)
 
 
 def test_scores_are_those_of_the_written_file(evaluated):
@@ -74,7 +80,7 @@ def test_pixels_outside_the_study_area_do_not_count(evaluated, tmp_path):
     cube, _, result = evaluated
     planted = cube.copy(deep=True)
     planted["swe"].values[:, ~cube["mask"].values] = 1e6
-    again = evaluate_maps(predictions(cube), planted, WINDOWS, TRAIN, ["swe"], tmp_path, PROVENANCE)
+    again = evaluate(predictions(cube), planted, ["swe"], tmp_path)
     assert again["target"]["swe"] == result["target"]["swe"]
 
 
@@ -86,7 +92,7 @@ def test_the_figure_has_a_row_for_each_window_and_target(evaluated):
 
 def test_nothing_unfinished_stays_and_a_second_evaluation_replaces_the_first(evaluated):
     cube, out, result = evaluated
-    evaluate_maps(predictions(cube), cube, WINDOWS, TRAIN, ["hs", "swe"], out, PROVENANCE)
+    evaluate(predictions(cube), cube, ["hs", "swe"], out)
     assert {file.name for file in out.iterdir()} == {
         *("metrics.json", "metrics.csv", "predictions.nc", "maps.png", "report.html")
     }
@@ -119,7 +125,7 @@ def test_no_valid_pixel_is_an_error_that_names_the_windows(tmp_path):
     maps = predictions(cube)
     cube["swe"].values[WINDOWS] = np.nan
     with pytest.raises(SnowmapError, match=r"no valid pixel of 'swe'.*2021-02-26_to_2021-03-10"):
-        evaluate_maps(maps, cube, WINDOWS, TRAIN, ["swe"], tmp_path / "out", PROVENANCE)
+        evaluate(maps, cube, ["swe"], tmp_path / "out")
     assert not (tmp_path / "out").exists()
 
 
@@ -127,4 +133,4 @@ def test_a_folder_that_cannot_be_made_is_named(tmp_path):
     (tmp_path / "file").touch()
     cube = make_cube()
     with pytest.raises(SnowmapError, match="cannot be written"):
-        evaluate_maps(predictions(cube), cube, WINDOWS, TRAIN, ["swe"], tmp_path / "file" / "out", PROVENANCE)
+        evaluate(predictions(cube), cube, ["swe"], tmp_path / "file" / "out")

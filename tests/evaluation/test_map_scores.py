@@ -7,11 +7,12 @@ import xarray as xr
 from scipy.stats import median_abs_deviation, pearsonr, spearmanr
 from sklearn.metrics import f1_score, mean_absolute_error, r2_score, root_mean_squared_error
 
+from snowmap.baselines import baseline_maps
 from snowmap.config.schema import Scoring
 from snowmap.data.grid import cell_areas
 from snowmap.errors import SnowmapError
 from snowmap.evaluation import evaluate_maps
-from snowmap.evaluation.map_scores import score_maps
+from snowmap.evaluation.map_scores import ScoredMaps, score_maps
 from snowmap.evaluation.metrics import SCORES
 from tests.cubes import make_cube
 
@@ -73,7 +74,9 @@ def known_scores(predicted: np.ndarray, observed: np.ndarray) -> dict[str, float
 def test_every_number_follows_from_the_written_file(tmp_path):
     cube = make_cube(shape=(16, 24))
     provenance = {"part": "test", "scored_archive": {"origin": "synthetic: a test"}}
-    result = evaluate_maps(noisy(cube, 0, 3), cube, WINDOWS, [0, 1, 2], ["hs", "swe"], tmp_path, provenance, OPTIONS)
+    baselines = baseline_maps(cube, [0, 1, 2], WINDOWS, ["hs", "swe"])
+    scored = ScoredMaps(noisy(cube, 0, 3), baselines, cube, WINDOWS)
+    result = evaluate_maps(scored, ["hs", "swe"], tmp_path, provenance, OPTIONS)
     assert json.loads((tmp_path / "metrics.json").read_text()) == result
     with xr.open_dataset(tmp_path / "predictions.nc") as file:
         for target, threshold in (("swe", 1.0), ("hs", 5.0)):

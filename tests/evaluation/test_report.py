@@ -8,7 +8,9 @@ from pathlib import Path
 
 import pytest
 
+from snowmap.baselines import baseline_maps
 from snowmap.evaluation import evaluate_maps
+from snowmap.evaluation.map_scores import ScoredMaps
 from tests.cubes import make_cube
 
 BROWSER = next(
@@ -41,7 +43,8 @@ def report(folder: Path, sigma: bool = True, **attributes) -> tuple[str, dict]:
         "command": "evaluate.py ckpt=a&b",
         "config": {"model": {"name": "unet"}, "split": {"name": "rolling", "test": 7}, "seed": 4},
     }
-    result = evaluate_maps(maps, cube, windows, train, ["hs", "swe"], folder, provenance)
+    baselines = baseline_maps(cube, train, windows, ["hs", "swe"])
+    result = evaluate_maps(ScoredMaps(maps, baselines, cube, windows), ["hs", "swe"], folder, provenance)
     return (folder / "report.html").read_text(), result
 
 

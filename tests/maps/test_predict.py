@@ -118,7 +118,7 @@ def test_basins_beside_the_maps(checkpoint, archive, names, tmp_path, capsys):
 def test_a_baseline_maps_an_archive_too(name, archive, names, tmp_path, capsys):
     cube = make_cube()
     baseline = build_baseline({"name": name}).fit(cube, range(12), ["swe"])
-    baseline.metadata = {**metadata_of(cube, rolling(cube["start"].values, cube["end"].values), CONFIG)}
+    baseline.metadata = {**metadata_of([cube], [rolling(cube["start"].values, cube["end"].values)], CONFIG)}
     path = save_baseline(baseline, tmp_path / "best.ckpt")
     done = main(["predict", str(path), str(archive), str(tmp_path / "out"), "--format", "netcdf"])
     if name == "climatology":  # it remembers maps

@@ -43,7 +43,7 @@ def same_weights(one: dict, other: dict) -> bool:
 def test_a_whole_winter_chooses_the_epoch_of_a_rolling_split(archive, rolling, tmp_path):
     run, said = rolling
     first = stored(run / "selection", "best.ckpt")
-    split = first["hyper_parameters"]["metadata"]["split"]
+    split = first["hyper_parameters"]["metadata"]["archives"][0]["split"]
     assert {name[:4] + name[5:7] for name in split["validation"]} >= {"202110", "202112", "202203"}
     assert not [name for name in split["train"] if "2021-09" <= name[-10:] < "2022-09"]
     epochs = first["epoch"] + 1
@@ -54,8 +54,8 @@ def test_a_whole_winter_chooses_the_epoch_of_a_rolling_split(archive, rolling, t
     train(archive, tmp_path / "plain", *WORDS, *words)
     plain = stored(tmp_path / "plain", "last.ckpt")
     assert (
-        plain["hyper_parameters"]["metadata"]["split"]
-        == stored(run, "best.ckpt")["hyper_parameters"]["metadata"]["split"]
+        plain["hyper_parameters"]["metadata"]["archives"][0]["split"]
+        == stored(run, "best.ckpt")["hyper_parameters"]["metadata"]["archives"][0]["split"]
     )
     assert same_weights(plain, stored(run, "best.ckpt"))
 
@@ -81,7 +81,7 @@ def test_a_final_fit_trains_on_the_validation_windows_and_its_scores_are_those_o
     said = train(archive, run, *WORDS, *words)
     assert "a final fit trains on the validation windows, too" in said
     final, first = stored(run, "best.ckpt"), stored(run / "selection", "best.ckpt")
-    split, before = (each["hyper_parameters"]["metadata"]["split"] for each in (final, first))
+    split, before = (each["hyper_parameters"]["metadata"]["archives"][0]["split"] for each in (final, first))
     assert split["train"] == sorted(before["train"] + before["validation"])
     assert split["validation"] == []
     assert split["test"] == before["test"]

@@ -40,7 +40,7 @@ def test_the_error_grows_by_what_the_other_windows_differ_and_not_for_bands_that
     table = permutation_importance(tmp_path / "run" / "checkpoints" / "best.ckpt")
     assert {*table["target"]} == {"swe"}
     increases = table.groupby("name")["difference"].agg(list)
-    names, parts = window_names(cube), task.metadata["split"]
+    names, parts = window_names(cube), task.metadata["archives"][0]["split"]
     windows = [names.index(name) for name in parts["validation"]]
     inside = cube["mask"].values
 

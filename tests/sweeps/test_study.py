@@ -16,7 +16,7 @@ from optuna.trial import TrialState
 from PIL import Image
 
 import train
-from snowmap.data.splits import make_split
+from snowmap.data.splits import split_cubes
 from snowmap.errors import Interrupted, SnowmapError
 from snowmap.runs.folder import working_in
 from snowmap.sources.trentino import open_archive
@@ -221,9 +221,7 @@ class TestRealTrainings:
         config = checked("sweep=optuna", "model=elevation", "sweep.trials=1", "split.test=3", f"data.root={archive}")
         (trial,) = optimize(train.main, config, tmp_path).trials
         cube = open_archive(archive)
-        windows = make_split(
-            start=cube["start"].values, end=cube["end"].values, shape=cube["mask"].shape, **config["split"]
-        )
+        (windows,) = split_cubes([cube], config["split"])
         known = cube["swe"].values[windows.train][:, cube["mask"].values]
         std = float(torch.tensor(known[known == known]).double().std(correction=0))
         record = json.loads((tmp_path / "trial-000" / "run.json").read_text())

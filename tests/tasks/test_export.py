@@ -153,7 +153,7 @@ def test_what_cannot_be_exported_is_said(tmp_path, capsys, overrides, windows, t
 def test_a_baseline_cannot_be_exported(tmp_path, capsys):
     cube = make_cube()
     baseline = build_baseline({"name": "climatology"}).fit(cube, range(12), ["swe"])
-    baseline.metadata = metadata_of(cube, rolling(cube["start"].values, cube["end"].values), {"data": {}})
+    baseline.metadata = metadata_of([cube], [rolling(cube["start"].values, cube["end"].values)], {"data": {}})
     path = save_baseline(baseline, tmp_path / "best.ckpt")
     assert main(["export", str(path), str(tmp_path / "net.pt2")]) == 1
     assert "holds the baseline climatology; only nets can be exported" in capsys.readouterr().err

@@ -97,7 +97,7 @@ def test_members_together_have_the_variance_of_their_mixture_in_the_targets_unit
 def test_targets_are_scaled_by_their_training_statistics_and_come_back():
     cube = make_cube()
     head = build_head({"name": "point"}, target_attributes(cube, ["hs", "swe"]))
-    head.fit(CubeTensors.of(cube, [], ["hs", "swe"]), [0, 1, 2])
+    head.fit([(CubeTensors.of(cube, [], ["hs", "swe"]), [0, 1, 2])])
     values = cube["swe"].values[:3][:, cube["mask"].values].astype(np.float64)
     assert head.mean[1].item() == pytest.approx(np.nanmean(values), rel=1e-5)
     assert head.std[1].item() == pytest.approx(np.nanstd(values), rel=1e-5)
@@ -110,5 +110,5 @@ def test_a_constant_target_is_refused():
     cube["swe"].values[:] = 3
     with pytest.raises(SnowmapError, match="target 'swe' is 3 everywhere"):
         build_head({"name": "point"}, target_attributes(cube, ["swe"])).fit(
-            CubeTensors.of(cube, [], ["swe"]), [0, 1, 2]
+            [(CubeTensors.of(cube, [], ["swe"]), [0, 1, 2])]
         )

@@ -16,7 +16,7 @@ from snowmap.config.schema import TrainConfig
 from snowmap.data.batch import CubeTensors
 from snowmap.data.datamodule import fits
 from snowmap.data.sequences import samples
-from snowmap.data.splits import make_split
+from snowmap.data.splits import split_cubes
 from snowmap.errors import SnowmapError
 from snowmap.runs.memory import kept_bytes
 from snowmap.runs.training import make_trainer
@@ -33,8 +33,7 @@ SEQUENCE = ("data.augment=none", "data.time=4", "data.batch_size=4")
 def parts(cube: xr.Dataset, *overrides: str):
     with initialize_config_dir(str(CONF), version_base="1.3"):
         config = check_config(compose("train", overrides=[*SMALL, *overrides]), TrainConfig)
-    split = make_split(start=cube["start"].values, end=cube["end"].values, shape=cube["mask"].shape, **config["split"])
-    return config, *make_parts(config, cube, split)
+    return config, *make_parts(config, [cube], split_cubes([cube], config["split"]))
 
 
 def fit(cube: xr.Dataset, folder, *overrides: str, ckpt=None) -> SnowRegression:
@@ -87,7 +86,7 @@ def test_a_validation_target_changes_no_weight(trained, tmp_path):
 
 def test_nan_in_the_bands_and_targets_reaches_no_gradient():
     _, task, datamodule = parts(make_cube())
-    batch = datamodule.windows.collate(datamodule.train[:3])
+    batch = datamodule.collate(datamodule.train[:3])
     assert batch.x.isnan().any()
     assert batch.y.isnan().any()
     task.head.loss(task(batch), batch.y, batch.y_valid).backward()
@@ -98,9 +97,9 @@ def test_the_checkpoint_is_whole_and_plain(trained):
     cube, task, folder = trained
     stored = torch.load(folder / "last.ckpt", weights_only=True)
     metadata = stored["hyper_parameters"]["metadata"]
-    assert metadata["split"]["test"][-1] == "2021-08-25_to_2021-09-06"
-    assert metadata["grid"]["crs"] == "EPSG:4326"
-    assert {"archive", "versions", "git_revision", "config", "units"} <= set(metadata)
+    assert metadata["archives"][0]["split"]["test"][-1] == "2021-08-25_to_2021-09-06"
+    assert metadata["archives"][0]["grid"]["crs"] == "EPSG:4326"
+    assert {"versions", "git_revision", "config", "units"} <= set(metadata)
     loaded = SnowRegression.load_from_checkpoint(folder / "last.ckpt")
     assert same_weights(task, loaded)
     xr.testing.assert_identical(loaded.predict(cube), task.predict(cube))
@@ -184,7 +183,7 @@ def test_one_batch_is_learnt_by_heart(tmp_path):
     cube = make_cube()
     overrides = ("debug=overfit", "data.augment=none", "model.channels=[16,32]")
     _, _, datamodule = parts(cube, *overrides)
-    batch = datamodule.windows.collate(datamodule.train[:4])
+    batch = datamodule.collate(datamodule.train[:4])
     task = fit(cube, tmp_path, *overrides)
     error = (task.maps(batch) - batch.y)[batch.y_valid]
     assert error.square().mean() < 0.005 * batch.y[batch.y_valid].var()
@@ -209,8 +208,8 @@ def test_validation_without_a_valid_target_is_refused():
 def test_a_training_window_without_a_valid_target_is_left_out_and_named(caplog):
     cube = make_cube()
     cube["swe"].values[3] = np.nan
-    _, _, datamodule = parts(cube)
-    assert len(datamodule.train) == len(datamodule.split.train) - 1
+    _, task, datamodule = parts(cube)
+    assert len(datamodule.train) == len(windows_of(task.metadata, "train", cube)) - 1
     assert "in the training windows 2021-02-14_to_2021-02-26: they are left out" in caplog.text
 
 
@@ -224,11 +223,11 @@ def test_a_sequence_without_any_value_is_refused():
 @pytest.mark.parametrize("kind", ["band", "target"])
 def test_a_loss_that_is_no_number_names_the_window_and_the_band_before_anything_is_saved(tmp_path, kind):
     config, task, datamodule = parts(make_cube(), "trainer.max_epochs=2", "data.augment=none")
-    window = datamodule.split.train[6]
+    window = datamodule.train[6].steps[-1]
     if kind == "band":
-        datamodule.windows.x[3][window, 5, 6] = 3e38
+        datamodule.tensors[0].x[3][window, 5, 6] = 3e38
     else:
-        datamodule.windows.y[0][window, 5, 6] = 3e38
+        datamodule.tensors[0].y[0][window, 5, 6] = 3e38
     told = ("band 'intensity'" if kind == "band" else "target 'swe'") + f" of window {datamodule.names[window]} lies"
     with pytest.raises(SnowmapError, match=told):
         make_trainer(config, tmp_path).fit(task, datamodule)
@@ -273,11 +272,11 @@ def test_a_cube_larger_than_the_memory_is_gathered_from_its_memory_map(tmp_path)
     stored = np.memmap(tmp_path / "features", np.float32, "w+", shape=cube["features"].shape)
     stored[:] = cube["features"].values
     mapped = parts(cube.assign(features=(cube["features"].dims, stored)))[2]
-    assert mapped.windows.x[0].data_ptr() == stored.ctypes.data  # nothing was copied
-    day_of_year = mapped.windows.x[len(cube["band"])]
+    assert mapped.tensors[0].x[0].data_ptr() == stored.ctypes.data  # nothing was copied
+    day_of_year = mapped.tensors[0].x[len(cube["band"])]
     assert day_of_year.stride()[1:] == (0, 0)  # nor does the day of the year take any
-    batch = mapped.windows.collate(mapped.train[:2])
-    np.testing.assert_array_equal(batch.x, whole.windows.collate(whole.train[:2]).x)
+    batch = mapped.collate(mapped.train[:2])
+    np.testing.assert_array_equal(batch.x, whole.collate(whole.train[:2]).x)
 
 
 def test_validation_scores_are_pooled_over_valid_pixels(trained, tmp_path):
@@ -285,7 +284,7 @@ def test_validation_scores_are_pooled_over_valid_pixels(trained, tmp_path):
     config, _, datamodule = parts(cube)
     trainer = make_trainer(config, tmp_path)
     (logged,) = trainer.validate(task, datamodule, verbose=False)
-    windows = datamodule.split.validation
+    windows = windows_of(task.metadata, "validation", cube)
     batch = CubeTensors.of(cube, task.archive_bands, ["swe"]).collate(samples(cube["end"].values, windows, 1))
     error = (task.predict(cube, windows)["swe"].values - cube["swe"].values[windows]).astype(np.float64)
     error = error[batch.y_valid[:, 0, 0].numpy()]
@@ -307,6 +306,6 @@ def test_a_large_scene_validates_by_tiles_to_the_scores_of_the_whole(tmp_path, m
 
 def test_what_a_step_keeps_for_the_backward_pass_grows_with_its_pixels():
     _, task, datamodule = parts(make_cube(shape=(64, 64)))
-    whole, half = (datamodule.windows.collate([datamodule.train[0]._replace(rows=slice(r))]) for r in (64, 32))
+    whole, half = (datamodule.collate([datamodule.train[0]._replace(rows=slice(r))]) for r in (64, 32))
     assert kept_bytes(task, whole) == pytest.approx(2 * kept_bytes(task, half), rel=0.01)
     assert kept_bytes(task, whole) > 4 * whole.x.nbytes

@@ -43,7 +43,7 @@ def outputs(task: SnowRegression, cube: xr.Dataset, windows: slice = slice(0, 4)
     for name, buffer in task.preprocessor.normalizer.named_buffers():
         buffer.fill_(1.0 if name.endswith("std") else 0.0)
     _, _, datamodule = parts(cube, TINY, f"data.derived={task.preprocessor.derived}", f"data.time={task.time}")
-    batch: Batch = datamodule.windows.collate(datamodule.train[windows])
+    batch: Batch = datamodule.collate(datamodule.train[windows])
     with torch.no_grad():
         return task.eval()(batch)[:, :, -1]
 
@@ -319,7 +319,7 @@ class TestBadInput:
             task_of(f"init_from={tmp_path}/none.ckpt")
         cube = make_cube()
         baseline = build_baseline({"name": "climatology"}).fit(cube, range(12), ["swe"])
-        baseline.metadata = metadata_of(cube, rolling(cube["start"].values, cube["end"].values), {"data": {}})
+        baseline.metadata = metadata_of([cube], [rolling(cube["start"].values, cube["end"].values)], {"data": {}})
         path = save_baseline(baseline, tmp_path / "best.ckpt")
         with pytest.raises(SnowmapError, match="holds the baseline climatology, which has no weights"):
             task_of(f"init_from={path}")

@@ -91,7 +91,7 @@ def test_calibration_is_that_of_the_validation_windows_and_lies_in_the_checkpoin
     make_trainer(config, tmp_path).fit(task, datamodule)
     path = tmp_path / "checkpoints" / "last.ckpt"
     plain = SnowRegression.load_from_checkpoint(path)
-    calibrate_checkpoint(path, SnowRegression.load_from_checkpoint(path), cube)
+    calibrate_checkpoint(path, SnowRegression.load_from_checkpoint(path), [cube], plain)
     calibrated = SnowRegression.load_from_checkpoint(path)
     validation = windows_of(task.metadata, "validation", cube)
     maps = calibrated.predict(cube, validation)
@@ -110,7 +110,7 @@ def test_calibration_is_that_of_the_validation_windows_and_lies_in_the_checkpoin
     other = cube.copy(deep=True)
     rest = [window for window in range(40) if window not in validation]
     other["swe"].values[rest] += 50
-    assert calibrate(plain, other, validation) == calibrate(plain, cube, validation)
+    assert calibrate(plain, [(other, validation, None)]) == calibrate(plain, [(cube, validation, None)])
 
 
 @pytest.mark.slow
