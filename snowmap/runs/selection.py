@@ -44,8 +44,10 @@ def plan_fits(config: Mapping[str, Any], splits: Sequence[Split], cubes: Sequenc
     if config["selection"] == "winter":
         winters = [held_out_winter(split, cube["start"].values, cube["end"].values) for split, cube in pairs]
     choosing = [winter or split for winter, split in zip(winters, splits, strict=True)]
-    words = [_words(split, cube["end"].values) for split, cube in zip(choosing, cubes, strict=True)]
-    chosen_by = " and ".join(f"{each} of {name}" if name else each for each, name in zip(words, names, strict=True))
+    chosen_by = " and ".join(
+        _words(split, cube["end"].values) + (f" of {name}" if name else "")
+        for split, cube, name in zip(choosing, cubes, names, strict=True)
+    )
     first = choosing if any(winters) else None
     if not config["final_fit"]:
         return Fits(first, splits, chosen_by)
@@ -59,9 +61,9 @@ def plan_fits(config: Mapping[str, Any], splits: Sequence[Split], cubes: Sequenc
 
 
 def _words(split: Split, end: np.ndarray) -> str:
-    """E.g. ``the winter 2021/22, 21 windows that did not train``."""
+    """E.g. ``the winter 2021/22 (21 windows, which do not train)``."""
     years = np.unique(season_of(end)[split.validation])
     windows = f"{len(split.validation)} windows"
     if len(years) == 1 and not np.isin(years, season_of(end)[split.train]).any():
-        return f"the winter {years[0]}/{(years[0] + 1) % 100:02d}, {windows} that did not train"
-    return f"the {windows} of validation, of winters that train, too"
+        return f"the winter {years[0]}/{(years[0] + 1) % 100:02d} ({windows}, which do not train)"
+    return f"the validation windows ({windows}, of winters that train, too)"

@@ -238,7 +238,7 @@ def fit(
         epochs = _best_epoch(config, run, make_parts(config, cubes, fits.first, fits.chosen_by), logger, callbacks)
         if run.leads:
             windows = sum(len(split.train) for split in fits.final)
-            print(f"{epochs} epochs are best for {fits.chosen_by}; so long the {windows} windows train now")
+            print(f"{epochs} epochs are best for it; all {windows} training windows now train for as many")
         trained = _fit(config, run, run.path, parts, logger, maps, epochs)
         if run.leads:
             write_whole(run.best, run.last.read_bytes())
