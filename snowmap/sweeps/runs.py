@@ -100,12 +100,13 @@ def validation_scores(runs: pd.DataFrame) -> pd.DataFrame:
         A row for each run (the index is that of `runs`), ``target`` and ``map``, which is ``model`` or a baseline: its
         ``unit`` and scores.
     """
-    from snowmap.evaluation.scoring import score_checkpoint
+    from snowmap.evaluation.scoring import load_with_archives, score_model
 
     rows = []
     for run, folder in runs["folder"].items():
         best = folder / "checkpoints" / "best.ckpt"
-        metrics = _metrics(folder, VALIDATION) or score_checkpoint(best, part=VALIDATION)["target"]
+        metrics = _metrics(folder, VALIDATION)
+        metrics = metrics or score_model(*load_with_archives(best), best, part=VALIDATION)["target"]
         for target, entry in metrics.items():
             for name, scored in {"model": entry["model"], **entry["baselines"]}.items():
                 rows.append({"run": run, "target": target, "unit": entry["unit"], "map": name, **scored})
