@@ -1,16 +1,36 @@
 """Figures of maps."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from io import BytesIO
 
 import numpy as np
 import xarray as xr
 from matplotlib.figure import Figure
+from matplotlib.image import imread, imsave
 
 from snowmap.data.cube import is_synthetic, window_names
+from snowmap.files import as_png
 
 MOST_ROWS = 12
+ROWS_TOGETHER = 3
+"""Windows in one picture: one that is taller than a sheet of paper would be cut where the report is printed."""
+
 OUTSIDE = "0.85"
 """Grey of pixels without a value."""
+
+
+def map_pictures(maps: xr.Dataset, cube: xr.Dataset, windows: Sequence[int], target: str) -> list[bytes]:
+    """`maps_figure` of one target as PNG files of `ROWS_TOGETHER` windows each; the arguments are the same."""
+    positions = spaced(len(windows))
+    rows = [positions[first : first + ROWS_TOGETHER] for first in range(0, len(positions), ROWS_TOGETHER)]
+    return [as_png(maps_figure(maps, cube, windows, [target], together)) for together in rows]
+
+
+def stacked(pictures: Iterable[bytes]) -> bytes:
+    """PNG files of the same width as one, the first at the top."""
+    whole = BytesIO()
+    imsave(whole, np.concatenate([imread(BytesIO(picture)) for picture in pictures]), format="png")
+    return whole.getvalue()
 
 
 def maps_figure(
