@@ -63,9 +63,13 @@ class Started:
     def send_signal(self, number: int) -> None:
         os.kill(self._process.pid, number)
 
-    def communicate(self, timeout: float = 240) -> tuple[str, None]:
+    def wait(self, timeout: float | None = None) -> int | None:
+        """The exit status; None if it is still at work after so many seconds."""
         self._process.join(timeout)
-        assert self.returncode is not None, "still at work"
+        return self.returncode
+
+    def communicate(self, timeout: float = 240) -> tuple[str, None]:
+        assert self.wait(timeout) is not None, "still at work"
         return self._output.read(), None
 
 
