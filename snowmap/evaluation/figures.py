@@ -1,6 +1,6 @@
 """Figures of maps."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from io import BytesIO
 
 import numpy as np
@@ -26,8 +26,10 @@ def map_pictures(maps: xr.Dataset, cube: xr.Dataset, windows: Sequence[int], tar
     return [as_png(maps_figure(maps, cube, windows, [target], together)) for together in rows]
 
 
-def stacked(pictures: Iterable[bytes]) -> bytes:
+def stacked(pictures: Sequence[bytes]) -> bytes:
     """PNG files of the same width as one, the first at the top."""
+    if len(pictures) == 1:
+        return pictures[0]
     whole = BytesIO()
     imsave(whole, np.concatenate([imread(BytesIO(picture)) for picture in pictures]), format="png")
     return whole.getvalue()
@@ -59,10 +61,10 @@ def maps_figure(
     figure.suptitle(_title(cube, [windows[position] for position in shown], len(windows)))
     columns = 4 if any(f"{target}_sigma" in maps for target in targets) else 3
     axes = figure.subplots(rows, columns, squeeze=False)
-    for axis in axes[:-1].flat:
-        axis.set_xticks([])  # axes that share their ticks would lay out all of them, and take twice the time
+    for axis in axes[:-1].flat:  # axes that share their ticks would lay out all of them, and take twice the time
+        axis.xaxis.set_visible(False)
     for axis in axes[:, 1:].flat:
-        axis.set_yticks([])
+        axis.yaxis.set_visible(False)
     for index, target in enumerate(targets):
         block = axes[index * len(shown) : (index + 1) * len(shown)]
         _draw_target(figure, block, maps, cube, windows, shown, target)
