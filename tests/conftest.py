@@ -1,8 +1,12 @@
 """Fixtures that more than one test file uses."""
 
+from collections.abc import Callable
+from functools import cache
 from pathlib import Path
 
 import pytest
+
+from tests.archives import write_foreign_archive
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -17,6 +21,19 @@ def shared_data() -> Path:
     if not folder.is_dir():
         pytest.skip("the real rasters (../shared/data) are not on this machine")
     return folder
+
+
+@pytest.fixture(scope="session")
+def foreign_archive(tmp_path_factory: pytest.TempPathFactory) -> Callable[[int, tuple[int, int]], Path]:
+    """`write_foreign_archive` by windows and shape: each is written once, for tests that change nothing in it."""
+
+    @cache
+    def written(windows: int, shape: tuple[int, int]) -> Path:
+        root = tmp_path_factory.mktemp("foreign") / "Dataset_icip2026"
+        write_foreign_archive(root, windows=windows, shape=shape)
+        return root
+
+    return written
 
 
 @pytest.fixture(autouse=True, scope="session")

@@ -13,7 +13,6 @@ from pathlib import Path
 import pytest
 
 from snowmap.cli import main
-from tests.archives import write_foreign_archive
 from tests.commands import ROOT, succeed
 from tests.hub_server import Hub, serve_hub
 from tests.sources.trentino.test_download import REPOSITORY, packed
@@ -91,10 +90,8 @@ class Clone:
 
 
 @pytest.fixture(scope="module")
-def archive(tmp_path_factory) -> Path:
-    root = tmp_path_factory.mktemp("archive") / "Dataset_icip2026"
-    write_foreign_archive(root, windows=40, shape=(24, 32))
-    return root
+def archive(foreign_archive) -> Path:
+    return foreign_archive(40, (24, 32))
 
 
 @pytest.fixture(scope="module")

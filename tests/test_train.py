@@ -20,10 +20,8 @@ pytestmark = pytest.mark.slow
 
 
 @pytest.fixture(scope="module")
-def archive(tmp_path_factory) -> Path:
-    root = tmp_path_factory.mktemp("foreign") / "Dataset_icip2026"
-    write_foreign_archive(root, windows=20, shape=(24, 32))
-    return root
+def archive(foreign_archive) -> Path:
+    return foreign_archive(20, (24, 32))
 
 
 @pytest.fixture(scope="module")

@@ -17,7 +17,6 @@ from snowmap.config.schema import MODELS
 from snowmap.sources.trentino import open_archive
 from snowmap.tasks.load import load_model
 from snowmap.tasks.pixel import SnowRegression
-from tests.archives import write_foreign_archive
 from tests.commands import ROOT, begin, fail, succeed
 
 pytestmark = pytest.mark.slow
@@ -33,10 +32,8 @@ QUIET = ("trainer.enable_progress_bar=false",)
 
 
 @pytest.fixture(scope="module")
-def archive(tmp_path_factory) -> Path:
-    root = tmp_path_factory.mktemp("foreign") / "Dataset_icip2026"
-    write_foreign_archive(root, windows=40, shape=(16, 24))
-    return root
+def archive(foreign_archive) -> Path:
+    return foreign_archive(40, (16, 24))
 
 
 def words(archive: Path, run: Path, model: str, *more: str) -> list[str]:

@@ -18,7 +18,6 @@ from snowmap.cli import main
 from snowmap.evaluation.metrics import scores
 from snowmap.runs.command_line import job_name
 from snowmap.tasks.pixel import SnowRegression
-from tests.archives import write_foreign_archive
 from tests.commands import begin, command, fail, succeed
 
 pytestmark = pytest.mark.slow
@@ -31,10 +30,8 @@ FAST = ("debug=fast", "trainer.enable_progress_bar=false", "split=winters", "spl
 
 
 @pytest.fixture(scope="module")
-def archive(tmp_path_factory) -> Path:
-    root = tmp_path_factory.mktemp("foreign") / "Dataset_icip2026"
-    write_foreign_archive(root, windows=40, shape=(16, 24))
-    return root
+def archive(foreign_archive) -> Path:
+    return foreign_archive(40, (16, 24))
 
 
 @pytest.fixture(scope="module")
