@@ -6,8 +6,6 @@ from pathlib import Path
 
 import pytest
 
-from tests.archives import write_foreign_archive
-
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Begin with the longest test, that of the README, so that no process has it alone at the end."""
@@ -26,6 +24,8 @@ def shared_data() -> Path:
 @pytest.fixture(scope="session")
 def foreign_archive(tmp_path_factory: pytest.TempPathFactory) -> Callable[[int, tuple[int, int]], Path]:
     """`write_foreign_archive` by windows and shape: each is written once, for tests that change nothing in it."""
+
+    from tests.archives import write_foreign_archive  # libraries that few tests need
 
     @cache
     def written(windows: int, shape: tuple[int, int]) -> Path:

@@ -18,7 +18,7 @@ from tests.hub_server import Hub, serve_hub
 from tests.sources.trentino.test_download import REPOSITORY, packed
 
 DOCUMENTS = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").rglob("*.md"))]
-SHORTER = {"train": "debug=fast split.test=2", "test": "tests/test_units.py"}
+SHORTER = {"train": "debug=fast split.test=2", "test": "-n0 tests/test_units.py"}
 """What `make` is given as ARGS, so that the full training and all tests do not run inside of a test."""
 SHORT = ("trainer.max_epochs=1", "split.test=2", "evaluate=none")
 """What a new training is given in addition, for the same reason; `make train`, MINE and `evaluate.py` score."""

@@ -18,7 +18,7 @@ from snowmap.cli import main
 from snowmap.evaluation.metrics import scores
 from snowmap.runs.command_line import job_name
 from snowmap.tasks.pixel import SnowRegression
-from tests.commands import begin, command, fail, succeed
+from tests.commands import begin, fail, succeed
 
 pytestmark = pytest.mark.slow
 
@@ -63,7 +63,9 @@ def test_every_fold_has_its_folder_and_all_have_one_table(sweep):
 def test_a_run_of_a_sweep_is_that_of_a_run_by_itself(sweep, archive, tmp_path):
     """Nothing of the run before it is left in the process: neither seeds nor what Lightning and the logger keep."""
     words = (f"data.root={archive}", f"hydra.run.dir={tmp_path}/alone", *FAST, "split.fold=1", "evaluate=none")
-    assert command("train.py", *words).returncode == 0
+    alone = begin("train.py", *words)
+    said = alone.communicate()[0]
+    assert alone.returncode == 0, said
     states = [
         SnowRegression.load_from_checkpoint(folder / "checkpoints" / "last.ckpt").state_dict()
         for folder in (sweep[0] / FOLDS[1], tmp_path / "alone")
