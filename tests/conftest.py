@@ -1,7 +1,8 @@
 """Fixtures that more than one test file uses."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from functools import cache
+from multiprocessing import forkserver
 from pathlib import Path
 
 import pytest
@@ -37,8 +38,15 @@ def foreign_archive(tmp_path_factory: pytest.TempPathFactory) -> Callable[[int, 
 
 
 @pytest.fixture(autouse=True, scope="session")
-def _own_cache(tmp_path_factory: pytest.TempPathFactory) -> None:
+def _own_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     """Keep the tests out of the user's cache."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("SNOWMAP_CACHE", str(tmp_path_factory.mktemp("cache")))
         yield
+
+
+@pytest.fixture(autouse=True, scope="session")
+def _forkserver_ends() -> Iterator[None]:
+    """Wait for the processes of `tests.commands.begin`; else their time would not count as that of the tests."""
+    yield
+    forkserver._forkserver._stop()
