@@ -9,41 +9,35 @@ python -m benchmarks.kills [--kills 20] [--signal KILL] [--seed 0] [--epochs 30]
 
 import argparse
 import json
-import os
 import random
 import signal
-import subprocess
-import sys
 import tempfile
 import time
 from pathlib import Path
 
 import torch
 
-from benchmarks.common import CONF
 from snowmap.sources.synthetic import synthesize
 from snowmap.sources.trentino import write_archive
+from tests.commands import Started, begin
 
-PROGRAM = str(CONF.parent / "train.py")
 WORDS = ("model.channels=[8,16]", "callbacks.ema=0.9", "trainer.enable_progress_bar=false")
 
 
-def start(words: list[str], cache: Path) -> subprocess.Popen[bytes]:
-    environment = {**os.environ, "SNOWMAP_CACHE": str(cache), "PYTHONPATH": str(CONF.parent)}
-    quiet = subprocess.DEVNULL
-    return subprocess.Popen([sys.executable, *words], env=environment, stdout=quiet, stderr=quiet)
+def start(words: list[str], cache: Path) -> Started:
+    return begin(*words, SNOWMAP_CACHE=str(cache))
 
 
 def killed(words: list[str], cache: Path, after_s: float, number: int) -> bool:
     """Whether the command was still at work then; if it was not, it succeeded."""
     process = start(words, cache)
-    try:
-        assert process.wait(after_s) == 0, words
-        return False
-    except subprocess.TimeoutExpired:
+    status = process.wait(after_s)
+    if status is None:
         process.send_signal(number)
         process.wait()
         return True
+    assert status == 0, (words, process.communicate()[0])
+    return False
 
 
 def outcome(run: Path) -> tuple[list[torch.Tensor], object]:
@@ -69,7 +63,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         place = Path(folder)
         archive = write_archive(synthesize(windows=40, shape=(24, 32)), place / "archive")
-        train = [PROGRAM, f"data.root={archive}", f"trainer.max_epochs={asked.epochs}", *WORDS]
+        train = ["train.py", f"data.root={archive}", f"trainer.max_epochs={asked.epochs}", *WORDS]
         began = time.monotonic()
         assert start([*train, f"hydra.run.dir={place}/straight"], place / "cache").wait() == 0
         took_s, kills, runs, alike = time.monotonic() - began, 0, 0, 0
@@ -85,7 +79,7 @@ def main() -> None:
             f"{kills} × SIG{asked.signal} in training: {alike} of {runs} runs ended as if nothing had been", flush=True
         )
         best = place / "straight" / "checkpoints" / "best.ckpt"
-        export = ["-m", "snowmap.cli", "predict", str(best), str(archive)]
+        export = ["snowmap/cli.py", "predict", str(best), str(archive)]
         began = time.monotonic()
         assert start([*export, f"{place}/maps"], place / "cache").wait() == 0
         took_s, kills = time.monotonic() - began, 0

@@ -8,16 +8,14 @@ python -m benchmarks.scaling [--models unet …] [--sizes 1 4 16]
 
 import argparse
 import statistics
-import subprocess
-import sys
 import threading
 import time
-from pathlib import Path
 
 import psutil
 
 from benchmarks.common import MODELS, configuration, framework_epochs, parts, table
 from snowmap.runs.training import quiet
+from tests.commands import begin
 from tests.cubes import make_cube
 
 WINDOWS, HEIGHT, WIDTH = 20, 48, 64
@@ -63,11 +61,8 @@ def main() -> None:
             for size in asked.sizes:
                 scale = round(size**0.5) if what == "pixels" else 1
                 shape = (WINDOWS * (size if what == "windows" else 1), HEIGHT * scale, WIDTH * scale)
-                command = [sys.executable, "-m", "benchmarks.scaling", "--one", model, *map(str, shape)]
-                done = subprocess.run(
-                    command, capture_output=True, text=True, check=True, cwd=Path(__file__).parents[1]
-                )
-                seconds, memory = map(float, done.stdout.split()[-2:])
+                said, _ = begin("benchmarks/scaling.py", "--one", model, *map(str, shape)).communicate(timeout=600)
+                seconds, memory = map(float, said.split()[-2:])
                 seconds /= scale**2  # for as many pixels as the size 1 has
                 first = first or (seconds, memory / size)
                 time_ratio, memory_ratio = seconds / first[0], memory / size / first[1]

@@ -125,11 +125,11 @@ def _move_files(part: Path, place: Path, folder: Path) -> None:
         path.replace(place / path.name)
 
 
-def as_png(figure: "Figure", dpi: int = 110) -> bytes:
+def as_png(figure: "Figure") -> bytes:
     """Draw a figure once; `Figure.savefig` draws it twice, the first time to lay it out, which drawing does anyway."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg  # not by pyplot, which would look for a screen
 
-    figure.set_dpi(dpi)
+    figure.set_dpi(110)
     drawn = BytesIO()
     FigureCanvasAgg(figure).print_png(drawn)
     return drawn.getvalue()

@@ -17,8 +17,8 @@ import pytest
 from hydra.core.hydra_config import HydraConfig
 
 ROOT = Path(__file__).parents[1]
-SMALL = ("model.channels=[8,16]", "trainer.enable_progress_bar=false", "split.test=3")
-"""A net that a test can wait for, and few maps to draw."""
+SMALL = ("model.channels=[8,16]", "trainer.enable_progress_bar=false", "split.test=3", "selection=validation")
+"""A net that a test can wait for, few maps to draw, and one fit."""
 
 
 def command(*words: str | Path, cwd: Path | None = None, **environment: str) -> subprocess.CompletedProcess[str]:
@@ -50,6 +50,10 @@ class Started:
         self._process.start()
 
     @property
+    def pid(self) -> int | None:
+        return self._process.pid
+
+    @property
     def returncode(self) -> int | None:
         return self._process.exitcode
 
@@ -59,9 +63,13 @@ class Started:
     def send_signal(self, number: int) -> None:
         os.kill(self._process.pid, number)
 
-    def communicate(self, timeout: float = 240) -> tuple[str, None]:
+    def wait(self, timeout: float | None = None) -> int | None:
+        """The exit status; None if it is still at work after so many seconds."""
         self._process.join(timeout)
-        assert self.returncode is not None, "still at work"
+        return self.returncode
+
+    def communicate(self, timeout: float = 240) -> tuple[str, None]:
+        assert self.wait(timeout) is not None, "still at work"
         return self._output.read(), None
 
 

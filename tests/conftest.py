@@ -1,5 +1,8 @@
 """Fixtures that more than one test file uses."""
 
+from collections.abc import Callable, Iterator
+from functools import cache
+from multiprocessing import forkserver
 from pathlib import Path
 
 import pytest
@@ -19,9 +22,31 @@ def shared_data() -> Path:
     return folder
 
 
+@pytest.fixture(scope="session")
+def foreign_archive(tmp_path_factory: pytest.TempPathFactory) -> Callable[[int, tuple[int, int]], Path]:
+    """`write_foreign_archive` by windows and shape: each is written once, for tests that change nothing in it."""
+
+    from tests.archives import write_foreign_archive  # libraries that few tests need
+
+    @cache
+    def written(windows: int, shape: tuple[int, int]) -> Path:
+        root = tmp_path_factory.mktemp("foreign") / "Dataset_icip2026"
+        write_foreign_archive(root, windows=windows, shape=shape)
+        return root
+
+    return written
+
+
 @pytest.fixture(autouse=True, scope="session")
-def _own_cache(tmp_path_factory: pytest.TempPathFactory) -> None:
+def _own_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     """Keep the tests out of the user's cache."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("SNOWMAP_CACHE", str(tmp_path_factory.mktemp("cache")))
         yield
+
+
+@pytest.fixture(autouse=True, scope="session")
+def _forkserver_ends() -> Iterator[None]:
+    """Wait for the processes of `tests.commands.begin`; else their time would not count as that of the tests."""
+    yield
+    forkserver._forkserver._stop()

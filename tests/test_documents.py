@@ -13,18 +13,17 @@ from pathlib import Path
 import pytest
 
 from snowmap.cli import main
-from tests.archives import write_foreign_archive
 from tests.commands import ROOT, succeed
 from tests.hub_server import Hub, serve_hub
 from tests.sources.trentino.test_download import REPOSITORY, packed
 
 DOCUMENTS = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").rglob("*.md"))]
-SHORTER = {"train": "debug=fast split.test=2", "test": "tests/test_units.py"}
+SHORTER = {"train": "debug=fast split.test=2", "test": "-n0 tests/test_units.py"}
 """What `make` is given as ARGS, so that the full training and all tests do not run inside of a test."""
-SHORT = ("trainer.max_epochs=1", "split.test=2")
-"""What a new training is given in addition, for the same reason."""
-SHELL = re.compile(r"[|&;<>$()`]|\bsource\b|trainer=ddp|launcher=|snowmap download")
-"""Commands that need a shell, several processes or (the hub's client) an environment from their start."""
+SHORT = ("trainer.max_epochs=1", "split.test=2", "evaluate=none")
+"""What a new training is given in addition, for the same reason; `make train`, MINE and `evaluate.py` score."""
+SHELL = re.compile(r"[|&;<>$()`]|\bsource\b|snowmap download")
+"""Commands that need a shell or (the hub's client) an environment from their start."""
 MINE = "python train.py hydra.run.dir=outputs/mine trainer.max_epochs=3"
 """The command of the README whose run other documents go on with."""
 
@@ -61,9 +60,12 @@ class Clone:
             with self._inside():
                 assert main(words) == 0, line
         else:
-            trains = words[0] == "train.py" and line != MINE and not re.search(r" (ckpt=|-\w+|--\w+)", line)
+            trains = words[0] == "train.py" and line != MINE and not re.search(r" (-sc|--\w+)", line)
+            typed = {word.partition("=")[0] for word in words}
+            kept = typed & {"evaluate"} | ({"trainer.max_epochs", "split.test"} if "ckpt" in typed else set())
+            more = [word for word in SHORT if trains and word.partition("=")[0] not in kept]
             with self._inside():
-                succeed(self.folder / words[0], *words[1:], *(SHORT if trains else ()))
+                succeed(self.folder / words[0], *words[1:], *more)
 
     def run_python(self, block: str) -> None:
         with self._inside():
@@ -88,10 +90,8 @@ class Clone:
 
 
 @pytest.fixture(scope="module")
-def archive(tmp_path_factory) -> Path:
-    root = tmp_path_factory.mktemp("archive") / "Dataset_icip2026"
-    write_foreign_archive(root, windows=40, shape=(24, 32))
-    return root
+def archive(foreign_archive) -> Path:
+    return foreign_archive(40, (24, 32))
 
 
 @pytest.fixture(scope="module")

@@ -5,12 +5,13 @@ import re
 import shutil
 import subprocess
 import sys
+from functools import partial
 from pathlib import Path
 
 import pytest
 
 from tests.archives import raster_path, window_dates, write_foreign_archive, write_stack
-from tests.commands import ROOT
+from tests.commands import ROOT, begin
 
 TOGETHER = """
 import runpy, sys
@@ -24,7 +25,7 @@ for line in sys.argv[1:]:
         sys.argv = words
         runpy.run_path(words[0], run_name="__main__")
 """
-"""Runs command lines that begin with `python` in one process, which has to import PyTorch only once."""
+"""Runs command lines that begin with `python` in one process."""
 
 PAGE = (ROOT / "docs" / "recipes.md").read_text()
 COMMANDS = {
@@ -65,20 +66,27 @@ def test_every_diff_stands_on_the_page():
         assert f'--8<-- "docs/recipes/{name}.diff"' in PAGE
 
 
+def enter(checkout: Path) -> None:
+    """Take the packages of the checkout, in a process that may have imported those of this one."""
+    for name in [name for name in sys.modules if name.partition(".")[0] in ("snowmap", "tests")]:
+        del sys.modules[name]
+    sys.path[:] = [str(checkout), *(entry for entry in sys.path if entry not in ("", str(ROOT)))]
+    os.chdir(checkout)
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("recipe", COMMANDS)
 def test_a_recipe_applies_and_its_commands_run(recipe, checkout):
     write_archive_with_more(checkout / "data" / "Dataset_icip2026")
     write_stack(checkout / "data" / "stack.nc", WINDOWS)
-    environment = {
-        **os.environ,
-        "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
-        "PYTHONPATH": str(checkout),
-        "GIT_CEILING_DIRECTORIES": str(checkout.parent),  # else `git apply` passes over files of an outer repository
-    }
     apply, *lines = COMMANDS[recipe]
-    for words in (apply.split(), [sys.executable, "-c", TOGETHER, *lines]):
-        done = subprocess.run(words, cwd=checkout, env=environment, capture_output=True, text=True, timeout=600)
-        assert done.returncode == 0, f"{lines}\n{done.stdout}\n{done.stderr}"
+    # else `git apply` passes over files of an outer repository
+    environment = {**os.environ, "GIT_CEILING_DIRECTORIES": str(checkout.parent)}
+    done = subprocess.run(apply.split(), cwd=checkout, env=environment, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    (checkout / "together.py").write_text(TOGETHER)
+    process = begin(checkout / "together.py", *lines, before=partial(enter, checkout))
+    said = process.communicate(600)[0]
+    assert process.returncode == 0, f"{lines}\n{said}"
     assert any("pytest" in line for line in lines)
-    assert re.search(r"\d+ passed", done.stdout), done.stdout
+    assert re.search(r"\d+ passed", said), said

@@ -20,10 +20,8 @@ pytestmark = pytest.mark.slow
 
 
 @pytest.fixture(scope="module")
-def archive(tmp_path_factory) -> Path:
-    root = tmp_path_factory.mktemp("foreign") / "Dataset_icip2026"
-    write_foreign_archive(root, windows=20, shape=(40, 57))
-    return root
+def archive(foreign_archive) -> Path:
+    return foreign_archive(20, (24, 32))
 
 
 @pytest.fixture(scope="module")
@@ -94,7 +92,7 @@ def test_predictions_lie_on_the_grid_of_the_archive(run, archive):
         assert maps.rio.transform().almost_equals(cube.rio.transform())
 
 
-@pytest.mark.parametrize("choice", ["target=hs", "target=both", "experiment=no_sar", "experiment=weather_only"])
+@pytest.mark.parametrize("choice", ["target=hs", "target=both", "experiment=weather_only"])
 def test_choices_that_are_scored_otherwise(archive, tmp_path, choice):
     train(archive, tmp_path / "run", "trainer.max_epochs=1", choice)
     assert (tmp_path / "run" / "evaluation" / "test" / "metrics.json").is_file()
@@ -135,15 +133,15 @@ class TestBadInput:
         assert "already holds a run" in told
 
     def test_an_archive_of_another_grid(self, run, tmp_path):
-        write_foreign_archive(tmp_path / "a", windows=20, shape=(41, 57))
+        write_foreign_archive(tmp_path / "a", windows=20, shape=(25, 32))
         told = fail(
             "evaluate.py", f"ckpt={run[0]}/checkpoints/best.ckpt", f"data.root={tmp_path}/a", f"out={tmp_path}/o"
         )
-        assert "shape of the grid is [41, 57]; the checkpoint was trained on [40, 57]" in told
+        assert "shape of the grid is [25, 32]; the checkpoint was trained on [24, 32]" in told
         assert not (tmp_path / "o").exists()
 
     def test_an_archive_in_another_unit(self, run, tmp_path):
-        write_foreign_archive(tmp_path / "a", windows=20, shape=(40, 57), swe_unit="mm")
+        write_foreign_archive(tmp_path / "a", windows=20, shape=(24, 32), swe_unit="mm")
         told = fail(
             "evaluate.py", f"ckpt={run[0]}/checkpoints/best.ckpt", f"data.root={tmp_path}/a", f"out={tmp_path}/o"
         )
@@ -176,7 +174,7 @@ class TestBadInput:
         assert f"{last} is cut short" in told
         assert "use the other of best.ckpt and last.ckpt, or move it away" in told
         assert "\n" not in told.strip()
-        succeed("train.py", f"ckpt={last.with_name('best.ckpt')}", "trainer.max_epochs=7")
+        succeed("train.py", f"ckpt={last.with_name('best.ckpt')}", "trainer.max_epochs=7", "evaluate=none")
         assert torch.load(last, weights_only=True)["epoch"] == 6
 
     @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""python -m tests.validate MODEL PROCESSES OUT: the validation scores of an untrained net, by so many processes."""
+"""python -m tests.validate OUT MODEL …: the validation scores of untrained nets, by two processes."""
 
 import json
 import os
@@ -23,10 +23,12 @@ def validated(model: str, processes: int, folder: Path) -> tuple[dict[str, float
     return scores, trainer
 
 
-def main(model: str, processes: str, out: str) -> None:
+def main(out: str, *models: str) -> None:
+    scores = {}
     with tempfile.TemporaryDirectory() as folder:
-        scores, trainer = validated(model, int(processes), Path(folder))
-        trainer.strategy.barrier()
+        for model in models:
+            scores[model], trainer = validated(model, 2, Path(folder))
+            trainer.strategy.barrier()
     if trainer.is_global_zero:
         Path(out).write_text(json.dumps(scores))
     sys.stdout.flush()

@@ -1,16 +1,38 @@
 """Figures of maps."""
 
 from collections.abc import Sequence
+from io import BytesIO
 
 import numpy as np
 import xarray as xr
 from matplotlib.figure import Figure
+from matplotlib.image import imread, imsave
 
 from snowmap.data.cube import is_synthetic, window_names
+from snowmap.files import as_png
 
 MOST_ROWS = 12
+ROWS_TOGETHER = 3
+"""Windows in one picture: one that is taller than a sheet of paper would be cut where the report is printed."""
+
 OUTSIDE = "0.85"
 """Grey of pixels without a value."""
+
+
+def map_pictures(maps: xr.Dataset, cube: xr.Dataset, windows: Sequence[int], target: str) -> list[bytes]:
+    """`maps_figure` of one target as PNG files of `ROWS_TOGETHER` windows each; the arguments are the same."""
+    positions = spaced(len(windows))
+    rows = [positions[first : first + ROWS_TOGETHER] for first in range(0, len(positions), ROWS_TOGETHER)]
+    return [as_png(maps_figure(maps, cube, windows, [target], together)) for together in rows]
+
+
+def stacked(pictures: Sequence[bytes]) -> bytes:
+    """PNG files of the same width as one, the first at the top."""
+    if len(pictures) == 1:
+        return pictures[0]
+    whole = BytesIO()
+    imsave(whole, np.concatenate([imread(BytesIO(picture)) for picture in pictures]), format="png")
+    return whole.getvalue()
 
 
 def maps_figure(
@@ -45,10 +67,10 @@ def maps_figure(
     figure.suptitle(title)
     columns = 4 if any(f"{target}_sigma" in maps for target in targets) else 3
     axes = figure.subplots(rows, columns, squeeze=False)
-    for axis in axes[:-1].flat:
-        axis.set_xticks([])  # axes that share their ticks would lay out all of them, and take twice the time
+    for axis in axes[:-1].flat:  # axes that share their ticks would lay out all of them, and take twice the time
+        axis.xaxis.set_visible(False)
     for axis in axes[:, 1:].flat:
-        axis.set_yticks([])
+        axis.yaxis.set_visible(False)
     for index, target in enumerate(targets):
         block = axes[index * len(shown) : (index + 1) * len(shown)]
         observed = cube[target].where(cube["mask"]).isel(window=list(windows))

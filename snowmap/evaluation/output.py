@@ -3,6 +3,7 @@
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -12,10 +13,10 @@ from rich.table import Table
 
 from snowmap.baselines import label_of
 from snowmap.config.schema import Scoring
-from snowmap.evaluation.figures import maps_figure
+from snowmap.evaluation.figures import map_pictures, stacked
 from snowmap.evaluation.map_scores import ScoredMaps, by_map, score_maps, score_together
 from snowmap.evaluation.report import write_report
-from snowmap.files import as_png, whole_folder, write_whole
+from snowmap.files import whole_folder, write_whole
 from snowmap.maps.netcdf import write_predictions
 from snowmap.tables import SYNTHETIC, as_csv, number, plain_console
 
@@ -48,12 +49,13 @@ def evaluate_maps(
     maps, baselines, cube, windows = scene
     scored = score_maps(maps, baselines, cube, windows, targets, options)
     result = {**scored, "provenance": {**provenance, "scoring": dict(options)}}
+    pictures = {target: map_pictures(maps, cube, windows, target) for target in targets}
     with whole_folder(out) as unfinished:
         write_whole(unfinished / "metrics.json", json.dumps(result, indent=2))
         write_whole(unfinished / "metrics.csv", as_csv(as_frame(result)))
         write_predictions(maps, cube, list(windows), unfinished / "predictions.nc", provenance)
-        write_whole(unfinished / "maps.png", as_png(maps_figure(maps, cube, windows, targets)))
-        write_report(result, maps, cube, windows, unfinished / "report.html")
+        write_whole(unfinished / "maps.png", stacked([*chain.from_iterable(pictures.values())]))
+        write_report(result, maps, cube, windows, pictures, unfinished / "report.html")
     return result
 
 

@@ -18,15 +18,12 @@ from matplotlib.figure import Figure
 from snowmap.baselines import label_of
 from snowmap.data.cube import is_synthetic
 from snowmap.evaluation.charts import class_chart, density_chart, difference_chart, reliability_chart, series_chart
-from snowmap.evaluation.figures import maps_figure, spaced
+from snowmap.evaluation.figures import spaced
 from snowmap.evaluation.map_scores import by_map
 from snowmap.evaluation.metrics import REQUIREMENT_BORDER_MM
-from snowmap.files import as_png, write_whole
+from snowmap.files import write_whole
 from snowmap.tables import number
 from snowmap.units import METRES, unit_factor
-
-ROWS_TOGETHER = 3
-"""Windows in one figure of maps: a figure that is taller than a sheet of paper would be cut."""
 
 GROUPINGS = {
     "elevation": ("rmse", "bias"),
@@ -43,7 +40,12 @@ SCORE_LABELS = {"rmse": "RMSE", "bias": "Bias"}
 
 
 def write_report(
-    result: Mapping[str, Any], maps: xr.Dataset, cube: xr.Dataset, windows: Sequence[int], path: Path
+    result: Mapping[str, Any],
+    maps: xr.Dataset,
+    cube: xr.Dataset,
+    windows: Sequence[int],
+    pictures: Mapping[str, Sequence[bytes]],
+    path: Path,
 ) -> Path:
     """Write the report.
 
@@ -52,6 +54,7 @@ def write_report(
         maps: Predictions ``(window, y, x)``.
         cube: The Cube that was mapped.
         windows: Index in the Cube of each window of `maps`.
+        pictures: Of each target, what `map_pictures` gives.
         path: The file; replaced whole or not at all.
 
     Returns:
@@ -70,7 +73,10 @@ def write_report(
         windows=len(windows),
         first=np.datetime_as_string(maps["start"].values[0], "D"),
         last=np.datetime_as_string(maps["end"].values[-1], "D"),
-        targets=[_section(name, entry, maps, cube, windows) for name, entry in result["target"].items()],
+        targets=[
+            {**_section(name, entry, maps, cube, windows), "maps": [_png(picture) for picture in pictures[name]]}
+            for name, entry in result["target"].items()
+        ],
         provenance=_provenance_rows(provenance),
         model=_configured(provenance, "model").get("name", "model"),
         split=_configured(provenance, "split").get("name", ""),
@@ -80,7 +86,7 @@ def write_report(
 
 
 def _section(name: str, entry: Mapping[str, Any], maps: xr.Dataset, cube: xr.Dataset, windows: Sequence[int]) -> dict:
-    """Everything that the page shows of one target."""
+    """What the page shows of one target beside its maps."""
     unit = entry["unit"]
     label = f"{name.upper()} {unit}"
     shown = ["model", *_best(entry, 2)]
@@ -105,8 +111,6 @@ def _section(name: str, entry: Mapping[str, Any], maps: xr.Dataset, cube: xr.Dat
     if uncertainty := entry["uncertainty"]:
         calibrated = {share: uncertainty[f"coverage_{share}"] for share in (50, 90)}
         charts.append(("Reliability of the intervals", reliability_chart(uncertainty["reliability"], calibrated)))
-    positions = spaced(len(windows))
-    rows = [positions[first : first + ROWS_TOGETHER] for first in range(0, len(positions), ROWS_TOGETHER)]
     return {
         "name": name,
         "words": cube[name].attrs["long_name"],
@@ -116,8 +120,7 @@ def _section(name: str, entry: Mapping[str, Any], maps: xr.Dataset, cube: xr.Dat
         "uses": _use_rows(entry),
         "best": next(iter(_best(entry, 1)), None),
         "charts": [(caption, _svg(figure, caption)) for caption, figure in charts],
-        "maps": [_png(maps_figure(maps, cube, windows, [name], together)) for together in rows],
-        "left_out": len(windows) - len(positions),
+        "left_out": len(windows) - len(spaced(len(windows))),
     }
 
 
@@ -169,8 +172,8 @@ def _svg(figure: Figure, words: str) -> Markup:
     return Markup(drawn[drawn.index("<svg") :])
 
 
-def _png(figure: Figure) -> str:
-    return "data:image/png;base64," + base64.b64encode(as_png(figure, dpi=100)).decode()
+def _png(picture: bytes) -> str:
+    return "data:image/png;base64," + base64.b64encode(picture).decode()
 
 
 def _share(value: float | None) -> str:

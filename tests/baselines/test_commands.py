@@ -9,17 +9,14 @@ import yaml
 
 from snowmap.sources.trentino import open_archive
 from snowmap.tasks.load import load_model
-from tests.archives import write_foreign_archive
 from tests.commands import SMALL, fail, succeed, train
 
 pytestmark = pytest.mark.slow
 
 
 @pytest.fixture(scope="module")
-def archive(tmp_path_factory) -> Path:
-    root = tmp_path_factory.mktemp("foreign") / "Dataset_icip2026"
-    write_foreign_archive(root, windows=20, shape=(16, 24))
-    return root
+def archive(foreign_archive) -> Path:
+    return foreign_archive(20, (16, 24))
 
 
 def metrics(folder: Path) -> dict:

@@ -22,7 +22,6 @@ from snowmap.config.checking import _holds, known_keys
 from snowmap.config.schema import GROUPS, NAMED, EvaluateConfig, TrainConfig
 from snowmap.runs.command_line import Main, launch
 from snowmap.tasks.load import pick_device
-from tests.archives import write_foreign_archive
 from tests.commands import ROOT
 
 EXAMPLES, RUNS = (int(os.environ.get(f"SNOWMAP_FUZZ_{what}", few)) for what, few in (("CHECKS", 60), ("RUNS", 12)))
@@ -182,10 +181,8 @@ def possible() -> Iterator[tuple[str, Any]]:
 
 
 @pytest.fixture(scope="module")
-def archive(tmp_path_factory) -> Path:
-    root = tmp_path_factory.mktemp("archive")
-    write_foreign_archive(root, windows=14, shape=(8, 9))
-    return root
+def archive(foreign_archive) -> Path:
+    return foreign_archive(14, (8, 9))
 
 
 def run_small(config: dict[str, Any], folder: Path) -> None:

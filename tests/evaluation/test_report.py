@@ -18,11 +18,11 @@ BROWSER = next(
 )
 
 
-def report(folder: Path, sigma: bool = True, **attributes) -> tuple[str, dict]:
+def report(folder: Path, *targets: str, sigma: bool = True, **attributes) -> tuple[str, dict]:
     cube = make_cube(windows=30, shape=(20, 30)).assign_attrs(attributes)
     windows, train = list(range(23, 30)), list(range(23))
     maps = cube[["start", "end"]].isel(window=windows)
-    for target in ("hs", "swe"):
+    for target in targets:
         own = cube[target].isel(window=windows).where(cube["mask"]) + 2
         maps[target] = own.assign_attrs(units="cm", long_name=target)
         if sigma:
@@ -43,8 +43,8 @@ def report(folder: Path, sigma: bool = True, **attributes) -> tuple[str, dict]:
         "command": "evaluate.py ckpt=a&b",
         "config": {"model": {"name": "unet"}, "split": {"name": "rolling", "test": 7}, "seed": 4},
     }
-    baselines = baseline_maps(cube, train, windows, ["hs", "swe"])
-    result = evaluate_maps(ScoredMaps(maps, baselines, cube, windows), ["hs", "swe"], folder, provenance)
+    baselines = baseline_maps(cube, train, windows, targets)
+    result = evaluate_maps(ScoredMaps(maps, baselines, cube, windows), targets, folder, provenance)
     return (folder / "report.html").read_text(), result
 
 
@@ -61,7 +61,7 @@ class Links(HTMLParser):
 @pytest.fixture(scope="module")
 def written(tmp_path_factory) -> tuple[str, dict, Path]:
     folder = tmp_path_factory.mktemp("report")
-    return *report(folder), folder
+    return *report(folder, "hs", "swe"), folder
 
 
 def test_the_page_holds_the_numbers_of_metrics_json(written):
@@ -91,7 +91,7 @@ def test_synthetic_data_is_named_at_the_top_and_real_data_is_not(written, tmp_pa
     page, _, _ = written
     assert page.index('class="synthetic"') < page.index("RMSE")
     assert "background: #b00020" in page
-    real, _ = report(tmp_path, sigma=False, origin="Dataset_icip2026")
+    real, _ = report(tmp_path, "swe", sigma=False, origin="Dataset_icip2026")
     assert "ynthetic" not in re.sub(r"<style>.*?</style>", "", real, flags=re.DOTALL)
     assert "Dataset_icip2026" in real
     assert "Uncertainty of the map" not in real

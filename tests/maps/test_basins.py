@@ -210,6 +210,7 @@ def test_what_is_no_polygon_is_named(tmp_path, caplog):
     assert "brook, nothing, far" in caplog.text
 
 
+@pytest.mark.filterwarnings("ignore:'crs' was not provided")
 def test_files_that_are_no_outlines(tmp_path):
     with pytest.raises(SnowmapError, match="does not exist"):
         read_outlines(tmp_path / "nowhere.gpkg")

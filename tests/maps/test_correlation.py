@@ -109,5 +109,7 @@ def test_the_90_percent_interval_of_the_basin_mean_covers_the_truth_in_90_percen
     table["inside"] = (table["mean"] - basin_table(truth, basins)["mean"]).abs() <= 1.645 * table["mean_sigma"]
     shares = table.groupby("basin")["inside"].mean().to_dict()
     assert shares == pytest.approx({"disc": 0.9, "strip": 0.9}, abs=0.05)
-    upper = basin_table(maps.assign(swe_sigma=maps["swe_sigma"].assign_attrs(correlation_length_m=None)), basins)
-    assert (upper["mean_sigma"] > table["mean_sigma"]).all()
+    assert table.groupby("basin")["mean_sigma"].nunique().eq(1).all()  # the windows have one σ, so one of them will do
+    first = maps.isel(window=[0])
+    upper = basin_table(first.assign(swe_sigma=first["swe_sigma"].assign_attrs(correlation_length_m=None)), basins)
+    assert (upper["mean_sigma"] > table["mean_sigma"][: len(upper)]).all()

@@ -18,7 +18,6 @@ from snowmap.errors import SnowmapError
 from snowmap.evaluation.figures import maps_figure
 from snowmap.runs.loggers import log_figure, make_logger
 from snowmap.sources.trentino import open_archive
-from tests.archives import write_foreign_archive
 from tests.config.test_checking import checked
 from tests.cubes import make_cube
 from train import main
@@ -28,10 +27,8 @@ DRAWN = 2
 
 
 @pytest.fixture(scope="module")
-def archive(tmp_path_factory) -> Path:
-    root = tmp_path_factory.mktemp("archive")
-    write_foreign_archive(root, windows=30, shape=(16, 24))
-    return root
+def archive(foreign_archive) -> Path:
+    return foreign_archive(30, (16, 24))
 
 
 @pytest.fixture(scope="module")

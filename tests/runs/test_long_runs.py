@@ -13,7 +13,6 @@ import pytest
 import torch
 
 from snowmap.cli import main
-from tests.archives import write_foreign_archive
 from tests.commands import SMALL, Started, begin, succeed
 
 pytestmark = pytest.mark.slow
@@ -29,10 +28,8 @@ EPOCHS = "trainer.max_epochs=12"
 
 
 @pytest.fixture(scope="module")
-def archive(tmp_path_factory) -> Path:
-    root = tmp_path_factory.mktemp("foreign") / "Dataset_icip2026"
-    write_foreign_archive(root, windows=20, shape=(16, 24))
-    return root
+def archive(foreign_archive) -> Path:
+    return foreign_archive(20, (16, 24))
 
 
 @pytest.fixture(scope="module")

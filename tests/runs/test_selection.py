@@ -10,20 +10,24 @@ import xarray as xr
 
 from snowmap.sources.trentino import open_archive
 from snowmap.tasks.load import load_model
-from tests.archives import write_foreign_archive
 from tests.commands import fail, train
 
 pytestmark = pytest.mark.slow
 
-WORDS = ("logger=none", "evaluate=none", "trainer.max_epochs=4", "optimizer.learning_rate=0.02", "data.derived=[]")
+WORDS = (
+    "selection=winter",
+    "logger=none",
+    "evaluate=none",
+    "trainer.max_epochs=4",
+    "optimizer.learning_rate=0.02",
+    "data.derived=[]",
+)
 
 
 @pytest.fixture(scope="module")
-def archive(tmp_path_factory) -> Path:
+def archive(foreign_archive) -> Path:
     """Two winters before the last windows."""
-    root = tmp_path_factory.mktemp("foreign") / "Dataset_icip2026"
-    write_foreign_archive(root, windows=44, shape=(12, 16))
-    return root
+    return foreign_archive(44, (12, 16))
 
 
 @pytest.fixture(scope="module")

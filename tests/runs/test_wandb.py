@@ -18,7 +18,6 @@ from snowmap.config.schema import TrainConfig
 from snowmap.errors import Interrupted, SnowmapError
 from snowmap.runs.folder import SWEEP
 from snowmap.runs.loggers import end_run, make_logger, wandb_id_of
-from tests.archives import write_foreign_archive
 from tests.commands import ROOT, fail, succeed
 from tests.config.test_checking import CONF, checked
 from train import main
@@ -43,10 +42,8 @@ def home(tmp_path_factory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def archive(tmp_path_factory) -> Path:
-    root = tmp_path_factory.mktemp("archive")
-    write_foreign_archive(root, windows=20, shape=(16, 24))
-    return root
+def archive(foreign_archive) -> Path:
+    return foreign_archive(20, (16, 24))
 
 
 def run(archive: Path, folder: Path, *words: str) -> list[dict[str, Any]]:

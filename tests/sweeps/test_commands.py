@@ -20,8 +20,7 @@ from snowmap.cli import main
 from snowmap.evaluation.metrics import scores
 from snowmap.runs.command_line import job_name
 from snowmap.tasks.pixel import SnowRegression
-from tests.archives import write_foreign_archive
-from tests.commands import begin, command, fail, succeed
+from tests.commands import begin, fail, succeed
 
 pytestmark = pytest.mark.slow
 
@@ -32,10 +31,8 @@ FAST = ("debug=fast", "trainer.enable_progress_bar=false", "split=winters", "spl
 
 
 @pytest.fixture(scope="module")
-def archive(tmp_path_factory) -> Path:
-    root = tmp_path_factory.mktemp("foreign") / "Dataset_icip2026"
-    write_foreign_archive(root, windows=40, shape=(16, 24))
-    return root
+def archive(foreign_archive) -> Path:
+    return foreign_archive(40, (16, 24))
 
 
 @pytest.fixture(scope="module")
@@ -90,7 +87,9 @@ def test_a_run_of_a_sweep_is_that_of_a_run_by_itself(sweep, archive, tmp_path):
     """Nothing of the run before it is left in the process: neither seeds nor what Lightning and the logger keep."""
     last = "ablation-shuffled_sar_split.fold-1"
     words = (*FAST, f"data.root={archive}", f"hydra.run.dir={tmp_path}/alone", "ablation=shuffled_sar", "split.fold=1")
-    assert command("train.py", *words, "evaluate=none").returncode == 0
+    alone = begin("train.py", *words, "evaluate=none")
+    said = alone.communicate()[0]
+    assert alone.returncode == 0, said
     states = [
         SnowRegression.load_from_checkpoint(folder / "checkpoints" / "last.ckpt").state_dict()
         for folder in (sweep[0] / last, tmp_path / "alone")

@@ -21,7 +21,6 @@ from snowmap.errors import Interrupted, SnowmapError
 from snowmap.runs.folder import working_in
 from snowmap.sources.trentino import open_archive
 from snowmap.sweeps.study import nrmse, optimize
-from tests.archives import write_foreign_archive
 from tests.commands import begin, succeed
 from tests.config.test_checking import checked
 from tests.sweeps.runs import score
@@ -31,10 +30,8 @@ BEST = 3e-3
 
 
 @pytest.fixture(scope="module")
-def archive(tmp_path_factory) -> Path:
-    root = tmp_path_factory.mktemp("foreign") / "Dataset_icip2026"
-    write_foreign_archive(root, windows=24, shape=(12, 16))
-    return root
+def archive(foreign_archive) -> Path:
+    return foreign_archive(24, (12, 16))
 
 
 def of_study(archive: Path, *words: str, **search: Any) -> dict:

@@ -12,7 +12,6 @@ import pytest
 
 from snowmap.cli import main
 from snowmap.sources.trentino import open_archive
-from tests.archives import write_foreign_archive
 from tests.hub_server import Hub, serve_hub
 
 constants = pytest.importorskip("huggingface_hub.constants")
@@ -38,10 +37,8 @@ def with_member(name: str, kind: bytes = tarfile.REGTYPE, target: str = "", size
 
 
 @pytest.fixture(scope="module")
-def archive(tmp_path_factory) -> Path:
-    root = tmp_path_factory.mktemp("source") / "Dataset_icip2026"
-    write_foreign_archive(root, windows=14, shape=(12, 15))
-    return root
+def archive(foreign_archive) -> Path:
+    return foreign_archive(14, (12, 15))
 
 
 @pytest.fixture(scope="module")
