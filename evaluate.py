@@ -13,10 +13,10 @@ def main(config: dict[str, Any], _: Path) -> None:
     from snowmap.evaluation import print_table
     from snowmap.evaluation.scoring import evaluation_folder, load_with_archives, score_model
 
-    checkpoint, part = config["ckpt"], config["split"]
+    checkpoint, subset = config["ckpt"], config["split"]
     model, cubes = load_with_archives(checkpoint, root=config["data"]["root"], device=config["device"])
-    out = config["out"] or evaluation_folder(checkpoint, part, model.metadata, cubes)
-    print_table(score_model(model, cubes, checkpoint, part=part, out=out, scoring=config["scoring"]))
+    out = config["out"] or evaluation_folder(checkpoint, subset, model.metadata, cubes)
+    print_table(score_model(model, cubes, checkpoint, subset=subset, out=out, scoring=config["scoring"]))
     each = ", in a folder for each archive" if len(cubes) > 1 else ""
     print(f"\nreport.html, metrics.json, metrics.csv, predictions.nc and maps.png lie in {out}{each}")
 

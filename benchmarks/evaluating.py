@@ -32,7 +32,7 @@ def main() -> None:
     config = configuration("model=unet", "data.root=memory", f"target={asked.target}")
     task, _, split = parts(config, cube)
     windows, targets = list(range(asked.windows)), list(task.targets)
-    provenance = {"checkpoint": "memory", "part": "all", **provenance_of(task.metadata, cube)}
+    provenance = {"checkpoint": "memory", "subset": "all", **provenance_of(task.metadata, cube)}
 
     start = time.perf_counter()
     maps = task.predict(cube, windows)

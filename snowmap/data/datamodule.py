@@ -69,7 +69,7 @@ class SnowDataModule(pl.LightningDataModule):
             time: Windows in a sequence, or ``season``.
             maps_every_step: Whether the net maps every step of a sequence.
             supervise: ``last`` or ``every``: the windows of a training sequence whose targets the loss sees. Never
-                those of a window outside the training part.
+                those of a window outside the training subset.
             batch_size: Sequences in each step.
             augment: A key of `snowmap.data.augment.AUGMENTATIONS`.
             crop_size: Height and width of the pieces to train on; None for whole maps.
@@ -230,20 +230,20 @@ def _with_target(
     tensors: CubeTensors,
     names: Sequence[str],
     windows: Sequence[int],
-    part: str,
+    subset: str,
     targets: Sequence[str],
     area: torch.Tensor | None,
 ) -> list[int]:
     visible = tensors.inside if area is None else tensors.inside & area
     known = [window for window in windows if any((y[window].isfinite() & visible).any() for y in tensors.y)]
     if not known:
-        where = "the study area" + (f", as far as it is the split's {part} area" if area is not None else "")
-        raise SnowmapError(f"no {part} window has a valid pixel of {', '.join(targets)} inside {where}")
+        where = "the study area" + (f", as far as it is the split's {subset} area" if area is not None else "")
+        raise SnowmapError(f"no {subset} window has a valid pixel of {', '.join(targets)} inside {where}")
     if empty := [names[window] for window in windows if window not in known]:
         logger.warning(
             "no valid pixel of %s inside the study area in the %s windows %s: they are left out",
             ", ".join(targets),
-            part,
+            subset,
             ", ".join(empty),
         )
     return known

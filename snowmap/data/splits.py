@@ -3,7 +3,7 @@
 A split is a function ``(start, end, **options) -> Split`` over the windows sorted by date, entered in `SPLITS` under
 the name that users type (``split=rolling``). It never sees data. ``docs/splits.md`` says what each can tell.
 
-Every split keeps the last `test` windows for the test. None has one acquisition in two parts, unless its `Split.note`
+Every split keeps the last `test` windows for the test. None has one acquisition in two subsets, unless its `Split.note`
 says so.
 """
 
@@ -28,9 +28,9 @@ Indices = Int[np.ndarray, " _"]
 
 @dataclass(frozen=True)
 class Split:
-    """Window indices of the three parts, each in order of date, and the areas that belong to them.
+    """Window indices of the three subsets, each in order of date, and the areas that belong to them.
 
-    Where there are no areas, no window is in two parts.
+    Where there are no areas, no window is in two subsets.
 
     Attributes:
         train: Windows whose targets the loss may see.
@@ -49,13 +49,13 @@ class Split:
     note: str = ""
 
     @property
-    def parts(self) -> dict[str, list[int]]:
-        """The windows of each part by its name."""
+    def subsets(self) -> dict[str, list[int]]:
+        """The windows of each subset by its name."""
         return {"train": self.train, "validation": self.validation, "test": self.test}
 
     def named(self, start: Dates, end: Dates) -> dict[str, list[str]]:
-        """Names of the windows of each part, e.g. ``{"test": ["2022-12-30_to_2023-01-11", ...]}``."""
-        return {part: [window_name(start[i], end[i]) for i in windows] for part, windows in self.parts.items()}
+        """Names of the windows of each subset, e.g. ``{"test": ["2022-12-30_to_2023-01-11", ...]}``."""
+        return {subset: [window_name(start[i], end[i]) for i in windows] for subset, windows in self.subsets.items()}
 
 
 def rolling(start: Dates, end: Dates, *, train: int = 5, validation: int = 1, test: int = 7) -> Split:
@@ -72,7 +72,7 @@ def rolling(start: Dates, end: Dates, *, train: int = 5, validation: int = 1, te
         test: Windows at the end of the archive that are kept for the test.
 
     Returns:
-        The split; every window is in exactly one part.
+        The split; every window is in exactly one subset.
 
     Raises:
         SnowmapError: When the archive has too few windows for at least one whole turn.
@@ -82,7 +82,7 @@ def rolling(start: Dates, end: Dates, *, train: int = 5, validation: int = 1, te
     if count < needed:
         raise SnowmapError(
             f"split=rolling needs at least {needed} windows ({train} train + {validation} validation + {test} test), "
-            f"but the archive has {count}; add windows, or ask for smaller parts, e.g. split.test={max(1, count // 5)}"
+            f"but the archive has {count}; add windows, or ask for smaller subsets, e.g. split.test={max(1, count // 5)}"
         )
     position = np.arange(count - test) % (train + validation)
     trained, validated = np.flatnonzero(position < train), np.flatnonzero(position >= train)
@@ -97,7 +97,7 @@ def rolling(start: Dates, end: Dates, *, train: int = 5, validation: int = 1, te
 def winters(start: Dates, end: Dates, *, fold: int = 1, test: int = 7) -> Split:
     """One whole snow year (1 September on) validates, the others train: what a rolling validation cannot see.
 
-    Windows that share an acquisition with a window of another part are left out of training and of validation.
+    Windows that share an acquisition with a window of another subset are left out of training and of validation.
 
     Args:
         start: First day of each window, sorted.
@@ -126,7 +126,7 @@ def winters(start: Dates, end: Dates, *, fold: int = 1, test: int = 7) -> Split:
 def blocked(start: Dates, end: Dates, *, folds: int = 5, fold: int = 0, gap: int = 1, test: int = 7) -> Split:
     """The windows before the test in `folds` blocks without holes, one of which validates; the others train.
 
-    Between two parts lie `gap` windows of neither. What may leak across is a target: a sequence reads the bands of
+    Between two subsets lie `gap` windows of neither. What may leak across is a target: a sequence reads the bands of
     earlier windows, never their targets, but a net that was trained on a window can have memorised its target by its
     bands. So no window whose target trains may lie in what a validation sequence reads, and no validation window in
     what a training sequence reads. A sequence of n windows reaches n − 1 windows back and shares its first acquisition
@@ -138,7 +138,7 @@ def blocked(start: Dates, end: Dates, *, folds: int = 5, fold: int = 0, gap: int
         end: Last day of each window.
         folds: Number of blocks.
         fold: Which block validates, from 0.
-        gap: Windows between two parts; windows that share an acquisition with another part are left out besides.
+        gap: Windows between two subsets; windows that share an acquisition with another subset are left out besides.
         test: Windows at the end of the archive that are kept for the test.
 
     Raises:
@@ -308,7 +308,7 @@ def check_reach(options: Mapping[str, Any], time: int | str) -> None:
     elif int(time) > max(1, options["gap"]):
         raise SnowmapError(
             f"split.gap={options['gap']} is shorter than the sequences of {time} windows, which would reach from one "
-            f"part into the other; give split.gap={time}"
+            f"subset into the other; give split.gap={time}"
         )
 
 
@@ -331,7 +331,7 @@ def _check_fold(fold: int, folds: int) -> None:
 
 
 def _apart(start: Dates, end: Dates, train: Indices, validation: Indices, test: int, given: str, gap: int = 0) -> Split:
-    """The split without the windows of training and validation that are too near to another part.
+    """The split without the windows of training and validation that are too near to another subset.
 
     `given` names the keys of the split in errors.
     """

@@ -36,7 +36,7 @@ def evaluate_maps(
         scene: The maps, those of the baselines, and the Cube that was mapped.
         targets: Names of the targets.
         out: Folder for the files.
-        provenance: Kept in the files; ``part`` and ``scored_archive`` are shown.
+        provenance: Kept in the files; ``subset`` and ``scored_archive`` are shown.
         scoring: Thresholds, classes and level, of `snowmap.config.schema.Scoring`; its defaults if None.
 
     Returns:
@@ -129,7 +129,7 @@ def print_table(result: Mapping[str, Any], console: Console | None = None) -> No
     for target, pooled in result["target"].items():
         unit, intervals = pooled["unit"], pooled.get("intervals")
         archives = {name: each["target"][target] for name, each in result.get("archives", {}).items()}
-        title = f"{target.upper()}, {provenance['part']} windows{synthetic}"
+        title = f"{target.upper()}, {provenance['subset']} windows{synthetic}"
         note = "The last-seen map needs a known past."
         table = Table(title=title, title_justify="left", caption=note, caption_justify="left")
         table.add_column("map", no_wrap=True)

@@ -69,7 +69,7 @@ def write_report(
     page = environment.get_template("report.html.jinja").render(
         origin=cube.attrs.get("origin", ""),
         synthetic=is_synthetic(cube),
-        part=provenance["part"],
+        subset=provenance["subset"],
         windows=len(windows),
         first=np.datetime_as_string(maps["start"].values[0], "D"),
         last=np.datetime_as_string(maps["end"].values[-1], "D"),
@@ -142,7 +142,7 @@ def _configured(provenance: Mapping[str, Any], group: str) -> Mapping[str, Any]:
 
 def _provenance_rows(provenance: Mapping[str, Any]) -> list[tuple[str, str]]:
     """What the maps were made of, in words; what is not known is left out."""
-    scored, parts = provenance["scored_archive"], provenance.get("split", {}).items()
+    scored, subsets = provenance["scored_archive"], provenance.get("split", {}).items()
     split = " ".join(f"{key}={value}" for key, value in _configured(provenance, "split").items())
     metadata = {
         "checkpoint": provenance.get("checkpoint"),
@@ -150,7 +150,7 @@ def _provenance_rows(provenance: Mapping[str, Any]) -> list[tuple[str, str]]:
         "origin": scored.get("origin"),
         "fingerprint of its content": scored.get("fingerprint"),
         "trained on the fingerprint": provenance.get("archive", {}).get("fingerprint"),
-        "split": f"{split}: " + ", ".join(f"{len(names)} {part}" for part, names in parts) + " windows"
+        "split": f"{split}: " + ", ".join(f"{len(names)} {subset}" for subset, names in subsets) + " windows"
         if split
         else "",
         "epoch chosen by": provenance.get("chosen_by"),

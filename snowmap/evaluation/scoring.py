@@ -56,11 +56,11 @@ def score_model(
     cubes: Sequence[xr.Dataset],
     checkpoint: str | Path,
     *,
-    part: str = "test",
+    subset: str = "test",
     out: str | Path | None = None,
     scoring: Mapping[str, Any] | None = None,
 ) -> dict[str, Any]:
-    """Score a model beside the baselines on one part of its split, and write the files.
+    """Score a model beside the baselines on one subset of its split, and write the files.
 
     The files of one Cube lie in the folder itself. Those of each of several lie in folders of their own in it, beside
     the scores of all of them together.
@@ -69,7 +69,7 @@ def score_model(
         model: The model.
         cubes: As `load_with_archives` gives them.
         checkpoint: Path of the model's checkpoint.
-        part: ``train``, ``validation`` or ``test``.
+        subset: ``train``, ``validation`` or ``test``.
         out: Folder for the files; by default `evaluation_folder`.
         scoring: The group of the configuration, as `snowmap.config.schema.Scoring` describes it; its defaults if None.
 
@@ -79,11 +79,11 @@ def score_model(
     Raises:
         SnowmapError: When `out` cannot be written.
     """
-    targets, about = list(model.targets), {"checkpoint": str(checkpoint), "part": part}
-    folder = Path(out or evaluation_folder(checkpoint, part, model.metadata, cubes))
+    targets, about = list(model.targets), {"checkpoint": str(checkpoint), "subset": subset}
+    folder = Path(out or evaluation_folder(checkpoint, subset, model.metadata, cubes))
     scenes, results = {}, []
     for name, cube in zip(archive_names([cube.attrs for cube in cubes]), cubes, strict=True):
-        scenes[name] = _scene(model, cube, part)
+        scenes[name] = _scene(model, cube, subset)
         provenance = {**about, **provenance_of(model.metadata, cube)}
         results.append(evaluate_maps(scenes[name], targets, folder / name, provenance, scoring))
     if len(cubes) == 1:
@@ -95,16 +95,16 @@ def score_model(
     return write_together(scenes, targets, folder, provenance)
 
 
-def _scene(model: SnowRegression | Baseline, cube: xr.Dataset, part: str, baselines: bool = True) -> ScoredMaps:
-    """Maps of one part of the split, and the Cube with the area where it is scored."""
-    windows = windows_of(model.metadata, part, cube)
+def _scene(model: SnowRegression | Baseline, cube: xr.Dataset, subset: str, baselines: bool = True) -> ScoredMaps:
+    """Maps of one subset of the split, and the Cube with the area where it is scored."""
+    windows = windows_of(model.metadata, subset, cube)
     if not windows:
         raise SnowmapError(
-            f"the checkpoint's {part} windows trained in its final fit; choose split=test, or score the checkpoint in "
+            f"the checkpoint's {subset} windows trained in its final fit; choose split=test, or score the checkpoint in "
             "selection/checkpoints of its run"
         )
     train_area, validation_area = areas_of(model.metadata, cube)
-    scored = narrowed(cube, train_area if part == "train" else validation_area)
+    scored = narrowed(cube, train_area if subset == "train" else validation_area)
     maps = map_windows(model, cube, windows).where(scored["mask"])
     others: dict[str, xr.Dataset] = {}
     if baselines:
@@ -129,13 +129,13 @@ def validation_of(model: SnowRegression | Baseline, cubes: Sequence[xr.Dataset])
 
 
 def evaluation_folder(
-    checkpoint: str | Path, part: str, metadata: Mapping[str, Any], cubes: Sequence[xr.Dataset]
+    checkpoint: str | Path, subset: str, metadata: Mapping[str, Any], cubes: Sequence[xr.Dataset]
 ) -> Path:
-    """Where the evaluation of a checkpoint lies by default: ``evaluation/<part>`` in its run folder.
+    """Where the evaluation of a checkpoint lies by default: ``evaluation/<subset>`` in its run folder.
 
     That of one of several archives that it was trained on lies where it does when all of them are scored.
     """
-    folder, archives = Path(checkpoint).absolute().parent.parent / "evaluation" / part, metadata["archives"]
+    folder, archives = Path(checkpoint).absolute().parent.parent / "evaluation" / subset, metadata["archives"]
     if len(cubes) > 1:
         return folder
     return folder / archive_names(archives)[archives.index(entry_of(metadata, cubes[0]))]

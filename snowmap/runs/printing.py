@@ -26,11 +26,11 @@ def print_splits(splits: Sequence[Split], cubes: Sequence[xr.Dataset]) -> None:
 
 def _print_split(title: str, split: Split, cube: xr.Dataset) -> None:
     names = window_names(cube)
-    dates = {subset: f"{names[windows[0]]} … {names[windows[-1]]}" for subset, windows in split.parts.items()}
+    dates = {subset: f"{names[windows[0]]} … {names[windows[-1]]}" for subset, windows in split.subsets.items()}
     if split.validation_area is None:
         dates["validation"] = ", ".join(names[window] for window in split.validation)
-    windows = [str(len(windows)) for windows in split.parts.values()]
-    print_table(title, {"subset": split.parts, "windows": windows, "dates": dates.values()}, folded=["dates"])
+    windows = [str(len(windows)) for windows in split.subsets.values()]
+    print_table(title, {"subset": split.subsets, "windows": windows, "dates": dates.values()}, folded=["dates"])
     if split.train_area is not None and split.validation_area is not None:
         inside = cube["mask"].values
         train, validation = (int((inside & area).sum()) for area in (split.train_area, split.validation_area))

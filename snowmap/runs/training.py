@@ -309,7 +309,7 @@ def conclude(config: Mapping[str, Any], cubes: Sequence[xr.Dataset], run: RunFol
         calibrate_checkpoint(run.best, model, cubes, validated)
     run.update(validation=validation_of(validated, cubes))
     if subset != "none":
-        print_table(score_model(model, cubes, run.best, part=subset, scoring=config["scoring"]))
+        print_table(score_model(model, cubes, run.best, subset=subset, scoring=config["scoring"]))
     log_results(logger, run.path, subset, run.record["validation"])
     print_validation(run)
     print_files(run.path, subset)

@@ -106,7 +106,7 @@ def validation_scores(runs: pd.DataFrame) -> pd.DataFrame:
     for run, folder in runs["folder"].items():
         best = folder / "checkpoints" / "best.ckpt"
         metrics = _metrics(folder, VALIDATION)
-        metrics = metrics or score_model(*load_with_archives(best), best, part=VALIDATION)["target"]
+        metrics = metrics or score_model(*load_with_archives(best), best, subset=VALIDATION)["target"]
         for target, entry in metrics.items():
             for name, scored in {"model": entry["model"], **entry["baselines"]}.items():
                 rows.append({"run": run, "target": target, "unit": entry["unit"], "map": name, **scored})

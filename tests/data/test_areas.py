@@ -80,17 +80,17 @@ def run(tmp_path_factory):
     return cube, task, folder
 
 
-@pytest.mark.parametrize("part", ["validation", "test", "train"])
-def test_the_checkpoint_remembers_where_it_may_be_scored(run, part, tmp_path):
+@pytest.mark.parametrize("subset", ["validation", "test", "train"])
+def test_the_checkpoint_remembers_where_it_may_be_scored(run, subset, tmp_path):
     cube, task, folder = run
     train, held = areas((16, 24), 2, 2, fold=1, buffer=2)
     found = areas_of(task.metadata, cube)
     np.testing.assert_array_equal(found[0], train)
     np.testing.assert_array_equal(found[1], held)
-    area = (train if part == "train" else held) & cube["mask"].values
+    area = (train if subset == "train" else held) & cube["mask"].values
     last = folder / "run" / "checkpoints" / "last.ckpt"
-    result = score_model(*load_with_archives(last), last, part=part, out=tmp_path)
-    windows = list(range(13, 20) if part == "test" else range(13))
+    result = score_model(*load_with_archives(last), last, subset=subset, out=tmp_path)
+    windows = list(range(13, 20) if subset == "test" else range(13))
     observed = np.where(area, cube["swe"].values[windows], np.nan)
     known = scores(task.predict(cube, windows)["swe"].values, observed)
     assert result["target"]["swe"]["model"] == pytest.approx(known, rel=1e-5)
@@ -99,4 +99,4 @@ def test_the_checkpoint_remembers_where_it_may_be_scored(run, part, tmp_path):
     baselines = result["target"]["swe"]["baselines"]
     pixels = {name: entry["pixels"] for name, entry in baselines.items()}
     assert pixels["boosted_trees"] == known["pixels"]
-    assert (pixels["climatology"] == 0) == (part != "train")  # it knows its own pixels alone
+    assert (pixels["climatology"] == 0) == (subset != "train")  # it knows its own pixels alone

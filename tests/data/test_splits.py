@@ -66,7 +66,7 @@ class TestWinters:
         season = season_of(end)
         assert {int(season[i]) for i in split.validation} == {year}
         assert year not in {int(season[i]) for i in split.train}
-        acquisitions = [{*start[part].tolist(), *end[part].tolist()} for part in split.parts.values()]
+        acquisitions = [{*start[subset].tolist(), *end[subset].tolist()} for subset in split.subsets.values()]
         assert not acquisitions[0] & acquisitions[1]
         assert not acquisitions[0] & acquisitions[2]
         assert not acquisitions[1] & acquisitions[2]
@@ -90,7 +90,7 @@ def archives(draw):
 
 
 def acquisitions(split, start, end) -> list[set]:
-    return [{*start[part].tolist(), *end[part].tolist()} for part in split.parts.values()]
+    return [{*start[subset].tolist(), *end[subset].tolist()} for subset in split.subsets.values()]
 
 
 class TestEverySplit:

@@ -73,7 +73,7 @@ def known_scores(predicted: np.ndarray, observed: np.ndarray) -> dict[str, float
 
 def test_every_number_follows_from_the_written_file(tmp_path):
     cube = make_cube(shape=(16, 24))
-    provenance = {"part": "test", "scored_archive": {"origin": "synthetic: a test"}}
+    provenance = {"subset": "test", "scored_archive": {"origin": "synthetic: a test"}}
     baselines = baseline_maps(cube, [0, 1, 2], WINDOWS, ["hs", "swe"])
     scored = ScoredMaps(noisy(cube, 0, 3), baselines, cube, WINDOWS)
     result = evaluate_maps(scored, ["hs", "swe"], tmp_path, provenance, OPTIONS)

@@ -34,7 +34,7 @@ def report(folder: Path, *targets: str, sigma: bool = True, **attributes) -> tup
     scored = {key: str(cube.attrs[key]) for key in ("archive", "origin", "fingerprint")}
     provenance = {
         "checkpoint": "<run>/best.ckpt",
-        "part": "test",
+        "subset": "test",
         "archive": scored,
         "scored_archive": scored,
         "split": {"train": ["a"] * 23, "validation": [], "test": ["b"] * 7},

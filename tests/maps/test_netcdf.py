@@ -68,7 +68,7 @@ def cf_complaints(path: Path) -> list[str]:
 def written(tmp_path):
     cube = make_cube()
     maps = predictions(cube)
-    path = write_predictions(maps, cube, WINDOWS, tmp_path / "predictions.nc", {"part": "test", "seed": {"a": 1}})
+    path = write_predictions(maps, cube, WINDOWS, tmp_path / "predictions.nc", {"subset": "test", "seed": {"a": 1}})
     return cube, maps, path
 
 
@@ -118,7 +118,7 @@ def test_the_cf_checker_has_nothing_to_say(tmp_path, grid, uncertain, targets):
     cube = projected() if grid == "projected" else make_cube()
     maps = with_uncertainty(predictions(cube)) if uncertain else predictions(cube)
     cube = cube if targets else cube.drop_vars(["hs", "swe"])
-    path = write_predictions(maps, cube, WINDOWS, tmp_path / "p.nc", {"part": "test", "seed": {"a": 1}})
+    path = write_predictions(maps, cube, WINDOWS, tmp_path / "p.nc", {"subset": "test", "seed": {"a": 1}})
     assert cf_complaints(path) == []
 
 

@@ -40,7 +40,7 @@ def test_a_geographic_file_comes_back_with_its_observed_maps(tmp_path):
 
     cube = make_cube()
     maps = predictions(cube)
-    read = read_maps(write_predictions(maps, cube, WINDOWS, tmp_path / "predictions.nc", {"part": "test"}))
+    read = read_maps(write_predictions(maps, cube, WINDOWS, tmp_path / "predictions.nc", {"subset": "test"}))
     assert_same_maps(read, maps)
     observed = np.where(cube["mask"].values, cube["swe"].values[WINDOWS], np.nan)
     np.testing.assert_array_equal(read["swe_observed"].values, observed)

@@ -168,7 +168,7 @@ def _check_split(report: Report, start: np.ndarray, end: np.ndarray) -> Split | 
     except SnowmapError as error:
         report.faults.append(str(error))
         return None
-    counts = ", ".join(f"{len(windows)} {part}" for part, windows in split.parts.items())
+    counts = ", ".join(f"{len(windows)} {subset}" for subset, windows in split.subsets.items())
     report.notes.append(f"split=rolling: {counts}")
     return split
 
