@@ -82,7 +82,8 @@ def rolling(start: Dates, end: Dates, *, train: int = 5, validation: int = 1, te
     if count < needed:
         raise SnowmapError(
             f"split=rolling needs at least {needed} windows ({train} train + {validation} validation + {test} test), "
-            f"but the archive has {count}; add windows, or ask for smaller subsets, e.g. split.test={max(1, count // 5)}"
+            f"but the archive has {count}; add windows, or ask for smaller subsets, e.g. "
+            f"split.test={max(1, count // 5)}"
         )
     position = np.arange(count - test) % (train + validation)
     trained, validated = np.flatnonzero(position < train), np.flatnonzero(position >= train)

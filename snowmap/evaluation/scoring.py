@@ -100,8 +100,8 @@ def _scene(model: SnowRegression | Baseline, cube: xr.Dataset, subset: str, base
     windows = windows_of(model.metadata, subset, cube)
     if not windows:
         raise SnowmapError(
-            f"the checkpoint's {subset} windows trained in its final fit; choose split=test, or score the checkpoint in "
-            "selection/checkpoints of its run"
+            f"the checkpoint's {subset} windows trained in its final fit; choose split=test, or score the checkpoint "
+            "in selection/checkpoints of its run"
         )
     train_area, validation_area = areas_of(model.metadata, cube)
     scored = narrowed(cube, train_area if subset == "train" else validation_area)
