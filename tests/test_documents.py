@@ -20,7 +20,7 @@ from tests.sources.trentino.test_download import REPOSITORY, packed
 DOCUMENTS = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").rglob("*.md"))]
 SHORTER = {"train": "debug=fast split.test=2", "test": "-n0 tests/test_units.py"}
 """What `make` is given as ARGS, so that the full training and all tests do not run inside of a test."""
-SHORT = ("trainer.max_epochs=1", "split.test=2", "evaluate=none")
+SHORT = ("trainer.max_epochs=1", "split.test=2", "evaluate=none", "selection=validation")
 """What a new training is given in addition, for the same reason; `make train`, MINE and `evaluate.py` score."""
 SHELL = re.compile(r"[|&;<>$()`]|\bsource\b|snowmap download")
 """Commands that need a shell or (the hub's client) an environment from their start."""
@@ -62,7 +62,9 @@ class Clone:
         else:
             trains = words[0] == "train.py" and line != MINE and not re.search(r" (-sc|--\w+)", line)
             typed = {word.partition("=")[0] for word in words}
-            kept = typed & {"evaluate"} | ({"trainer.max_epochs", "split.test"} if "ckpt" in typed else set())
+            kept = typed & {"evaluate", "selection"} | (
+                {"trainer.max_epochs", "split.test"} if "ckpt" in typed else set()
+            )
             more = [word for word in SHORT if trains and word.partition("=")[0] not in kept]
             with self._inside():
                 succeed(self.folder / words[0], *words[1:], *more)
