@@ -62,9 +62,7 @@ class Clone:
         else:
             trains = words[0] == "train.py" and line != MINE and not re.search(r" (-sc|--\w+)", line)
             typed = {word.partition("=")[0] for word in words}
-            kept = typed & {"evaluate"} | (
-                {"trainer.max_epochs", "split.test"} if "ckpt" in typed else set()
-            )
+            kept = typed & {"evaluate"} | ({"trainer.max_epochs", "split.test"} if "ckpt" in typed else set())
             more = [word for word in SHORT if trains and word.partition("=")[0] not in kept]
             with self._inside():
                 succeed(self.folder / words[0], *words[1:], *more)
