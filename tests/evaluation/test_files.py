@@ -19,7 +19,7 @@ from tests.cubes import make_cube
 from tests.maps.test_netcdf import WINDOWS, predictions
 
 TRAIN = [0, 1, 2, 3, 6, 7]
-PROVENANCE = {"part": "test", "scored_archive": {"origin": "synthetic: a test"}}
+PROVENANCE = {"subset": "test", "scored_archive": {"origin": "synthetic: a test"}}
 
 
 def evaluate(maps, cube, targets, out):
