@@ -54,4 +54,4 @@ def write_maps(maps: xr.Dataset, path: Path) -> Path:
     """Write them by the package's own writer, with their target as observed, too."""
     targets = [name for name in ("hs", "swe") if name in maps]
     cube = maps[targets].assign(mask=np.isfinite(maps[targets[0]]).any("window"))
-    return write_predictions(maps, cube, list(range(maps.sizes["window"])), path, {"part": "test"})
+    return write_predictions(maps, cube, list(range(maps.sizes["window"])), path, {"subset": "test"})
