@@ -258,7 +258,12 @@ class InsarSwe(Named):
 class BoostedTrees(Named):
     """Arguments of `snowmap.baselines.regressions.BoostedTrees`."""
 
-    derived: list[str] = distinct(["cumulative_phase_swe", "cumulative_pdd"], least=1)  # derived features
+    bands: list[str] | None = distinct(None, least=1)  # null: all of the archive
+    derived: list[str] | None = distinct(None, least=1)  # null: season sums and date, as far as the bands allow
+
+
+class BoostedTreesWithoutSar(Named):
+    """`snowmap.baselines.regressions.BoostedTreesWithoutSar`: terrain and weather alone."""
 
 
 class Point(Named):
@@ -450,6 +455,7 @@ BASELINES: dict[str, type] = {
     "elevation": Elevation,
     "degree_day": DegreeDay,
     "insar_swe": InsarSwe,
+    "boosted_trees_no_sar": BoostedTreesWithoutSar,
     "boosted_trees": BoostedTrees,
 }
 """Schema of each `model=` that is no net."""

@@ -31,6 +31,7 @@ COLOURS = {
     "persistence": "#CC79A7",
     "degree_day": "#D55E00",
     "insar_swe": "#56B4E9",
+    "boosted_trees_no_sar": "#7F7F7F",
     "boosted_trees": "#8C6D31",
 }
 """One colour for each map in every chart, which colour-blind eyes distinguish too (Okabe & Ito 2008)."""

@@ -64,7 +64,8 @@ def test_runs_that_begin_in_one_second_have_folders_of_their_own(key):
             OmegaConf.select(compose("train", return_hydra_config=True).hydra, key, throw_on_missing=True)
             for _ in range(2)
         )
-    assert first != second and Path(first).parent.parent == Path("outputs")
+    assert first != second
+    assert Path(first).parent.parent == Path("outputs")
 
 
 def test_a_run_tells_what_it_is_and_how_it_ended(tmp_path):
