@@ -18,7 +18,7 @@ from snowmap.data.cube import units_of, window_names
 from snowmap.data.splits import OF_THE_MAP, Area, Split, areas
 from snowmap.errors import SnowmapError
 
-FORMAT = 5
+FORMAT = 6
 """Of the checkpoints that are written, and the only one that is read. It grows when weights or keys change."""
 
 UNREADABLE = (
@@ -46,6 +46,7 @@ def metadata_of(cubes: Sequence[xr.Dataset], splits: Sequence[Split], config: Ma
                 **archive_of(cube.attrs),
                 "grid": grid_of(cube),
                 "split": split.named(cube["start"].values, cube["end"].values),
+                "split_note": split.note,
             }
             for cube, split in zip(cubes, splits, strict=True)
         ],

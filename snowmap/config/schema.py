@@ -144,6 +144,15 @@ class Winters(Split):
 
 
 @dataclass
+class HoldoutWinter(Named):
+    """A whole winter tests; see `snowmap.data.splits.holdout_winter`."""
+
+    winter: int | None = integer(None, at_least=1978)  # year in which it begins; null: the last whole one
+    train: int = integer(5, at_least=1)
+    validation: int = integer(1, at_least=1)
+
+
+@dataclass
 class Blocked(Split):
     """A block of windows validates; see `snowmap.data.splits.blocked`."""
 
@@ -473,6 +482,7 @@ MODELS: dict[str, type] = {
 SPLITS: dict[str, type] = {
     "rolling": Rolling,
     "winters": Winters,
+    "holdout_winter": HoldoutWinter,
     "blocked": Blocked,
     "expanding": Expanding,
     "spatial": Spatial,

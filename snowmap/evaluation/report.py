@@ -80,6 +80,7 @@ def write_report(
         provenance=_provenance_rows(provenance),
         model=_configured(provenance, "model").get("name", "model"),
         split=_configured(provenance, "split").get("name", ""),
+        split_note=provenance.get("split_note", ""),
         chosen_by=provenance.get("chosen_by", ""),
     )
     return write_whole(path, page)

@@ -25,6 +25,11 @@ class Ensemble(Net):
             setattr(self, name, getattr(first, name))
 
     @property
+    def reach(self) -> int:
+        """That of each member."""
+        return self.members[0].reach
+
+    @property
     def stages(self) -> dict[str, list[nn.Module]]:
         """Each stage of all members."""
         of_members = [net.stages for net in self.members]

@@ -107,6 +107,15 @@ class Net(nn.Module):
         return None
 
     @property
+    def reach(self) -> int:
+        """How far from a pixel, in rows and columns, the bands of one window still affect its map, in pixels.
+
+        Two convolutions of 3 × 3 at each resolution of encoder and decoder, 3 · 2ⁿ − 4 pixels for n resolutions, and
+        2ⁿ − 2 of what is averaged from one to the next.
+        """
+        return 2 ** (self.levels + 2) - 6
+
+    @property
     def stages(self) -> dict[str, list[nn.Module]]:
         """All its parts from the input to the ``head``, each once; what belongs to the encoder is called so.
 

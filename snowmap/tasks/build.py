@@ -75,7 +75,6 @@ def make_parts(
     if preprocessor.phase_sign < 0 and any("phase" in name for name in preprocessor.derived):
         logger.warning("the phase falls where snow is added (phase_sign=-1), as far as the training windows tell")
     time = choose_time(config["model"], data["time"], max((cube["end"].values for cube in cubes), key=longest_season))
-    check_reach(config["split"], time)
     source = starting_point(config, metadata)
     pl.seed_everything(config["seed"], workers=True, verbose=False)
     task = SnowRegression(
@@ -97,6 +96,7 @@ def make_parts(
     ]
     task.preprocessor.normalizer.fit(training)
     task.head.fit(training)
+    check_reach(config["split"], time, task.net.reach)
     if source:
         say_transfer(transfer(source, task), metadata["weights_from"])
     if config["compile"]:

@@ -85,7 +85,9 @@ def test_what_only_nets_have_is_refused_for_a_baseline(key):
 
 def test_every_default_of_the_schema_is_that_of_conf():
     """What `model=` changes beside itself is the training that the model needs; machines have trainers of their own."""
-    default = OmegaConf.to_container(composed("logger=wandb", "sweep=optuna", "launcher=slurm"), resolve=False)
+    default = OmegaConf.to_container(
+        composed("model=climatology", "logger=wandb", "sweep=optuna", "launcher=slurm"), resolve=False
+    )
     for entry in fields(TrainConfig):
         if is_dataclass(entry.type):
             known = asdict(entry.type()) | {key: default[entry.name][key] for key in ROOTS.get(entry.name, ())}
