@@ -12,11 +12,8 @@ from snowmap.data.cube import check
 from snowmap.errors import SnowmapError
 from snowmap.physics import WAVELENGTH, density_guyennon, wrap
 from snowmap.sources.synthetic import synthesize
-from snowmap.sources.synthetic.snow import run_snow_model
 from snowmap.sources.synthetic.terrain import make_terrain, power_law_field
-from snowmap.sources.synthetic.weather import Weather, temperature_at
 from snowmap.sources.trentino.quantities import INSAR_BANDS, STANDARD_BANDS
-from tests.slopes import slope_terrain
 
 
 @pytest.fixture(scope="module")
@@ -121,25 +118,6 @@ def test_impossible_sizes_are_refused() -> None:
         synthesize(windows=0)
     with pytest.raises(SnowmapError, match="at least 2 rows"):
         synthesize(shape=(1, 50))
-
-
-def test_snow_model_against_a_hand_worked_pack() -> None:
-    dates = np.array(["2021-01-09", "2021-01-21"], dtype="datetime64[D]")
-    days = np.arange("2021-01-08", "2021-01-22", dtype="datetime64[D]")
-    sea_level = np.where(days < dates[0], -20.0, 6.0)  # at 1000 m: −26 °C, then 0 °C
-    sea_level[-1] = 8.0  # 2 °C
-    rain = np.where(days < dates[0], 30.0, 0.0)
-    terrain = slope_terrain()
-    states = run_snow_model(Weather(days, sea_level, rain), terrain, dates, np.random.default_rng(0))
-    fallen, left = states[dates[0]].swe, states[dates[1]].swe
-    assert left == pytest.approx(fallen - 2 * 4.9)
-    assert not states[dates[0]].wet.any()  # 0 °C is not above 0 °C
-    assert states[dates[1]].wet.all()
-
-
-def test_temperature_of_several_days_on_a_map() -> None:
-    there = temperature_at(np.array([10.0, 0.0]), np.array([[0.0, 1000.0]]))
-    assert there == pytest.approx(np.array([[[10.0, 4.0]], [[0.0, -6.0]]]))
 
 
 def test_power_law_field_has_the_asked_spectrum() -> None:
