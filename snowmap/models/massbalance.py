@@ -67,8 +67,9 @@ class MassBalance(Net):
     time = "season"
     maps_every_step = True
     in_target_units = True
-    derived = ("phase_swe",)
+    derived = ("phase_swe", "wet_snow")
     needs = ("phase_swe", "coherence", "mean_temperature", "pdd")
+    uses = ("wet_snow",)
     ignores = ("displacement", "phase", "unwrapped_phase")
     fluxes = {  # noqa: RUF012  no net changes it; a proxy could not be copied
         "accumulation": {
@@ -101,6 +102,7 @@ class MassBalance(Net):
         if other := specification.targets.keys() - {"swe", "hs"}:
             raise ValueError(f"it maps swe and hs, not {', '.join(other)}")
         self.targets = dict(specification.targets)
+        self.bands = self.physical(specification.bands)
         self.millimetre = unit_factor("mm", self.targets.get("swe", "mm"))  # in the unit of SWE
         self.levels = len(channels)
         self.encoder = Encoder(specification.channels, channels)
@@ -146,8 +148,11 @@ class MassBalance(Net):
         return look.float().unflatten(0, inputs.x.shape[:2])
 
     def _budget(self, inputs: Inputs, look: Tensor) -> Budget:
-        phase_swe, coherence, temperature, pdd = inputs.bands.float().unbind(2)
+        bands = dict(zip(self.bands, inputs.bands.float().unbind(2), strict=True))
+        phase_swe, coherence, temperature, pdd = (bands[name] for name in self.needs)
         has_phase = inputs.valid[:, :, 0] & inputs.valid[:, :, 1]
+        if "wet_snow" in bands:
+            has_phase &= bands["wet_snow"] < 0.5  # the phase of wet snow says nothing of its water
         guess = torch.where(has_phase, phase_swe + CORRECTION_MM * look[:, :, -1], 0)
         begin = self._beginning(inputs)
         snow = torch.sigmoid((SNOW_RAIN_TEMPERATURE - temperature) / SNOW_SPREAD)

@@ -72,6 +72,29 @@ def test_fluxes_are_those_of_the_budget():
     assert torch.equal(fluxes, torch.stack([budget.accumulation, budget.melt], dim=2))
 
 
+def test_the_phase_of_wet_snow_counts_for_nothing():
+    bands = (*BANDS, "wet_snow")
+    net = build_net({"name": "massbalance"}, Specification(CHANNELS, bands, {"swe": "mm"})).eval()
+    inputs = make_inputs("massbalance", time=3, batch=1)
+    inputs.season_start[:, 0] = True
+    wet = torch.zeros_like(inputs.bands[:, :, :1])
+    wet[:, 1] = 1.0
+    inputs.bands[:, :, 1] = 1.0  # coherent all the same
+    inputs.valid[:] = True
+
+    def accumulation(phase_swe: float, wet: torch.Tensor) -> torch.Tensor:
+        inputs.bands[:, :, 0] = phase_swe
+        with_band = inputs._replace(
+            bands=torch.cat([inputs.bands, wet], dim=2), valid=inputs.valid[:, :, [0, 1, 2, 3, 0]]
+        )
+        return net.budget(with_band).accumulation
+
+    dry, soaked = (accumulation(40.0, each) - accumulation(0.0, each) for each in (0 * wet, wet))
+    assert (dry[:, 1] > 1).any()
+    assert soaked[:, 1].abs().max() < 1e-5
+    torch.testing.assert_close(soaked[:, 0], dry[:, 0])
+
+
 def test_untrained_and_coherent_it_sums_the_phase_in_the_cold_and_melts_by_degree_days():
     net = build_net({"name": "massbalance"}, Specification(CHANNELS, BANDS, {"swe": "mm"})).eval()
     inputs = make_inputs("massbalance", time=4, batch=1)
