@@ -37,6 +37,8 @@ BAND_UNITS: Mapping[str, str] = {
     "unwrapped_phase": "rad",
     "mean_temperature": "degC",
     "pdd": "degC d",
+    "precipitation": "mm",
+    "glacier": "1",
 }
 """In which the formulas of derived features, nets and baselines take the bands that they read by name."""
 

@@ -106,6 +106,18 @@ def test_same_seed_same_cube_other_seed_other_cube() -> None:
         assert not first[name].equals(other[name]), name
 
 
+def test_further_bands_come_on_top_and_leave_the_others_as_they_are() -> None:
+    plain, more = (synthesize(3, windows=14, shape=(40, 57), further=further) for further in (False, True))
+    xr.testing.assert_equal(plain, more.sel(band=plain["band"].values))
+    assert more["band"].values.tolist() == [*STANDARD_BANDS, "precipitation", "forest_cover", "layover_shadow"]
+    assert np.array_equal(np.isnan(band(more, "phase")), band(more, "layover_shadow") == 1)
+    yearly = band(more, "precipitation").mean() * 365 / 12
+    assert 300 < yearly < 2500
+    cold = (band(more, "mean_temperature")[1:] < -6) & more["mask"].values
+    gained = 10 * np.diff(more["swe"].values, axis=0)[cold]
+    assert np.corrcoef(gained, band(more, "precipitation")[1:][cold])[0, 1] > 0.7
+
+
 @pytest.mark.parametrize(("windows", "shape"), [(1, (8, 8)), (20, (40, 57)), (3, (2, 2)), (2, (150, 20))])
 def test_other_sizes(windows: int, shape: tuple[int, int]) -> None:
     cube = synthesize(windows=windows, shape=shape)

@@ -28,7 +28,7 @@ def phase_noise(coherence: float, looks: int) -> float:
 
 def dry_states(swe: list[float], shape: tuple[int, int]) -> dict[np.datetime64, SnowState]:
     dry = np.zeros(shape)
-    return {date: SnowState(np.full(shape, value), dry) for date, value in zip(DATES, swe, strict=True)}
+    return {date: SnowState(np.full(shape, value), dry, dry) for date, value in zip(DATES, swe, strict=True)}
 
 
 def test_incidence_on_flat_and_on_tilted_ground() -> None:
@@ -63,7 +63,7 @@ def test_phase_falls_where_snow_goes() -> None:
     states = dry_states([100.0, 100.0, 100.0], terrain.elevation.shape)
     after = states[DATES[1]].swe.copy()
     after[:, 30:] -= 10
-    states[DATES[1]] = SnowState(after, states[DATES[1]].liquid)
+    states[DATES[1]] = states[DATES[1]]._replace(swe=after)
     (bands,) = interferograms(DATES[:1], DATES[1:2], states, terrain, np.random.default_rng(0), with_atmosphere=False)
     step = bands["unwrapped_phase"][:, 30:].mean() - bands["unwrapped_phase"][:, :30].mean()
     formula = phase_of_swe(-10.0, look_geometry(terrain).incidence[0, 0], float(density_guyennon(DATES[1])) / 1000)
@@ -88,7 +88,7 @@ def test_delay_is_smaller_higher_up_and_turbulent_across() -> None:
 
 
 def test_a_millimetre_of_water_halves_the_echo_of_the_ground() -> None:
-    thin, thick = (SnowState(np.full((1, 1), 100.0), np.full((1, 1), liquid)) for liquid in (1.1, 20.0))
+    thin, thick = (SnowState(*np.full((3, 1, 1), liquid)) for liquid in (1.1, 20.0))
     assert transmission(thin) == pytest.approx(0.5, abs=0.01)
     assert transmission(thick) < 1e-5
 

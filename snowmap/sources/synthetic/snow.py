@@ -37,10 +37,12 @@ class SnowState(NamedTuple):
     Attributes:
         swe: Snow water equivalent in mm, liquid water included.
         liquid: Liquid water in the pack in mm.
+        fallen: Precipitation in mm since the weather's first day.
     """
 
     swe: NDArray[np.float64]
     liquid: NDArray[np.float64]
+    fallen: NDArray[np.float64]
 
 
 class Pack(NamedTuple):
@@ -99,6 +101,7 @@ def run_snow_model(
     normal = surface_normal(terrain.elevation, terrain.spacing).reshape(3, -1)
     sky_view, pressure, nothing = (1 + normal[2]) / 2, pressure_at(elevation), np.zeros(elevation.size)
     pack = Pack(nothing.copy(), nothing.copy(), nothing.copy(), nothing + NEW_ALBEDO)
+    total = nothing.copy()
     sun_day, sunshine, sunshine_flat = -1, nothing, 0.0
     day_of_year = (weather.day - weather.day.astype("datetime64[Y]").astype("datetime64[D]")).astype(int) + 1
     for index, day in enumerate(weather.day):
@@ -106,6 +109,7 @@ def run_snow_model(
         fallen = snowfall = nothing
         if of_region["precipitation"] > 0:
             fallen = precipitation_at(of_region["precipitation"], terrain, rng).ravel()
+            total += fallen
             temperature = temperature_at(of_region["temperature"], elevation)
             snowfall = fallen * snow_share(temperature, of_region["humidity"])
             snowfall[snowfall < 1e-3 * fallen] = 0  # the logistic never ends
@@ -128,7 +132,7 @@ def run_snow_model(
         for values, new in zip(pack, after, strict=True):
             values[here] = new
         if day.item() in wanted:
-            states[day] = SnowState(pack.swe.reshape(shape).copy(), pack.liquid.reshape(shape).copy())
+            states[day] = SnowState(*(values.reshape(shape).copy() for values in (pack.swe, pack.liquid, total)))
     return states
 
 

@@ -37,6 +37,10 @@ STORM_SPREAD = 0.35  # standard deviation of log amounts inside one day's field:
 WINTERS = {2020: (1.5, -0.5), 2021: (0.6, 0.5), 2022: (0.45, 1.0)}
 WINTER_SPREAD = (0.3, 0.8)  # log precipitation and °C from winter to winter elsewhere (HISTALP, Auer et al. 2007)
 
+PRECIPITATION_ERROR, ERROR_SCALE = 0.3, 20_000.0
+"""Spread of log amounts, and m, of what maps of precipitation miss of a window's: assumed; gauges in the Alps lie 10 to
+20 km apart, and few of them high up."""
+
 
 class Weather(NamedTuple):
     """Days in order.
@@ -96,6 +100,14 @@ def precipitation_at(amount: float, terrain: Terrain, rng: np.random.Generator) 
     pattern = STORM_SPREAD * power_law_field(terrain.elevation.shape, terrain.spacing, STORM_EXPONENT, rng)
     height = np.maximum(0.2, 1 + OROGRAPHIC_GRADIENT * (terrain.elevation - OROGRAPHIC_REFERENCE))
     return amount * height * np.exp(pattern - STORM_SPREAD**2 / 2)  # the mean of the pattern is 1
+
+
+def observed_precipitation(
+    fallen: NDArray[np.float64], terrain: Terrain, rng: np.random.Generator
+) -> NDArray[np.float64]:
+    """A window's precipitation in mm as a map made from gauges has it, from what fell, ``(y, x)``."""
+    error = power_law_field(fallen.shape, terrain.spacing, STORM_EXPONENT, rng, ERROR_SCALE)
+    return fallen * np.exp(PRECIPITATION_ERROR * error)
 
 
 def window_weather(
