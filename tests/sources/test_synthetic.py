@@ -10,7 +10,7 @@ from rasterio.transform import from_origin
 
 from snowmap.data.cube import check
 from snowmap.errors import SnowmapError
-from snowmap.physics import WAVELENGTH, density_guyennon, wrap
+from snowmap.physics import WAVELENGTH, wrap
 from snowmap.sources.synthetic import synthesize
 from snowmap.sources.synthetic.terrain import make_terrain, power_law_field
 from snowmap.sources.trentino.quantities import INSAR_BANDS, STANDARD_BANDS
@@ -74,11 +74,12 @@ def test_winters_differ_as_those_of_2021_to_2023_did(seed: int) -> None:
     assert rich > 1.5 * dry > 1.5 * drought
 
 
-def test_depth_is_swe_over_the_density_of_the_date(cube: xr.Dataset) -> None:
-    density = density_guyennon(cube["end"].values)[:, None, None] / 1000
-    deep = cube["hs"].values > 1
-    ratio = (cube["swe"] / cube["hs"]).values
-    assert np.allclose(ratio[deep], np.broadcast_to(density, ratio.shape)[deep], rtol=1e-4)
+def test_depth_is_swe_over_the_density_of_depth_and_day(cube: xr.Dataset) -> None:
+    end = cube["end"].values.astype("datetime64[D]")
+    for date, day in (("2021-02-02", 33), ("2021-12-11", -21), ("2022-04-10", 100)):  # of Sturm et al. (2010)
+        swe, hs = (cube[name].values[np.flatnonzero(end == np.datetime64(date))[0]] for name in ("swe", "hs"))
+        density = 0.2237 + (0.5975 - 0.2237) * (1 - np.exp(-0.0012 * hs - 0.0038 * day))
+        assert np.allclose(hs * density, swe, rtol=1e-4, atol=1e-4, equal_nan=True)
 
 
 def test_degree_days_fit_the_mean_temperature(cube: xr.Dataset) -> None:

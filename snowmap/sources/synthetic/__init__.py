@@ -11,9 +11,8 @@ import xarray as xr
 
 from snowmap.data.cube import check
 from snowmap.errors import SnowmapError
-from snowmap.physics import density_guyennon
 from snowmap.sources.synthetic.insar import interferograms, look_geometry
-from snowmap.sources.synthetic.snow import run_snow_model
+from snowmap.sources.synthetic.snow import depth, run_snow_model
 from snowmap.sources.synthetic.terrain import CRS_OF_ARCHIVE, make_terrain
 from snowmap.sources.synthetic.weather import make_weather, observed_precipitation, window_weather
 from snowmap.sources.trentino.quantities import STANDARD_BANDS, as_cube
@@ -75,9 +74,8 @@ def synthesize(
             bands |= static | {"precipitation": observed_precipitation(fallen, terrain, gauges)}
         for name, values in bands.items():
             features[window, row[name]] = np.where(terrain.valid, values, np.nan)
-    swe = np.where(terrain.mask, np.stack([states[date].swe for date in end]), np.nan)
-    hs = swe / density_guyennon(end)[:, None, None]
-    maps = {"hs": 100 * hs, "swe": swe / 10}  # mm of water = kg m⁻² -> m -> cm; mm -> cm
+    snow_of = {"hs": lambda date: depth(states[date].swe, date), "swe": lambda date: states[date].swe / 10}  # in cm
+    maps = {name: np.where(terrain.mask, [of(date) for date in end], np.nan) for name, of in snow_of.items()}
     layers = {"features": features, **{name: values.astype(np.float32) for name, values in maps.items()}}
     layers["mask"] = terrain.mask
     cube = as_cube(layers, names, start, end, CRS_OF_ARCHIVE, terrain.transform)

@@ -28,6 +28,8 @@ NEW_ALBEDO, OLD_ALBEDO = 0.85, 0.50  # and how they come about: Verseghy (1991),
 COLD_AGEING, MELT_AGEING = 0.008, 0.24  # per day: linear in cold snow, exponential in melting snow (the same)
 REFRESHING = 10.0  # mm of new snow that make the surface new (the same)
 HELD_WATER = 0.05  # of the mass of ice, the most liquid water that snow retains (SNOW-17, Anderson 2006)
+NEW_DENSITY, OLD_DENSITY = 0.2237, 0.5975  # g cm⁻³: ρ₀ and ρ_max of alpine snow (Sturm et al. 2010)
+BY_DEPTH, BY_DAY = 0.0012, 0.0038  # per cm and per day: k₁ and k₂ (the same)
 SUN_STEP = 8  # days for which the sun's path is taken as the same; its noon height changes by 3° at most
 
 
@@ -165,3 +167,20 @@ def step(pack: Pack, day: Day) -> tuple[Pack, NDArray[np.float64]]:
     melting = OLD_ALBEDO + (albedo - OLD_ALBEDO) * np.exp(-MELT_AGEING)
     albedo = np.where(melt > 0, melting, np.maximum(OLD_ALBEDO, albedo - COLD_AGEING))
     return Pack(ice + liquid, liquid, cold, np.where(ice > 0, albedo, NEW_ALBEDO)), runoff + sublimated
+
+
+def depth(swe: NDArray[np.float64], date: np.datetime64) -> NDArray[np.float64]:
+    """Depth in cm of snow of this water equivalent in mm, by the bulk density of alpine snow (Sturm et al. 2010).
+
+    The density grows with depth and with the day, −92 on 1 October to 181 on 30 June, beyond which it stays. The depth
+    solves depth · density(depth) = water, by Newton's method.
+    """
+    day = (date - date.astype("datetime64[Y]").astype("datetime64[D]")).astype(int) + 1
+    day = day - 366 if day >= 274 else -92 if day > 243 else min(day, 181)  # September counts as 1 October
+    water = swe / 10
+    result = water / NEW_DENSITY
+    for _ in range(4):
+        loose = (OLD_DENSITY - NEW_DENSITY) * np.exp(-BY_DEPTH * result - BY_DAY * day)
+        density = OLD_DENSITY - loose
+        result = result - (result * density - water) / (density + result * BY_DEPTH * loose)
+    return result
