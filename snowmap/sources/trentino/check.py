@@ -87,9 +87,8 @@ def check_archive(
     if result.swe_unit:
         ratio = "no HS to compare with" if result.swe_per_hs is None else f"median of SWE/HS {result.swe_per_hs:.3f}"
         report.notes.append(f"SWE is in {result.swe_unit} ({ratio})")
-    if further := sorted(
-        {file.name for file in files_of(root, FURTHER_BANDS)} - statistics.tallies.keys() - {"sidecar"}
-    ):
+    lying = {file.name for file in files_of(report.root, FURTHER_BANDS)} - {"sidecar"}
+    if further := sorted(lying - statistics.tallies.keys()):
         report.notes.append(f"further bands lie there, read where data.bands names them: {', '.join(further)}")
     inside = statistics.inside
     report.notes.append(f"study area: {inside.sum():,} of {inside.size:,} px ({inside.mean():.0%})")
