@@ -60,6 +60,9 @@ def _parser() -> argparse.ArgumentParser:
     synthesize.add_argument("--windows", type=int, default=64, help="number of 12-day windows (default: %(default)s)")
     synthesize.add_argument("--shape", type=int, nargs=2, metavar=("HEIGHT", "WIDTH"), help="pixels (default: 93 211)")
     synthesize.add_argument("--dem", type=Path, help="a raster of elevation in m, instead of fractal terrain")
+    synthesize.add_argument(
+        "--further", action="store_true", help="also precipitation, forest cover, layover and shadow"
+    )
     synthesize.set_defaults(run=_synthesize)
 
     predict = commands.add_parser("predict", help="map the windows of an archive, with or without targets, to files")
@@ -179,7 +182,7 @@ def _synthesize(options: argparse.Namespace) -> None:
     from snowmap.sources.trentino import write_archive
 
     shape = tuple(options.shape) if options.shape else None
-    cube = synthesize(seed=options.seed, windows=options.windows, shape=shape, dem=options.dem)
+    cube = synthesize(seed=options.seed, windows=options.windows, shape=shape, dem=options.dem, further=options.further)
     root = write_archive(cube, options.out)
     size = f"{cube.sizes['window']} windows of {cube.sizes['y']} × {cube.sizes['x']} px"
     print(f"a SYNTHETIC archive, {size}, lies in {root}")

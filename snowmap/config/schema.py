@@ -10,7 +10,7 @@ from typing import Any
 from omegaconf import MISSING
 
 from snowmap.config.fields import Expected, choice, distinct, integer, integers, number, special
-from snowmap.units import SNOW_DEPTH_M
+from snowmap.units import SNOW_DEPTH_M, WET_SNOW_DB
 
 
 def _channels(default: list[int]) -> Any:
@@ -94,6 +94,7 @@ class Data:
     bands: list[str] | None = distinct(None, least=1)  # that are read; None: the standard ones of the source
     derived: list[str] | None = distinct(None)  # derived features beside the bands; None: the model's own
     phase_sign: int | None = choice(None, 1, -1)  # of phase where snow grows; None: from the training windows
+    wet_snow_db: float = number(WET_SNOW_DB, below=0, at_least=-30)  # change of backscatter below which snow is wet
     time: Any = _sequence()  # windows in a sequence, or season (since 1 September); None: the model's own
     supervise: str = choice("auto", "last", "every")  # targets that the loss sees; auto: every, if all steps are mapped
     batch_size: int = integer(4, at_least=1)
@@ -401,6 +402,7 @@ class Scoring:
     snow_threshold_hs_cm: float = number(100 * SNOW_DEPTH_M["hs"], above=0, at_most=10_000)  # snow from here on
     elevation_step_m: float = number(500.0, at_least=10, at_most=10_000)  # height of an elevation band
     aspect_directions: int = choice(8, 4)
+    wet_snow_db: float = number(WET_SNOW_DB, below=0, at_least=-30)  # change of backscatter below which snow is wet
     level: float = number(0.9, above=0, below=1)  # nominal coverage of the confidence intervals
 
 

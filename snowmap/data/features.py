@@ -1,7 +1,8 @@
 """Derived features: further bands of a Cube, computed from its own, for networks and baselines alike.
 
 `derive` gives them as maps, `with_derived` appends them to the Cube under names and units of their own, so that
-everything after it treats them as bands. A derived feature of a window uses that window and earlier ones only.
+everything after it treats them as bands. A derived feature of a window uses that window and earlier ones only, except
+for the dry reference of `wet_snow`.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -14,6 +15,7 @@ from jaxtyping import Float32
 
 from snowmap.data.cube import Quantity, band_coordinates, quantities_of, units_of
 from snowmap.data.sequences import season_of
+from snowmap.data.wet_snow import wet_snow
 from snowmap.errors import SnowmapError
 from snowmap.physics import phase_of_swe_oveisgharan
 from snowmap.units import BAND_UNITS
@@ -132,6 +134,9 @@ DERIVED: dict[str, Derived] = {
         ("pdd",),
         cumulative_pdd,
         summed=True,
+    ),
+    "wet_snow": Derived(
+        {"wet_snow": Quantity("1", 0.0, 1.0, "wet snow, 1, by the drop of backscatter")}, ("intensity",), wet_snow
     ),
     "phase_swe": Derived(
         {"phase_swe": Quantity(*WINDOW_MM, "change of SWE from the unwrapped phase")}, PHASE_SWE_NEEDS, phase_swe

@@ -14,9 +14,14 @@ from snowmap.data.cube import quantities_of
 from snowmap.data.features import DERIVED, derive, estimate_phase_sign, phase_reference, with_derived
 from snowmap.data.normalize import Normalizer
 from snowmap.data.sequences import gap_days, history, season_of, season_starts
+from snowmap.data.wet_snow import with_wet_threshold
+from snowmap.units import WET_SNOW_DB
 
 WINDOW_COORDINATES = ("gap_days", "season_start", "phase_reference")
 """Coordinates ``(window)`` that tell a piece of a scene what it cannot know by itself."""
+
+PIXEL_COORDINATES = ("wet_below",)
+"""The same, ``(y, x)``: what a piece of few windows cannot know."""
 
 
 class Preprocessor(nn.Module):
@@ -32,6 +37,7 @@ class Preprocessor(nn.Module):
         derived: Keys of `snowmap.data.features.DERIVED`.
         phase_sign: +1 where the phase grows with snow, −1 where it falls.
         ablation: Of `snowmap.data.ablation.plan_ablation`; None leaves the bands as they are.
+        wet_snow_db: Change of backscatter below which snow is wet.
         normalizer: From physical units to the channels of a net.
     """
 
@@ -42,9 +48,11 @@ class Preprocessor(nn.Module):
         phase_sign: int = 1,
         ablation: Mapping[str, Any] | None = None,
         wrapped: Sequence[str] = (),
+        wet_snow_db: float = WET_SNOW_DB,
     ) -> None:
         super().__init__()
         self.bands, self.derived, self.phase_sign = list(bands), list(derived), phase_sign
+        self.wet_snow_db = wet_snow_db
         self.ablation = None if ablation is None else dict(ablation)
         self.normalizer = Normalizer(self.bands, wrapped)
 
@@ -57,6 +65,7 @@ class Preprocessor(nn.Module):
         derived: Sequence[str] = (),
         phase_sign: int | None = None,
         ablation: Mapping[str, Any] | None = None,
+        wet_snow_db: float = WET_SNOW_DB,
     ) -> "Preprocessor":
         """The Preprocessor of a run; its normalisation is not yet fitted.
 
@@ -67,6 +76,7 @@ class Preprocessor(nn.Module):
             derived: Keys of `snowmap.data.features.DERIVED`, which it reads, too.
             phase_sign: +1 or −1; None: estimated from the training windows.
             ablation: Of `snowmap.data.ablation.plan_ablation`.
+            wet_snow_db: Change of backscatter below which snow is wet.
 
         Raises:
             SnowmapError: When the Cubes lack a band that a derived feature is computed from.
@@ -78,7 +88,7 @@ class Preprocessor(nn.Module):
         made = derive(cube.isel(window=slice(0, 1), y=slice(0, 1), x=slice(0, 1)), derived, sign)
         read = {name: quantity for name, quantity in quantities_of(cube).items() if name in bands}
         wrapped = [name for name, quantity in read.items() if quantity.wrapped]
-        return cls([*read, *made], derived, sign, ablation, wrapped)
+        return cls([*read, *made], derived, sign, ablation, wrapped, wet_snow_db)
 
     @property
     def options(self) -> dict[str, Any]:
@@ -89,6 +99,7 @@ class Preprocessor(nn.Module):
             "phase_sign": self.phase_sign,
             "ablation": self.ablation,
             "wrapped": list(self.normalizer.wrapped),
+            "wet_snow_db": self.wet_snow_db,
         }
 
     @property
@@ -116,13 +127,17 @@ class Preprocessor(nn.Module):
         return int(np.flatnonzero(season == season[first])[0]) if self.reads_season else first
 
     def scene(self, cube: xr.Dataset, windows: Sequence[int] | None = None) -> xr.Dataset:
-        """The Cube, altered by the ablation, with `WINDOW_COORDINATES`, so that it may be cut into pieces.
+        """The Cube, altered by the ablation, with what a piece of it cannot know, so that it may be cut into pieces.
+
+        That are `WINDOW_COORDINATES` and `PIXEL_COORDINATES`, as far as derived features need them.
 
         Args:
             cube: The whole scene; its `features` may be a dask array, and then stay one.
             windows: The windows whose phase is needed; all by default.
         """
         cube = ablate(cube, self.ablation)
+        if "wet_snow" in self.derived:
+            cube = with_wet_threshold(cube, self.wet_snow_db)
         start, end = cube["start"].values, cube["end"].values
         coordinates = {"gap_days": gap_days(start, end), "season_start": season_starts(start, end)}
         if any("unwrapped_phase" in DERIVED[name].needs for name in self.derived):
@@ -168,4 +183,4 @@ def as_maps(
         name: (("window", "y", "x"), values[index], dict(attributes))
         for index, (name, attributes) in enumerate(layers.items())
     }
-    return grid.drop_vars(["mask", *WINDOW_COORDINATES], errors="ignore").assign(maps)
+    return grid.drop_vars(["mask", *WINDOW_COORDINATES, *PIXEL_COORDINATES], errors="ignore").assign(maps)

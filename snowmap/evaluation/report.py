@@ -33,6 +33,7 @@ GROUPINGS = {
     "slope": ("rmse",),
     "aspect": ("rmse",),
     "coherence": ("rmse",),
+    "wetness": ("rmse",),
 }
 """The scores that are drawn by each grouping: by the first four a map may also be biased to one side."""
 

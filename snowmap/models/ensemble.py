@@ -8,7 +8,7 @@ from torch import nn
 from snowmap.models.net import Fluxes, Inputs, Maps, Net
 
 COMMON = (
-    "maps_every_step", "in_target_units", "derived", "needs", "ignores", "fluxes", "output_layers", "levels",
+    "maps_every_step", "in_target_units", "derived", "needs", "uses", "ignores", "fluxes", "output_layers", "levels",
     "loops_over_steps",
 )  # fmt: skip
 """What an ensemble needs and gives is what each member does."""

@@ -60,13 +60,16 @@ def make_parts(
     metadata = {**metadata_of(cubes, splits, config), "chosen_by": chosen_by}
     bands = cubes[0]["band"].values.tolist()
     net = NETS[config["model"]["name"]]
-    needed = [band for band in net.needs if band in metadata["units"]]  # others are derived, or missed by `build_net`
+    needed = [
+        band for band in (*net.needs, *net.uses) if band in metadata["units"]
+    ]  # others are derived, or missed by `build_net`
     refuse_unfit_bands(cubes[0], needed, f"model={config['model']['name']}")
     preprocessor = Preprocessor.plan(
         [(narrowed(cube, split.train_area), split.train) for cube, split in zip(cubes, splits, strict=True)],
         bands=[band for band in bands if band not in net.ignores],
         derived=choose_derived(net, data["derived"], bands),
         phase_sign=data["phase_sign"],
+        wet_snow_db=data["wet_snow_db"],
         ablation=plan_ablation(config["ablation"], cubes, splits, config["seed"]),
     )
     if plan := preprocessor.ablation:

@@ -84,7 +84,7 @@ class SnowRegression(pl.LightningModule):
         self.frozen = [part for name in self.net.frozen_stages(freeze) for part in self.net.stages[name]]
         for part in self.frozen:
             part.requires_grad_(False).eval()
-        self.needed = [bands.index(name) for name in self.net.needs]
+        self.needed = [bands.index(name) for name in self.net.physical(bands)]
 
     @classmethod
     def load_from_checkpoint(cls, checkpoint_path: str | Path, **options: Any) -> "SnowRegression":  # type: ignore[override]

@@ -12,7 +12,8 @@ from snowmap.data.plausibility import Tally, values_inside
 from snowmap.data.splits import Split, rolling
 from snowmap.errors import SnowmapError
 from snowmap.sources.trentino import survey
-from snowmap.sources.trentino.quantities import INSAR_BANDS, SWE_IN_UNITS, TARGETS, WEATHER_BANDS
+from snowmap.sources.trentino.layout import files_of
+from snowmap.sources.trentino.quantities import FURTHER_BANDS, INSAR_BANDS, SWE_IN_UNITS, TARGETS, WEATHER_BANDS
 from snowmap.tables import plain_console, print_table
 
 IMPLAUSIBLE_SHARE = 0.01
@@ -86,6 +87,9 @@ def check_archive(
     if result.swe_unit:
         ratio = "no HS to compare with" if result.swe_per_hs is None else f"median of SWE/HS {result.swe_per_hs:.3f}"
         report.notes.append(f"SWE is in {result.swe_unit} ({ratio})")
+    lying = {file.name for file in files_of(report.root, FURTHER_BANDS)} - {"sidecar"}
+    if further := sorted(lying - statistics.tallies.keys()):
+        report.notes.append(f"further bands lie there, read where data.bands names them: {', '.join(further)}")
     inside = statistics.inside
     report.notes.append(f"study area: {inside.sum():,} of {inside.size:,} px ({inside.mean():.0%})")
     return report

@@ -60,7 +60,8 @@ def open_archive(
 
     Args:
         root: The folder that holds `INSAR/`, `ITSNOW/`, `S3/` and `master_mask.tif`.
-        bands: Bands that every window must have; the nine of the public archive by default.
+        bands: Bands that every window must have; the nine of the public archive by default. With `layover_shadow`
+            the bands of the radar have no value where it is 1.
         targets: Targets that every window must have; another one on disk is read too, NaN where a window lacks it.
             Empty for prediction.
         swe_unit: "cm", "mm", or "auto": found from the ratio of SWE to HS. A contradiction is an error.
@@ -274,5 +275,8 @@ def _assemble(root: Path, arrays: Mapping[str, Any], metadata: Mapping[str, Any]
         Affine(*metadata["transform"]),
         swe_unit,
     )
+    if "layover_shadow" in metadata["bands"]:
+        hidden = cube["features"].isel(window=0).sel(band="layover_shadow", drop=True) == 1
+        cube = cube.assign(features=cube["features"].where((cube["group"] != "sar") | ~hidden))
     attributes = {key: metadata[key] for key in ("origin", "fingerprint", "excluded")}
     return cube.assign_attrs(archive=str(root.absolute()), **attributes)

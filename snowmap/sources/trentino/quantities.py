@@ -26,7 +26,12 @@ WEATHER_BANDS: dict[str, Quantity] = {
 STANDARD_BANDS: dict[str, Quantity] = INSAR_BANDS | WEATHER_BANDS
 """Those of the public archive, which are read unless others are named."""
 
-FURTHER_BANDS: dict[str, Quantity] = {}
+FURTHER_BANDS: dict[str, Quantity] = {
+    "precipitation": Quantity("mm", 0.0, 2000.0, "precipitation of the window", "weather"),
+    "forest_cover": Quantity("1", 0.0, 1.0, "share of the ground under forest", "terrain"),
+    "glacier": Quantity("1", 0.0, 1.0, "glacier, 1", "terrain"),
+    "layover_shadow": Quantity("1", 0.0, 1.0, "radar layover or shadow, 1", "terrain"),
+}
 """Those that an archive may hold besides, which are read where they are named."""
 
 BANDS: dict[str, Quantity] = STANDARD_BANDS | FURTHER_BANDS
