@@ -45,7 +45,7 @@ def with_wet_threshold(cube: xr.Dataset, threshold_db: float = WET_SNOW_DB) -> x
     return cube.assign_coords(wet_below=(("y", "x"), (below + np.float32(threshold_db)).data))
 
 
-def wet_snow(cube: xr.Dataset, phase_sign: int) -> dict[str, Float32[np.ndarray, "window y x"]]:
+def wet_snow(cube: xr.Dataset, phase: object = None) -> dict[str, Float32[np.ndarray, "window y x"]]:
     """``wet_snow`` (1): 1 where the backscatter is so far below the pixel's dry reference that its snow is wet, else 0.
 
     Dark ground without snow counts as wet, too. See `with_wet_threshold`, which a piece of a scene must come from.

@@ -71,7 +71,7 @@ def pixel_classes(
     if "coherence" in cube["band"]:
         classes["coherence"] = _binned(cube["features"].sel(band="coherence").values[valid], COHERENCE_EDGES)
     if "wet_below" in cube.coords:
-        wet = wet_snow(cube, 1)["wet_snow"][valid]
+        wet = wet_snow(cube)["wet_snow"][valid]
         classes["wetness"] = _classes(np.nan_to_num(wet, nan=-1).astype(int), ["not wet", "wet"])
     unit = cube[target].attrs["units"]
     threshold = snow_threshold(target, unit, snow_depths_m(options))
