@@ -19,7 +19,7 @@ from snowmap.errors import SnowmapError
 from snowmap.evaluation.charts import stations_figure
 from snowmap.evaluation.metrics import scores
 from snowmap.files import as_png, refuse_inputs, whole_folder, write_whole
-from snowmap.maps.read import interval_of, sigma_of, snow_targets
+from snowmap.maps.read import interval_of, snow_targets
 from snowmap.tables import SYNTHETIC, as_csv, listed, print_table, printable
 from snowmap.units import INTERVALS, MOST_SNOW_M, metres_per, unit_factor
 
@@ -225,8 +225,8 @@ def _with_values(maps: xr.Dataset, rows: pd.DataFrame, target: str) -> pd.DataFr
     points = maps.isel({dim: xr.DataArray(position, dims="match") for dim, position in places.items()})
     predicted = points[target].values.astype(np.float64)
     matched = rows.assign(predicted=predicted, difference=predicted - rows["observed"])
-    if (sigma := sigma_of(points, target)) is not None:
-        matched["sigma"] = sigma.values
+    if (sigma := f"{target}_sigma") in points:
+        matched["sigma"] = points[sigma].values
     for share in INTERVALS:
         if interval := interval_of(points, target, share):
             matched[f"inside_{share}"] = matched["observed"].between(*(end.values for end in interval))

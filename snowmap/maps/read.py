@@ -127,22 +127,10 @@ def _layout(maps: xr.Dataset) -> dict[str, Any]:
     }
 
 
-def sigma_of(maps: xr.Dataset, target: str) -> xr.DataArray | None:
-    """σ of a target in its unit, or None where the maps have none.
-
-    It is the σ layer times ``conformal_factor`` of the quantile layers, by which the distance from the median was
-    widened on validation windows, since σ itself is as the network gave it.
-    """
-    if f"{target}_sigma" not in maps:
-        return None
-    factor = maps[f"{target}_q95"].attrs.get("conformal_factor", 1.0) if f"{target}_q95" in maps else 1.0
-    return (maps[f"{target}_sigma"] * float(factor)).assign_attrs(maps[f"{target}_sigma"].attrs)
-
-
 def interval_of(maps: xr.Dataset, target: str, share: int) -> tuple[xr.DataArray, xr.DataArray] | None:
     """Ends of the central interval of a target, or None where the maps have no uncertainty.
 
-    The quantile layers where the maps have them; else those of a normal distribution with the σ of `sigma_of`.
+    The quantile layers where the maps have them; else those of a normal distribution with the σ of the maps.
 
     Args:
         maps: Maps with or without uncertainty.
@@ -152,8 +140,7 @@ def interval_of(maps: xr.Dataset, target: str, share: int) -> tuple[xr.DataArray
     low, high = (f"{target}_{quantile}" for quantile in INTERVALS[share])
     if low in maps and high in maps:
         return maps[low], maps[high]
-    sigma = sigma_of(maps, target)
-    if sigma is None:
+    if f"{target}_sigma" not in maps:
         return None
-    reach = float(norm.ppf(0.5 + share / 200))
-    return maps[target] - reach * sigma, maps[target] + reach * sigma
+    reach = float(norm.ppf(0.5 + share / 200)) * maps[f"{target}_sigma"]
+    return maps[target] - reach, maps[target] + reach
