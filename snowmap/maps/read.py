@@ -33,8 +33,8 @@ def read_maps(path: str | Path) -> xr.Dataset:
     Returns:
         Maps as `SnowRegression.predict` gives them: ``swe`` and ``hs`` ``(window, y, x)``, their σ and quantiles,
         fluxes, and ``swe_observed`` and ``hs_observed``, as far as they are in the file, with their attributes;
-        coordinates ``start``, ``end``, ``x``, ``y`` and ``spatial_ref``; sorted by ``start``. ``attrs["origin"]`` says
-        where the data came from.
+        coordinates ``start``, ``end``, ``x``, ``y``, ``spatial_ref`` and, where the file has it, ``elevation (y, x)``
+        in m; sorted by ``start``. ``attrs["origin"]`` says where the data came from.
 
     Raises:
         SnowmapError: When there is no such file, it was not written by snowmap, has no CRS or an unknown unit, or when
@@ -86,6 +86,8 @@ def _read(path: Path) -> xr.Dataset:
         raise SnowmapError(f"{path}: {lost[0]} has the dimensions {file[lost[0]].dims}; expected time, {y}, {x}")
     start, end = file["time_bnds"].transpose("bnds", "time").values
     grid = {"x": file[x].values, "y": file[y].values, "start": ("window", start), "end": ("window", end)}
+    if "elevation" in file:
+        grid["elevation"] = (("y", "x"), file["elevation"].transpose(y, x).data)
     read = xr.Dataset(maps, grid, file.attrs | {"origin": str(file.attrs.get("source", "")).partition(" on ")[2]})
     for target in snow_targets(read):
         _check_target(read, target, path)
