@@ -106,6 +106,16 @@ def _parser() -> argparse.ArgumentParser:
     compare.add_argument("--out", type=Path, default=Path("comparison"), help="folder (default: %(default)s)")
     compare.add_argument("--days", type=int, default=6, help="days between observation and map (default: %(default)s)")
     compare.add_argument("--unit", help="unit of hs or swe where its column names none (default: that of the maps)")
+    compare.add_argument(
+        "--missing", type=float, nargs="+", default=[], metavar="VALUE", help='values that mean "no value", e.g. 999'
+    )
+    compare.add_argument(
+        "--height-difference",
+        type=float,
+        default=200.0,
+        metavar="M",
+        help="leave out stations whose height is further from that of their pixel, in m (default: %(default)g)",
+    )
     compare.set_defaults(run=_compare)
 
     summarize = commands.add_parser("summarize", help="compare the runs of a sweep: over folds, or of an ablation")
@@ -234,9 +244,17 @@ def _compare(options: argparse.Namespace) -> None:
     from snowmap.maps.read import read_maps
 
     maps = read_maps(options.predictions)
-    scored = compare_stations(maps, options.stations, options.out, days=options.days, unit=options.unit)
+    scored = compare_stations(
+        maps,
+        options.stations,
+        options.out,
+        days=options.days,
+        unit=options.unit,
+        missing=options.missing,
+        height_difference_m=options.height_difference,
+    )
     print_scores(scored, maps)
-    print(f"matches.csv, scores.csv and stations.png lie in {options.out}")
+    print(f"matches.csv, scores.csv, left_out.csv and stations.png lie in {options.out}")
 
 
 def _summarize(options: argparse.Namespace) -> None:

@@ -111,8 +111,7 @@ def _section(name: str, entry: Mapping[str, Any], maps: xr.Dataset, cube: xr.Dat
             title = SCORE_LABELS[score]
             charts.append((f"{title} by {words}", class_chart(classes, score, f"{title} {unit}", shown)))
     if uncertainty := entry["uncertainty"]:
-        calibrated = {share: uncertainty[f"coverage_{share}"] for share in (50, 90)}
-        charts.append(("Reliability of the intervals", reliability_chart(uncertainty["reliability"], calibrated)))
+        charts.append(("Reliability of the intervals", reliability_chart(uncertainty["reliability"])))
     return {
         "name": name,
         "words": cube[name].attrs["long_name"],

@@ -19,9 +19,6 @@ from snowmap.tables import plain_console, print_table
 IMPLAUSIBLE_SHARE = 0.01
 """More implausible pixels than this are a fault of the band (a wrong unit, a missed sentinel), fewer are bad data."""
 
-RADIANS = 1.6
-"""No local incidence angle above this, in degrees, means that it is in radians (π/2 = 1.57)."""
-
 PDD_TOLERANCE = 0.5
 """°C d: what rounding of daily means may take from the sum of positive degree days."""
 
@@ -152,16 +149,16 @@ def _check_quantity(report: Report, tally: Tally, swe_unit: str) -> None:
     if not tally.valid:
         report.quantities.append((name, shown, "0%", "–", "–", "–", "empty"))
         return
-    verdict = "ok"
+    verdict, doubts = "ok", tally.doubts(unit)
     if tally.outside[unit] > IMPLAUSIBLE_SHARE * tally.valid:
         verdict = "implausible"
-        report.faults.append(f"{tally.sentence(unit)}; check the unit and the no-data value of these rasters")
+        report.faults.append(f"{doubts.pop(0)}; check the unit and the no-data value of these rasters")
     elif tally.outside[unit]:
         verdict = "outliers"
-        report.warnings.append(tally.sentence(unit))
-    if name == "incidence" and tally.greatest < RADIANS:
+        report.warnings.append(doubts.pop(0))
+    if doubts:
         verdict = "implausible"
-        report.faults.append(f"'incidence' reaches only {tally.greatest:.2f}: it is in radians; expected degrees")
+        report.faults += doubts
     numbers = (f"{value:.3g}" for value in (tally.least, tally.median, tally.greatest))
     report.quantities.append((name, shown, f"{tally.valid / tally.pixels:.0%}", *numbers, verdict))
 
