@@ -18,7 +18,7 @@ from snowmap.data.cube import units_of, window_names
 from snowmap.data.splits import OF_THE_MAP, Area, Split, areas
 from snowmap.errors import SnowmapError
 
-FORMAT = 5
+FORMAT = 6
 """Of the checkpoints that are written, and the only one that is read. It grows when weights or keys change."""
 
 UNREADABLE = (

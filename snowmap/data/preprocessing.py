@@ -13,9 +13,9 @@ from snowmap.data.batch import CubeTensors
 from snowmap.data.cube import quantities_of
 from snowmap.data.features import DERIVED, derive, estimate_phase_sign, phase_reference, with_derived
 from snowmap.data.normalize import Normalizer
-from snowmap.data.sequences import gap_days, history, season_of, season_starts
+from snowmap.data.sequences import added_days, gap_days, history, season_of, season_starts
 
-WINDOW_COORDINATES = ("gap_days", "season_start", "phase_reference")
+WINDOW_COORDINATES = ("gap_days", "added_days", "season_start", "phase_reference")
 """Coordinates ``(window)`` that tell a piece of a scene what it cannot know by itself."""
 
 
@@ -124,7 +124,8 @@ class Preprocessor(nn.Module):
         """
         cube = ablate(cube, self.ablation)
         start, end = cube["start"].values, cube["end"].values
-        coordinates = {"gap_days": gap_days(start, end), "season_start": season_starts(start, end)}
+        computed = {"gap_days": gap_days, "added_days": added_days, "season_start": season_starts}
+        coordinates = {name: compute(start, end) for name, compute in computed.items()}
         if any("unwrapped_phase" in DERIVED[name].needs for name in self.derived):
             reference = np.full(len(end), np.nan, np.float32)
             for window in range(len(end)) if windows is None else windows:

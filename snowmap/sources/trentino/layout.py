@@ -109,7 +109,7 @@ class Scan(NamedTuple):
 
     Attributes:
         root: The archive's folder.
-        windows: Those with a file for every requested band and required target, sorted by start, then end.
+        windows: Those with a file for every requested band and required target, in `snowmap.data.cube.date_order`.
         faults: What makes the archive unfit to open, one sentence each.
         excluded: Windows left out because a file is missing, e.g. ``"2021-03-10_to_2021-03-22: no raster for band
             'coherence'"``.
@@ -221,15 +221,16 @@ def match(files: Iterable[RasterFile], required: Iterable[str]) -> tuple[list[Wi
         required: Bands and targets that every window must have.
 
     Returns:
-        The complete windows sorted by start, then end; the faults, which are impossible dates and two files for one
-        band; and a sentence for each window that lacks a file.
+        The complete windows in `snowmap.data.cube.date_order`; the faults, which are impossible dates and two files for
+        one band; and a sentence for each window that lacks a file.
     """
     by_dates: dict[tuple[str, str], dict[str, list[str]]] = defaultdict(lambda: defaultdict(list))
     for file in files:
         if file.name in RASTER_NAMES:
             by_dates[file.start, file.end][file.name].append(file.path)
     windows, faults, excluded = [], [], []
-    for (start, end), paths in sorted(by_dates.items()):
+    latest_first = sorted(by_dates.items(), reverse=True)
+    for (start, end), paths in sorted(latest_first, key=lambda item: item[0][1]):
         window = Window(start, end, {name: min(several) for name, several in paths.items()})
         if not _is_period(start, end):
             faults.append(
