@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
 from snowmap.physics import (
-    WAVELENGTH,
+    SENTINEL_1_WAVELENGTH,
     coherence_of_accumulation,
     degree_day_step,
     density_guyennon,
@@ -35,7 +35,7 @@ def test_mm_of_swe_for_one_cycle(incidence: float, exact: float, oveisgharan: fl
 
 def test_phase_at_nadir_is_the_extra_optical_path() -> None:
     depth = 0.5  # m of snow at 0.4 g/cm³
-    expected = 4 * np.pi / WAVELENGTH * depth * (np.sqrt(1 + 1.5995 * 0.4 + 1.861 * 0.064) - 1)
+    expected = 4 * np.pi / SENTINEL_1_WAVELENGTH * depth * (np.sqrt(1 + 1.5995 * 0.4 + 1.861 * 0.064) - 1)
     assert phase_of_swe(depth * 400, 0.0, 0.4) == pytest.approx(expected)
 
 

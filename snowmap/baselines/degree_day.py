@@ -63,8 +63,9 @@ class DegreeDay(Baseline):
 
     The archive holds no precipitation: P(z) = p₀·(1 + gradient·(z − z̄)/1000) ≥ 0 stands for it, the same on all days.
     The snow fraction is that of `snowmap.physics.snow_fraction` at the mean temperature of the window. Days that no
-    window covers count by the weather of the window after them; days of two windows count once. A season starts bare on 1 September; one whose first
-    window comes late starts with a share of the snowfall since 1 November, by that window's snow fraction.
+    window covers count by the weather of the window after them; days of several windows count once. A season starts
+    bare on 1 September; one whose first window comes late starts with a share of the snowfall since 1 November, by
+    that window's snow fraction.
 
     DDF, p₀, gradient and that share are calibrated by least squares on the training windows, at as many pixels as the
     option ``pixels`` says; the state runs through all windows, by their inputs alone. HS is by Guyennon's density of

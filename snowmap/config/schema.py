@@ -94,6 +94,9 @@ class Data:
     bands: list[str] | None = distinct(None, least=1)  # that are read; None: the standard ones of the source
     derived: list[str] | None = distinct(None)  # derived features beside the bands; None: the model's own
     phase_sign: int | None = choice(None, 1, -1)  # of phase where snow grows; None: from the training windows
+    reference: str = "lowest_ground"  # of the phase: lowest_ground, none, or a vector file of polygons or points
+    retrieval: str = choice("oveisgharan", "guneriussen", "leinss")  # from phase to a change of SWE
+    snow_density_kg_m3: float | None = number(None, at_least=20, at_most=917)  # which guneriussen needs, and no other
     time: Any = _sequence()  # windows in a sequence, or season (since 1 September); None: the model's own
     supervise: str = choice("auto", "last", "every")  # targets that the loss sees; auto: every, if all steps are mapped
     batch_size: int = integer(4, at_least=1)

@@ -209,7 +209,7 @@ def _about(task: SnowRegression, windows: int | None, least: int) -> dict[str, A
         "bands": [
             {"name": band, **(archive[band] if band in archive else derived[band])} for band in task.preprocessor.bands
         ],
-        "phase_sign": task.preprocessor.phase_sign,
+        "phase": task.preprocessor.phase._asdict(),
         "time": task.time,
         "windows": windows,
         "least_height_and_width": least,
