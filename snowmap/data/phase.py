@@ -13,6 +13,7 @@ from jaxtyping import Bool, Float32
 from pyogrio.errors import DataLayerError, DataSourceError
 from rasterio.features import rasterize
 
+from snowmap.data.cube import window_names
 from snowmap.data.network import Maps, increments, overlap, phase_variance
 from snowmap.errors import SnowmapError
 from snowmap.physics import (
@@ -22,6 +23,7 @@ from snowmap.physics import (
     phase_of_swe_leinss,
     phase_of_swe_oveisgharan,
 )
+from snowmap.tables import listed
 
 LOWEST_GROUND, NO_REFERENCE = "lowest_ground", "none"
 
@@ -119,7 +121,7 @@ def phase_reference(cube: xr.Dataset, phase: Phase = DEFAULT_PHASE) -> Float32[n
         0 where the window has no phase at all; NaN where it has none in the area of a file.
 
     Raises:
-        SnowmapError: When the area of a file holds no pixel.
+        SnowmapError: When the area of a file holds no pixel of the study area, or no phase in any window.
     """
     reference = np.zeros(cube.sizes["window"], np.float32)
     if phase.reference == NO_REFERENCE:
@@ -135,6 +137,16 @@ def phase_reference(cube: xr.Dataset, phase: Phase = DEFAULT_PHASE) -> Float32[n
             reference[index] = _weighted_median(values[area], squared_coherence(window)[area])
         elif known.any() and of_file is not None:
             reference[index] = np.nan
+    lost = np.flatnonzero(np.isnan(reference))
+    if lost.size:
+        assert not isinstance(phase.reference, str)  # the lowest ground has a phase wherever there is one
+        name, windows = phase.reference["file"], window_names(cube.isel(window=lost))
+        if lost.size == len(reference):
+            raise SnowmapError(
+                f"data.reference={name}: none of its pixels has an unwrapped phase in {listed(windows)}; expected "
+                f"ground that the radar sees: name another area, or {LOWEST_GROUND}"
+            )
+        logger.warning("data.reference=%s: no phase there in %s, whose changes are missing", name, listed(windows))
     return reference
 
 
@@ -191,14 +203,17 @@ def sensitivity(cube: xr.Dataset, phase: Phase) -> Maps:
     return formula(1.0, angle, wavelength)
 
 
-def referenced(cube: xr.Dataset, phase: Phase) -> Maps:
-    """Unwrapped phase in rad of every window, positive for accumulation, relative to the reference.
+def with_reference(cube: xr.Dataset, phase: Phase) -> xr.Dataset:
+    """The Cube with `phase_reference` as a coordinate ``(window)``, unless it has it, as a piece of a scene does."""
+    if "phase_reference" in cube.coords:
+        return cube
+    return cube.assign_coords(phase_reference=("window", phase_reference(cube, phase)))
 
-    An interferogram's phase has an arbitrary constant: the coordinate ``phase_reference (window)`` of a Cube that is a
-    piece of a scene, else what `phase_reference` says.
-    """
-    constant = cube["phase_reference"].values if "phase_reference" in cube.coords else phase_reference(cube, phase)
-    return (phase.sign or 1) * (cube["features"].sel(band="unwrapped_phase").values - constant[:, None, None])
+
+def referenced(cube: xr.Dataset, phase: Phase) -> Maps:
+    """Unwrapped phase in rad of every window, positive for accumulation, relative to the reference."""
+    constant = with_reference(cube, phase)["phase_reference"].values[:, None, None]
+    return (phase.sign or 1) * (cube["features"].sel(band="unwrapped_phase").values - constant)
 
 
 def phase_swe_change(cube: xr.Dataset, phase: Phase) -> Maps:
@@ -206,7 +221,7 @@ def phase_swe_change(cube: xr.Dataset, phase: Phase) -> Maps:
 
     The reference is taken off before the phase is divided by its sensitivity to snow, which follows the incidence.
     """
-    change = np.empty(cube["features"].isel(band=0).shape, np.float32)
+    change, cube = np.empty(cube["features"].isel(band=0).shape, np.float32), with_reference(cube, phase)
     for index in range(len(change)):  # intermediate maps are those of one window
         window = cube.isel(window=[index])
         change[index] = (referenced(window, phase) / sensitivity(window, phase))[0]
@@ -246,7 +261,7 @@ def estimate_phase_sign(training: Sequence[tuple[xr.Dataset, Sequence[int]]], ph
         training: Cubes, and the indices of the training windows of each.
         phase: How phase becomes a change of SWE.
     """
-    known = phase._replace(sign=1)
+    known = phase._replace(sign=1, reference=NO_REFERENCE)
     return -1 if sum(_covariance(cube, train, known) for cube, train in training) < 0 else 1
 
 

@@ -1,8 +1,20 @@
+import geopandas as gpd
 import numpy as np
 import pytest
+import torch
+from shapely import LineString, Point, box
 
 from snowmap.data.features import with_derived
-from snowmap.data.phase import Phase, estimate_phase_sign, phase_reference
+from snowmap.data.phase import (
+    Phase,
+    estimate_phase_sign,
+    phase_reference,
+    read_reference,
+    reference_area,
+    warn_of_snow,
+)
+from snowmap.data.preprocessing import Preprocessor
+from snowmap.errors import SnowmapError
 from snowmap.physics import phase_of_swe_oveisgharan
 from tests.cubes import make_cube
 from tests.data.test_features import band
@@ -96,3 +108,78 @@ def test_the_sign_of_the_phase_is_told_from_training_windows(sign):
         other = cube.copy(deep=True)
         other["features"].loc[{"band": "unwrapped_phase"}] = np.float32(factor) * phase
         assert estimate_phase_sign([(cube, range(12)), (other, range(12))]) == pooled
+
+
+def areas(folder, shapes, crs="EPSG:4326", name="stable.gpkg"):
+    gpd.GeoDataFrame(geometry=shapes, crs=crs).to_file(folder / name)
+    return str(folder / name)
+
+
+@pytest.mark.parametrize("crs", ["EPSG:4326", "EPSG:32632"])
+def test_the_reference_is_the_pixels_inside_a_polygon_or_those_that_hold_a_point(tmp_path, crs):
+    cube, _ = with_phase(1)
+    x, y = cube["x"].values, cube["y"].values
+    half = 0.0024  # of a pixel of 0.005 degrees
+    block = box(x[9] - half, y[7] - half, x[11] + half, y[5] + half)
+    points = [Point(x[9] + half, y[7] - half), Point(x[11], y[5]), Point(0, 0)]
+    for shapes, expected in (([block], np.s_[5:8, 9:12]), (points, ([7, 5], [9, 11]))):
+        path = areas(tmp_path, list(gpd.GeoSeries(shapes, crs="EPSG:4326").to_crs(crs)), crs)
+        phase = Phase(1, read_reference(path))
+        area = np.zeros(cube["mask"].shape, bool)
+        area[expected] = True
+        np.testing.assert_array_equal(reference_area(cube, phase.reference), area)
+        at_reference = band(with_derived(cube, ["phase_swe"], phase), "phase_swe")[:, area]
+        np.testing.assert_allclose(np.median(at_reference, axis=1), 0, atol=1e-3)
+        same = Preprocessor([], ["phase_swe"], phase._asdict())
+        assert same.phase == phase
+        assert torch.load(saved(same.options, tmp_path), weights_only=True)["phase"] == phase._asdict()
+        scene = same.scene(cube)  # a piece without the reference is relative to it all the same
+        np.testing.assert_array_equal(scene["phase_reference"], phase_reference(cube, phase))
+        piece = with_derived(scene.isel(y=slice(0, 4), x=slice(0, 5)), ["phase_swe"], phase)
+        whole = with_derived(cube, ["phase_swe"], phase)
+        np.testing.assert_array_equal(band(piece, "phase_swe"), band(whole, "phase_swe")[:, :4, :5])
+
+
+def saved(content, folder):
+    torch.save(content, folder / "options.pt")
+    return folder / "options.pt"
+
+
+def test_without_a_reference_the_phase_stays_as_it_is():
+    cube, change = with_phase(1, offset=0.0)
+    made = with_derived(cube, ["phase_swe"], Phase(1, "none"))
+    np.testing.assert_allclose(band(made, "phase_swe"), change, atol=1e-3)
+
+
+@pytest.mark.filterwarnings("ignore:'crs' was not provided")
+def test_a_reference_that_cannot_be_is_one_line(tmp_path):
+    cube, _ = with_phase(1)
+    x, y = cube["x"].values, cube["y"].values
+    (tmp_path / "text.gpkg").write_text("no vector file")
+    bare = areas(tmp_path, [Point(x[9], y[5])], crs=None, name="bare.gpkg")
+    line = areas(tmp_path, [LineString([(9.8, 46.4), (9.9, 46.3)])], name="line.gpkg")
+    for path, words in ((tmp_path / "none.gpkg", "does not exist"), (tmp_path / "text.gpkg", "cannot be read"),
+                        (bare, "no CRS"), (line, "no polygon or point")):  # fmt: skip
+        with pytest.raises(SnowmapError, match=rf"^data.reference={path}.*{words}"):
+            read_reference(path)
+    elsewhere = Phase(1, read_reference(areas(tmp_path, [Point(7, 46)])))
+    with pytest.raises(SnowmapError, match="no pixel of the study area lies in it; its shapes reach over 7, 46"):
+        phase_reference(cube, elsewhere)
+    dark = Phase(1, read_reference(areas(tmp_path, [Point(x[9], y[5])])))
+    cube["features"].loc[{"band": "unwrapped_phase"}][3, 5, 9] = np.nan
+    assert np.flatnonzero(np.isnan(phase_reference(cube, dark))).tolist() == [3]
+    cube["features"].loc[{"band": "unwrapped_phase"}][:, 5, 9] = np.nan
+    with pytest.raises(SnowmapError, match="none of its pixels has an unwrapped phase in 2021-01-09_to_2021-01-21"):
+        phase_reference(cube, dark)
+
+
+@pytest.mark.parametrize(("lowest", "warns"), [(4.0, False), (-4.0, True)])
+def test_a_reference_that_gains_snow_by_its_own_weather_is_warned_of(lowest, warns, caplog):
+    cube, _ = with_phase(1)
+    ground = cube["features"].sel(band="elevation").values
+    cube["features"].loc[{"band": "mean_temperature"}] = lowest - 0.006 * (ground - np.nanmin(ground))
+    warn_of_snow(cube, Phase(1))
+    assert ("gains snow itself" in caplog.text) == warns
+    caplog.clear()
+    warn_of_snow(cube, Phase(1, "none"))
+    assert not caplog.text

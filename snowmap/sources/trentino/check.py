@@ -198,7 +198,9 @@ def _check_time(report: Report, start: np.ndarray, end: np.ndarray) -> None:
     start, end = start.astype("datetime64[D]"), end.astype("datetime64[D]")
     days = (end - start).astype(int)
     if len(set(days.tolist())) > 1:
-        counts = ", ".join(f"{count} of {length}" for length, count in zip(*np.unique(days, return_counts=True)))
+        counts = ", ".join(
+            f"{count} of {length}" for length, count in zip(*np.unique(days, return_counts=True), strict=True)
+        )
         report.warnings.append(
             f"windows of {days.min()} to {days.max()} days ({counts}): their changes cannot be compared directly"
         )
@@ -226,7 +228,7 @@ def _check_network(report: Report, start: np.ndarray, end: np.ndarray, phases: S
             closed -= np.nanmedian(closed, axis=1, keepdims=True)  # the arbitrary constants of the three
             median, slips = np.nanmedian(np.abs(closed)), np.mean(np.abs(closed[np.isfinite(closed)]) > np.pi)
         report.notes.append(
-            f"closure of these triplets: median {median:.2f} rad; {slips:.1%} of their pixels are off by a cycle or more"
+            f"closure of these triplets: median {median:.2f} rad; {slips:.1%} of their pixels are off by whole cycles"
         )
 
 
