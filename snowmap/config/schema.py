@@ -112,6 +112,7 @@ class Archive(Data):
     name: str = "archive"
     swe_unit: str = choice("auto", "cm", "mm")  # a contradiction with the ratio SWE/HS is an error
     strict: bool = False  # an incomplete window is an error instead of a named exclusion
+    wavelength_m: float | None = number(None, at_least=0.005, at_most=2)  # None: the rasters' tag, else Sentinel-1's
     zero_is_missing: list[str] | None = distinct(None)  # bands in which 0 means no data; None: all of INSAR/
     threads: int | None = integer(None, at_least=1, at_most=256)  # that read rasters; None: one for each core
     cache: bool = True

@@ -15,7 +15,7 @@ from snowmap.data.phase import (
 )
 from snowmap.data.preprocessing import Preprocessor
 from snowmap.errors import SnowmapError
-from snowmap.physics import phase_of_swe_oveisgharan
+from snowmap.physics import phase_of_swe, phase_of_swe_oveisgharan
 from tests.cubes import make_cube
 from tests.data.test_features import band
 
@@ -183,3 +183,16 @@ def test_a_reference_that_gains_snow_by_its_own_weather_is_warned_of(lowest, war
     caplog.clear()
     warn_of_snow(cube, Phase(1, "none"))
     assert not caplog.text
+
+
+@pytest.mark.parametrize(
+    ("retrieval", "density", "mm_of_a_cycle"),
+    [("guneriussen", 300.0, 28.6), ("guneriussen", 100.0, None), ("leinss", None, 27.8), ("oveisgharan", None, 28.4)],
+)
+def test_the_retrieval_is_chosen(retrieval, density, mm_of_a_cycle):
+    cube = make_cube(windows=2)
+    cube["features"].loc[{"band": "incidence"}] = 40.0
+    cube["features"].loc[{"band": "unwrapped_phase"}] = 2 * np.pi
+    made = band(with_derived(cube, ["phase_swe"], Phase(1, "none", retrieval, density)), "phase_swe")
+    expected = mm_of_a_cycle or 2 * np.pi / phase_of_swe(1.0, 40.0, 0.1)
+    np.testing.assert_allclose(made, expected, atol=0.05)

@@ -11,7 +11,7 @@ import xarray as xr
 
 from snowmap.data.cube import check
 from snowmap.errors import SnowmapError
-from snowmap.physics import density_guyennon
+from snowmap.physics import SENTINEL_1_WAVELENGTH, density_guyennon
 from snowmap.sources.synthetic.insar import interferograms
 from snowmap.sources.synthetic.snow import run_snow_model
 from snowmap.sources.synthetic.terrain import CRS_OF_ARCHIVE, make_terrain
@@ -73,6 +73,7 @@ def synthesize(
         "origin": f"synthetic: snowmap {version('snowmap')}, seed {seed}, {terrain.source}",
         "fingerprint": "",
         "archive": "memory",
+        "wavelength": SENTINEL_1_WAVELENGTH,
     }
     check(cube)
     return cube

@@ -13,8 +13,10 @@ from snowmap.data.network import overlap, parts, triplets
 from snowmap.data.plausibility import Tally, values_inside
 from snowmap.data.splits import Split, rolling
 from snowmap.errors import SnowmapError
+from snowmap.physics import SENTINEL_1_WAVELENGTH, phase_of_swe_oveisgharan
 from snowmap.sources.trentino import survey
 from snowmap.sources.trentino.quantities import INSAR_BANDS, SWE_IN_UNITS, TARGETS, WEATHER_BANDS
+from snowmap.sources.trentino.raster import WAVELENGTH_TAG
 from snowmap.tables import plain_console, print_table
 
 IMPLAUSIBLE_SHARE = 0.01
@@ -93,6 +95,11 @@ def check_archive(
     if result.swe_unit:
         ratio = "no HS to compare with" if result.swe_per_hs is None else f"median of SWE/HS {result.swe_per_hs:.3f}"
         report.notes.append(f"SWE is in {result.swe_unit} ({ratio})")
+    if statistics.phases:
+        source = f"from the tag {WAVELENGTH_TAG}" if result.wavelength else "no tag: that of Sentinel-1"
+        wavelength = result.wavelength or SENTINEL_1_WAVELENGTH
+        cycle = 2 * np.pi / phase_of_swe_oveisgharan(1.0, 40.0, wavelength)
+        report.notes.append(f"wavelength {wavelength:.4g} m ({source}): a cycle is {cycle:.3g} mm of SWE at 40°")
     inside = statistics.inside
     report.notes.append(f"study area: {inside.sum():,} of {inside.size:,} px ({inside.mean():.0%})")
     return report
