@@ -6,8 +6,8 @@ processors differ, so everything that turns phase into a length takes the sign a
 
 import numpy as np
 
-WAVELENGTH = 0.05547
-"""Sentinel-1 C band, metres: 299 792 458 m/s ÷ 5.405 GHz."""
+SENTINEL_1_WAVELENGTH = 0.05547
+"""C band, metres: 299 792 458 m/s ÷ 5.405 GHz."""
 
 DEGREE_DAY_FACTOR = 4.9
 """Melt per positive degree day, mm °C⁻¹ d⁻¹: inside the 3–6 of snow-covered Alpine sites listed by Hock (2003)."""
@@ -32,13 +32,16 @@ def permittivity(density: Array) -> Array:
     return 1 + 1.5995 * density + 1.861 * density**3
 
 
-def phase_of_swe(swe_change: Array, incidence: Array, density: Array) -> Array:
+def phase_of_swe(
+    swe_change: Array, incidence: Array, density: Array, wavelength: float = SENTINEL_1_WAVELENGTH
+) -> Array:
     """Phase of a change of dry snow, exact: −2k·ΔHS·(cosθ − √(ε − sin²θ)) (Guneriussen et al. 2001).
 
     Args:
         swe_change: ΔSWE in mm, any shape.
         incidence: Local incidence angle θ in degrees, broadcast against `swe_change`.
         density: Density in g cm⁻³ of the snow that came or went.
+        wavelength: Of the radar, m.
 
     Returns:
         Phase change in rad, positive for accumulation, not wrapped.
@@ -46,22 +49,37 @@ def phase_of_swe(swe_change: Array, incidence: Array, density: Array) -> Array:
     angle = np.radians(incidence)
     depth_change = swe_change * 1e-3 / density  # mm of water -> m of snow
     extra_path = np.cos(angle) - np.sqrt(permittivity(density) - np.sin(angle) ** 2)
-    return -2 * (2 * np.pi / WAVELENGTH) * depth_change * extra_path
+    return -2 * (2 * np.pi / wavelength) * depth_change * extra_path
 
 
-def phase_of_swe_oveisgharan(swe_change: Array, incidence: Array) -> Array:
+def phase_of_swe_oveisgharan(swe_change: Array, incidence: Array, wavelength: float = SENTINEL_1_WAVELENGTH) -> Array:
     """Phase of a change of dry snow, −2k·(−0.6784θ² + 0.2899θ − 0.8473)·ΔSWE (Oveisgharan et al. 2024).
 
     Args:
         swe_change: ΔSWE in mm, any shape.
         incidence: Local incidence angle θ in degrees.
+        wavelength: Of the radar, m.
 
     Returns:
         Phase change in rad, not wrapped.
     """
     angle = np.radians(incidence)
     factor = -0.6784 * angle**2 + 0.2899 * angle - 0.8473
-    return -2 * (2 * np.pi / WAVELENGTH) * factor * swe_change * 1e-3
+    return -2 * (2 * np.pi / wavelength) * factor * swe_change * 1e-3
+
+
+def phase_of_swe_leinss(swe_change: Array, incidence: Array, wavelength: float = SENTINEL_1_WAVELENGTH) -> Array:
+    """Phase of a change of dry snow, k·α·(1.59 + θ^2.5)·ΔSWE with α = 1 (Leinss et al. 2015).
+
+    Args:
+        swe_change: ΔSWE in mm, any shape.
+        incidence: Local incidence angle θ in degrees.
+        wavelength: Of the radar, m.
+
+    Returns:
+        Phase change in rad, not wrapped.
+    """
+    return 2 * np.pi / wavelength * (1.59 + np.radians(incidence) ** 2.5) * swe_change * 1e-3
 
 
 def phase_of_delay(zenith_delay: Array, incidence: Array) -> Array:
@@ -74,7 +92,7 @@ def phase_of_delay(zenith_delay: Array, incidence: Array) -> Array:
     Returns:
         Phase in rad, not wrapped.
     """
-    return 4 * np.pi / WAVELENGTH * zenith_delay / np.cos(np.radians(incidence))
+    return 4 * np.pi / SENTINEL_1_WAVELENGTH * zenith_delay / np.cos(np.radians(incidence))
 
 
 def wrap(phase: Array) -> Array:
@@ -90,7 +108,7 @@ def displacement(unwrapped_phase: Array, sign: int = -1) -> Array:
         sign: −1 counts motion towards the satellite as positive where phase grows with the path (as SNAP does); +1 is
             the convention of processors that count motion away from it.
     """
-    return sign * WAVELENGTH / (4 * np.pi) * unwrapped_phase
+    return sign * SENTINEL_1_WAVELENGTH / (4 * np.pi) * unwrapped_phase
 
 
 def coherence_of_accumulation(swe_spread: Array) -> Array:

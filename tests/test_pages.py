@@ -47,6 +47,10 @@ def test_diagrams_are_those_that_the_script_draws(tmp_path):
         assert kept.read_text() == path.read_text(), f"{kept}: run `python docs/draw_models.py`"
 
 
+def test_the_table_of_retrievals_is_that_of_its_script():
+    assert script("compare_retrievals").table() in (DOCS / "data.md").read_text(), "python docs/compare_retrievals.py"
+
+
 COUNTED = re.findall(r"^\| `([^`]+)` \| ([\d,]+) \|", (DOCS / "models.md").read_text(), flags=re.MULTILINE)
 
 

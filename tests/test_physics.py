@@ -1,5 +1,7 @@
 """The formulas against tabulated values, closed forms and cases worked by hand."""
 
+from functools import partial
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -7,13 +9,14 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
 from snowmap.physics import (
-    WAVELENGTH,
+    SENTINEL_1_WAVELENGTH,
     coherence_of_accumulation,
     density_guyennon,
     displacement,
     permittivity,
     phase_of_delay,
     phase_of_swe,
+    phase_of_swe_leinss,
     phase_of_swe_oveisgharan,
     positive_degree_days,
     snow_fraction,
@@ -24,17 +27,26 @@ phases = st.floats(-300, 300)
 
 
 @pytest.mark.parametrize(
-    ("incidence", "exact", "oveisgharan"),
-    [(30.0, 31.4, 31.5), (35.0, 30.1, 30.0), (40.0, 28.6, 28.4), (45.0, 27.0, 26.7), (60.0, 21.7, 21.5)],
+    ("incidence", "exact", "leinss", "oveisgharan"),
+    [
+        (30.0, 31.4, 31.0, 31.5),
+        (35.0, 30.1, 29.5, 30.0),
+        (40.0, 28.6, 27.8, 28.4),
+        (45.0, 27.0, 26.0, 26.7),
+        (60.0, 21.7, 20.5, 21.5),
+    ],
 )
-def test_mm_of_swe_for_one_cycle(incidence: float, exact: float, oveisgharan: float) -> None:
-    one_mm = [phase_of_swe(1.0, incidence, 0.3), phase_of_swe_oveisgharan(1.0, incidence)]
-    assert [round(float(2 * np.pi / phase), 1) for phase in one_mm] == [exact, oveisgharan]
+def test_mm_of_swe_for_one_cycle(incidence: float, exact: float, leinss: float, oveisgharan: float) -> None:
+    formulas = (partial(phase_of_swe, density=0.3), phase_of_swe_leinss, phase_of_swe_oveisgharan)
+    one_mm = [formula(1.0, incidence) for formula in formulas]
+    assert [round(float(2 * np.pi / phase), 1) for phase in one_mm] == [exact, leinss, oveisgharan]
+    at_l_band = [formula(1.0, incidence, wavelength=2 * SENTINEL_1_WAVELENGTH) for formula in formulas]
+    assert at_l_band == pytest.approx([phase / 2 for phase in one_mm])
 
 
 def test_phase_at_nadir_is_the_extra_optical_path() -> None:
     depth = 0.5  # m of snow at 0.4 g/cm³
-    expected = 4 * np.pi / WAVELENGTH * depth * (np.sqrt(1 + 1.5995 * 0.4 + 1.861 * 0.064) - 1)
+    expected = 4 * np.pi / SENTINEL_1_WAVELENGTH * depth * (np.sqrt(1 + 1.5995 * 0.4 + 1.861 * 0.064) - 1)
     assert phase_of_swe(depth * 400, 0.0, 0.4) == pytest.approx(expected)
 
 

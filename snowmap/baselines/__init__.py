@@ -12,6 +12,7 @@ from snowmap.baselines.degree_day import DegreeDay
 from snowmap.baselines.insar_swe import InsarSwe
 from snowmap.baselines.regressions import BoostedTrees, BoostedTreesWithoutSar, Elevation
 from snowmap.baselines.remembered import Climatology, Persistence
+from snowmap.data.phase import DEFAULT_PHASE, Phase
 from snowmap.errors import SnowmapError
 
 __all__ = ["BASELINES", "Baseline", "baseline_maps", "build_baseline", "label_of", "restore_baseline", "save_baseline"]
@@ -67,6 +68,7 @@ def baseline_maps(
     train: Sequence[int],
     windows: Sequence[int],
     targets: Sequence[str],
+    phase: Phase = DEFAULT_PHASE,
 ) -> dict[str, xr.Dataset]:
     """Maps of every baseline with its default options; one that cannot be fitted is left out, with a warning.
 
@@ -75,6 +77,7 @@ def baseline_maps(
         train: Indices of the training windows.
         windows: Indices of the windows to map.
         targets: Names of the targets.
+        phase: How phase becomes a change of SWE.
 
     Returns:
         What `Baseline.predict` gives, by name.
@@ -82,7 +85,7 @@ def baseline_maps(
     maps = {}
     for name, kind in BASELINES.items():
         try:
-            maps[name] = kind().fit(cube, train, targets).predict(cube, windows)
+            maps[name] = kind().fit(cube, train, targets, phase).predict(cube, windows)
         except SnowmapError as error:
             logger.warning("no baseline %s: %s", name, error)
     return maps

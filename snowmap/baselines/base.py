@@ -16,6 +16,7 @@ from snowmap.config.fields import arguments
 from snowmap.config.schema import MODELS
 from snowmap.data.cube import refuse_class_maps, target_attributes
 from snowmap.data.features import DERIVED, refuse_unfit_bands
+from snowmap.data.phase import DEFAULT_PHASE, Phase
 from snowmap.data.preprocessing import Preprocessor, as_maps
 from snowmap.errors import SnowmapError
 from snowmap.physics import density_guyennon
@@ -79,10 +80,11 @@ class Baseline(ABC):
     @property
     def archive_bands(self) -> list[str]:
         """The bands that an archive has to hold."""
-        return list(dict.fromkeys([*self.needs, *(band for name in self.derived for band in DERIVED[name].needs)]))
+        derived = (band for name in self.derived for band in DERIVED[name].needs)
+        return list(dict.fromkeys([*self.needs, *derived, *self.preprocessor.archive_bands]))
 
     def fit(
-        self, cube: xr.Dataset, train: Sequence[int], targets: Sequence[str], phase_sign: int | None = None
+        self, cube: xr.Dataset, train: Sequence[int], targets: Sequence[str], phase: Phase = DEFAULT_PHASE
     ) -> "Baseline":
         """Learn each target from the training windows.
 
@@ -90,7 +92,7 @@ class Baseline(ABC):
             cube: The Cube; outside its mask, and in other than the training windows, no target is looked at.
             train: Indices of the training windows.
             targets: Names of the targets.
-            phase_sign: +1 where the phase grows with snow, −1 where it falls; None: estimated from them.
+            phase: How phase becomes a change of SWE.
 
         Returns:
             Itself.
@@ -104,14 +106,16 @@ class Baseline(ABC):
         self.layers = {name: {k: v for k, v in attributes[name].items() if k != "valid_min"} for name in targets}
         self.grid = grid_of(cube)
         reads_phase = "unwrapped_phase" in self.archive_bands
-        sign = phase_sign if reads_phase else 1
         self.preprocessor = Preprocessor.plan(
-            [(cube, train)], bands=self.archive_bands, derived=self.derived, phase_sign=sign
+            [(cube, train)],
+            bands=self.archive_bands,
+            derived=self.derived,
+            phase=phase if reads_phase else phase._replace(sign=1),
         )
         if reads_phase:
-            source = "set" if phase_sign else "estimated from the training windows"
+            source = "set" if phase.sign else "estimated from the training windows"
             meaning = "1 where the phase grows with snow, -1 where it falls"
-            logger.info("%s: phase_sign=%d, %s (%s)", self.name, self.preprocessor.phase_sign, source, meaning)
+            logger.info("%s: phase_sign=%d, %s (%s)", self.name, self.preprocessor.phase.sign, source, meaning)
         inputs = self.preprocessor.features(self.preprocessor.scene(cube))
         for target in self.targets:
             known = np.where(cube["mask"].values, cube[target].values[list(train)], np.float32(np.nan))

@@ -9,7 +9,7 @@ from jaxtyping import Bool, Float
 from scipy.optimize import least_squares
 
 from snowmap.baselines.base import Baseline, Maps
-from snowmap.data.sequences import Dates, gap_days, season_of, season_starts
+from snowmap.data.sequences import Dates, added_days, gap_days, length_days, season_of, season_starts
 from snowmap.errors import SnowmapError
 from snowmap.physics import DEGREE_DAY_FACTOR, snow_fraction
 
@@ -44,7 +44,7 @@ class Weather(NamedTuple):
     """What drives the snow of each pixel, on the flattened grid.
 
     Attributes:
-        snow_days: Days that a window stands for, those before it that no window covers included, × snow fraction.
+        snow_days: Days that a window adds to those before it, days that no window covers included, × snow fraction.
         degree_days: Positive degree days of as many days, °C d.
         late_snow_days: From 1 November to the beginning of a season whose first window comes late, × snow fraction.
         first: Whether a window is the first of its season.
@@ -63,8 +63,9 @@ class DegreeDay(Baseline):
 
     The archive holds no precipitation: P(z) = p₀·(1 + gradient·(z − z̄)/1000) ≥ 0 stands for it, the same on all days.
     The snow fraction is that of `snowmap.physics.snow_fraction` at the mean temperature of the window. Days that no
-    window covers count by the weather of the window after them. A season starts bare on 1 September; one whose first
-    window comes late starts with a share of the snowfall since 1 November, by that window's snow fraction.
+    window covers count by the weather of the window after them; days of several windows count once. A season starts
+    bare on 1 September; one whose first window comes late starts with a share of the snowfall since 1 November, by
+    that window's snow fraction.
 
     DDF, p₀, gradient and that share are calibrated by least squares on the training windows, at as many pixels as the
     option ``pixels`` says; the state runs through all windows, by their inputs alone. HS is by Guyennon's density of
@@ -132,8 +133,7 @@ def weather_of(inputs: xr.Dataset, mean_elevation: float, chosen: np.ndarray | N
     pixels = slice(None) if chosen is None else chosen
     temperature, pdd = (_filled(inputs, band)[:, pixels] for band in ("mean_temperature", "pdd"))
     snow = np.where(np.isfinite(temperature), snow_fraction(np.nan_to_num(temperature)), 0)
-    # the weather of one acquisition is that of a day
-    coverage = (covered / np.maximum(_length_days(start, end), 1))[:, None]
+    coverage = (covered / length_days(start, end))[:, None]
     return Weather(
         snow_days=covered[:, None] * snow,
         degree_days=coverage * np.nan_to_num(pdd),
@@ -153,11 +153,7 @@ def _calendar(start: Dates, end: Dates) -> tuple[np.ndarray, np.ndarray, np.ndar
     )
     day = start.astype("datetime64[D]")
     before = np.where(first, np.where(late, 0, (day - september).astype(int)), gap_days(start, end))
-    return first, late, _length_days(start, end) + np.maximum(before, 0), np.maximum((day - november).astype(int), 0)
-
-
-def _length_days(start: Dates, end: Dates) -> np.ndarray:
-    return (end - start) / np.timedelta64(1, "D")
+    return first, late, added_days(start, end) + np.maximum(before, 0), np.maximum((day - november).astype(int), 0)
 
 
 def _ground(inputs: xr.Dataset) -> np.ndarray:

@@ -7,13 +7,14 @@ import xarray as xr
 from scipy.ndimage import gaussian_filter
 
 from snowmap.baselines.base import Baseline, Maps
-from snowmap.data.features import phase_swe_change, season_sum
+from snowmap.data.network import season_sum
+from snowmap.data.phase import added_change, phase_swe_change
 
 
 class InsarSwe(Baseline):
     """ΔSWE of dry snow from the unwrapped phase, weighted by coherence and summed since 1 September; never negative.
 
-    Phase to ΔSWE is Oveisgharan et al. (2024), relative to the window's low ground (`phase_swe_change`). The variance
+    Phase to ΔSWE is `phase_swe_change`; windows that overlap are inverted before the sum (`added_change`). The variance
     of the phase is (1 − γ²)/(2Lγ²) (Rodriguez & Martin 1992), so that a phase of coherence γ deserves a weight that
     falls as γ² where γ is small. To multiply ΔSWE by the weight would shrink it wherever coherence is lost, which is
     where much snow fell. Instead a pixel takes the rest from its surroundings, w·value + (1 − w)·surroundings with
@@ -33,10 +34,11 @@ class InsarSwe(Baseline):
 
     def map(self, inputs: xr.Dataset, windows: list[int], target: str) -> Maps:
         """NaN where neither a pixel nor its surroundings had a phase in the season so far."""
-        change = phase_swe_change(inputs, self.preprocessor.phase_sign)
+        phase = self.preprocessor.phase
+        change = phase_swe_change(inputs, phase)
         coherence = inputs["features"].sel(band="coherence").values
         change = weighted_by_coherence(change, coherence, inputs["mask"].values, self.options["smoothing_pixels"])
-        water = np.maximum(season_sum(change, inputs)[windows], 0)
+        water = np.maximum(season_sum(added_change(change, inputs, phase), inputs)[windows], 0)
         return self.in_unit(water, inputs["end"].values[windows], target)
 
 

@@ -12,6 +12,7 @@ import xarray as xr
 
 from snowmap.baselines.base import Baseline, Maps
 from snowmap.data.features import DERIVED, DERIVED_BANDS
+from snowmap.data.phase import DEFAULT_PHASE, Phase
 from snowmap.errors import SnowmapError
 
 TRAINING_PIXELS = 200_000
@@ -94,14 +95,14 @@ class BoostedTrees(_PixelRegression):
             raise ValueError(f"derived={unknown} is unknown; known are {', '.join(DERIVED)}")
 
     def fit(
-        self, cube: xr.Dataset, train: Sequence[int], targets: Sequence[str], phase_sign: int | None = None
+        self, cube: xr.Dataset, train: Sequence[int], targets: Sequence[str], phase: Phase = DEFAULT_PHASE
     ) -> "BoostedTrees":
         """As every baseline; what it reads follows from the Cube where the options leave it open."""
         bands = self.options.get("bands")
         self.needs = self._bands(cube) if bands is None else tuple(bands)
         possible = tuple(name for name in type(self).derived if not {*DERIVED[name].needs} - {*self.needs})
         self.derived = tuple(self.options.get("derived") or possible)
-        super().fit(cube, train, targets, phase_sign)
+        super().fit(cube, train, targets, phase)
         return self
 
     def estimator(self) -> Any:

@@ -95,6 +95,9 @@ class Data:
     derived: list[str] | None = distinct(None)  # derived features beside the bands; None: the model's own
     phase_sign: int | None = choice(None, 1, -1)  # of phase where snow grows; None: from the training windows
     wet_snow_db: float = number(WET_SNOW_DB, below=0, at_least=-30)  # change of backscatter below which snow is wet
+    reference: str = "lowest_ground"  # of the phase: lowest_ground, none, or a vector file of polygons or points
+    retrieval: str = choice("oveisgharan", "guneriussen", "leinss")  # from phase to a change of SWE
+    snow_density_kg_m3: float | None = number(None, at_least=20, at_most=917)  # which guneriussen needs, and no other
     time: Any = _sequence()  # windows in a sequence, or season (since 1 September); None: the model's own
     supervise: str = choice("auto", "last", "every")  # targets that the loss sees; auto: every, if all steps are mapped
     batch_size: int = integer(4, at_least=1)
@@ -110,6 +113,7 @@ class Archive(Data):
     name: str = "archive"
     swe_unit: str = choice("auto", "cm", "mm")  # a contradiction with the ratio SWE/HS is an error
     strict: bool = False  # an incomplete window is an error instead of a named exclusion
+    wavelength_m: float | None = number(None, at_least=0.005, at_most=2)  # None: the rasters' tag, else Sentinel-1's
     zero_is_missing: list[str] | None = distinct(None)  # bands in which 0 means no data; None: all of INSAR/
     threads: int | None = integer(None, at_least=1, at_most=256)  # that read rasters; None: one for each core
     cache: bool = True

@@ -1,6 +1,6 @@
 """The Batch: what a network trains on, as tensors with their shapes in the type."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from types import MappingProxyType
 from typing import NamedTuple
 
@@ -10,7 +10,7 @@ import xarray as xr
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from snowmap.data.sequences import Sample, gap_days, season_starts
+from snowmap.data.sequences import Sample, added_days, gap_days, length_days, season_starts
 
 
 class Batch(NamedTuple):
@@ -24,6 +24,8 @@ class Batch(NamedTuple):
         step_valid: True where the step is a window, false where it is padding.
         days: Days from the end of each step to the end of the target window, ≥ 0.
         gap_days: Days between the step before and this one that no window covers; 0 in an archive without gaps.
+        length_days: Days of the step, at least 1.
+        added_days: Those of them that no earlier window covers: all, unless windows overlap.
         season_start: True where the step is the first window of its season (from 1 September on): bare ground before.
         day_of_year: Day of the year of the end of each step, 1 … 366.
         y: Targets, in the units of the Cube; anything where `y_valid` is false.
@@ -36,6 +38,8 @@ class Batch(NamedTuple):
     step_valid: Bool[Tensor, "batch time"]
     days: Float[Tensor, "batch time"]
     gap_days: Float[Tensor, "batch time"]
+    length_days: Float[Tensor, "batch time"]
+    added_days: Float[Tensor, "batch time"]
     season_start: Bool[Tensor, "batch time"]
     day_of_year: Float[Tensor, "batch time"]
     y: Float[Tensor, "batch supervised target height width"]
@@ -58,6 +62,8 @@ class CubeTensors(NamedTuple):
         inside: True inside the study area.
         day: Days from 1970-01-01 to the end of each window.
         gap_days: Days between the window before and this one that no window covers.
+        length_days: Days of each window, at least 1.
+        added_days: Those of them that no earlier window covers.
         season_start: True where the window is the first of its season.
         day_of_year: Day of the year of the end of each window.
     """
@@ -67,6 +73,8 @@ class CubeTensors(NamedTuple):
     inside: Bool[Tensor, "height width"]
     day: Float[Tensor, " window"]
     gap_days: Float[Tensor, " window"]
+    length_days: Float[Tensor, " window"]
+    added_days: Float[Tensor, " window"]
     season_start: Bool[Tensor, " window"]
     day_of_year: Float[Tensor, " window"]
 
@@ -79,7 +87,7 @@ class CubeTensors(NamedTuple):
     ) -> "CubeTensors":
         """The Cube's `bands` and `targets`; a target that the Cube does not hold is missing everywhere.
 
-        What depends on windows that a piece of a Cube lacks comes from its coordinates ``gap_days (window)`` and
+        What depends on windows that a piece of a Cube lacks comes from its coordinates ``gap_days``, ``added_days`` and
         ``season_start (window)``, where it has them.
 
         Args:
@@ -92,15 +100,19 @@ class CubeTensors(NamedTuple):
         values = cube["features"].values
         missing = np.broadcast_to(np.float32(np.nan), (len(values), *values.shape[2:]))
         start, end = cube["start"].values, cube["end"].values
+
+        def noted(name: str, compute: Callable[..., np.ndarray]) -> Tensor:
+            return _tensor(cube[name].values if name in cube.coords else compute(start, end))
+
         return CubeTensors(
             x=tuple(_tensor(derived[b] if b in derived else values[:, names.index(b)]) for b in bands),
             y=tuple(_tensor(cube[name].values if name in cube else missing) for name in targets),
             inside=torch.from_numpy(cube["mask"].values),
             day=torch.from_numpy(end.astype("datetime64[D]").astype(np.float32)),
-            gap_days=_tensor(cube["gap_days"].values if "gap_days" in cube.coords else gap_days(start, end)),
-            season_start=_tensor(
-                cube["season_start"].values if "season_start" in cube.coords else season_starts(start, end)
-            ),
+            gap_days=noted("gap_days", gap_days),
+            length_days=_tensor(length_days(start, end)),
+            added_days=noted("added_days", added_days),
+            season_start=noted("season_start", season_starts),
             day_of_year=torch.from_numpy(cube["end"].dt.dayofyear.values.astype(np.float32)),
         )
 
@@ -138,6 +150,8 @@ class CubeTensors(NamedTuple):
             step_valid=step_valid,
             days=day[:, -1:] - day,
             gap_days=torch.where(step_valid, self.gap_days[steps], 0),
+            length_days=self.length_days[steps],
+            added_days=torch.where(step_valid, self.added_days[steps], 0),
             season_start=self.season_start[steps] & step_valid,
             day_of_year=self.day_of_year[steps],
             y=y,

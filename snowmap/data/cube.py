@@ -7,10 +7,12 @@ dims ``window, band, y, x``; variables
 - every other one is a target ``(window, y, x)`` float32, NaN = missing, with the attributes of `Quantity.attributes`:
   a quantity, or a class map, whose values are ``flag_values`` as in CF;
 
-coordinates ``start (window)``, ``end (window)`` datetime64, sorted by ``start`` and equal for a single acquisition;
+coordinates ``start (window)``, ``end (window)`` datetime64, equal for a single acquisition; the windows are in
+`date_order`;
 ``band`` and beside it ``unit``, ``valid_min``, ``valid_max``, ``long_name`` and ``group`` ``(band)``, which
 `band_coordinates` makes; ``x``, ``y``, and ``spatial_ref`` with CRS and transform as rioxarray keeps them; attributes
-``origin`` (where the data came from; begins with "synthetic" for synthetic data) and ``fingerprint`` (of the content).
+``origin`` (where the data came from; begins with "synthetic" for synthetic data), ``fingerprint`` (of the content) and,
+where there is a phase, ``wavelength`` (of the radar, m; Sentinel-1's where it is missing).
 
 Names, units and words of bands and targets are the source's own: what comes after takes them from the Cube.
 """
@@ -115,6 +117,14 @@ def is_synthetic(data: xr.Dataset) -> bool:
 def window_name(start: np.datetime64 | np.ndarray, end: np.datetime64 | np.ndarray) -> str:
     """The window's name in files and tables, e.g. ``2021-01-09_to_2021-01-21``."""
     return f"{np.datetime_as_string(start, 'D')}_to_{np.datetime_as_string(end, 'D')}"
+
+
+def date_order(start: np.ndarray, end: np.ndarray) -> np.ndarray:
+    """The order of windows: by the date that they map, their end, and of the same end the shortest first.
+
+    None then looks ahead of what its predecessors cover, and a day of several windows counts in the shortest of them.
+    """
+    return np.lexsort((-start.astype(np.int64), end))
 
 
 def window_names(cube: xr.Dataset) -> list[str]:
@@ -255,8 +265,8 @@ def _broken_values(cube: xr.Dataset) -> list[str]:
         elif not quantity.valid_min < quantity.valid_max:
             broken.append(f"'{name}' is plausible from {quantity.valid_min} to {quantity.valid_max}: no range")
     start, end = cube["start"].values, cube["end"].values
-    if start.size and not (np.all(start[1:] >= start[:-1]) and np.all(end >= start)):
-        broken.append("windows are not sorted by start, or one ends before it starts")
+    if start.size and not ((date_order(start, end)[1:] > date_order(start, end)[:-1]).all() and np.all(end >= start)):
+        broken.append("windows are not sorted by end (of one end, the shortest first), or one ends before it starts")
     if not cube["mask"].values.any():
         broken.append("'mask' has no pixel inside the study area")
     broken += [

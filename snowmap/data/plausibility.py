@@ -144,7 +144,7 @@ def unlike_training(cube: xr.Dataset, windows: Sequence[int], preprocessor: Prep
                 f"'{name}' is {here:.4g} ± {spread:.2g} {known[name].unit}; in the training windows of the checkpoint "
                 f"it was {mean:.4g} ± {std:.2g} (a shift of {(here - mean) / std:+.1f} standard deviations)"
             )
-    return sentences + _doubts_of_sign(np.array(rises), preprocessor.phase_sign)
+    return sentences + _doubts_of_sign(np.array(rises), preprocessor.phase.sign or 1)
 
 
 def _pieces(cube: xr.Dataset, windows: Sequence[int]) -> Iterator[xr.Dataset]:

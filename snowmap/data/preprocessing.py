@@ -11,13 +11,15 @@ from torch import nn
 from snowmap.data.ablation import ablate
 from snowmap.data.batch import CubeTensors
 from snowmap.data.cube import quantities_of
-from snowmap.data.features import DERIVED, derive, estimate_phase_sign, phase_reference, with_derived
+from snowmap.data.features import DERIVED, derive, with_derived
+from snowmap.data.network import overlap
 from snowmap.data.normalize import Normalizer
-from snowmap.data.sequences import gap_days, history, season_of, season_starts
+from snowmap.data.phase import DEFAULT_PHASE, NO_REFERENCE, Phase, estimate_phase_sign, phase_reference
+from snowmap.data.sequences import added_days, gap_days, history, season_of, season_starts
 from snowmap.data.wet_snow import with_wet_threshold
 from snowmap.units import WET_SNOW_DB
 
-WINDOW_COORDINATES = ("gap_days", "season_start", "phase_reference")
+WINDOW_COORDINATES = ("gap_days", "added_days", "season_start", "phase_reference")
 """Coordinates ``(window)`` that tell a piece of a scene what it cannot know by itself."""
 
 PIXEL_COORDINATES = ("wet_below",)
@@ -35,7 +37,7 @@ class Preprocessor(nn.Module):
     Attributes:
         bands: Names of the bands that the model reads, derived features included, in canonical order.
         derived: Keys of `snowmap.data.features.DERIVED`.
-        phase_sign: +1 where the phase grows with snow, −1 where it falls.
+        phase: How phase becomes a change of SWE, its sign included.
         ablation: Of `snowmap.data.ablation.plan_ablation`; None leaves the bands as they are.
         wet_snow_db: Change of backscatter below which snow is wet.
         normalizer: From physical units to the channels of a net.
@@ -45,13 +47,13 @@ class Preprocessor(nn.Module):
         self,
         bands: Sequence[str],
         derived: Sequence[str] = (),
-        phase_sign: int = 1,
+        phase: Mapping[str, Any] | None = None,
         ablation: Mapping[str, Any] | None = None,
         wrapped: Sequence[str] = (),
         wet_snow_db: float = WET_SNOW_DB,
     ) -> None:
         super().__init__()
-        self.bands, self.derived, self.phase_sign = list(bands), list(derived), phase_sign
+        self.bands, self.derived, self.phase = list(bands), list(derived), Phase(**(phase or {}))
         self.wet_snow_db = wet_snow_db
         self.ablation = None if ablation is None else dict(ablation)
         self.normalizer = Normalizer(self.bands, wrapped)
@@ -63,7 +65,7 @@ class Preprocessor(nn.Module):
         *,
         bands: Sequence[str],
         derived: Sequence[str] = (),
-        phase_sign: int | None = None,
+        phase: Phase = DEFAULT_PHASE,
         ablation: Mapping[str, Any] | None = None,
         wet_snow_db: float = WET_SNOW_DB,
     ) -> "Preprocessor":
@@ -74,7 +76,7 @@ class Preprocessor(nn.Module):
                 targets may be looked at.
             bands: Bands of the Cubes that the model reads.
             derived: Keys of `snowmap.data.features.DERIVED`, which it reads, too.
-            phase_sign: +1 or −1; None: estimated from the training windows.
+            phase: How phase becomes a change of SWE; its sign is estimated from the training windows unless it has one.
             ablation: Of `snowmap.data.ablation.plan_ablation`.
             wet_snow_db: Change of backscatter below which snow is wet.
 
@@ -82,13 +84,16 @@ class Preprocessor(nn.Module):
             SnowmapError: When the Cubes lack a band that a derived feature is computed from.
         """
         altered = [(ablate(cube, ablation), train) for cube, train in training]
-        sign = phase_sign or estimate_phase_sign(altered)
         cube, _ = altered[0]
+        coherence = "coherence" in cube["band"].values
+        phase = phase._replace(sign=phase.sign or estimate_phase_sign(altered, phase), coherence=coherence)
         # of one pixel of one window: only the names of the bands are needed
-        made = derive(cube.isel(window=slice(0, 1), y=slice(0, 1), x=slice(0, 1)), derived, sign)
+        made = derive(
+            cube.isel(window=slice(0, 1), y=slice(0, 1), x=slice(0, 1)), derived, phase._replace(reference=NO_REFERENCE)
+        )
         read = {name: quantity for name, quantity in quantities_of(cube).items() if name in bands}
         wrapped = [name for name, quantity in read.items() if quantity.wrapped]
-        return cls([*read, *made], derived, sign, ablation, wrapped, wet_snow_db)
+        return cls([*read, *made], derived, phase._asdict(), ablation, wrapped, wet_snow_db)
 
     @property
     def options(self) -> dict[str, Any]:
@@ -96,7 +101,7 @@ class Preprocessor(nn.Module):
         return {
             "bands": self.bands,
             "derived": self.derived,
-            "phase_sign": self.phase_sign,
+            "phase": self.phase._asdict(),
             "ablation": self.ablation,
             "wrapped": list(self.normalizer.wrapped),
             "wet_snow_db": self.wet_snow_db,
@@ -107,24 +112,32 @@ class Preprocessor(nn.Module):
         """The bands that a Cube has to hold."""
         made = {band for name in self.derived for band in DERIVED[name].bands}
         needed = (band for name in self.derived for band in DERIVED[name].needs)
-        return list(dict.fromkeys([*(band for band in self.bands if band not in made), *needed]))
+        weight = ["coherence"] if self.reads_phase and self.phase.coherence else []
+        return list(dict.fromkeys([*(band for band in self.bands if band not in made), *needed, *weight]))
 
     @property
     def reads_season(self) -> bool:
         """Whether a derived feature looks back to 1 September, beyond its window."""
         return any(DERIVED[name].summed for name in self.derived)
 
-    def first_window(self, end: np.ndarray, windows: Sequence[int], time: int | str) -> int:
+    @property
+    def reads_phase(self) -> bool:
+        """Whether a derived feature is computed from the phase."""
+        return any("unwrapped_phase" in DERIVED[name].needs for name in self.derived)
+
+    def first_window(self, start: np.ndarray, end: np.ndarray, windows: Sequence[int], time: int | str) -> int:
         """The earliest window that is read to map `windows` with sequences of `time` windows.
 
         Args:
-            end: Last day of each window of the scene.
+            start: First day of each window of the scene.
+            end: Last day of each window.
             windows: Indices of the windows to map.
             time: Windows in a sequence, or ``season``.
         """
         first = min(history(end, window, time)[0] for window in windows)
         season = season_of(end)
-        return int(np.flatnonzero(season == season[first])[0]) if self.reads_season else first
+        whole = self.reads_season or (self.reads_phase and overlap(start, end))  # which is inverted season by season
+        return int(np.flatnonzero(season == season[first])[0]) if whole else first
 
     def scene(self, cube: xr.Dataset, windows: Sequence[int] | None = None) -> xr.Dataset:
         """The Cube, altered by the ablation, with what a piece of it cannot know, so that it may be cut into pieces.
@@ -139,18 +152,19 @@ class Preprocessor(nn.Module):
         if "wet_snow" in self.derived:
             cube = with_wet_threshold(cube, self.wet_snow_db)
         start, end = cube["start"].values, cube["end"].values
-        coordinates = {"gap_days": gap_days(start, end), "season_start": season_starts(start, end)}
-        if any("unwrapped_phase" in DERIVED[name].needs for name in self.derived):
+        computed = {"gap_days": gap_days, "added_days": added_days, "season_start": season_starts}
+        coordinates = {name: compute(start, end) for name, compute in computed.items()}
+        if self.reads_phase:
             reference = np.full(len(end), np.nan, np.float32)
-            for window in range(len(end)) if windows is None else windows:
-                reference[window] = phase_reference(cube.isel(window=[window]))[0]
+            read = list(range(len(end)) if windows is None else windows)
+            reference[read] = phase_reference(cube.isel(window=read), self.phase)
             coordinates["phase_reference"] = reference
         return cube.assign_coords({name: ("window", values) for name, values in coordinates.items()})
 
     def features(self, cube: xr.Dataset) -> xr.Dataset:
         """A scene, or a piece of one, with the bands that the model reads, derived features among them."""
         read = cube.isel(band=[i for i, band in enumerate(cube["band"].values) if band in self.archive_bands])
-        whole = with_derived(read, self.derived, self.phase_sign)
+        whole = with_derived(read, self.derived, self.phase)
         names = whole["band"].values.tolist()
         return whole.isel(band=[names.index(band) for band in self.bands])
 
@@ -161,7 +175,7 @@ class Preprocessor(nn.Module):
             cube: From `scene`, or a piece of it.
             targets: Names of targets.
         """
-        return CubeTensors.of(cube, self.bands, targets, derive(cube, self.derived, self.phase_sign))
+        return CubeTensors.of(cube, self.bands, targets, derive(cube, self.derived, self.phase))
 
 
 def as_maps(

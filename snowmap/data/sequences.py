@@ -60,9 +60,20 @@ def season_starts(start: Dates, end: Dates) -> Bool[np.ndarray, " window"]:
 
 
 def gap_days(start: Dates, end: Dates) -> Float32[np.ndarray, " window"]:
-    """Days before each window that no window covers; 0 for the first."""
+    """Days before each window that no window covers; 0 for the first. Windows are sorted by their end."""
     days = (start[1:] - end[:-1]).astype("timedelta64[D]").astype(np.float32)
     return np.concatenate([np.zeros(min(1, len(start)), np.float32), np.maximum(days, 0)])
+
+
+def added_days(start: Dates, end: Dates) -> Float32[np.ndarray, " window"]:
+    """Days of each window that no window before it covers: its length, less where windows overlap."""
+    begin = np.concatenate([start[:1], np.maximum(start[1:], end[:-1])])
+    return (end - begin).astype("timedelta64[D]").astype(np.float32)
+
+
+def length_days(start: Dates, end: Dates) -> Float32[np.ndarray, " window"]:
+    """Days for which the weather of each window stands: that of a single acquisition is that of a day."""
+    return np.maximum((end - start).astype("timedelta64[D]").astype(np.float32), 1)
 
 
 def history(end: Dates, target: int, time: int | str) -> tuple[int, ...]:

@@ -10,6 +10,7 @@ import xarray as xr
 from jaxtyping import Bool, Float, Int
 
 from snowmap.data.features import aspect, slope
+from snowmap.data.phase import DEFAULT_PHASE
 from snowmap.data.sequences import season_of
 from snowmap.data.wet_snow import wet_snow
 from snowmap.units import snow_threshold, unit_factor
@@ -62,7 +63,7 @@ def pixel_classes(
         "winter": _classes((season - season.min())[window], winters),
     }
     if "elevation" in cube["band"]:
-        steepness, facing = slope(cube, 1)["slope"][valid], aspect(cube, 1)
+        steepness, facing = slope(cube, DEFAULT_PHASE)["slope"][valid], aspect(cube, DEFAULT_PHASE)
         east, north = facing["aspect_east"][valid], facing["aspect_north"][valid]
         height = cube["features"].sel(band="elevation").values[valid]
         classes["elevation"] = _elevation(height, options["elevation_step_m"])

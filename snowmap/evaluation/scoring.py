@@ -109,7 +109,9 @@ def _scene(model: SnowRegression | Baseline, cube: xr.Dataset, subset: str, base
     others: dict[str, xr.Dataset] = {}
     if baselines:
         train = windows_of(model.metadata, "train", cube)
-        others = baseline_maps(with_targets_inside(cube, train_area), train, windows, list(model.targets))
+        phase = model.preprocessor.phase._replace(sign=None)  # which each estimates
+        known = with_targets_inside(cube, train_area)
+        others = baseline_maps(known, train, windows, list(model.targets), phase)
     return ScoredMaps(maps, others, scored, windows)
 
 

@@ -65,7 +65,7 @@ class Scene:
         cube = cube.drop_vars(targets_of(cube))
         if self.whole and (cube.nbytes <= CUBE_BYTES or not model.maps_pieces):
             cube = cube.load()
-        self.end, inside = cube["end"].values, cube["mask"].values
+        self.start, self.end, inside = cube["start"].values, cube["end"].values, cube["mask"].values
         read = {index for window in windows for index in range(self._first_read([window]), window + 1)}
         self.cube = model.preprocessor.scene(cube, sorted(read))
         self.tiles = [] if self.whole else [t for t in tiles(self.size, tile, overlap) if inside[t].any()]
@@ -107,7 +107,7 @@ class Scene:
 
     def _first_read(self, windows: Sequence[int]) -> int:
         """The earliest window that the model looks at to map windows."""
-        return self.model.preprocessor.first_window(self.end, windows, self.model.time)
+        return self.model.preprocessor.first_window(self.start, self.end, windows, self.model.time)
 
     def _passes(self, windows: Sequence[int]) -> Iterator[list[int]]:
         if not self.model.maps_every_step:

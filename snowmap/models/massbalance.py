@@ -19,8 +19,6 @@ DENSITY_BOUNDS = (80.0, 550.0)
 MAXIMUM_DEGREE_DAY_FACTOR = 12.0
 """mm °C⁻¹ d⁻¹: above the range that Hock (2003) lists for snow."""
 
-WINDOW_DAYS = 12.0
-
 SNOW_SPREAD = 2.5
 """°C: of the days about their window's mean temperature."""
 
@@ -36,8 +34,11 @@ CARRY = 3.0
 """Untrained, the net carries sigmoid(3) = 95 % of a trusted remainder to the next window: what was cut off at zero
 accumulation would otherwise add up to snow that never fell."""
 
-CORRECTION_MM, SNOWFALL_MM = 30.0, 10.0
-"""Scales of what the net adds to the phase's ΔSWE, and of a window's snowfall."""
+CORRECTION_MM = 30.0
+"""Scale of what the net adds to the phase's ΔSWE: the atmosphere's part, the same however long the window."""
+
+SNOWFALL_MM_PER_DAY = 10 / 12
+"""Scale of the snowfall that is not read from the phase."""
 
 LOG_2 = 0.6931
 """softplus(0): untrained, the net takes the precipitation as it is."""
@@ -157,10 +158,11 @@ class MassBalance(Net):
         if "wet_snow" in bands:
             has_phase &= bands["wet_snow"] < 0.5  # the phase of wet snow says nothing of its water
         guess = torch.where(has_phase, phase_swe + CORRECTION_MM * look[:, :, -1], 0)
-        fallen = torch.full_like(guess, SNOWFALL_MM)
+        fallen = torch.full_like(guess, SNOWFALL_MM_PER_DAY)
         if "precipitation" in bands:
             known_rain = inputs.valid[:, :, self.bands.index("precipitation")]
-            fallen = torch.where(known_rain, bands["precipitation"] / LOG_2, fallen)
+            per_day = bands["precipitation"] / inputs.length_days[..., None, None]
+            fallen = torch.where(known_rain, per_day / LOG_2, fallen)
         begin = self._beginning(inputs)
         snow = torch.sigmoid((SNOW_RAIN_TEMPERATURE - temperature) / SNOW_SPREAD)
         state = carried = torch.zeros_like(guess[:, 0])
@@ -170,7 +172,8 @@ class MassBalance(Net):
             starts = inputs.season_start[:, t, None, None]
             first = starts | (known & ~inputs.step_valid[:, t - 1, None, None] if t else known)
             gap = torch.where(first, 0, inputs.gap_days[:, t, None, None])  # the beginning stands for all before it
-            covered = 1 + gap / WINDOW_DAYS  # windows of snowfall and melt, one of them read
+            length, added = (of_step[:, t, None, None] for of_step in (inputs.length_days, inputs.added_days))
+            days = gap + added  # of snowfall and melt, at the rates of the window
             before = torch.where(first, begin[:, t], state)
             carried = torch.where(first | (gap > 0), 0, carried)
             change = carried + guess[:, t]
@@ -178,10 +181,10 @@ class MassBalance(Net):
             decided = self.decide(torch.cat([look[:, t, :-1], context], dim=1)).float()
             trust, fall, factor, keep = decided.unbind(1)
             trust = torch.sigmoid(trust + TRUST_SLOPE * (coherence[:, t] - TRUSTED_COHERENCE)) * has_phase[:, t]
-            unread = (covered - trust) * fallen[:, t] * functional.softplus(fall)
+            unread = (days - trust * added) * fallen[:, t] * functional.softplus(fall)
             accumulation = torch.where(known, snow[:, t] * (trust * functional.relu(change) + unread), 0)
             factor = MAXIMUM_DEGREE_DAY_FACTOR * torch.sigmoid(factor - 0.4)
-            melt = torch.minimum(factor * pdd[:, t] * covered, before + accumulation)
+            melt = torch.minimum(factor * pdd[:, t] * days / length, before + accumulation)
             melt = torch.where(known, melt, 0)
             state = before + accumulation - melt
             carried = torch.sigmoid(keep + CARRY) * trust * (change - accumulation)

@@ -21,6 +21,8 @@ class Inputs(NamedTuple):
         step_valid: True where the step is a window, false where it is padding (at the beginning).
         days: Days from the end of each step to the end of the target window.
         gap_days: Days before each step that no window covers.
+        length_days: Days of each step, at least 1.
+        added_days: Those of them that no earlier step covers.
         season_start: True where the step begins a season on bare ground.
         day_of_year: Day of the year of the end of each step, 1 … 366.
     """
@@ -31,6 +33,8 @@ class Inputs(NamedTuple):
     step_valid: Bool[Tensor, "batch time"]
     days: Float[Tensor, "batch time"]
     gap_days: Float[Tensor, "batch time"]
+    length_days: Float[Tensor, "batch time"]
+    added_days: Float[Tensor, "batch time"]
     season_start: Bool[Tensor, "batch time"]
     day_of_year: Float[Tensor, "batch time"]
 

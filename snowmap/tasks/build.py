@@ -16,6 +16,7 @@ from snowmap.data.ablation import plan_ablation
 from snowmap.data.cube import narrowed, target_attributes, with_targets_inside
 from snowmap.data.datamodule import SnowDataModule
 from snowmap.data.features import DERIVED, refuse_unfit_bands
+from snowmap.data.phase import Phase, warn_of_snow
 from snowmap.data.preprocessing import Preprocessor
 from snowmap.data.sequences import SEASON, check_time, longest_season
 from snowmap.data.splits import Split, check_reach
@@ -35,8 +36,10 @@ def fit_baseline(config: Mapping[str, Any], cube: xr.Dataset, split: Split) -> B
     """
     baseline = build_baseline(config["model"])
     baseline.metadata = metadata_of([cube], [split], config)
-    known = with_targets_inside(cube, split.train_area)
-    return baseline.fit(known, split.train, config["target"]["names"], config["data"]["phase_sign"])
+    known, phase = with_targets_inside(cube, split.train_area), Phase.of(config["data"])
+    if "unwrapped_phase" in baseline.archive_bands:
+        warn_of_snow(cube, phase)
+    return baseline.fit(known, split.train, config["target"]["names"], phase)
 
 
 def make_parts(
@@ -68,14 +71,17 @@ def make_parts(
         [(narrowed(cube, split.train_area), split.train) for cube, split in zip(cubes, splits, strict=True)],
         bands=[band for band in bands if band not in net.ignores],
         derived=choose_derived(net, data["derived"], bands),
-        phase_sign=data["phase_sign"],
+        phase=Phase.of(data),
         wet_snow_db=data["wet_snow_db"],
         ablation=plan_ablation(config["ablation"], cubes, splits, config["seed"]),
     )
     if plan := preprocessor.ablation:
         changed = ", ".join([*plan["values"], *plan["shuffled"]])
         logger.warning("ablation=%s: the net does not see %s as they are", config["ablation"], changed)
-    if preprocessor.phase_sign < 0 and any("phase" in name for name in preprocessor.derived):
+    if preprocessor.reads_phase:
+        for cube in cubes:
+            warn_of_snow(cube, preprocessor.phase)
+    if preprocessor.phase.sign == -1 and preprocessor.reads_phase:
         logger.warning("the phase falls where snow is added (phase_sign=-1), as far as the training windows tell")
     time = choose_time(config["model"], data["time"], max((cube["end"].values for cube in cubes), key=longest_season))
     source = starting_point(config, metadata)

@@ -33,12 +33,17 @@ INPUTS = {
     "step_valid": ("window", "bool", "false where a window only fills up the beginning of a short sequence"),
     "days": ("window", "float32", "days from the end of each window to the end of the last one"),
     "gap_days": ("window", "float32", "days before each window that no window covers"),
+    "length_days": ("window", "float32", "days of each window, at least 1"),
+    "added_days": ("window", "float32", "days of each window that no window before it covers"),
     "season_start": ("window", "bool", "true for the first window since 1 September, if the ground was bare before it"),
     "day_of_year": ("window", "float32", "day of the year of the end of each window, 1 … 366"),
 }
 """What the program takes, in this order: shape, type and meaning. The last window is the one that is mapped."""
 
-FILL = {"bands": np.nan, "step_valid": False, "days": 0, "gap_days": 0, "season_start": False, "day_of_year": 1}
+FILL = {
+    **{"bands": np.nan, "step_valid": False, "days": 0, "gap_days": 0, "length_days": 1, "added_days": 0},
+    **{"season_start": False, "day_of_year": 1},
+}
 """What stands in the windows that fill up a short sequence."""
 
 
@@ -56,6 +61,8 @@ class Program(nn.Module):
         step_valid: Tensor,
         days: Tensor,
         gap_days: Tensor,
+        length_days: Tensor,
+        added_days: Tensor,
         season_start: Tensor,
         day_of_year: Tensor,
     ) -> Tensor:
@@ -73,6 +80,8 @@ class Program(nn.Module):
             step_valid=step_valid[None],
             days=days[None],
             gap_days=gap_days[None],
+            length_days=length_days[None],
+            added_days=added_days[None],
             season_start=season_start[None],
             day_of_year=day_of_year[None],
             y=x[:, -1:, :0],
@@ -200,7 +209,7 @@ def _about(task: SnowRegression, windows: int | None, least: int) -> dict[str, A
         "bands": [
             {"name": band, **(archive[band] if band in archive else derived[band])} for band in task.preprocessor.bands
         ],
-        "phase_sign": task.preprocessor.phase_sign,
+        "phase": task.preprocessor.phase._asdict(),
         "time": task.time,
         "windows": windows,
         "least_height_and_width": least,

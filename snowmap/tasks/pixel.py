@@ -262,6 +262,8 @@ class SnowRegression(pl.LightningModule):
             step_valid=batch.step_valid,
             days=batch.days,
             gap_days=batch.gap_days,
+            length_days=batch.length_days,
+            added_days=batch.added_days,
             season_start=batch.season_start,
             day_of_year=batch.day_of_year,
         )

@@ -128,7 +128,7 @@ def transfer(source: SnowRegression, task: SnowRegression) -> list[Row]:
     left += [f"left out: the target {target}" for target in source.targets if target not in task.targets]
     if len(sources) > len(nets):
         left.append(f"left out: {len(sources) - len(nets)} of {len(sources)} members")
-    before, after = (model.preprocessor.phase_sign for model in (source, task))
+    before, after = (model.preprocessor.phase.sign for model in (source, task))
     if before != after:
         left.append(
             f"phase_sign={before} in the checkpoint, {after} here: derived features have the sign right, the bands of "

@@ -12,6 +12,7 @@ import snowmap
 from snowmap.baselines import BASELINES, save_baseline
 from snowmap.checkpoints.provenance import metadata_of
 from snowmap.config.schema import TrainConfig
+from snowmap.data.phase import Phase
 from snowmap.data.splits import make_split
 from snowmap.errors import SnowmapError
 from snowmap.tasks.load import load_model
@@ -26,7 +27,7 @@ def fitted(name: str, **options):
     split = make_split("rolling", cube["start"].values, cube["end"].values)
     baseline = BASELINES[name](**options)
     baseline.metadata = metadata_of([cube], [split], asdict(TrainConfig()) | {"model": {"name": name, **options}})
-    return cube, baseline.fit(cube, split.train, ["hs", "swe"], phase_sign=-1)
+    return cube, baseline.fit(cube, split.train, ["hs", "swe"], phase=Phase(-1))
 
 
 @pytest.mark.parametrize("name", BASELINES)

@@ -111,3 +111,11 @@ def test_a_window_without_weather_adds_and_takes_nothing():
     before, after = fitted.predict(cube, [49, 50])["swe"].values
     np.testing.assert_array_equal(before, after)
     assert np.nanmax(before) > 1
+
+
+def test_windows_that_overlap_add_their_days_once():
+    cube = simulated()
+    fitted = BASELINES["degree_day"]().fit(cube, list(range(40)), ["swe"])
+    twice = cube.isel(window=np.repeat(np.arange(cube.sizes["window"]), 2))
+    single, double = fitted.predict(cube)["swe"].values, fitted.predict(twice)["swe"].values
+    np.testing.assert_array_equal(double[1::2], single)

@@ -7,6 +7,7 @@ from scipy.ndimage import gaussian_filter
 
 from snowmap.baselines import BASELINES
 from snowmap.baselines.insar_swe import weighted_by_coherence
+from snowmap.data.phase import Phase
 from snowmap.physics import density_guyennon
 from tests.baselines.snow import snow_told_by_phase
 
@@ -33,10 +34,10 @@ def test_the_sum_is_the_snow_where_the_phase_is_perfect(sign, target):
 def test_the_sign_is_told_from_the_training_windows_and_reported(sign, caplog):
     caplog.set_level("INFO")
     fitted = BASELINES["insar_swe"]().fit(snow_told_by_phase(sign), TRAIN, ["swe"])
-    assert fitted.preprocessor.phase_sign == sign
+    assert fitted.preprocessor.phase.sign == sign
     assert f"insar_swe: phase_sign={sign}" in caplog.text
-    other = BASELINES["insar_swe"]().fit(snow_told_by_phase(sign), TRAIN, ["swe"], phase_sign=-sign)
-    assert other.preprocessor.phase_sign == -sign
+    other = BASELINES["insar_swe"]().fit(snow_told_by_phase(sign), TRAIN, ["swe"], phase=Phase(-sign))
+    assert other.preprocessor.phase.sign == -sign
 
 
 def test_the_sum_is_given_in_the_unit_of_the_archive():

@@ -63,6 +63,15 @@ def test_every_broken_promise_is_in_one_error():
         check(make_cube().isel(band=[7, 8, 8]))
 
 
+def test_windows_are_in_the_order_of_the_dates_that_they_map_of_one_date_the_shortest_first():
+    cube = make_cube(windows=4)
+    long = cube.isel(window=[2]).assign_coords(start=("window", cube["start"].values[1:2]))
+    both = [xr.concat(pair, "window", data_vars="minimal") for pair in ((cube.isel(window=[2]), long), (long, cube))]
+    check(both[0])
+    with pytest.raises(SnowmapError, match="not sorted by end"):
+        check(both[1])
+
+
 CLASSES = Quantity(
     "", 0, 255, "snow class", flag_values=(0, 1, 2), flag_meanings="bare wet_snow dry_snow", ignore_index=255
 )

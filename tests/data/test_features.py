@@ -2,11 +2,10 @@ import numpy as np
 import pytest
 
 from snowmap.data.cube import check
-from snowmap.data.features import DERIVED, DERIVED_BANDS, estimate_phase_sign, phase_reference, season_sum, with_derived
+from snowmap.data.features import DERIVED, DERIVED_BANDS, with_derived
 from snowmap.data.preprocessing import Preprocessor
 from snowmap.data.sequences import season_of
 from snowmap.errors import SnowmapError
-from snowmap.physics import phase_of_swe_oveisgharan
 from tests.cubes import make_cube
 
 
@@ -60,106 +59,6 @@ def test_sums_begin_anew_on_the_first_of_september():
     season = season_of(cube["end"].values)
     position = np.array([np.sum(season[: i + 1] == season[i]) for i in range(40)])
     np.testing.assert_allclose(total, np.broadcast_to(3.0 * position[:, None, None], total.shape))
-
-
-def test_a_missing_change_counts_as_none_and_a_pixel_never_seen_stays_missing():
-    cube = make_cube(windows=4)
-    change = np.ones((4, 12, 17), np.float32)
-    change[1, 2, 3], change[:2, 5, 5], change[:, 7, 7] = np.nan, np.nan, np.nan
-    total = season_sum(change, cube)
-    np.testing.assert_array_equal(total[:, 2, 3], [1, 1, 2, 3])
-    np.testing.assert_array_equal(total[:, 5, 5], [np.nan, np.nan, 1, 2])
-    assert np.isnan(total[:, 7, 7]).all()
-
-
-def with_phase(sign: int, offset: float = 17.0):
-    """A Cube whose phase follows the change of its SWE, with an arbitrary constant for each window."""
-    cube = make_cube(windows=20)
-    cube["features"].loc[{"band": "incidence"}] = 38.0
-    swe = np.nan_to_num(cube["swe"].values) * 10
-    change = np.diff(swe, axis=0, prepend=swe[:1])
-    phase = sign * change * phase_of_swe_oveisgharan(1.0, 38.0) + offset * np.arange(20)[:, None, None]
-    cube["features"].loc[{"band": "unwrapped_phase"}] = phase.astype(np.float32)
-    cube["features"].loc[{"band": "coherence"}] = 0.8
-    return cube, change
-
-
-@pytest.mark.parametrize("sign", [1, -1])
-def test_the_phase_gives_back_the_change_of_swe_up_to_a_constant_for_each_window(sign):
-    cube, change = with_phase(sign)
-    made = with_derived(cube, ["phase_swe", "coherent_phase_swe"], sign)
-    off = band(made, "phase_swe") - change
-    assert (off.max(axis=(1, 2)) - off.min(axis=(1, 2)) < 1e-3).all()
-    np.testing.assert_allclose(band(made, "coherent_phase_swe"), 0.64 * band(made, "phase_swe"), rtol=1e-5, atol=1e-5)
-
-
-def test_the_low_ground_is_the_reference():
-    cube, _ = with_phase(1)
-    made = band(with_derived(cube, ["phase_swe"]), "phase_swe")
-    height, inside = band(cube, "elevation"), cube["mask"].values
-    for window, ground in zip(made, height, strict=True):
-        known = inside & np.isfinite(window) & np.isfinite(ground)
-        low = known & (ground <= np.quantile(ground[known], 0.1))
-        assert np.median(window[low]) == pytest.approx(0, abs=1e-4)
-
-
-@pytest.mark.parametrize("sign", [1, -1])
-def test_a_piece_that_is_told_the_reference_of_the_scene_has_its_change(sign):
-    cube, _ = with_phase(sign)
-    whole = band(with_derived(cube, ["phase_swe", "cumulative_phase_swe"], sign), "phase_swe")
-    told = cube.assign_coords(phase_reference=("window", phase_reference(cube)))
-    piece = with_derived(told.isel(x=slice(9, 17), y=slice(3, 8)), ["phase_swe"], sign)
-    np.testing.assert_allclose(band(piece, "phase_swe"), whole[:, 3:8, 9:17], atol=1e-4)
-    alone = with_derived(cube.isel(x=slice(9, 17), y=slice(3, 8)), ["phase_swe"], sign)
-    assert np.nanmax(np.abs(band(alone, "phase_swe") - whole[:, 3:8, 9:17])) > 1
-
-
-def test_a_constant_in_every_phase_changes_nothing_whatever_the_incidence():
-    cube, _ = with_phase(1)
-    cube["features"].loc[{"band": "incidence"}] = np.linspace(20, 65, 17, dtype=np.float32)
-    shifted = cube.copy(deep=True)
-    shifted["features"].loc[{"band": "unwrapped_phase"}] += 4 * np.pi
-    first, second = (band(with_derived(each, ["phase_swe"]), "phase_swe") for each in (cube, shifted))
-    np.testing.assert_allclose(first, second, atol=1e-3)
-
-
-def test_an_incoherent_lake_on_the_lowest_ground_is_no_reference():
-    cube, _ = with_phase(1)
-    lake = np.zeros(cube["mask"].shape, dtype=bool)
-    lake[5:7, 6:12] = True  # a tenth of the study area is lower than the rest
-    other = cube.copy(deep=True)
-    for each in (cube, other):
-        each["features"].loc[{"band": "elevation"}] = np.where(lake, -9, each["features"].sel(band="elevation"))
-        each["features"].loc[{"band": "coherence"}] = np.where(lake, 0.05, 0.8).astype(np.float32)
-    other["features"].loc[{"band": "unwrapped_phase"}] += np.where(lake, 2 * np.pi, 0).astype(np.float32)
-    first, second = (band(with_derived(each, ["phase_swe"]), "phase_swe") for each in (cube, other))
-    np.testing.assert_allclose(first[:, ~lake], second[:, ~lake], atol=2)  # a cycle is 29 mm
-
-
-def test_a_window_without_phase_has_the_reference_zero():
-    cube, _ = with_phase(1)
-    cube["features"].loc[{"band": "unwrapped_phase"}][2] = np.nan
-    assert phase_reference(cube)[2] == 0
-    assert (phase_reference(cube)[3:] != 0).all()
-
-
-@pytest.mark.parametrize("sign", [1, -1])
-def test_the_sign_of_the_phase_is_told_from_training_windows(sign):
-    cube, _ = with_phase(sign)
-    cube["swe"].values[:] += np.linspace(0, 30, 20)[:, None, None] * np.linspace(0, 1, 17)  # snow comes
-    swe = np.nan_to_num(cube["swe"].values) * 10
-    change = np.diff(swe, axis=0, prepend=swe[:1])
-    phase = sign * change * phase_of_swe_oveisgharan(1.0, 38.0)
-    cube["features"].loc[{"band": "unwrapped_phase"}] = phase.astype(np.float32)
-    assert estimate_phase_sign([(cube, range(12))]) == sign
-    planted = cube.copy(deep=True)
-    planted["swe"].values[12:] *= -50  # what is not trained on has no say
-    assert estimate_phase_sign([(planted, range(12))]) == sign
-    assert estimate_phase_sign([(cube.drop_vars(["swe", "hs"]), range(12))]) == 1
-    for factor, pooled in ((-0.5, sign), (-2, -sign)):
-        other = cube.copy(deep=True)
-        other["features"].loc[{"band": "unwrapped_phase"}] = np.float32(factor) * phase
-        assert estimate_phase_sign([(cube, range(12)), (other, range(12))]) == pooled
 
 
 def test_derived_inputs_never_look_ahead():

@@ -3,7 +3,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from snowmap.data.sequences import SEASON, check_time, gap_days, history, samples, season_of, season_starts
+from snowmap.data.sequences import SEASON, added_days, check_time, gap_days, history, samples, season_of, season_starts
 from snowmap.errors import SnowmapError
 
 
@@ -37,6 +37,14 @@ def test_an_archive_that_begins_in_winter_or_after_a_long_gap_marks_no_bare_grou
 def test_gaps_are_counted_in_days():
     start, end = dates(6, lost=(2, 3, 5))
     assert gap_days(start, end).tolist() == [0, 0, 24, 12, 0, 0]
+
+
+def test_a_day_of_several_windows_is_added_once():
+    start, end = dates(6, lost=(2,))
+    assert added_days(start, end).tolist() == [12] * 6
+    day = np.datetime64("2021-01-09") + np.array([[0, 12], [12, 24], [0, 24], [17, 29], [36, 48], [24, 48]])
+    assert added_days(*day.T).tolist() == [12, 12, 0, 5, 12, 0]
+    assert gap_days(*day.T).tolist() == [0, 0, 0, 0, 7, 0]
 
 
 def test_history_is_the_season_or_the_last_windows():

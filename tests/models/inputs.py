@@ -50,6 +50,8 @@ def make_inputs(
         step_valid=torch.ones(batch, time, dtype=torch.bool),
         days=days,
         gap_days=torch.zeros(batch, time),
+        length_days=torch.full((batch, time), 12.0),
+        added_days=torch.full((batch, time), 12.0),
         season_start=torch.zeros(batch, time, dtype=torch.bool),
         day_of_year=(300 - days) % 365 + 1,
     )

@@ -5,7 +5,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from snowmap.models import Specification, build_net
+from snowmap.models import Inputs, Specification, build_net
 from snowmap.models.massbalance import DENSITY_BOUNDS
 from tests.models.inputs import BANDS, CHANNELS, make_inputs, make_net
 
@@ -50,6 +50,27 @@ def test_a_gap_before_the_snow_with_which_a_step_begins_adds_and_melts_nothing()
         assert torch.equal(known, after)
     inputs.gap_days[:, 4] = 12.0
     assert not torch.equal(without.state[:, 4], net.budget(inputs).state[:, 4])
+
+
+def test_snowfall_and_melt_are_rates_so_that_shorter_windows_of_the_same_weather_give_the_same_snow():
+    net = build_net({"name": "massbalance"}, Specification(CHANNELS, BANDS, {"swe": "mm"})).eval()
+    long = make_inputs("massbalance", time=10, batch=1)  # 120 days
+    long.valid[:, :, :2] = False  # no phase
+    long.season_start[:, 0] = True
+    long.bands[:, :, 3] /= 10  # °C d: as much melts as falls
+    halves = Inputs(*(each.repeat_interleave(2, dim=1) for each in long))
+    halves.season_start[:, 1] = False
+    halves.bands[:, :, 3] /= 2  # PDD is a sum over the days
+    halves.length_days[:], halves.added_days[:] = 6.0, 6.0
+    swe = net(long)[0, :, 0]
+    # both weathers are steady within 12 days, so that the budget is the same but for rounding
+    torch.testing.assert_close(net(halves)[0, 1::2, 0], swe, rtol=1e-4, atol=1e-3)
+    assert (swe[-1] > 10).any()
+    assert (swe == 0).any()
+    overlapping = Inputs(*(each.repeat_interleave(2, dim=1) for each in long))  # each window twice
+    overlapping.season_start[:, 1] = False
+    overlapping.added_days[:, 1::2] = 0.0
+    torch.testing.assert_close(net(overlapping)[0, 1::2, 0], swe, rtol=1e-4, atol=1e-3)
 
 
 def test_density_stays_within_physical_bounds_and_depth_follows_from_it():

@@ -10,7 +10,7 @@ from rasterio.transform import from_origin
 
 from snowmap.data.cube import check
 from snowmap.errors import SnowmapError
-from snowmap.physics import WAVELENGTH, wrap
+from snowmap.physics import SENTINEL_1_WAVELENGTH, wrap
 from snowmap.sources.synthetic import synthesize
 from snowmap.sources.synthetic.terrain import make_terrain, power_law_field
 from snowmap.sources.trentino.quantities import INSAR_BANDS, STANDARD_BANDS
@@ -97,7 +97,9 @@ def test_phase_is_the_wrapped_unwrapped_phase_and_displacement_its_length(cube: 
     seen = np.isfinite(band(cube, "phase"))
     unwrapped = band(cube, "unwrapped_phase")[seen].astype(float)
     assert np.abs(wrap(band(cube, "phase")[seen] - unwrapped)).max() < 1e-4
-    assert np.allclose(band(cube, "displacement")[seen], -WAVELENGTH / (4 * np.pi) * unwrapped, rtol=0, atol=1e-6)
+    assert np.allclose(
+        band(cube, "displacement")[seen], -SENTINEL_1_WAVELENGTH / (4 * np.pi) * unwrapped, rtol=0, atol=1e-6
+    )
 
 
 def test_same_seed_same_cube_other_seed_other_cube() -> None:

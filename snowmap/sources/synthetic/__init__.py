@@ -11,6 +11,7 @@ import xarray as xr
 
 from snowmap.data.cube import check
 from snowmap.errors import SnowmapError
+from snowmap.physics import SENTINEL_1_WAVELENGTH
 from snowmap.sources.synthetic.insar import interferograms, look_geometry
 from snowmap.sources.synthetic.snow import depth, run_snow_model
 from snowmap.sources.synthetic.terrain import CRS_OF_ARCHIVE, make_terrain
@@ -83,6 +84,7 @@ def synthesize(
         "origin": f"synthetic: snowmap {version('snowmap')}, seed {seed}, {terrain.source}",
         "fingerprint": "",
         "archive": "memory",
+        "wavelength": SENTINEL_1_WAVELENGTH,
     }
     check(cube)
     return cube

@@ -1,5 +1,6 @@
 """Whether an archive is fit to train on: what it holds, against what is plausible, and every fault in one go."""
 
+import warnings
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -8,12 +9,15 @@ import numpy as np
 import xarray as xr
 
 from snowmap.data.cube import quantities_of, window_names
+from snowmap.data.network import overlap, parts, triplets
 from snowmap.data.plausibility import Tally, values_inside
 from snowmap.data.splits import Split, rolling
 from snowmap.errors import SnowmapError
+from snowmap.physics import SENTINEL_1_WAVELENGTH, phase_of_swe_oveisgharan
 from snowmap.sources.trentino import survey
 from snowmap.sources.trentino.layout import files_of
 from snowmap.sources.trentino.quantities import FURTHER_BANDS, INSAR_BANDS, SWE_IN_UNITS, TARGETS, WEATHER_BANDS
+from snowmap.sources.trentino.raster import WAVELENGTH_TAG
 from snowmap.tables import plain_console, print_table
 
 IMPLAUSIBLE_SHARE = 0.01
@@ -21,6 +25,10 @@ IMPLAUSIBLE_SHARE = 0.01
 
 PDD_TOLERANCE = 0.5
 """°C d: what rounding of daily means may take from the sum of positive degree days."""
+
+
+CLOSURE_PIXELS = 10_000
+"""Of each window, evenly spaced, by which the closure of triplets is judged."""
 
 
 @dataclass
@@ -79,6 +87,7 @@ def check_archive(
     if split := _check_split(report, start, end):
         _check_variation(report, statistics, targets, split.train)
     _check_time(report, start, end)
+    _check_network(report, start, end, statistics.phases)
     _check_static_elevation(report, statistics)
     _check_positive_degree_days(report, statistics)
     if result.swe_unit:
@@ -87,6 +96,11 @@ def check_archive(
     lying = {file.name for file in files_of(report.root, FURTHER_BANDS)} - {"sidecar"}
     if further := sorted(lying - statistics.tallies.keys()):
         report.notes.append(f"further bands lie there, read where data.bands names them: {', '.join(further)}")
+    if statistics.phases:
+        source = f"from the tag {WAVELENGTH_TAG}" if result.wavelength else "no tag: that of Sentinel-1"
+        wavelength = result.wavelength or SENTINEL_1_WAVELENGTH
+        cycle = 2 * np.pi / phase_of_swe_oveisgharan(1.0, 40.0, wavelength)
+        report.notes.append(f"wavelength {wavelength:.4g} m ({source}): a cycle is {cycle:.3g} mm of SWE at 40°")
     inside = statistics.inside
     report.notes.append(f"study area: {inside.sum():,} of {inside.size:,} px ({inside.mean():.0%})")
     return report
@@ -102,6 +116,7 @@ class _Statistics:
         tallies: Of each band and target.
         ranges: Least and greatest value of each band and target, for each window; NaN where it has none.
         lowest, highest: Elevation of each pixel of the study area over the windows.
+        phases: Unwrapped phase of each window, of at most `CLOSURE_PIXELS` pixels.
         pdd_pixels, pdd_below: With both PDD and temperature; of these, those whose PDD is too low.
     """
 
@@ -111,6 +126,7 @@ class _Statistics:
         self.rows: list[tuple[str, ...]] = []
         self.tallies: dict[str, Tally] = {}
         self.ranges: list[dict[str, tuple[float, float]]] = []
+        self.phases: list[np.ndarray] = []
         self.lowest = self.highest = np.empty(0, np.float32)
         self.pdd_pixels = self.pdd_below = 0
 
@@ -130,6 +146,8 @@ class _Statistics:
         covered = [np.mean([np.isfinite(values[name]).mean() for name in group]) if group else None for group in groups]
         coverage = ["–" if share is None else f"{share:.0%}" for share in covered]
         self.rows.append((window_names(window)[0], str(days), *coverage))
+        if "unwrapped_phase" in values:
+            self.phases.append(values["unwrapped_phase"][:: 1 + values["unwrapped_phase"].size // CLOSURE_PIXELS])
         if "elevation" in values:
             first = not self.lowest.size
             self.lowest = values["elevation"] if first else np.fmin(self.lowest, values["elevation"])
@@ -188,16 +206,38 @@ def _check_time(report: Report, start: np.ndarray, end: np.ndarray) -> None:
     start, end = start.astype("datetime64[D]"), end.astype("datetime64[D]")
     days = (end - start).astype(int)
     if len(set(days.tolist())) > 1:
+        counts = ", ".join(
+            f"{count} of {length}" for length, count in zip(*np.unique(days, return_counts=True), strict=True)
+        )
         report.warnings.append(
-            f"windows of {days.min()} to {days.max()} days: their changes cannot be compared directly"
+            f"windows of {days.min()} to {days.max()} days ({counts}): their changes cannot be compared directly"
         )
     shared = sum(bool((np.delete(end, index) == first).any()) for index, first in enumerate(start))
     report.notes.append(f"{shared} of {len(start)} windows begin with the acquisition that ended another one")
-    for previous, following in zip(end[:-1], start[1:], strict=True):
+    following_starts = np.minimum.accumulate(start[::-1])[::-1]  # windows may overlap
+    for previous, following in zip(end[:-1], following_starts[1:], strict=True):
         if following > previous and days.any():  # between single acquisitions there is always one
             report.warnings.append(
                 f"gap of {(following - previous).astype(int)} days: no window from {previous} to {following}"
             )
+
+
+def _check_network(report: Report, start: np.ndarray, end: np.ndarray, phases: Sequence[np.ndarray]) -> None:
+    if not overlap(start, end):
+        return
+    dates, closing = len(np.unique([start, end])), triplets(start, end)
+    report.notes.append(
+        f"windows overlap: a network of {len(start)} windows between {dates} dates in {parts(start, end)} connected "
+        f"parts, which close {len(closing)} triplets; it is inverted to changes between dates before these are summed"
+    )
+    if closing and phases:
+        closed = np.stack([phases[first] + phases[second] - phases[whole] for first, second, whole in closing])
+        with warnings.catch_warnings(action="ignore"):  # of triplets without a value
+            closed -= np.nanmedian(closed, axis=1, keepdims=True)  # the arbitrary constants of the three
+            median, slips = np.nanmedian(np.abs(closed)), np.mean(np.abs(closed[np.isfinite(closed)]) > np.pi)
+        report.notes.append(
+            f"closure of these triplets: median {median:.2f} rad; {slips:.1%} of their pixels are off by whole cycles"
+        )
 
 
 def _check_static_elevation(report: Report, statistics: _Statistics) -> None:

@@ -115,7 +115,7 @@ class Scan(NamedTuple):
 
     Attributes:
         root: The archive's folder.
-        windows: Those with a file for every requested band and required target, sorted by start, then end.
+        windows: Those with a file for every requested band and required target, in `snowmap.data.cube.date_order`.
         faults: What makes the archive unfit to open, one sentence each.
         excluded: Windows left out because a file is missing, e.g. ``"2021-03-10_to_2021-03-22: no raster for band
             'coherence'"``.
@@ -236,8 +236,8 @@ def match(files: Iterable[RasterFile], required: Iterable[str]) -> tuple[list[Wi
         required: Bands and targets that every window must have.
 
     Returns:
-        The complete windows sorted by start, then end; the faults, which are impossible dates and two files for one
-        band; and a sentence for each window that lacks a file.
+        The complete windows in `snowmap.data.cube.date_order`; the faults, which are impossible dates and two files for
+        one band; and a sentence for each window that lacks a file.
     """
     by_dates: dict[tuple[str, str], dict[str, list[str]]] = defaultdict(lambda: defaultdict(list))
     for file in files:
@@ -246,7 +246,8 @@ def match(files: Iterable[RasterFile], required: Iterable[str]) -> tuple[list[Wi
     static = by_dates.pop(("", ""), {})
     windows, excluded = [], []
     faults = [_repeated("every window", name, several) for name, several in static.items() if len(several) > 1]
-    for (start, end), of_window in sorted(by_dates.items()):
+    latest_first = sorted(by_dates.items(), reverse=True)
+    for (start, end), of_window in sorted(latest_first, key=lambda item: item[0][1]):
         paths = of_window | static
         window = Window(start, end, {name: min(several) for name, several in paths.items()})
         if not _is_period(start, end):

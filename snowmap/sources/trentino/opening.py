@@ -17,6 +17,7 @@ from snowmap.errors import SnowmapError
 from snowmap.sources.trentino import cache as cached
 from snowmap.sources.trentino import layout
 from snowmap.sources.trentino.quantities import BANDS, INSAR_BANDS, STANDARD_BANDS, TARGETS, as_cube
+from snowmap.sources.trentino.raster import choose_wavelength
 from snowmap.sources.trentino.reading import Plan, Reader
 from snowmap.sources.trentino.swe_unit import check_snow_depth, decide
 
@@ -40,7 +41,12 @@ def open_source(data: Mapping[str, Any], targets: Sequence[str]) -> xr.Dataset:
         data: As `snowmap.config.schema.Archive` describes it.
         targets: Targets that every window must have; without any, the archive is opened by `open_lazily`.
     """
-    keys = ["bands", "zero_is_missing", *(["swe_unit", "strict", "threads", "cache"] if targets else [])]
+    keys = [
+        "bands",
+        "zero_is_missing",
+        "wavelength_m",
+        *(["swe_unit", "strict", "threads", "cache"] if targets else []),
+    ]
     options = {key: data[key] for key in keys if data[key] is not None}
     return open_archive(data["root"], targets=targets, **options) if targets else open_lazily(data["root"], **options)
 
@@ -53,6 +59,7 @@ def open_archive(
     swe_unit: str = "auto",
     strict: bool = False,
     zero_is_missing: Iterable[str] = tuple(INSAR_BANDS),
+    wavelength_m: float | None = None,
     threads: int | None = None,
     cache: bool = True,
 ) -> xr.Dataset:
@@ -67,6 +74,7 @@ def open_archive(
         swe_unit: "cm", "mm", or "auto": found from the ratio of SWE to HS. A contradiction is an error.
         strict: Whether a window that has to be left out is an error.
         zero_is_missing: Bands in which 0 means "no value".
+        wavelength_m: Of the radar; by default that of the rasters' tags, else Sentinel-1's. Contradictions are errors.
         threads: How many read at once; one for each core by default, at most 8.
         cache: Whether the second opening may come from the cache.
 
@@ -82,11 +90,15 @@ def open_archive(
     arrays, metadata = _from_cache(root, plan) if cache else _read(layout.scan(root, plan.bands, plan.targets), plan)
     _report_excluded(root, metadata["excluded"], strict)
     swe_unit = _unit_of_swe(metadata, swe_unit)
-    return _assemble(root, arrays, metadata, swe_unit)
+    return _assemble(root, arrays, metadata, swe_unit, wavelength_m)
 
 
 def open_lazily(
-    root: str | Path, *, bands: Iterable[str] | None = None, zero_is_missing: Iterable[str] = tuple(INSAR_BANDS)
+    root: str | Path,
+    *,
+    bands: Iterable[str] | None = None,
+    zero_is_missing: Iterable[str] = tuple(INSAR_BANDS),
+    wavelength_m: float | None = None,
 ) -> xr.Dataset:
     """Open an archive that may be larger than the memory, to be mapped: its rasters are read when they are looked at.
 
@@ -98,6 +110,7 @@ def open_lazily(
         root: As in `open_archive`.
         bands: As in `open_archive`.
         zero_is_missing: As in `open_archive`.
+        wavelength_m: As in `open_archive`.
 
     Returns:
         The Cube without targets and without a fingerprint; `features` is a dask array.
@@ -111,7 +124,7 @@ def open_lazily(
     _raise_faults(reader)
     _report_excluded(root, reader.excluded, strict=False)
     metadata = _metadata(reader) | {"layers": plan.bands}
-    return _assemble(root, {"layers": reader.lazily(), "mask": reader.mask}, metadata)
+    return _assemble(root, {"layers": reader.lazily(), "mask": reader.mask}, metadata, wavelength_m=wavelength_m)
 
 
 def survey(
@@ -267,13 +280,20 @@ def _metadata(reader: Reader) -> dict[str, Any]:
         "excluded": reader.excluded,
         "fingerprint": "",
         "origin": reader.origin,
+        "wavelength": reader.wavelength,
         "swe_per_hs": reader.swe_per_hs,
         "unit_tags": reader.unit_tags,
         "depths": reader.depths,
     }
 
 
-def _assemble(root: Path, arrays: Mapping[str, Any], metadata: Mapping[str, Any], swe_unit: str = "cm") -> xr.Dataset:
+def _assemble(
+    root: Path,
+    arrays: Mapping[str, Any],
+    metadata: Mapping[str, Any],
+    swe_unit: str = "cm",
+    wavelength_m: float | None = None,
+) -> xr.Dataset:
     layers, count = arrays["layers"], len(metadata["bands"])
     targets = {name: layers[:, layer] for layer, name in enumerate(metadata["layers"]) if layer >= count}
     cube = as_cube(
@@ -289,4 +309,5 @@ def _assemble(root: Path, arrays: Mapping[str, Any], metadata: Mapping[str, Any]
         hidden = cube["features"].isel(window=0).sel(band="layover_shadow", drop=True) == 1
         cube = cube.assign(features=cube["features"].where((cube["group"] != "sar") | ~hidden))
     attributes = {key: metadata[key] for key in ("origin", "fingerprint", "excluded")}
-    return cube.assign_attrs(archive=str(root.absolute()), **attributes)
+    wavelength = choose_wavelength(root, metadata["wavelength"], wavelength_m)
+    return cube.assign_attrs(archive=str(root.absolute()), wavelength=wavelength, **attributes)

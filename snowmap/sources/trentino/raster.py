@@ -17,6 +17,7 @@ from rasterio.transform import Affine
 from rasterio.windows import Window
 
 from snowmap.errors import SnowmapError
+from snowmap.physics import SENTINEL_1_WAVELENGTH
 from snowmap.sources.trentino.layout import SIDECARS
 
 SENTINEL = -9000.0
@@ -24,6 +25,10 @@ SENTINEL = -9000.0
 ZERO_IS_DATA_TAG = "ZERO_IS_DATA"
 """GeoTIFF tag of an INSAR/ raster whose zeros are measurements; `write_archive` sets it where there are zeros."""
 ORIGIN_TAG = "ORIGIN"
+WAVELENGTH_TAG = "WAVELENGTH_METRES"
+"""GeoTIFF tag of the unwrapped phase: the wavelength of the radar."""
+SAME_WAVELENGTH = 0.01
+"""Relative difference up to which two wavelengths are one: the same radar is rounded differently."""
 
 # Otherwise GDAL lists the whole folder at every opening, a third of the time; `opened` undoes it for sidecars.
 GDAL_OPTIONS: dict[str, Any] = {"GDAL_DISABLE_READDIR_ON_OPEN": "EMPTY_DIR"}
@@ -150,3 +155,25 @@ def mask_of(raster: DatasetReader) -> np.ndarray:
             f"{raster.name}: the study area is empty, every pixel is 0 or nodata; expected 1 inside, 0 outside"
         )
     return mask
+
+
+def choose_wavelength(root: Path, tag: float | None, given: float | None) -> float:
+    """The wavelength of an archive's radar in m.
+
+    Args:
+        root: The archive.
+        tag: What the rasters say; None where they say nothing.
+        given: What the user says; None where nothing.
+
+    Returns:
+        The tag's, else the user's, else that of Sentinel-1.
+
+    Raises:
+        SnowmapError: When the two contradict each other.
+    """
+    if tag and given and abs(tag / given - 1) > SAME_WAVELENGTH:
+        raise SnowmapError(
+            f"data.wavelength_m={given:g}, but the rasters of {root} have the tag {WAVELENGTH_TAG}={tag:g}; leave the "
+            "key out, or mend the tag"
+        )
+    return tag or given or SENTINEL_1_WAVELENGTH

@@ -18,6 +18,8 @@ from snowmap.sources.trentino.raster import (
     GDAL_OPTIONS,
     ORIGIN_TAG,
     PIECE_ROWS,
+    SAME_WAVELENGTH,
+    WAVELENGTH_TAG,
     Grid,
     any_value,
     grid_of,
@@ -26,6 +28,9 @@ from snowmap.sources.trentino.raster import (
     read_cleaned,
 )
 from snowmap.sources.trentino.swe_unit import median_and_peak, median_ratio, ratios, snow_of
+
+WAVELENGTHS = 0.005, 2.0
+"""Metres that a radar may have: Ka to P band, and a little more."""
 
 
 class Plan(NamedTuple):
@@ -58,6 +63,7 @@ class _Outcome(NamedTuple):
     other_grid: Grid | None = None
     empty: bool = False
     unit: str = ""
+    wavelength: str = ""
 
 
 class Reader:
@@ -72,6 +78,7 @@ class Reader:
         grid: Of every raster; None where there is none to be mapped.
         mask: The study area (y, x) bool; None where it cannot be read.
         origin: Where the data came from: the mask's tag, else the name of the folder.
+        wavelength: Of the radar, m, as the tags say; None where there is none.
         unit_tags: Of each target the unit that its first raster claims, where one does.
         swe_unit: Of SWE, once it is decided.
     """
@@ -92,6 +99,7 @@ class Reader:
         self.mask: np.ndarray | None = None
         self.origin, self.swe_unit = "", ""
         self.unit_tags: dict[str, str] = {}
+        self.wavelength: float | None = None
         self._ratios: list[np.ndarray] = []
         self._snow: dict[str, list[np.ndarray]] = {name: [] for name in TARGETS}
         self._rasters, self._others = 0, list[tuple[str, Grid]]()
@@ -230,11 +238,14 @@ class Reader:
             with opened(task.path) as raster:
                 if not (grid := grid_of(raster)).same(self.grid):
                     return _Outcome(other_grid=grid)
+                wavelength = raster.tags().get(WAVELENGTH_TAG, "") if task.name == "unwrapped_phase" else ""
                 if task.out is None:
-                    return _Outcome(empty=self.mask is not None and not any_value(raster, self.mask, zero_is_missing))
+                    empty = self.mask is not None and not any_value(raster, self.mask, zero_is_missing)
+                    return _Outcome(empty=empty, wavelength=wavelength)
                 valid = read_cleaned(raster, task.out, zero_is_missing)
                 unit = (raster.units[0] or "") if task.name in TARGETS else ""
-                return _Outcome(empty=self.mask is not None and not (valid & self.mask).any(), unit=unit)
+                empty = self.mask is not None and not (valid & self.mask).any()
+                return _Outcome(empty=empty, unit=unit, wavelength=wavelength)
         except SnowmapError as error:
             if task.out is not None:
                 task.out[:] = np.nan
@@ -244,10 +255,30 @@ class Reader:
         self._rasters += 1
         if outcome.unit:
             self.unit_tags.setdefault(task.name, outcome.unit)
+        if outcome.wavelength:
+            self._note_wavelength(task.path, outcome.wavelength)
         if outcome.fault:
             self.faults.append(outcome.fault)
         if outcome.other_grid:
             self._others.append((task.path, outcome.other_grid))
+
+    def _note_wavelength(self, path: str, tag: str) -> None:
+        try:
+            value = float(tag)
+        except ValueError:
+            value = np.nan
+        if not WAVELENGTHS[0] <= value <= WAVELENGTHS[1]:
+            low, high = WAVELENGTHS
+            self.faults.append(
+                f"{path}: the tag {WAVELENGTH_TAG} is '{tag}'; expected metres, from {low:g} to {high:g}"
+            )
+        elif self.wavelength is None:
+            self.wavelength = value
+        elif abs(value / self.wavelength - 1) > SAME_WAVELENGTH:
+            self.faults.append(
+                f"{path}: the tag {WAVELENGTH_TAG} is {tag}, in other rasters {self.wavelength:g}; expected one radar: "
+                "make an archive of each"
+            )
 
     def _compare(self, values: np.ndarray) -> np.ndarray:
         """The values, after their units were looked at."""

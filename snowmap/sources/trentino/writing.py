@@ -13,14 +13,15 @@ from snowmap.errors import SnowmapError
 from snowmap.files import whole_folder, write_whole
 from snowmap.sources.trentino.layout import MASK_NAME, RASTER_NAMES, raster_path
 from snowmap.sources.trentino.quantities import INSAR_BANDS
-from snowmap.sources.trentino.raster import ORIGIN_TAG, SENTINEL, ZERO_IS_DATA_TAG
+from snowmap.sources.trentino.raster import ORIGIN_TAG, SENTINEL, WAVELENGTH_TAG, ZERO_IS_DATA_TAG
 
 
 def write_archive(cube: xr.Dataset, root: str | Path) -> Path:
     """Write a Cube as an archive in the Trentino layout, whole or not at all.
 
     Opening it again gives the same values bit for bit. NaN is written as NaN and named as nodata. An INSAR/ raster
-    that holds zeros carries the tag `ZERO_IS_DATA=YES`, because 0 would be read as missing there. A window that has no
+    that holds zeros carries the tag `ZERO_IS_DATA=YES`, because 0 would be read as missing there, and the unwrapped
+    phase the Cube's ``wavelength`` as `WAVELENGTH_METRES`. A window that has no
     value at all in a band is written, but `open_archive` will exclude it.
 
     Args:
@@ -87,6 +88,8 @@ def _write_rasters(cube: xr.Dataset, root: Path) -> None:
         for values, start, end in zip(stack[:count], cube["start"].values, cube["end"].values, strict=False):
             zero_is_data = name in INSAR_BANDS and (values == 0).any()
             tags = {ZERO_IS_DATA_TAG: "YES"} if zero_is_data else {}
+            if name == "unwrapped_phase" and "wavelength" in cube.attrs:
+                tags[WAVELENGTH_TAG] = repr(float(cube.attrs["wavelength"]))
             options = {**form, "dtype": "float32", "nodata": np.nan}
             _write_raster(raster_path(root, name, start, end), values, options, tags, unit)
     origin = {ORIGIN_TAG: str(cube.attrs.get("origin", ""))}

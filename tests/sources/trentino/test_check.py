@@ -193,6 +193,9 @@ def test_real_sentinel_1_pairs_are_judged_sensibly(shared_data, tmp_path):
     assert report.faults == []
     assert len(report.windows) == 30
     assert any("windows of 12 to" in line for line in report.warnings)
+    network = "a network of 30 windows between 13 dates in 1 connected parts, which close 24 triplets"
+    assert any(network in line for line in report.notes)
+    assert any("closure of these triplets: median 0." in line for line in report.notes)
     assert {row[0]: row[-1] for row in report.quantities}["coherence"] == "ok"
     assert main(["check", str(tmp_path / "mexico"), "--bands", ",".join(MEXICO_BANDS)]) == 0
     assert main(["check", str(tmp_path / "mexico")]) == 1

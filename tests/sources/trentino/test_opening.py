@@ -336,6 +336,7 @@ def test_real_sentinel1_pairs(shared_data: Path, tmp_path: Path) -> None:
     cube = open_afresh(tmp_path / "mexico", bands=MEXICO_BANDS)
     check(cube)
     assert len(pairs) == 30
+    pairs.sort(key=lambda pair: (pair.end, pair.end - pair.start))  # of one end, the shortest first
     assert [(pair.start, pair.end) for pair in pairs] == list(
         zip(*(cube[edge].values.astype("datetime64[D]").tolist() for edge in ("start", "end")), strict=True)
     )

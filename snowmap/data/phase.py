@@ -1,0 +1,294 @@
+"""From unwrapped phase to changes of SWE: reference, sign and retrieval, the same for networks and baselines."""
+
+import logging
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import geopandas as gpd
+import numpy as np
+import shapely
+import xarray as xr
+from jaxtyping import Bool, Float32
+from pyogrio.errors import DataLayerError, DataSourceError
+from rasterio.features import rasterize
+
+from snowmap.data.cube import window_names
+from snowmap.data.network import Maps, increments, overlap, phase_variance
+from snowmap.errors import SnowmapError
+from snowmap.physics import (
+    SENTINEL_1_WAVELENGTH,
+    SNOW_RAIN_TEMPERATURE,
+    phase_of_swe,
+    phase_of_swe_leinss,
+    phase_of_swe_oveisgharan,
+)
+from snowmap.tables import listed
+
+LOWEST_GROUND, NO_REFERENCE = "lowest_ground", "none"
+
+REFERENCE_SHARE = 0.1
+"""Share of the study area, from its lowest pixel up, that is the lowest ground: least likely to hold snow."""
+
+STEEPEST = 80.0
+"""Degrees of local incidence from which the sensitivity is that at this angle: the formulas are of gentler ones."""
+
+logger = logging.getLogger(__name__)
+
+
+class Phase(NamedTuple):
+    """How phase becomes a change of SWE; plain data, which every checkpoint holds.
+
+    Attributes:
+        sign: +1 where the phase grows with snow, −1 where it falls; None: to be estimated, until then +1.
+        reference: `LOWEST_GROUND`, `NO_REFERENCE`, or what `read_reference` gives.
+        retrieval: ``oveisgharan`` (2024), ``leinss`` (2015), or ``guneriussen`` (2001), which needs a density.
+        density: Of the snow that came or went, kg m⁻³.
+        coherence: Whether the training Cubes have coherence, by which pixels count: then all others have to.
+    """
+
+    sign: int | None = None
+    reference: str | Mapping[str, Any] = LOWEST_GROUND
+    retrieval: str = "oveisgharan"
+    density: float | None = None
+    coherence: bool = False
+
+    @classmethod
+    def of(cls, data: Mapping[str, Any]) -> "Phase":
+        """What the configuration's ``data`` group says; a vector file is read.
+
+        Raises:
+            SnowmapError: When the file cannot be read.
+        """
+        reference = data["reference"]
+        if reference not in (LOWEST_GROUND, NO_REFERENCE):
+            reference = read_reference(reference)
+        return cls(data["phase_sign"], reference, data["retrieval"], data["snow_density_kg_m3"])
+
+
+DEFAULT_PHASE = Phase()
+
+
+def read_reference(path: str | Path) -> dict[str, Any]:
+    """Polygons and points of a vector file in plain data: ``file``, ``crs`` and ``geometries`` as WKT.
+
+    Raises:
+        SnowmapError: When the file cannot be read, has no CRS, or holds neither polygons nor points.
+    """
+    expected = f"expected {LOWEST_GROUND}, {NO_REFERENCE}, or a vector file of polygons or points"
+    if not Path(path).exists():
+        raise SnowmapError(f"data.reference={path} does not exist; {expected}")
+    try:
+        table = gpd.read_file(path)
+    except (DataSourceError, DataLayerError, ValueError) as error:
+        raise SnowmapError(f"data.reference={path} cannot be read ({error}); {expected}") from error
+    shapes = table.geometry.dropna() if isinstance(table, gpd.GeoDataFrame) else gpd.GeoSeries()
+    shapes = shapes[shapes.geom_type.isin(["Polygon", "MultiPolygon", "Point", "MultiPoint"])]
+    if shapes.empty or table.crs is None:
+        lack = "CRS; write one into the file" if len(shapes) else f"polygon or point; {expected}"
+        raise SnowmapError(f"data.reference={path} has no {lack}")
+    return {"file": str(path), "crs": table.crs.to_wkt(), "geometries": shapes.to_wkt().tolist()}
+
+
+def reference_area(cube: xr.Dataset, reference: Mapping[str, Any]) -> Bool[np.ndarray, "y x"]:
+    """Pixels of the study area whose centre lies in a polygon, or that hold a point.
+
+    Raises:
+        SnowmapError: When there is none.
+    """
+    geometries = gpd.GeoSeries(shapely.from_wkt(reference["geometries"]), crs=reference["crs"]).to_crs(cube.rio.crs)
+    shape = cube["mask"].shape
+    burnt = rasterize(geometries[~geometries.is_empty], shape, transform=cube.rio.transform(), dtype="uint8")
+    area = burnt.astype(bool) & cube["mask"].values
+    if not area.any():
+        bounds = (", ".join(f"{edge:.6g}" for edge in each) for each in (geometries.total_bounds, cube.rio.bounds()))
+        raise SnowmapError(
+            f"data.reference={reference['file']}: no pixel of the study area lies in it; its shapes reach over "
+            f"{next(bounds)}, the scene over {next(bounds)} (west, south, east, north in the CRS of the scene); give a "
+            f"file of this scene, or {LOWEST_GROUND}"
+        )
+    return area
+
+
+def phase_reference(cube: xr.Dataset, phase: Phase = DEFAULT_PHASE) -> Float32[np.ndarray, " window"]:
+    """Phase in rad of the reference in each window, which is the arbitrary constant of its interferogram.
+
+    The median over the reference's pixels (of the lowest ground: over the lowest `REFERENCE_SHARE` of the study area
+    that has a phase), weighted by coherence² where there is such a band: the phase of a lake is noise. The windows are
+    read one after the other: a Cube may be larger than the memory.
+
+    Returns:
+        0 where the window has no phase at all; NaN where it has none in the area of a file.
+
+    Raises:
+        SnowmapError: When the area of a file holds no pixel of the study area, or no phase in any window.
+    """
+    reference = np.zeros(cube.sizes["window"], np.float32)
+    if phase.reference == NO_REFERENCE:
+        return reference
+    of_file = None if isinstance(phase.reference, str) else reference_area(cube, phase.reference)
+    inside = cube["mask"].values
+    for index in range(len(reference)):
+        window = cube.isel(window=[index])
+        values = _band(window, "unwrapped_phase")
+        known = np.isfinite(values) & inside
+        area = known & (_lowest(window, known) if of_file is None else of_file)
+        if area.any():
+            reference[index] = _weighted_median(values[area], squared_coherence(window)[area])
+        elif known.any() and of_file is not None:
+            reference[index] = np.nan
+    lost = np.flatnonzero(np.isnan(reference))
+    if lost.size:
+        assert not isinstance(phase.reference, str)  # the lowest ground has a phase wherever there is one
+        name, windows = phase.reference["file"], window_names(cube.isel(window=lost))
+        if lost.size == len(reference):
+            raise SnowmapError(
+                f"data.reference={name}: none of its pixels has an unwrapped phase in {listed(windows)}; expected "
+                f"ground that the radar sees: name another area, or {LOWEST_GROUND}"
+            )
+        logger.warning("data.reference=%s: no phase there in %s, whose changes are missing", name, listed(windows))
+    return reference
+
+
+def _lowest(window: xr.Dataset, known: np.ndarray) -> np.ndarray:
+    height = _band(window, "elevation")
+    known = known & np.isfinite(height)
+    return known & (height <= np.quantile(height[known], REFERENCE_SHARE)) if known.any() else known
+
+
+def _weighted_median(values: np.ndarray, weights: np.ndarray) -> float:
+    """The median where no value has a weight."""
+    order = np.argsort(values)
+    share = np.cumsum(weights[order], dtype=np.float64)
+    if share[-1] == 0:
+        return float(np.median(values))
+    ends = np.searchsorted(share / share[-1], (0.5 - 1e-9, 0.5 + 1e-9))  # two where half the weight lies below one
+    return float(values[order][ends].mean())
+
+
+def warn_of_snow(cube: xr.Dataset, phase: Phase) -> None:
+    """Warn where the reference gains snow by its own weather, which the changes of all other pixels then lack.
+
+    In a window whose mean temperature lies below that at which half of the precipitation is snow, what falls stays.
+    Of the windows in which this holds for the mean of the study area, it should not hold for the reference in most.
+    """
+    if phase.reference == NO_REFERENCE or "mean_temperature" not in cube["band"].values:
+        return
+    of_file = None if isinstance(phase.reference, str) else reference_area(cube, phase.reference)
+    inside, snowing, on_reference = cube["mask"].values, 0, 0
+    for index in range(cube.sizes["window"]):
+        window = cube.isel(window=[index])
+        temperature = _band(window, "mean_temperature")
+        known = np.isfinite(temperature) & inside
+        area = known & (_lowest(window, known) if of_file is None else of_file)
+        if area.any() and temperature[known].mean() < SNOW_RAIN_TEMPERATURE:
+            snowing += 1
+            on_reference += bool(temperature[area].mean() < SNOW_RAIN_TEMPERATURE)
+    if 2 * on_reference > snowing:
+        logger.warning(
+            "the reference of the phase is below %g °C, too, in %d of the %d windows in which the study area is: it "
+            "gains snow itself, which all changes from the phase then lack; name snow-free ground by data.reference=",
+            SNOW_RAIN_TEMPERATURE, on_reference, snowing,
+        )  # fmt: skip
+
+
+def sensitivity(cube: xr.Dataset, phase: Phase) -> Maps:
+    """Phase in rad of 1 mm of dry snow, ``(window, y, x)``, at the Cube's ``wavelength`` (m), else Sentinel-1's."""
+    angle = np.minimum(cube["features"].sel(band="incidence").values, np.float32(STEEPEST))
+    wavelength = float(cube.attrs.get("wavelength", SENTINEL_1_WAVELENGTH))
+    if phase.retrieval == "guneriussen":
+        assert phase.density is not None  # the configuration is checked
+        return phase_of_swe(1.0, angle, phase.density / 1000, wavelength)
+    formula = {"oveisgharan": phase_of_swe_oveisgharan, "leinss": phase_of_swe_leinss}[phase.retrieval]
+    return formula(1.0, angle, wavelength)
+
+
+def with_reference(cube: xr.Dataset, phase: Phase) -> xr.Dataset:
+    """The Cube with `phase_reference` as a coordinate ``(window)``, unless it has it, as a piece of a scene does."""
+    if "phase_reference" in cube.coords:
+        return cube
+    return cube.assign_coords(phase_reference=("window", phase_reference(cube, phase)))
+
+
+def referenced(cube: xr.Dataset, phase: Phase) -> Maps:
+    """Unwrapped phase in rad of every window, positive for accumulation, relative to the reference."""
+    constant = with_reference(cube, phase)["phase_reference"].values[:, None, None]
+    return (phase.sign or 1) * (cube["features"].sel(band="unwrapped_phase").values - constant)
+
+
+def phase_swe_change(cube: xr.Dataset, phase: Phase) -> Maps:
+    """ΔSWE in mm of every window from its phase.
+
+    The reference is taken off before the phase is divided by its sensitivity to snow, which follows the incidence.
+    """
+    change, cube = np.empty(cube["features"].isel(band=0).shape, np.float32), with_reference(cube, phase)
+    for index in range(len(change)):  # intermediate maps are those of one window
+        window = cube.isel(window=[index])
+        change[index] = (referenced(window, phase) / sensitivity(window, phase))[0]
+    return change
+
+
+def added_change(change: Maps, cube: xr.Dataset, phase: Phase) -> Maps:
+    """ΔSWE in mm that each window adds to those before it; see `snowmap.data.network.increments`.
+
+    Where windows overlap each counts by the variance of its phase, from its coherence where there is such a band.
+    """
+    start, end = cube["start"].values, cube["end"].values
+    if not overlap(start, end):
+        return change
+    coherent = "coherence" in cube["band"].values
+    variance = phase_variance(cube["features"].sel(band="coherence").values) if coherent else np.ones(change.shape)
+    variance = variance / sensitivity(cube, phase).astype(np.float64) ** 2
+    return increments(change, np.where(np.isfinite(change), variance, 1.0), start, end)
+
+
+def squared_coherence(window: xr.Dataset) -> np.ndarray:
+    """Of one window, 0 where it is missing; 1 without such a band."""
+    if "coherence" not in window["band"].values:
+        return np.ones(window["mask"].shape)
+    return np.nan_to_num(_band(window, "coherence")) ** 2
+
+
+def estimate_phase_sign(training: Sequence[tuple[xr.Dataset, Sequence[int]]], phase: Phase = DEFAULT_PHASE) -> int:
+    """Whether the phase grows (+1) or falls (−1) where snow is added: processors differ.
+
+    The sign of the covariance, pooled over Cubes and weighted by coherence where there is such a band, between the
+    ΔSWE of a window from its phase and the gain of SWE (or HS) since the training window that ended at its beginning,
+    over windows in which snow is gained. Within each both are centred, so the arbitrary reference of the phase plays no
+    part. +1 where nothing is known.
+
+    Args:
+        training: Cubes, and the indices of the training windows of each.
+        phase: How phase becomes a change of SWE.
+    """
+    known = phase._replace(sign=1, reference=NO_REFERENCE)
+    return -1 if sum(_covariance(cube, train, known) for cube, train in training) < 0 else 1
+
+
+PHASE_NEEDS = ("unwrapped_phase", "incidence", "elevation")
+"""Bands from which a change of SWE is computed."""
+
+
+def _covariance(cube: xr.Dataset, train: Sequence[int], phase: Phase) -> float:
+    target = next((name for name in ("swe", "hs") if name in cube), None)
+    bands = cube["band"].values.tolist()
+    if target is None or any(band not in bands for band in PHASE_NEEDS):
+        return 0.0
+    ended = {cube["end"].values[index]: index for index in train}
+    inside, total = cube["mask"].values, 0.0
+    for after in train:
+        before = ended.get(cube["start"].values[after])
+        if before is None or before == after:
+            continue
+        window = cube.isel(window=[after])
+        change, weight = phase_swe_change(window, phase)[0], squared_coherence(window)
+        gained = window[target].values[0] - cube[target].values[before]
+        usable = inside & np.isfinite(gained) & np.isfinite(change)
+        if usable.sum() > 1 and np.mean(gained[usable]) > 0:
+            centred = change[usable] - np.median(change[usable])
+            total += float(np.sum(weight[usable] * centred * (gained[usable] - np.median(gained[usable]))))
+    return total
+
+
+def _band(window: xr.Dataset, name: str) -> np.ndarray:
+    return window["features"].sel(band=name).values[0]

@@ -1,0 +1,198 @@
+import geopandas as gpd
+import numpy as np
+import pytest
+import torch
+from shapely import LineString, Point, box
+
+from snowmap.data.features import with_derived
+from snowmap.data.phase import (
+    Phase,
+    estimate_phase_sign,
+    phase_reference,
+    read_reference,
+    reference_area,
+    warn_of_snow,
+)
+from snowmap.data.preprocessing import Preprocessor
+from snowmap.errors import SnowmapError
+from snowmap.physics import phase_of_swe, phase_of_swe_oveisgharan
+from tests.cubes import make_cube
+from tests.data.test_features import band
+
+
+def with_phase(sign: int, offset: float = 17.0):
+    """A Cube whose phase follows the change of its SWE, with an arbitrary constant for each window."""
+    cube = make_cube(windows=20)
+    cube["features"].loc[{"band": "incidence"}] = 38.0
+    swe = np.nan_to_num(cube["swe"].values) * 10
+    change = np.diff(swe, axis=0, prepend=swe[:1])
+    phase = sign * change * phase_of_swe_oveisgharan(1.0, 38.0) + offset * np.arange(20)[:, None, None]
+    cube["features"].loc[{"band": "unwrapped_phase"}] = phase.astype(np.float32)
+    cube["features"].loc[{"band": "coherence"}] = 0.8
+    return cube, change
+
+
+@pytest.mark.parametrize("sign", [1, -1])
+def test_the_phase_gives_back_the_change_of_swe_up_to_a_constant_for_each_window(sign):
+    cube, change = with_phase(sign)
+    made = with_derived(cube, ["phase_swe", "coherent_phase_swe"], Phase(sign))
+    off = band(made, "phase_swe") - change
+    assert (off.max(axis=(1, 2)) - off.min(axis=(1, 2)) < 1e-3).all()
+    np.testing.assert_allclose(band(made, "coherent_phase_swe"), 0.64 * band(made, "phase_swe"), rtol=1e-5, atol=1e-5)
+
+
+def test_the_low_ground_is_the_reference():
+    cube, _ = with_phase(1)
+    made = band(with_derived(cube, ["phase_swe"]), "phase_swe")
+    height, inside = band(cube, "elevation"), cube["mask"].values
+    for window, ground in zip(made, height, strict=True):
+        known = inside & np.isfinite(window) & np.isfinite(ground)
+        low = known & (ground <= np.quantile(ground[known], 0.1))
+        assert np.median(window[low]) == pytest.approx(0, abs=1e-4)
+
+
+@pytest.mark.parametrize("sign", [1, -1])
+def test_a_piece_that_is_told_the_reference_of_the_scene_has_its_change(sign):
+    cube, _ = with_phase(sign)
+    whole = band(with_derived(cube, ["phase_swe", "cumulative_phase_swe"], Phase(sign)), "phase_swe")
+    told = cube.assign_coords(phase_reference=("window", phase_reference(cube)))
+    piece = with_derived(told.isel(x=slice(9, 17), y=slice(3, 8)), ["phase_swe"], Phase(sign))
+    np.testing.assert_allclose(band(piece, "phase_swe"), whole[:, 3:8, 9:17], atol=1e-4)
+    alone = with_derived(cube.isel(x=slice(9, 17), y=slice(3, 8)), ["phase_swe"], Phase(sign))
+    assert np.nanmax(np.abs(band(alone, "phase_swe") - whole[:, 3:8, 9:17])) > 1
+
+
+def test_a_constant_in_every_phase_changes_nothing_whatever_the_incidence():
+    cube, _ = with_phase(1)
+    cube["features"].loc[{"band": "incidence"}] = np.linspace(20, 65, 17, dtype=np.float32)
+    shifted = cube.copy(deep=True)
+    shifted["features"].loc[{"band": "unwrapped_phase"}] += 4 * np.pi
+    first, second = (band(with_derived(each, ["phase_swe"]), "phase_swe") for each in (cube, shifted))
+    np.testing.assert_allclose(first, second, atol=1e-3)
+
+
+def test_an_incoherent_lake_on_the_lowest_ground_is_no_reference():
+    cube, _ = with_phase(1)
+    lake = np.zeros(cube["mask"].shape, dtype=bool)
+    lake[5:7, 6:12] = True  # a tenth of the study area is lower than the rest
+    other = cube.copy(deep=True)
+    for each in (cube, other):
+        each["features"].loc[{"band": "elevation"}] = np.where(lake, -9, each["features"].sel(band="elevation"))
+        each["features"].loc[{"band": "coherence"}] = np.where(lake, 0.05, 0.8).astype(np.float32)
+    other["features"].loc[{"band": "unwrapped_phase"}] += np.where(lake, 2 * np.pi, 0).astype(np.float32)
+    first, second = (band(with_derived(each, ["phase_swe"]), "phase_swe") for each in (cube, other))
+    np.testing.assert_allclose(first[:, ~lake], second[:, ~lake], atol=2)  # a cycle is 29 mm
+
+
+def test_a_window_without_phase_has_the_reference_zero():
+    cube, _ = with_phase(1)
+    cube["features"].loc[{"band": "unwrapped_phase"}][2] = np.nan
+    assert phase_reference(cube)[2] == 0
+    assert (phase_reference(cube)[3:] != 0).all()
+
+
+@pytest.mark.parametrize("sign", [1, -1])
+def test_the_sign_of_the_phase_is_told_from_training_windows(sign):
+    cube, _ = with_phase(sign)
+    cube["swe"].values[:] += np.linspace(0, 30, 20)[:, None, None] * np.linspace(0, 1, 17)  # snow comes
+    swe = np.nan_to_num(cube["swe"].values) * 10
+    change = np.diff(swe, axis=0, prepend=swe[:1])
+    phase = sign * change * phase_of_swe_oveisgharan(1.0, 38.0)
+    cube["features"].loc[{"band": "unwrapped_phase"}] = phase.astype(np.float32)
+    assert estimate_phase_sign([(cube, range(12))]) == sign
+    planted = cube.copy(deep=True)
+    planted["swe"].values[12:] *= -50  # what is not trained on has no say
+    assert estimate_phase_sign([(planted, range(12))]) == sign
+    assert estimate_phase_sign([(cube.drop_vars(["swe", "hs"]), range(12))]) == 1
+    for factor, pooled in ((-0.5, sign), (-2, -sign)):
+        other = cube.copy(deep=True)
+        other["features"].loc[{"band": "unwrapped_phase"}] = np.float32(factor) * phase
+        assert estimate_phase_sign([(cube, range(12)), (other, range(12))]) == pooled
+
+
+def areas(folder, shapes, crs="EPSG:4326", name="stable.gpkg"):
+    gpd.GeoDataFrame(geometry=shapes, crs=crs).to_file(folder / name)
+    return str(folder / name)
+
+
+@pytest.mark.parametrize("crs", ["EPSG:4326", "EPSG:32632"])
+def test_the_reference_is_the_pixels_inside_a_polygon_or_those_that_hold_a_point(tmp_path, crs):
+    cube, _ = with_phase(1)
+    x, y = cube["x"].values, cube["y"].values
+    half = 0.0024  # of a pixel of 0.005 degrees
+    block = box(x[9] - half, y[7] - half, x[11] + half, y[5] + half)
+    points = [Point(x[9] + half, y[7] - half), Point(x[11], y[5]), Point(0, 0)]
+    for shapes, expected in (([block], np.s_[5:8, 9:12]), (points, ([7, 5], [9, 11]))):
+        path = areas(tmp_path, list(gpd.GeoSeries(shapes, crs="EPSG:4326").to_crs(crs)), crs)
+        phase = Phase(1, read_reference(path))
+        area = np.zeros(cube["mask"].shape, bool)
+        area[expected] = True
+        np.testing.assert_array_equal(reference_area(cube, phase.reference), area)
+        at_reference = band(with_derived(cube, ["phase_swe"], phase), "phase_swe")[:, area]
+        np.testing.assert_allclose(np.median(at_reference, axis=1), 0, atol=1e-3)
+        same = Preprocessor([], ["phase_swe"], phase._asdict())
+        assert same.phase == phase
+        assert torch.load(saved(same.options, tmp_path), weights_only=True)["phase"] == phase._asdict()
+        scene = same.scene(cube)  # a piece without the reference is relative to it all the same
+        np.testing.assert_array_equal(scene["phase_reference"], phase_reference(cube, phase))
+        piece = with_derived(scene.isel(y=slice(0, 4), x=slice(0, 5)), ["phase_swe"], phase)
+        whole = with_derived(cube, ["phase_swe"], phase)
+        np.testing.assert_array_equal(band(piece, "phase_swe"), band(whole, "phase_swe")[:, :4, :5])
+
+
+def saved(content, folder):
+    torch.save(content, folder / "options.pt")
+    return folder / "options.pt"
+
+
+def test_without_a_reference_the_phase_stays_as_it_is():
+    cube, change = with_phase(1, offset=0.0)
+    made = with_derived(cube, ["phase_swe"], Phase(1, "none"))
+    np.testing.assert_allclose(band(made, "phase_swe"), change, atol=1e-3)
+
+
+@pytest.mark.filterwarnings("ignore:'crs' was not provided")
+def test_a_reference_that_cannot_be_is_one_line(tmp_path):
+    cube, _ = with_phase(1)
+    x, y = cube["x"].values, cube["y"].values
+    (tmp_path / "text.gpkg").write_text("no vector file")
+    bare = areas(tmp_path, [Point(x[9], y[5])], crs=None, name="bare.gpkg")
+    line = areas(tmp_path, [LineString([(9.8, 46.4), (9.9, 46.3)])], name="line.gpkg")
+    for path, words in ((tmp_path / "none.gpkg", "does not exist"), (tmp_path / "text.gpkg", "cannot be read"),
+                        (bare, "no CRS"), (line, "no polygon or point")):  # fmt: skip
+        with pytest.raises(SnowmapError, match=rf"^data.reference={path}.*{words}"):
+            read_reference(path)
+    elsewhere = Phase(1, read_reference(areas(tmp_path, [Point(7, 46)])))
+    with pytest.raises(SnowmapError, match="no pixel of the study area lies in it; its shapes reach over 7, 46"):
+        phase_reference(cube, elsewhere)
+    dark = Phase(1, read_reference(areas(tmp_path, [Point(x[9], y[5])])))
+    cube["features"].loc[{"band": "unwrapped_phase"}][3, 5, 9] = np.nan
+    assert np.flatnonzero(np.isnan(phase_reference(cube, dark))).tolist() == [3]
+    cube["features"].loc[{"band": "unwrapped_phase"}][:, 5, 9] = np.nan
+    with pytest.raises(SnowmapError, match="none of its pixels has an unwrapped phase in 2021-01-09_to_2021-01-21"):
+        phase_reference(cube, dark)
+
+
+@pytest.mark.parametrize(("lowest", "warns"), [(4.0, False), (-4.0, True)])
+def test_a_reference_that_gains_snow_by_its_own_weather_is_warned_of(lowest, warns, caplog):
+    cube, _ = with_phase(1)
+    ground = cube["features"].sel(band="elevation").values
+    cube["features"].loc[{"band": "mean_temperature"}] = lowest - 0.006 * (ground - np.nanmin(ground))
+    warn_of_snow(cube, Phase(1))
+    assert ("gains snow itself" in caplog.text) == warns
+    caplog.clear()
+    warn_of_snow(cube, Phase(1, "none"))
+    assert not caplog.text
+
+
+@pytest.mark.parametrize(
+    ("retrieval", "density", "mm_of_a_cycle"),
+    [("guneriussen", 300.0, 28.6), ("guneriussen", 100.0, None), ("leinss", None, 27.8), ("oveisgharan", None, 28.4)],
+)
+def test_the_retrieval_is_chosen(retrieval, density, mm_of_a_cycle):
+    cube = make_cube(windows=2)
+    cube["features"].loc[{"band": "incidence"}] = 40.0
+    cube["features"].loc[{"band": "unwrapped_phase"}] = 2 * np.pi
+    made = band(with_derived(cube, ["phase_swe"], Phase(1, "none", retrieval, density)), "phase_swe")
+    expected = mm_of_a_cycle or 2 * np.pi / phase_of_swe(1.0, 40.0, 0.1)
+    np.testing.assert_allclose(made, expected, atol=0.05)
