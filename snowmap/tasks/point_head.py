@@ -216,7 +216,7 @@ class Point(nn.Module):
             unit, words = attributes["units"], attributes["long_name"]
             layers[name] = {key: value for key, value in attributes.items() if key != "valid_min"}
             if self.uncertain:
-                sigma = {"long_name": f"standard deviation of {words}"}
+                sigma: dict[str, Any] = {"long_name": f"standard deviation of {words}"}
                 if "valid_min" in attributes:
                     sigma["lower_bound"] = float(attributes["valid_min"])
                 if length := self.calibration.get(name, {}).get("correlation_length_m"):
