@@ -30,6 +30,7 @@ BAND_UNITS: Mapping[str, str] = {
     "elevation": "m",
     "incidence": "degree",
     "unwrapped_phase": "rad",
+    "delay": "m",
     "mean_temperature": "degC",
     "pdd": "degC d",
 }

@@ -19,8 +19,11 @@ def make_cube(
     generator = np.random.default_rng(seed)
     height, width = shape
     names = list(bands or STANDARD_BANDS)
-    features = np.stack([_band(name, windows, shape, generator) for name in BANDS], axis=1)
+    features = np.stack([_band(name, windows, shape, generator) for name in STANDARD_BANDS], axis=1)
     features[generator.random(features.shape) < 0.05] = np.nan
+    more = np.random.default_rng([seed, 1])  # of their own, so that a further band changes nothing else
+    further = [_band(name, windows, shape, more)[:, None] for name in BANDS if name not in STANDARD_BANDS]
+    features = np.concatenate([features, *further], axis=1)
     start = np.datetime64("2021-01-09", "ns") + np.arange(windows) * np.timedelta64(12, "D")
     season = 1 + np.cos(np.arange(windows) / 30 * 2 * np.pi)
     swe = season[:, None, None] * (5 + 20 * np.linspace(0, 1, width)) + generator.random((windows, *shape))

@@ -26,7 +26,9 @@ WEATHER_BANDS: dict[str, Quantity] = {
 STANDARD_BANDS: dict[str, Quantity] = INSAR_BANDS | WEATHER_BANDS
 """Those of the public archive, which are read unless others are named."""
 
-FURTHER_BANDS: dict[str, Quantity] = {}
+FURTHER_BANDS: dict[str, Quantity] = {
+    "delay": Quantity("m", -1.0, 1.0, "change of the atmosphere's delay along the line of sight", "atmosphere"),
+}
 """Those that an archive may hold besides, which are read where they are named."""
 
 BANDS: dict[str, Quantity] = STANDARD_BANDS | FURTHER_BANDS
