@@ -196,7 +196,7 @@ def corrected(window: xr.Dataset, phase: Phase) -> Float[np.ndarray, "y x"]:
 
 
 def with_reference(cube: xr.Dataset, phase: Phase) -> xr.Dataset:
-    """The Cube with the coordinates `phase_reference` and, for corrections, `phase_trend`; pieces of scenes have them."""
+    """The Cube with `phase_reference` and, for corrections, `phase_trend` as coordinates, as a piece of a scene has."""
     if phase.corrections and "phase_trend" not in cube.coords:
         cube = cube.assign_coords(phase_trend=(("window", "term"), phase_trend(cube, phase)))
     if "phase_reference" not in cube.coords:
