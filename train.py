@@ -44,7 +44,7 @@ def main(config: dict[str, Any], folder: Path, callbacks: Sequence[Any] = ()) ->
         run.update(archive=archive_of(*(cube.attrs for cube in cubes)))
         splits = split_cubes(cubes, config["split"])
         print_splits(splits, cubes)
-        warn_of_values(splits, cubes, config["target"]["names"])
+        warn_of_values(splits, cubes, config["target"]["names"], config["data"]["phase_sign"])
         fits = parts = None
         if config["model"]["name"] in BASELINES:
             save_baseline(fit_baseline(config, cubes[0], splits[0]), run.best)

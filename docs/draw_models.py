@@ -124,8 +124,13 @@ DIAGRAMS = {
         Box(2, 0, "sum since\n1 September", "rule", "to the next window"),
         Box(3, 0, "map", "map"),
     ),
+    "boosted_trees_no_sar": chain(
+        Box(0, 0, "elevation, weather,\nsummed degree days,\nday of the year", "seen"),
+        Box(1, 0, "boosted trees,\npixel by pixel", "layer"),
+        Box(2, 0, "map", "map"),
+    ),
     "boosted_trees": chain(
-        Box(0, 0, "phase ΔSWE and degree\ndays, both summed\nsince 1 September", "seen"),
+        Box(0, 0, "all bands, sums since\n1 September,\nday of the year", "seen"),
         Box(1, 0, "boosted trees,\npixel by pixel", "layer"),
         Box(2, 0, "map", "map"),
     ),

@@ -60,6 +60,9 @@ def _parser() -> argparse.ArgumentParser:
     synthesize.add_argument("--windows", type=int, default=64, help="number of 12-day windows (default: %(default)s)")
     synthesize.add_argument("--shape", type=int, nargs=2, metavar=("HEIGHT", "WIDTH"), help="pixels (default: 93 211)")
     synthesize.add_argument("--dem", type=Path, help="a raster of elevation in m, instead of fractal terrain")
+    synthesize.add_argument(
+        "--further", action="store_true", help="also precipitation, forest cover, layover and shadow"
+    )
     synthesize.set_defaults(run=_synthesize)
 
     predict = commands.add_parser("predict", help="map the windows of an archive, with or without targets, to files")
@@ -103,6 +106,16 @@ def _parser() -> argparse.ArgumentParser:
     compare.add_argument("--out", type=Path, default=Path("comparison"), help="folder (default: %(default)s)")
     compare.add_argument("--days", type=int, default=6, help="days between observation and map (default: %(default)s)")
     compare.add_argument("--unit", help="unit of hs or swe where its column names none (default: that of the maps)")
+    compare.add_argument(
+        "--missing", type=float, nargs="+", default=[], metavar="VALUE", help='values that mean "no value", e.g. 999'
+    )
+    compare.add_argument(
+        "--height-difference",
+        type=float,
+        default=200.0,
+        metavar="M",
+        help="leave out stations whose height is further from that of their pixel, in m (default: %(default)g)",
+    )
     compare.set_defaults(run=_compare)
 
     summarize = commands.add_parser("summarize", help="compare the runs of a sweep: over folds, or of an ablation")
@@ -179,7 +192,7 @@ def _synthesize(options: argparse.Namespace) -> None:
     from snowmap.sources.trentino import write_archive
 
     shape = tuple(options.shape) if options.shape else None
-    cube = synthesize(seed=options.seed, windows=options.windows, shape=shape, dem=options.dem)
+    cube = synthesize(seed=options.seed, windows=options.windows, shape=shape, dem=options.dem, further=options.further)
     root = write_archive(cube, options.out)
     size = f"{cube.sizes['window']} windows of {cube.sizes['y']} × {cube.sizes['x']} px"
     print(f"a SYNTHETIC archive, {size}, lies in {root}")
@@ -231,9 +244,17 @@ def _compare(options: argparse.Namespace) -> None:
     from snowmap.maps.read import read_maps
 
     maps = read_maps(options.predictions)
-    scored = compare_stations(maps, options.stations, options.out, days=options.days, unit=options.unit)
+    scored = compare_stations(
+        maps,
+        options.stations,
+        options.out,
+        days=options.days,
+        unit=options.unit,
+        missing=options.missing,
+        height_difference_m=options.height_difference,
+    )
     print_scores(scored, maps)
-    print(f"matches.csv, scores.csv and stations.png lie in {options.out}")
+    print(f"matches.csv, scores.csv, left_out.csv and stations.png lie in {options.out}")
 
 
 def _summarize(options: argparse.Namespace) -> None:

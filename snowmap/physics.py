@@ -131,18 +131,6 @@ def snow_fraction(temperature: Array) -> Array:
     return 1 / (1 + np.exp(excess))
 
 
-def degree_day_step(swe: Array, precipitation: Array, temperature: Array) -> Array:
-    """SWE one day later, max(0, SWE + P_snow − DDF·max(T, 0)) (Hock 2003).
-
-    Args:
-        swe: SWE before the day in mm, any shape.
-        precipitation: The day's precipitation in mm.
-        temperature: The day's mean air temperature in °C.
-    """
-    melt = DEGREE_DAY_FACTOR * np.maximum(temperature, 0)
-    return np.maximum(0, swe + precipitation * snow_fraction(temperature) - melt)
-
-
 def positive_degree_days(temperature: np.ndarray) -> np.ndarray:
     """Sum of the positive daily mean temperatures in °C d.
 

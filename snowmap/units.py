@@ -16,6 +16,10 @@ IN_UNITS = ("rmse", "mae", "bias", "median_error", "nmad")
 SNOW_DEPTH_M: Mapping[str, float] = {"hs": 0.05, "swe": 0.010}
 """A pixel with this or more is covered with snow, if nothing else is said: m of snow, m of water."""
 
+WET_SNOW_DB = -3.0
+"""Change of C-band backscatter below which snow is wet, if nothing else is said (Nagler & Rott 2000; −2 in Nagler et
+al. 2016)."""
+
 MOST_SNOW_M: Mapping[str, float] = {"hs": 15.0, "swe": 6.0}
 """More at a station is an error: m of snow, m of water."""
 
@@ -29,10 +33,13 @@ BAND_UNITS: Mapping[str, str] = {
     "coherence": "1",
     "elevation": "m",
     "incidence": "degree",
+    "intensity": "dB",
     "unwrapped_phase": "rad",
     "delay": "m",
     "mean_temperature": "degC",
     "pdd": "degC d",
+    "precipitation": "mm",
+    "glacier": "1",
 }
 """In which the formulas of derived features, nets and baselines take the bands that they read by name."""
 

@@ -11,7 +11,6 @@ from hypothesis.extra.numpy import arrays
 from snowmap.physics import (
     SENTINEL_1_WAVELENGTH,
     coherence_of_accumulation,
-    degree_day_step,
     density_guyennon,
     displacement,
     permittivity,
@@ -99,22 +98,7 @@ def test_snow_turns_to_rain_at_one_degree() -> None:
     assert snow_fraction(np.array([-60.0, -5.0, 8.0, 60.0])) == pytest.approx([1, 1, 0, 0], abs=1e-3)
 
 
-def test_degree_day_model_by_hand() -> None:
-    swe = 0.0
-    for precipitation, temperature in [(10.0, -30.0), (5.0, -30.0), (0.0, 2.0), (0.0, 0.0), (0.0, 1.0), (0.0, 1.0)]:
-        swe = float(degree_day_step(swe, precipitation, temperature))
-    assert swe == pytest.approx(0)  # 15 − 9.8 = 5.2, then 0.3, then nothing is left to melt
-    assert degree_day_step(15.0, 0.0, 2.0) == pytest.approx(5.2)
-    assert degree_day_step(0.0, 20.0, 1.0) == pytest.approx(5.1)  # half of it is snow, 4.9 melt
-
-
 @given(arrays(float, (12, 3), elements=st.floats(-40, 40)))
 def test_degree_days_are_never_less_than_the_mean_allows(temperature: np.ndarray) -> None:
     bound = 12 * np.maximum(temperature.mean(axis=0), 0)
     assert (positive_degree_days(temperature) >= bound - 1e-9).all()
-
-
-@given(st.floats(0, 2000), st.floats(0, 200), st.floats(-40, 40))
-def test_snow_is_never_negative_nor_out_of_nothing(swe: float, precipitation: float, temperature: float) -> None:
-    after = degree_day_step(swe, precipitation, temperature)
-    assert 0 <= after <= swe + precipitation + 1e-9

@@ -10,7 +10,7 @@ from snowmap.baselines.base import Baseline
 from snowmap.baselines.checkpoint import restore, save_baseline
 from snowmap.baselines.degree_day import DegreeDay
 from snowmap.baselines.insar_swe import InsarSwe
-from snowmap.baselines.regressions import BoostedTrees, Elevation
+from snowmap.baselines.regressions import BoostedTrees, BoostedTreesWithoutSar, Elevation
 from snowmap.baselines.remembered import Climatology, Persistence
 from snowmap.data.phase import DEFAULT_PHASE, Phase
 from snowmap.errors import SnowmapError
@@ -18,11 +18,17 @@ from snowmap.errors import SnowmapError
 __all__ = ["BASELINES", "Baseline", "baseline_maps", "build_baseline", "label_of", "restore_baseline", "save_baseline"]
 
 BASELINES: dict[str, type[Baseline]] = {
-    kind.name: kind for kind in (Climatology, Persistence, Elevation, DegreeDay, InsarSwe, BoostedTrees)
+    kind.name: kind
+    for kind in (Climatology, Persistence, Elevation, DegreeDay, InsarSwe, BoostedTreesWithoutSar, BoostedTrees)
 }
 """Every baseline under the name that users type (``model=climatology``)."""
 
-LABELS = {"persistence": "last-seen map", "insar_swe": "summed InSAR ΔSWE", "degree_day": "degree-day model"}
+LABELS = {
+    "persistence": "last-seen map",
+    "insar_swe": "summed InSAR ΔSWE",
+    "degree_day": "degree-day model",
+    "boosted_trees_no_sar": "boosted trees, no SAR",
+}
 """What a map is called where its own name says too little."""
 
 logger = logging.getLogger(__name__)

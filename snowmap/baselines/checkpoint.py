@@ -17,7 +17,7 @@ from snowmap.data.preprocessing import Preprocessor
 TRUSTED = ["sklearn.ensemble._hist_gradient_boosting.predictor.TreePredictor"]
 """Types that skops does not know by itself and that a baseline holds: the trees are arrays of numbers."""
 
-KEYS = ("layers", "grid", "metadata")
+KEYS = ("needs", "derived", "layers", "grid", "metadata")
 """Attributes that are kept as they are."""
 
 

@@ -4,14 +4,15 @@ Scikit-learn is imported where an estimator is made: it takes half a second, whi
 """
 
 from abc import abstractmethod
+from collections.abc import Sequence
 from typing import Any, ClassVar
 
 import numpy as np
 import xarray as xr
-from jaxtyping import Float
 
 from snowmap.baselines.base import Baseline, Maps
 from snowmap.data.features import DERIVED, DERIVED_BANDS
+from snowmap.data.phase import DEFAULT_PHASE, Phase
 from snowmap.errors import SnowmapError
 
 TRAINING_PIXELS = 200_000
@@ -29,30 +30,32 @@ class _PixelRegression(Baseline):
 
     def learn(self, inputs: xr.Dataset, train: list[int], known: Maps, target: str) -> dict[str, Any]:
         """The estimator, fitted on as many as `TRAINING_PIXELS`."""
-        columns = self._columns(inputs, train)
-        usable = np.isfinite(known) & self._usable(columns)
+        features = inputs["features"].values[:, self._columns(inputs)]
+        usable = np.isfinite(known)
+        if not self.takes_missing:
+            usable &= np.isfinite(features[train]).all(axis=1)
         if not usable.any():
             raise SnowmapError(f"{self.name}: no training pixel has {target} and {', '.join(self.archive_bands)}")
-        pixels, values = columns[usable], known[usable]
-        chosen = np.random.default_rng(0).permutation(len(values))[:TRAINING_PIXELS]
-        return {"estimator": self.estimator().fit(pixels[chosen], values[chosen])}
+        chosen = np.random.default_rng(0).permutation(np.count_nonzero(usable))[:TRAINING_PIXELS]
+        window, y, x = (axis[chosen] for axis in np.nonzero(usable))
+        pixels = features[np.array(train)[window], :, y, x].astype(float)
+        pixels[:, np.isnan(pixels).all(axis=0)] = 0  # scikit-learn refuses a column without any value
+        return {"estimator": self.estimator().fit(pixels, known[window, y, x])}
 
     def map(self, inputs: xr.Dataset, windows: list[int], target: str) -> Maps:
         """NaN where an input is missing that the estimator cannot do without."""
-        columns = self._columns(inputs, windows)
-        usable = self._usable(columns) & inputs["mask"].values
-        maps = np.full(usable.shape, np.nan, dtype=np.float32)
-        if usable.any():
-            maps[usable] = np.maximum(self.learned[target]["estimator"].predict(columns[usable]), 0)
+        features, columns = inputs["features"].values, self._columns(inputs)
+        inside, estimator = inputs["mask"].values, self.learned[target]["estimator"]
+        maps = np.full((len(windows), *inside.shape), np.nan, dtype=np.float32)
+        for index, window in enumerate(windows):  # one after the other: all bands of a large scene fill the memory
+            read = features[window, columns]
+            usable = inside & (self.takes_missing | np.isfinite(read).all(axis=0))
+            if usable.any():
+                maps[index, usable] = np.maximum(estimator.predict(read[:, usable].T.astype(float)), 0)
         return maps
 
-    def _columns(self, inputs: xr.Dataset, windows: list[int]) -> Float[np.ndarray, "window y x input"]:
-        bands = inputs["band"].values
-        read = [i for i, band in enumerate(bands) if band in self.needs or band in DERIVED_BANDS]
-        return np.moveaxis(inputs["features"].values[windows][:, read], 1, -1).astype(float)
-
-    def _usable(self, columns: Float[np.ndarray, "window y x input"]) -> np.ndarray:
-        return np.asarray(self.takes_missing | np.isfinite(columns).all(axis=-1))
+    def _columns(self, inputs: xr.Dataset) -> list[int]:
+        return [i for i, band in enumerate(inputs["band"].values) if band in self.needs or band in DERIVED_BANDS]
 
 
 class Elevation(_PixelRegression):
@@ -76,19 +79,46 @@ class Elevation(_PixelRegression):
 
 
 class BoostedTrees(_PixelRegression):
-    """Gradient-boosted trees on the derived features that the option ``derived`` names."""
+    """Gradient-boosted trees on bands of the Cube and on derived features.
+
+    The options ``bands`` and ``derived`` name them; None: all bands, and of the features below those that can be made
+    of them.
+    """
 
     name = "boosted_trees"
     takes_missing = True
+    derived = ("day_of_year", "cumulative_pdd", "phase_swe", "cumulative_phase_swe", "cumulative_coherent_phase_swe")
 
     def __init__(self, **options: Any) -> None:
         super().__init__(**options)
-        self.derived = tuple(self.options["derived"])
-        if unknown := [name for name in self.derived if name not in DERIVED]:
+        if unknown := [name for name in self.options.get("derived") or [] if name not in DERIVED]:
             raise ValueError(f"derived={unknown} is unknown; known are {', '.join(DERIVED)}")
+
+    def fit(
+        self, cube: xr.Dataset, train: Sequence[int], targets: Sequence[str], phase: Phase = DEFAULT_PHASE
+    ) -> "BoostedTrees":
+        """As every baseline; what it reads follows from the Cube where the options leave it open."""
+        bands = self.options.get("bands")
+        self.needs = self._bands(cube) if bands is None else tuple(bands)
+        possible = tuple(name for name in type(self).derived if not {*DERIVED[name].needs} - {*self.needs})
+        self.derived = tuple(self.options.get("derived") or possible)
+        super().fit(cube, train, targets, phase)
+        return self
 
     def estimator(self) -> Any:
         """Scikit-learn's histogram gradient boosting, as it comes."""
         from sklearn.ensemble import HistGradientBoostingRegressor
 
         return HistGradientBoostingRegressor(random_state=0)
+
+    def _bands(self, cube: xr.Dataset) -> tuple[str, ...]:
+        return tuple(cube["band"].values.tolist())
+
+
+class BoostedTreesWithoutSar(BoostedTrees):
+    """`BoostedTrees` on terrain and weather alone: what the same trees know without the radar."""
+
+    name = "boosted_trees_no_sar"
+
+    def _bands(self, cube: xr.Dataset) -> tuple[str, ...]:
+        return tuple(cube["band"].values[cube["group"].values != "sar"].tolist())

@@ -46,6 +46,7 @@ def metadata_of(cubes: Sequence[xr.Dataset], splits: Sequence[Split], config: Ma
                 **archive_of(cube.attrs),
                 "grid": grid_of(cube),
                 "split": split.named(cube["start"].values, cube["end"].values),
+                "split_note": split.note,
             }
             for cube, split in zip(cubes, splits, strict=True)
         ],

@@ -74,7 +74,7 @@ def arguments(kind: type, options: Mapping[str, Any]) -> dict[str, Any]:
     chosen = kind(**options)
     for entry in fields(chosen):
         expected, value = entry.metadata.get("expected"), getattr(chosen, entry.name)
-        if expected and not expected.holds(value):
+        if expected and not (value is None is entry.default) and not expected.holds(value):
             raise ValueError(f"{entry.name}={value}: expected {expected.words}")
     return {key: value for key, value in asdict(chosen).items() if key != "name"}
 

@@ -10,7 +10,7 @@ from typing import Any
 from omegaconf import MISSING
 
 from snowmap.config.fields import Expected, choice, distinct, integer, integers, number, special
-from snowmap.units import SNOW_DEPTH_M
+from snowmap.units import SNOW_DEPTH_M, WET_SNOW_DB
 
 
 def _channels(default: list[int]) -> Any:
@@ -100,6 +100,7 @@ class Data:
     bands: list[str] | None = distinct(None, least=1)  # that are read; None: the standard ones of the source
     derived: list[str] | None = distinct(None)  # derived features beside the bands; None: the model's own
     phase_sign: int | None = choice(None, 1, -1)  # of phase where snow grows; None: from the training windows
+    wet_snow_db: float = number(WET_SNOW_DB, below=0, at_least=-30)  # change of backscatter below which snow is wet
     reference: str = "lowest_ground"  # of the phase: lowest_ground, none, or a vector file of polygons or points
     corrections: list[str] = _corrections()  # ramp (a plane), stratified (with elevation), fitted on stable ground
     retrieval: str = choice("oveisgharan", "guneriussen", "leinss")  # from phase to a change of SWE
@@ -152,6 +153,15 @@ class Winters(Split):
     """A whole winter validates; see `snowmap.data.splits.winters`."""
 
     fold: int = integer(1, at_least=0)  # which snow year of the archive validates
+
+
+@dataclass
+class HoldoutWinter(Named):
+    """A whole winter tests; see `snowmap.data.splits.holdout_winter`."""
+
+    winter: int | None = integer(None, at_least=1978)  # year in which it begins; null: the last whole one
+    train: int = integer(5, at_least=1)
+    validation: int = integer(1, at_least=1)
 
 
 @dataclass
@@ -269,7 +279,12 @@ class InsarSwe(Named):
 class BoostedTrees(Named):
     """Arguments of `snowmap.baselines.regressions.BoostedTrees`."""
 
-    derived: list[str] = distinct(["cumulative_phase_swe", "cumulative_pdd"], least=1)  # derived features
+    bands: list[str] | None = distinct(None, least=1)  # null: all of the archive
+    derived: list[str] | None = distinct(None, least=1)  # null: season sums and date, as far as the bands allow
+
+
+class BoostedTreesWithoutSar(Named):
+    """`snowmap.baselines.regressions.BoostedTreesWithoutSar`: terrain and weather alone."""
 
 
 class Point(Named):
@@ -398,6 +413,7 @@ class Scoring:
     snow_threshold_hs_cm: float = number(100 * SNOW_DEPTH_M["hs"], above=0, at_most=10_000)  # snow from here on
     elevation_step_m: float = number(500.0, at_least=10, at_most=10_000)  # height of an elevation band
     aspect_directions: int = choice(8, 4)
+    wet_snow_db: float = number(WET_SNOW_DB, below=0, at_least=-30)  # change of backscatter below which snow is wet
     level: float = number(0.9, above=0, below=1)  # nominal coverage of the confidence intervals
 
 
@@ -461,6 +477,7 @@ BASELINES: dict[str, type] = {
     "elevation": Elevation,
     "degree_day": DegreeDay,
     "insar_swe": InsarSwe,
+    "boosted_trees_no_sar": BoostedTreesWithoutSar,
     "boosted_trees": BoostedTrees,
 }
 """Schema of each `model=` that is no net."""
@@ -478,6 +495,7 @@ MODELS: dict[str, type] = {
 SPLITS: dict[str, type] = {
     "rolling": Rolling,
     "winters": Winters,
+    "holdout_winter": HoldoutWinter,
     "blocked": Blocked,
     "expanding": Expanding,
     "spatial": Spatial,

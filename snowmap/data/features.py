@@ -1,7 +1,8 @@
 """Derived features: further bands of a Cube, computed from its own, for networks and baselines alike.
 
 `derive` gives them as maps, `with_derived` appends them to the Cube under names and units of their own, so that
-everything after it treats them as bands. A derived feature of a window uses that window and earlier ones only.
+everything after it treats them as bands. A derived feature of a window uses that window and earlier ones only, except
+for the dry reference of `wet_snow`.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -14,6 +15,7 @@ from snowmap.data.cube import Quantity, band_coordinates, quantities_of, units_o
 from snowmap.data.network import Maps, closure, season_sum
 from snowmap.data.phase import DEFAULT_PHASE, PHASE_NEEDS, Phase, added_change, phase_swe_change, referenced
 from snowmap.data.sequences import added_days, length_days
+from snowmap.data.wet_snow import wet_snow
 from snowmap.errors import SnowmapError
 from snowmap.units import BAND_UNITS
 
@@ -142,6 +144,9 @@ DERIVED: dict[str, Derived] = {
         cumulative_pdd,
         summed=True,
     ),
+    "wet_snow": Derived(
+        {"wet_snow": Quantity("1", 0.0, 1.0, "wet snow, 1, by the drop of backscatter")}, ("intensity",), wet_snow
+    ),
     "phase_swe": Derived(
         {"phase_swe": Quantity(*WINDOW_MM, "change of SWE from the unwrapped phase")}, PHASE_NEEDS, phase_swe
     ),
@@ -247,7 +252,7 @@ def _band(cube: xr.Dataset, name: str) -> Maps:
 
 
 def _shape(cube: xr.Dataset) -> tuple[int, ...]:
-    return cube["features"].isel(band=0).shape
+    return tuple(cube.sizes[name] for name in ("window", "y", "x"))
 
 
 def _gradient(cube: xr.Dataset) -> tuple[np.ndarray, np.ndarray]:

@@ -17,9 +17,14 @@ from snowmap.data.normalize import Normalizer
 from snowmap.data.phase import DEFAULT_PHASE, Phase, estimate_phase_sign, with_reference
 from snowmap.data.reference import NO_REFERENCE
 from snowmap.data.sequences import added_days, gap_days, history, season_of, season_starts
+from snowmap.data.wet_snow import with_wet_threshold
+from snowmap.units import WET_SNOW_DB
 
 WINDOW_COORDINATES = ("gap_days", "added_days", "season_start", "phase_reference", "phase_trend")
 """Coordinates ``(window)``, the last ``(window, term)``, that tell a piece of a scene what it cannot know by itself."""
+
+PIXEL_COORDINATES = ("wet_below",)
+"""The same, ``(y, x)``: what a piece of few windows cannot know."""
 
 
 class Preprocessor(nn.Module):
@@ -35,6 +40,7 @@ class Preprocessor(nn.Module):
         derived: Keys of `snowmap.data.features.DERIVED`.
         phase: How phase becomes a change of SWE, its sign included.
         ablation: Of `snowmap.data.ablation.plan_ablation`; None leaves the bands as they are.
+        wet_snow_db: Change of backscatter below which snow is wet.
         normalizer: From physical units to the channels of a net.
     """
 
@@ -45,9 +51,11 @@ class Preprocessor(nn.Module):
         phase: Mapping[str, Any] | None = None,
         ablation: Mapping[str, Any] | None = None,
         wrapped: Sequence[str] = (),
+        wet_snow_db: float = WET_SNOW_DB,
     ) -> None:
         super().__init__()
         self.bands, self.derived, self.phase = list(bands), list(derived), Phase(**(phase or {}))
+        self.wet_snow_db = wet_snow_db
         self.ablation = None if ablation is None else dict(ablation)
         self.normalizer = Normalizer(self.bands, wrapped)
 
@@ -60,6 +68,7 @@ class Preprocessor(nn.Module):
         derived: Sequence[str] = (),
         phase: Phase = DEFAULT_PHASE,
         ablation: Mapping[str, Any] | None = None,
+        wet_snow_db: float = WET_SNOW_DB,
     ) -> "Preprocessor":
         """The Preprocessor of a run; its normalisation is not yet fitted.
 
@@ -70,6 +79,7 @@ class Preprocessor(nn.Module):
             derived: Keys of `snowmap.data.features.DERIVED`, which it reads, too.
             phase: How phase becomes a change of SWE; its sign is estimated from the training windows unless it has one.
             ablation: Of `snowmap.data.ablation.plan_ablation`.
+            wet_snow_db: Change of backscatter below which snow is wet.
 
         Raises:
             SnowmapError: When the Cubes lack a band that a derived feature is computed from.
@@ -86,7 +96,7 @@ class Preprocessor(nn.Module):
         )
         read = {name: quantity for name, quantity in quantities_of(cube).items() if name in bands}
         wrapped = [name for name, quantity in read.items() if quantity.wrapped]
-        return cls([*read, *made], derived, phase._asdict(), ablation, wrapped)
+        return cls([*read, *made], derived, phase._asdict(), ablation, wrapped, wet_snow_db)
 
     @property
     def options(self) -> dict[str, Any]:
@@ -97,6 +107,7 @@ class Preprocessor(nn.Module):
             "phase": self.phase._asdict(),
             "ablation": self.ablation,
             "wrapped": list(self.normalizer.wrapped),
+            "wet_snow_db": self.wet_snow_db,
         }
 
     @property
@@ -132,13 +143,17 @@ class Preprocessor(nn.Module):
         return int(np.flatnonzero(season == season[first])[0]) if whole else first
 
     def scene(self, cube: xr.Dataset, windows: Sequence[int] | None = None) -> xr.Dataset:
-        """The Cube, altered by the ablation, with `WINDOW_COORDINATES`, so that it may be cut into pieces.
+        """The Cube, altered by the ablation, with what a piece of it cannot know, so that it may be cut into pieces.
+
+        That are `WINDOW_COORDINATES` and `PIXEL_COORDINATES`, as far as derived features need them.
 
         Args:
             cube: The whole scene; its `features` may be a dask array, and then stay one.
             windows: The windows whose phase is needed; all by default.
         """
         cube = ablate(cube, self.ablation)
+        if "wet_snow" in self.derived:
+            cube = with_wet_threshold(cube, self.wet_snow_db)
         start, end = cube["start"].values, cube["end"].values
         computed = {"gap_days": gap_days, "added_days": added_days, "season_start": season_starts}
         coordinates = {name: compute(start, end) for name, compute in computed.items()}
@@ -190,4 +205,4 @@ def as_maps(
         name: (("window", "y", "x"), values[index], dict(attributes))
         for index, (name, attributes) in enumerate(layers.items())
     }
-    return grid.drop_vars(["mask", *WINDOW_COORDINATES], errors="ignore").assign(maps)
+    return grid.drop_vars(["mask", *WINDOW_COORDINATES, *PIXEL_COORDINATES], errors="ignore").assign(maps)

@@ -3,8 +3,8 @@
 A split is a function ``(start, end, **options) -> Split`` over the windows sorted by date, entered in `SPLITS` under
 the name that users type (``split=rolling``). It never sees data. ``docs/splits.md`` says what each can tell.
 
-Every split keeps the last `test` windows for the test. None has one acquisition in two subsets, unless its `Split.note`
-says so.
+`holdout_winter` tests on a whole snow year, every other split on the last `test` windows. None has one acquisition in
+two subsets, unless its `Split.note` says so.
 """
 
 import logging
@@ -85,14 +85,7 @@ def rolling(start: Dates, end: Dates, *, train: int = 5, validation: int = 1, te
             f"but the archive has {count}; add windows, or ask for smaller subsets, e.g. "
             f"split.test={max(1, count // 5)}"
         )
-    position = np.arange(count - test) % (train + validation)
-    trained, validated = np.flatnonzero(position < train), np.flatnonzero(position >= train)
-    before, tested = np.arange(count - test), np.arange(count - test, count)
-    neighbours = "share acquisitions" if _share(start, end, validated, trained) else "lie side by side"
-    note = f"training and validation windows {neighbours}: the validation score is optimistic"
-    if _share(start, end, before, tested):
-        note += "; test windows share acquisitions with those before them"
-    return Split(trained.tolist(), validated.tolist(), tested.tolist(), note=note)
+    return _in_turn(start, end, np.arange(count - test), train, validation, np.arange(count - test, count))
 
 
 def winters(start: Dates, end: Dates, *, fold: int = 1, test: int = 7) -> Split:
@@ -122,6 +115,43 @@ def winters(start: Dates, end: Dates, *, fold: int = 1, test: int = 7) -> Split:
         raise SnowmapError(f"split.fold={fold} is no snow year before the test windows; there are {known}")
     chosen = season == years[fold]
     return _apart(start, end, np.flatnonzero(~chosen), np.flatnonzero(chosen), test, f"split.fold={fold}")
+
+
+def holdout_winter(
+    start: Dates, end: Dates, *, winter: int | None = None, train: int = 5, validation: int = 1
+) -> Split:
+    """A whole snow year (1 September on) tests, of which no window trains or validates.
+
+    The windows of the other snow years train and validate in turn, as those of `rolling`; what shares an acquisition
+    with the test is left out.
+
+    Args:
+        start: First day of each window, sorted.
+        end: Last day of each window.
+        winter: Year in which the snow year begins; None: the last one that has at least half as many windows as the
+            longest.
+        train: Training windows in each turn.
+        validation: Validation windows that end each turn.
+
+    Raises:
+        SnowmapError: When the archive has no such snow year, or too few windows beside it.
+    """
+    season = season_of(end)
+    years, counts = np.unique(season, return_counts=True)
+    chosen = int(years[2 * counts >= counts.max()].max()) if winter is None else winter
+    if chosen not in years or len(years) < 2:
+        known = ", ".join(map(str, years.tolist()))
+        raise SnowmapError(
+            f"split=holdout_winter needs windows of the snow year {chosen}/{(chosen + 1) % 100:02d} and of another; "
+            f"there are those that begin in {known}"
+        )
+    tested = np.flatnonzero(season == chosen)
+    others = without_neighbours(start, end, np.flatnonzero(season != chosen), tested, 0)
+    if len(others) < train + validation:
+        raise SnowmapError(
+            f"split.winter={chosen} leaves {len(others)} windows, but {train} train and {validation} validate in turn"
+        )
+    return _in_turn(start, end, others, train, validation, tested)
 
 
 def blocked(start: Dates, end: Dates, *, folds: int = 5, fold: int = 0, gap: int = 1, test: int = 7) -> Split:
@@ -192,10 +222,9 @@ def spatial(
         raise SnowmapError(f"split.test={test} leaves no window of the {len(start)} to train")
     train_area, validation_area = areas(shape, rows, columns, fold, buffer)
     before, tested = np.arange(len(start) - test), np.arange(len(start) - test, len(start))
-    note = "the same windows, and so the same acquisitions, train and validate: apart in space, not in time"
-    if _share(start, end, before, tested):
-        note += "; test windows share acquisitions with those before them"
-    return Split(before.tolist(), before.tolist(), tested.tolist(), train_area, validation_area, note)
+    notes = ["the same windows, and so the same acquisitions, train and validate: apart in space, not in time"]
+    notes += _note_of_test(start, end, before, tested)
+    return Split(before.tolist(), before.tolist(), tested.tolist(), train_area, validation_area, "; ".join(notes))
 
 
 def areas(shape: Sequence[int], rows: int, columns: int, fold: int, buffer: int) -> tuple[Area, Area]:
@@ -224,6 +253,7 @@ def areas(shape: Sequence[int], rows: int, columns: int, fold: int, buffer: int)
 SPLITS: dict[str, Callable[..., Split]] = {
     "rolling": rolling,
     "winters": winters,
+    "holdout_winter": holdout_winter,
     "blocked": blocked,
     "expanding": expanding,
     "spatial": spatial,
@@ -233,7 +263,9 @@ OF_THE_MAP = ("spatial",)
 """Splits that need the shape of the grid."""
 
 
-def make_split(name: str, start: Dates, end: Dates, *, shape: Sequence[int] | None = None, **options: int) -> Split:
+def make_split(
+    name: str, start: Dates, end: Dates, *, shape: Sequence[int] | None = None, **options: int | None
+) -> Split:
     """The split called `name`; `shape`, height and width of the grid, is for those `OF_THE_MAP`.
 
     Raises:
@@ -262,48 +294,25 @@ def split_cubes(cubes: Sequence[xr.Dataset], options: Mapping[str, Any]) -> list
     return splits
 
 
-def held_out_winter(split: Split, start: Dates, end: Dates) -> Split | None:
-    """The split of a first fit that chooses the epoch: a whole snow year validates, what else trains trains.
-
-    It is the snow year with most training windows, the latest of several, that leaves a third of them to train; the
-    validation windows of `split` in that year validate with them. Its targets are looked at in the training area alone.
-
-    Args:
-        split: The split of the run.
-        start: First day of each window, sorted.
-        end: Last day of each window.
-
-    Returns:
-        None where no window of the snow years that `split` validates trains, or the archive is too short: the snow
-        year would have less than half as many windows as another.
-    """
-    season, train = season_of(end), np.array(split.train)
-    years, counts = np.unique(season[train], return_counts=True)
-    possible = (3 * counts <= 2 * len(train)) & (2 * counts >= counts.max())
-    whole = split.train_area is None and not np.isin(season[split.validation], years).any()
-    if whole or not possible.any():
-        return None
-    year = max(zip(counts[possible], years[possible], strict=True))[1]
-    before = np.union1d(train, split.validation)
-    validation = before[season[before] == year]
-    train = _far(start, end, train[season[train] != year], validation, 0)
-    if not train.size:  # windows that overlap share acquisitions with all that is left
-        return None
-    return Split(train.tolist(), validation.tolist(), split.test, split.train_area, split.train_area)
-
-
-def check_reach(options: Mapping[str, Any], time: int | str) -> None:
-    """Refuse a gap that is shorter than the sequences: see `blocked`.
+def check_reach(options: Mapping[str, Any], time: int | str, pixels: int) -> None:
+    """Refuse a gap that is shorter than the sequences (see `blocked`), warn of a buffer that a net looks across.
 
     Sequences since 1 September have no length that a gap could keep, which is said; `winters` holds them apart.
 
     Args:
         options: Name and arguments of the split.
         time: Windows in a sequence, or ``season``.
+        pixels: How far the net looks, see `snowmap.models.net.Net.reach`.
 
     Raises:
         SnowmapError: When the split has a gap and a sequence reaches across it.
     """
+    if options.get("buffer", pixels) < pixels:
+        logger.warning(
+            "split.buffer=%d is less than the %d pixels that the net looks around each: beside the border, maps that "
+            "are scored read what maps that train read; split.buffer=%d keeps them apart",
+            *(options["buffer"], pixels, pixels),
+        )
     if "gap" not in options:
         return
     if time == SEASON:
@@ -313,6 +322,16 @@ def check_reach(options: Mapping[str, Any], time: int | str) -> None:
             f"split.gap={options['gap']} is shorter than the sequences of {time} windows, which would reach from one "
             f"subset into the other; give split.gap={time}"
         )
+
+
+def _in_turn(start: Dates, end: Dates, windows: Indices, train: int, validation: int, tested: Indices) -> Split:
+    """The split whose `windows` train and validate in turn."""
+    trains = np.arange(len(windows)) % (train + validation) < train
+    trained, validated = windows[trains], windows[~trains]
+    neighbours = "share acquisitions" if _share(start, end, validated, trained) else "lie side by side"
+    notes = [f"training and validation windows {neighbours}: the validation score is optimistic"]
+    notes += _note_of_test(start, end, windows, tested)
+    return Split(trained.tolist(), validated.tolist(), tested.tolist(), note="; ".join(notes))
 
 
 def _blocks(name: str, count: int, blocks: int, folds: int, fold: int, gap: int, test: int) -> list[Indices]:
@@ -339,12 +358,23 @@ def _apart(start: Dates, end: Dates, train: Indices, validation: Indices, test: 
     `given` names the keys of the split in errors.
     """
     tested = np.arange(len(start) - test, len(start))
-    validation = _far(start, end, validation, tested, gap)
-    train = _far(start, end, train, np.concatenate([validation, tested]), gap)
+    validation = without_neighbours(start, end, validation, tested, gap)
+    train = without_neighbours(start, end, train, np.concatenate([validation, tested]), gap)
     if not (len(train) and len(validation)):
         mend = "; give a smaller split.gap" if gap else ""
         raise SnowmapError(f"{given} leaves no window to {'validate' if len(train) else 'train'}{mend}")
-    return Split(train.tolist(), validation.tolist(), tested.tolist())
+    note = "; ".join(_note_of_test(start, end, np.union1d(train, validation), tested))
+    return Split(train.tolist(), validation.tolist(), tested.tolist(), note=note)
+
+
+def _note_of_test(start: Dates, end: Dates, before: Indices, tested: Indices) -> list[str]:
+    """How near the windows that train or validate come to those of the test; none where a winter lies between."""
+    if _share(start, end, before, tested):
+        return ["test windows share acquisitions with those before them"]
+    if not np.isin(season_of(end)[before], season_of(end)[tested]).any():
+        return []
+    days = (start[tested].min() - end[before].max()) / np.timedelta64(1, "D")
+    return [f"the winter of the test windows trains or validates, too, up to {days:.0f} days before them"]
 
 
 def _share(start: Dates, end: Dates, one: Indices, other: Indices) -> bool:
@@ -352,8 +382,16 @@ def _share(start: Dates, end: Dates, one: Indices, other: Indices) -> bool:
     return bool(np.isin([start[one], end[one]], [start[other], end[other]]).any())
 
 
-def _far(start: Dates, end: Dates, windows: Indices, others: Indices, gap: int) -> Indices:
-    """Of `windows` those with `gap` windows between them and each of `others`, and no acquisition in common."""
+def without_neighbours(start: Dates, end: Dates, windows: Indices, others: Indices, gap: int) -> Indices:
+    """Those of `windows` that are far from `others`.
+
+    Args:
+        start: First day of each window, sorted.
+        end: Last day of each window.
+        windows: Indices of windows.
+        others: Indices of other windows.
+        gap: Windows that must lie between each of `windows` and each of `others`, which share no acquisition either.
+    """
     theirs = np.concatenate([start[others], end[others]])
     shared = np.isin(start[windows], theirs) | np.isin(end[windows], theirs)
     distance = np.abs(windows[:, None] - others).min(axis=1)

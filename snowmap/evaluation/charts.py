@@ -31,6 +31,7 @@ COLOURS = {
     "persistence": "#CC79A7",
     "degree_day": "#D55E00",
     "insar_swe": "#56B4E9",
+    "boosted_trees_no_sar": "#7F7F7F",
     "boosted_trees": "#8C6D31",
 }
 """One colour for each map in every chart, which colour-blind eyes distinguish too (Okabe & Ito 2008)."""
@@ -112,19 +113,20 @@ def series_chart(area: Sequence[Mapping[str, Any]], quantity: str, label: str, n
     return figure
 
 
-def reliability_chart(points: Sequence[Mapping[str, float]], calibrated: Mapping[int, float]) -> Figure:
+def reliability_chart(points: Sequence[Mapping[str, float]]) -> Figure:
     """Share of the truth inside central intervals against the share that they promise.
 
     Args:
-        points: ``nominal`` and ``observed`` of the uncalibrated intervals.
-        calibrated: Observed share of the calibrated interval, by its nominal share in per cent.
+        points: ``nominal``, ``observed`` and ``uncalibrated``, the share inside the intervals as predicted.
     """
     figure, axis = _blank()
     axis.axline((0, 0), slope=1, color="0.3", linewidth=1, linestyle="--", label="perfect")
-    nominal, observed = ([point[key] for point in points] for key in ("nominal", "observed"))
-    axis.plot(nominal, observed, "o-", markersize=5, label="as predicted", color=COLOURS["model"])
-    widened = {"label": "calibrated on validation", "color": COLOURS["degree_day"]}
-    axis.plot([share / 100 for share in calibrated], list(calibrated.values()), "s", **widened)
+    nominal = [point["nominal"] for point in points]
+    for key, label, colour in (
+        ("uncalibrated", "as predicted", "model"),
+        ("observed", "calibrated on validation", "degree_day"),
+    ):
+        axis.plot(nominal, [point[key] for point in points], "o-", markersize=5, label=label, color=COLOURS[colour])
     axis.set(xlabel="share promised", ylabel="share observed", xlim=(0, 1), ylim=(0, 1), aspect="equal")
     _legend(axis)
     return figure

@@ -12,6 +12,7 @@ from jaxtyping import Bool, Float, Int
 from snowmap.data.features import aspect, slope
 from snowmap.data.phase import DEFAULT_PHASE
 from snowmap.data.sequences import season_of
+from snowmap.data.wet_snow import wet_snow
 from snowmap.units import snow_threshold, unit_factor
 
 Pixels = Float[np.ndarray, " pixel"]
@@ -50,7 +51,8 @@ def pixel_classes(
     Returns:
         The class of each valid pixel, with the classes in the order of tables, `UNKNOWN` last: ``month`` and ``winter``
         of the window's last day; ``elevation``, ``slope`` and ``aspect`` where there is elevation, ``coherence`` where
-        there is coherence; ``depth`` of the observed target, snow-free ground apart.
+        there is coherence; ``wetness`` of the snow by the drop of backscatter, where the Cube comes from
+        `snowmap.data.wet_snow.with_wet_threshold`; ``depth`` of the observed target, snow-free ground apart.
     """
     end, window = cube["end"].values, np.nonzero(valid)[0]
     season = season_of(end)
@@ -69,6 +71,9 @@ def pixel_classes(
         classes["aspect"] = _aspect(east, north, steepness, options["aspect_directions"])
     if "coherence" in cube["band"]:
         classes["coherence"] = _binned(cube["features"].sel(band="coherence").values[valid], COHERENCE_EDGES)
+    if "wet_below" in cube.coords:
+        wet = wet_snow(cube)["wet_snow"][valid]
+        classes["wetness"] = _classes(np.nan_to_num(wet, nan=-1).astype(int), ["not wet", "wet"])
     unit = cube[target].attrs["units"]
     threshold = snow_threshold(target, unit, snow_depths_m(options))
     edges = [edge * unit_factor("cm", unit, target) for edge in DEPTH_EDGES.get(target, ())]

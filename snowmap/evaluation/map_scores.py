@@ -13,6 +13,7 @@ from jaxtyping import Float
 
 from snowmap.data.cube import window_names
 from snowmap.data.grid import cell_areas
+from snowmap.data.wet_snow import with_wet_threshold
 from snowmap.errors import SnowmapError
 from snowmap.evaluation.classes import pixel_classes, snow_depths_m
 from snowmap.evaluation.intervals import score_intervals
@@ -64,7 +65,7 @@ def score_maps(
         SnowmapError: When a target has no valid pixel in any of the windows, or a stated uncertainty is not possible.
     """
     result: dict[str, Any] = {"target": {}, "windows": []}
-    part = cube.isel(window=list(windows))
+    part = with_wet_threshold(cube, options["wet_snow_db"]).isel(window=list(windows))
     names = window_names(part)
     for target in targets:
         whole, observed = _maps_of(target, maps, baselines, part)

@@ -33,6 +33,7 @@ GROUPINGS = {
     "slope": ("rmse",),
     "aspect": ("rmse",),
     "coherence": ("rmse",),
+    "wetness": ("rmse",),
 }
 """The scores that are drawn by each grouping: by the first four a map may also be biased to one side."""
 
@@ -80,6 +81,7 @@ def write_report(
         provenance=_provenance_rows(provenance),
         model=_configured(provenance, "model").get("name", "model"),
         split=_configured(provenance, "split").get("name", ""),
+        split_note=provenance.get("split_note", ""),
         chosen_by=provenance.get("chosen_by", ""),
     )
     return write_whole(path, page)
@@ -109,8 +111,7 @@ def _section(name: str, entry: Mapping[str, Any], maps: xr.Dataset, cube: xr.Dat
             title = SCORE_LABELS[score]
             charts.append((f"{title} by {words}", class_chart(classes, score, f"{title} {unit}", shown)))
     if uncertainty := entry["uncertainty"]:
-        calibrated = {share: uncertainty[f"coverage_{share}"] for share in (50, 90)}
-        charts.append(("Reliability of the intervals", reliability_chart(uncertainty["reliability"], calibrated)))
+        charts.append(("Reliability of the intervals", reliability_chart(uncertainty["reliability"])))
     return {
         "name": name,
         "words": cube[name].attrs["long_name"],

@@ -146,7 +146,8 @@ def evaluation_folder(
 def provenance_of(metadata: Mapping[str, Any], cube: xr.Dataset) -> dict[str, Any]:
     """What the files of an evaluation say of the model and of the archive that it was scored on."""
     entry = entry_of(metadata, cube)
-    kept = {"archive": archive_of(entry), "split": entry["split"], **{key: metadata[key] for key in OF_THE_RUN}}
+    kept = {"archive": archive_of(entry), **{key: entry[key] for key in ("split", "split_note")}}
+    kept |= {key: metadata[key] for key in OF_THE_RUN}
     kept["chosen_by"] = metadata.get("chosen_by", "")
     kept["command"] = shlex.join([Path(sys.argv[0]).name, *sys.argv[1:]])
     return kept | {"scored_archive": archive_of(cube.attrs)}

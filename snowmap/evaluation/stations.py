@@ -1,11 +1,11 @@
-"""Observations at stations, read from a table and set beside maps: matched in place and time, scored and drawn."""
+"""Observations at stations beside maps: matched in place and time, scored and drawn."""
 
 # pyright: reportArgumentType=false, reportAttributeAccessIssue=false, reportCallIssue=false
 # pyright: reportGeneralTypeIssues=false, reportReturnType=false
 # pandas has no stubs here: every selection is a Series, a DataFrame or an array to the type checker
 
 import logging
-import re
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -18,26 +18,36 @@ from snowmap.data.cube import is_synthetic, window_names
 from snowmap.errors import SnowmapError
 from snowmap.evaluation.charts import stations_figure
 from snowmap.evaluation.metrics import scores
+from snowmap.evaluation.station_table import LeftOut, keep, read_stations
 from snowmap.files import as_png, refuse_inputs, whole_folder, write_whole
-from snowmap.maps.read import interval_of, sigma_of, snow_targets
-from snowmap.tables import SYNTHETIC, as_csv, listed, print_table, printable
+from snowmap.maps.read import interval_of, snow_targets
+from snowmap.tables import SYNTHETIC, as_csv, listed, print_table
 from snowmap.units import INTERVALS, MOST_SNOW_M, metres_per, unit_factor
 
 logger = logging.getLogger(__name__)
 
 WGS84 = "EPSG:4326"
-PLACE_AND_DATE = ("name", "lon", "lat", "date")
-HEAD = re.compile(r"(hs|swe)(?:[\s_]*[\[(]\s*(?P<bracket>.*?)\s*[\])]|[\s_]+(?P<plain>.+))?")
-"""``hs``, ``hs_cm``, ``hs cm``, ``HS [cm]``, ``swe (kg m-2)``, …"""
+MOST_HEIGHT_DIFFERENCE_M = 200.0
+"""Between a station and its pixel: 200 m are some 1.3 °C by the standard atmosphere's lapse rate."""
+
+LEFT_OUT = ["line", "station", "date", "quantity", "why"]
+"""Columns of ``left_out.csv``."""
 
 POOLED = "all"
 """In the place of the station, in rows that hold all of them."""
 
 
 def compare_stations(
-    maps: xr.Dataset, stations: str | Path, out: Path, *, days: int = 6, unit: str | None = None
+    maps: xr.Dataset,
+    stations: str | Path,
+    out: Path,
+    *,
+    days: int = 6,
+    unit: str | None = None,
+    missing: Sequence[float] = (),
+    height_difference_m: float = MOST_HEIGHT_DIFFERENCE_M,
 ) -> pd.DataFrame:
-    """Match, score and draw, and write ``matches.csv``, ``scores.csv`` and ``stations.png``.
+    """Match, score and draw, and write ``matches.csv``, ``scores.csv``, ``left_out.csv`` and ``stations.png``.
 
     Args:
         maps: Maps as `SnowRegression.predict` or `read_maps` give them.
@@ -45,6 +55,8 @@ def compare_stations(
         out: Folder for the files; those of an earlier comparison are replaced.
         days: How far the date of an observation may lie from that of its map.
         unit: Unit of columns whose head names none; by default that of the maps.
+        missing: Values that mean "no value", as they stand in the table.
+        height_difference_m: How far the height of a station may be from that of its pixel.
 
     Returns:
         The scores; see `score_matches`.
@@ -52,107 +64,28 @@ def compare_stations(
     Raises:
         SnowmapError: When the table cannot be used, nothing matches, or `out` cannot be written.
     """
-    for name in ("matches.csv", "scores.csv"):
+    for name in ("matches.csv", "scores.csv", "left_out.csv"):
         refuse_inputs(out / name, stations)
-    matches = match_stations(maps, read_stations(stations, unit), days)
-    scored = score_matches(matches)
+    left_out: LeftOut = []
+    observations = read_stations(stations, unit, missing, left_out)
+    matches = match_stations(maps, observations, days, height_difference_m, left_out)
+    scored, lost = score_matches(matches), pd.concat([pd.DataFrame(), *left_out]).reindex(columns=LEFT_OUT)
     figure = as_png(stations_figure(maps, matches))
     with whole_folder(out) as unfinished:
         write_whole(unfinished / "matches.csv", as_csv(matches.drop(columns=["row", "column"])))
         write_whole(unfinished / "scores.csv", as_csv(scored))
+        write_whole(unfinished / "left_out.csv", as_csv(lost))
         write_whole(unfinished / "stations.png", figure)
     return scored
 
 
-def read_stations(path: str | Path, unit: str | None = None) -> pd.DataFrame:
-    """Read the columns name, lon, lat (degrees, WGS 84), date (ISO 8601) and hs or swe, or both, in any case.
-
-    A unit may stand in a column's head (``hs_cm``, ``swe_mm``, ``HS [m]``). Columns are separated by commas, semicolons
-    (then a comma may be the decimal sign) or tabs. Rows that cannot be used are left out with a warning that names
-    them, by their line in the file: no place on Earth, an unreadable date, no value, or a station and date that stood
-    before.
-
-    Args:
-        path: The file.
-        unit: Unit of columns whose head names none.
-
-    Returns:
-        One row for each observation: ``station``, ``lon``, ``lat``, ``date``, ``quantity`` (``hs`` or ``swe``),
-        ``observed``, ``unit`` (empty where neither head nor `unit` names it) and ``line``.
-
-    Raises:
-        SnowmapError: When the file cannot be read, lacks a column, has an unknown unit or no usable row.
-    """
-    path = Path(path)
-    table = _table(path)
-    if missing := [name for name in PLACE_AND_DATE if name not in table]:
-        raise SnowmapError(f"{path} has no column {', '.join(missing)}; it has {', '.join(table.columns)}")
-    quantities = _quantities(path, list(table.columns), unit)
-    heads = {"lon": "lon", "lat": "lat"} | {quantity: head for quantity, (head, _) in quantities.items()}
-    rows = pd.DataFrame({name: pd.to_numeric(table[head], errors="coerce") for name, head in heads.items()})
-    rows["station"], rows["line"] = table["name"].map(printable, na_action="ignore"), np.arange(len(table)) + 2
-    dates = pd.to_datetime(table["date"].str.strip(), format="ISO8601", errors="coerce", utc=True)
-    rows["date"] = dates.dt.tz_localize(None).dt.normalize()
-    on_earth = rows["lon"].between(-180, 360) & rows["lat"].between(-90, 90)
-    rows = _keep(rows, on_earth, "no readable lon and lat in degrees")
-    rows = _keep(rows, rows["date"].notna(), "an unreadable date, expected e.g. 2021-01-21")
-    parts = []
-    for quantity, (_, column_unit) in quantities.items():
-        observed = rows[quantity].astype(np.float64)
-        part = rows[["station", "lon", "lat", "date", "line"]]
-        part = part.assign(quantity=quantity, observed=observed, unit=column_unit)
-        part = _keep(part, np.isfinite(observed), f"no value of {quantity}")
-        parts.append(_keep(part, ~part.duplicated(["station", "date"]), "a station and date that stood before"))
-    observations = pd.concat(parts, ignore_index=True)
-    if observations.empty:
-        raise SnowmapError(f"{path} holds no usable row; expected {', '.join(PLACE_AND_DATE)} and hs or swe in each")
-    return observations
-
-
-def _table(path: Path) -> pd.DataFrame:
-    """The file as text, with the heads in small letters."""
-    if not path.is_file():
-        raise SnowmapError(f"{path} does not exist; expected a table with {', '.join(PLACE_AND_DATE)}, hs or swe")
-    try:
-        head = path.read_text(encoding="utf-8-sig").partition("\n")[0]
-        separator = max(";\t,", key=head.count)
-        table = pd.read_csv(path, sep=separator, dtype=str, encoding="utf-8-sig", skip_blank_lines=False)
-    except (UnicodeDecodeError, pd.errors.ParserError, pd.errors.EmptyDataError) as error:
-        raise SnowmapError(f"{path} cannot be read as a table: {error}") from error
-    table = table.rename(columns=lambda head: printable(head).lower())
-    if separator == ";":
-        numbers = table.columns.drop("name", errors="ignore")
-        table[numbers] = table[numbers].apply(lambda column: column.str.replace(",", "."))
-    return table
-
-
-def _quantities(path: Path, heads: list[str], unit: str | None) -> dict[str, tuple[str, str]]:
-    """The head of each quantity's column, and its unit."""
-    columns: dict[str, tuple[str, str]] = {}
-    for match in filter(None, map(HEAD.fullmatch, heads)):
-        head, quantity = match[0], match[1]
-        head_unit = match["bracket"] or (match["plain"] or "").replace("_", " ") or unit or ""
-        if head_unit:
-            metres_per(head_unit, quantity, f"{path}, column '{head}'")
-        if quantity in columns:
-            raise SnowmapError(
-                f"{path} has two columns of {quantity}: '{columns[quantity][0]}' and '{head}'; expected one"
-            )
-        columns[quantity] = head, head_unit
-    if not columns:
-        expected = " or ".join(MOST_SNOW_M)
-        raise SnowmapError(f"{path} has no column {expected} (with a unit: hs_cm, swe_mm); it has {', '.join(heads)}")
-    return columns
-
-
-def _keep(rows: pd.DataFrame, usable: pd.Series | np.ndarray, why: str) -> pd.DataFrame:
-    if not usable.all():
-        names = (f"line {line} ({station})" for line, station in rows.loc[~usable, ["line", "station"]].to_numpy())
-        logger.warning("left out, %s: %s", why, listed(names))
-    return rows[usable]
-
-
-def match_stations(maps: xr.Dataset, observations: pd.DataFrame, days: int = 6) -> pd.DataFrame:
+def match_stations(
+    maps: xr.Dataset,
+    observations: pd.DataFrame,
+    days: int = 6,
+    height_difference_m: float = MOST_HEIGHT_DIFFERENCE_M,
+    left_out: LeftOut | None = None,
+) -> pd.DataFrame:
     """Give each observation the pixel that holds its station and the map whose date is nearest.
 
     The date of a map is the end of its window. Of several observations of a station for the same map, the one nearest
@@ -162,22 +95,25 @@ def match_stations(maps: xr.Dataset, observations: pd.DataFrame, days: int = 6) 
         maps: The maps.
         observations: As `read_stations` gives them.
         days: How far the two dates may lie apart.
+        height_difference_m: How far the height of a station may be from that of its pixel, where both are known.
+        left_out: Takes the observations that are left out.
 
     Returns:
-        Columns ``station``, ``lon``, ``lat``, ``date``, ``window``, ``days`` (date of the map − date of the
-        observation), ``quantity``, ``unit`` (that of the maps), ``observed``, ``predicted``, ``difference`` (predicted
-        − observed), ``row`` and ``column`` of the pixel; where the maps have σ also ``sigma``, ``inside_50`` and
-        ``inside_90``.
+        Columns ``station``, ``lon``, ``lat``, ``height``, ``pixel_height`` (m, NaN where unknown), ``date``,
+        ``window``, ``days`` (date of the map − date of the observation), ``quantity``, ``unit`` (that of the maps),
+        ``observed``, ``predicted``, ``difference`` (predicted − observed), ``row`` and ``column`` of the pixel; where
+        the maps have σ also ``sigma``, ``inside_50`` and ``inside_90``.
 
     Raises:
         SnowmapError: When no observation has a map.
     """
     known = observations["quantity"].isin(snow_targets(maps))
-    rows = _in_place(maps, _keep(observations, known, "the maps have no such quantity"))
+    rows = _in_place(maps, keep(observations, known, "the maps have no such quantity", left_out), left_out)
+    rows = _at_height(maps, rows, height_difference_m, left_out)
     parts = []
     for target, part in rows.groupby("quantity", sort=False):
-        in_unit = _in_unit(part, target, maps[target].attrs["units"])
-        parts.append(_with_values(maps, _in_time(maps, in_unit, days), target))
+        in_unit = _in_unit(part, target, maps[target].attrs["units"], left_out)
+        parts.append(_with_values(maps, _in_time(maps, in_unit, days, left_out), target, left_out))
     matches = pd.concat(parts or [rows], ignore_index=True)
     if matches.empty:
         bounds = ", ".join(f"{value:.4g}" for value in transform_bounds(maps.rio.crs, WGS84, *maps.rio.bounds()))
@@ -189,48 +125,63 @@ def match_stations(maps: xr.Dataset, observations: pd.DataFrame, days: int = 6) 
     return matches
 
 
-def _in_unit(rows: pd.DataFrame, target: str, unit: str) -> pd.DataFrame:
+def _in_unit(rows: pd.DataFrame, target: str, unit: str, left_out: LeftOut | None) -> pd.DataFrame:
     """Plausible observations of a target, in the unit of the maps."""
     given = rows["unit"].iloc[0]
     if not given:
         logger.warning("%s of the stations is taken to be in %s, as the maps are; or name a --unit", target, unit)
     observed = rows["observed"] * unit_factor(given or unit, unit, target, "the stations")
     most = MOST_SNOW_M[target] / metres_per(unit, target, "the maps")
-    return _keep(rows.assign(observed=observed, unit=unit), observed.between(0, most), "no plausible value")
+    why = f"no plausible value of {target} (0 … {most:g} {unit})"
+    return keep(rows.assign(observed=observed, unit=unit), observed.between(0, most), why, left_out)
 
 
-def _in_place(maps: xr.Dataset, rows: pd.DataFrame) -> pd.DataFrame:
+def _in_place(maps: xr.Dataset, rows: pd.DataFrame, left_out: LeftOut | None) -> pd.DataFrame:
     to_map = Transformer.from_crs(WGS84, maps.rio.crs, always_xy=True)
     x, y = to_map.transform(rows["lon"].to_numpy(), rows["lat"].to_numpy())
     (across, down), indexes = np.abs(maps.rio.resolution()) / 2, maps.indexes
     column = indexes["x"].get_indexer(x, method="nearest", tolerance=across)
     row = indexes["y"].get_indexer(y, method="nearest", tolerance=down)
-    return _keep(rows.assign(row=row, column=column), (row >= 0) & (column >= 0), "outside the maps")
+    return keep(rows.assign(row=row, column=column), (row >= 0) & (column >= 0), "outside the maps", left_out)
 
 
-def _in_time(maps: xr.Dataset, rows: pd.DataFrame, days: int) -> pd.DataFrame:
+def _at_height(maps: xr.Dataset, rows: pd.DataFrame, most: float, left_out: LeftOut | None) -> pd.DataFrame:
+    """Stations about as high as their pixel; those whose height, or whose pixel's, is unknown stay."""
+    if "elevation" not in maps.coords:
+        if rows["height"].notna().any():
+            logger.warning("the heights of the stations are not looked at: the maps hold no elevation")
+        return rows.assign(pixel_height=np.nan)
+    height = maps["elevation"].values[rows["row"].to_numpy(), rows["column"].to_numpy()]
+    rows = rows.assign(pixel_height=height.astype(np.float64))
+    far = (rows["height"] - rows["pixel_height"]).abs() > most
+    return keep(rows, ~far, f"the station is more than {most:g} m higher or lower than its pixel", left_out)
+
+
+def _in_time(maps: xr.Dataset, rows: pd.DataFrame, days: int, left_out: LeftOut | None) -> pd.DataFrame:
     apart = (maps["end"].values - rows["date"].to_numpy()[:, None]) // np.timedelta64(1, "D")
     nearest = np.abs(apart).argmin(axis=1)
     distance = apart[np.arange(len(rows)), nearest]
     rows = rows.assign(index=nearest, window=np.array(window_names(maps))[nearest], days=distance)
-    rows = _keep(rows, rows["days"].abs() <= days, f"no map within {days} days")
+    rows = keep(rows, rows["days"].abs() <= days, f"no map within {days} days", left_out)
     rows = rows.sort_values("days", key=np.abs, kind="stable")
     again = rows.duplicated(["station", "quantity", "window"])
-    return _keep(rows, ~again, "another one of the same station is nearer to the date of the map").sort_index()
+    nearer = "another one of the same station is nearer to the date of the map"
+    return keep(rows, ~again, nearer, left_out).sort_index()
 
 
-def _with_values(maps: xr.Dataset, rows: pd.DataFrame, target: str) -> pd.DataFrame:
+def _with_values(maps: xr.Dataset, rows: pd.DataFrame, target: str, left_out: LeftOut | None) -> pd.DataFrame:
     """Observations of one target beside the values of the maps at their pixels and windows."""
     places = {"window": rows["index"], "y": rows["row"], "x": rows["column"]}
     points = maps.isel({dim: xr.DataArray(position, dims="match") for dim, position in places.items()})
     predicted = points[target].values.astype(np.float64)
     matched = rows.assign(predicted=predicted, difference=predicted - rows["observed"])
-    if (sigma := sigma_of(points, target)) is not None:
-        matched["sigma"] = sigma.values
+    if (sigma := f"{target}_sigma") in points:
+        matched["sigma"] = points[sigma].values
     for share in INTERVALS:
         if interval := interval_of(points, target, share):
             matched[f"inside_{share}"] = matched["observed"].between(*(end.values for end in interval))
-    return _keep(matched, np.isfinite(predicted), "the map has no value there").drop(columns=["line", "index"])
+    there = np.isfinite(predicted)
+    return keep(matched, there, "the map has no value there", left_out).drop(columns=["line", "index"])
 
 
 def score_matches(matches: pd.DataFrame) -> pd.DataFrame:

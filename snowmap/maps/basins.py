@@ -22,7 +22,7 @@ from snowmap.data.cube import is_synthetic, window_names
 from snowmap.data.grid import cell_areas
 from snowmap.errors import SnowmapError
 from snowmap.maps.correlation import pixel_spacing_m, sigma_of_sum
-from snowmap.maps.read import interval_of, sigma_of, snow_targets
+from snowmap.maps.read import interval_of, snow_targets
 from snowmap.tables import SYNTHETIC, listed, print_table, printable
 from snowmap.units import INTERVALS, SNOW_DEPTH_M, metres_per, snow_threshold
 
@@ -178,7 +178,7 @@ def _snow(
         """Sums over the basins, each pixel times its area; missing where a basin has no value."""
         return (area * layer).groupby(pixels["basin"]).sum(min_count=1)
 
-    covered, sigma, interval = total(1.0), sigma_of(maps, target), interval_of(maps, target, 90)
+    covered, sigma, interval = total(1.0), maps.get(f"{target}_sigma"), interval_of(maps, target, 90)
     columns: dict[str, Any] = {
         "covered_share": covered.fillna(0) / pixels.groupby("basin")["area_m2"].sum(),
         "mean": total(values) / covered,

@@ -14,11 +14,14 @@ from snowmap.checkpoints.files import save_whole
 from snowmap.checkpoints.provenance import areas_of, windows_of
 from snowmap.data.cube import narrowed
 from snowmap.data.splits import Area
+from snowmap.distribution import NAMES, Distribution, distribution_of, shows_snow, widened
 from snowmap.maps.correlation import correlation_length_m, pixel_spacing_m
 from snowmap.maps.tiles import map_windows
 from snowmap.tasks.pixel import SnowRegression
-from snowmap.tasks.point_head import LEAST_SIGMA
 from snowmap.units import INTERVALS
+
+WIDEST, HALVINGS = math.log(1000), 40
+"""Of the factors: the greatest, as a logarithm (its inverse is the least), and steps of the search by bisection."""
 
 logger = logging.getLogger(__name__)
 
@@ -28,11 +31,10 @@ def calibrate(
 ) -> dict[str, dict[str, float]]:
     """Fit the factors by which the distances of the quantiles from the map are multiplied.
 
-    Split conformal prediction with the normalised score of Lei et al. (2018, section 5.2), each side by its own
-    quantile (Romano et al. 2019): a pixel's score is the factor that would just make its interval hold the truth, and
-    the factor is their quantile at ⌈(n + 1)·share⌉/n. What it promises holds for pixels exchangeable with those of
-    the validation windows; another winter is not. Only pixels where the map shows snow count: in autumn most are bare,
-    and mapped so exactly that no interval would be left for the others.
+    Split conformal prediction with the normalised score of Lei et al. (2018, section 5.2): each factor is the least
+    that makes its interval hold its share of the truth, as the scores count it (`Distribution.inside`), over the pixels
+    of `shows_snow`. What it promises holds for pixels exchangeable with those of the validation windows; another
+    winter is not.
 
     Args:
         task: A task whose maps have uncertainty.
@@ -48,41 +50,47 @@ def calibrate(
     mapped = [(map_windows(task, cube, windows), narrowed(cube, area), windows) for cube, windows, area in validation]
     task.head.calibration = kept
     calibration = {}
-    for index, target in enumerate(task.targets):
-        scores: dict[int, list[np.ndarray]] = {share: [] for share in INTERVALS}
-        lengths = []
+    for target in task.targets:
+        stated, truth, lengths = [], [], []
         for maps, cube, windows in mapped:
-            snow = maps[target].values > LEAST_SIGMA * float(task.head.std[index])
-            observed = cube[target].values[list(windows)]
-            valid = np.isfinite(observed) & cube["mask"].values & snow
-            y, m = observed[valid].astype(np.float64), maps[target].values[valid].astype(np.float64)
-            for share, (low, high) in INTERVALS.items():
-                below, above = (np.abs(maps[f"{target}_{name}"].values[valid] - m) for name in (low, high))
-                scores[share].append((y - m) / np.where(y < m, below, above))
+            observed = np.where(cube["mask"].values, cube[target].values[list(windows)], np.nan)
+            valid = np.isfinite(observed) & shows_snow(maps, target)
+            stated.append(distribution_of(maps, target, valid))
+            truth.append(torch.from_numpy(observed[valid].astype(np.float64)))
             errors = np.where(valid, (maps[target].values - observed) / maps[f"{target}_sigma"].values, np.nan)
             lengths.append(correlation_length_m(errors, pixel_spacing_m(maps)))
-        pooled = {share: np.concatenate(of_cubes) for share, of_cubes in scores.items()}
-        if not all(errors.size for errors in pooled.values()):
+        observed = torch.cat(truth)
+        if not len(observed):
             logger.warning("the maps of the validation windows show no snow: intervals of %s are as predicted", target)
             continue
-        calibration[target] = {
-            f"factor_{share}": conformal_factor(errors, share / 100) for share, errors in pooled.items()
-        }
+        quantiles = torch.cat([distribution.quantiles for distribution in stated], dim=1)
+        calibration[target] = conformal_factors(Distribution(quantiles, stated[0].least), observed)
         if length := max(filter(None, lengths), default=None):
             calibration[target]["correlation_length_m"] = length
     return calibration
 
 
-def conformal_factor(errors: Float[np.ndarray, " pixel"], share: float) -> float:
-    """The ⌈(n + 1)·share⌉-th smallest of the absolute errors, or their largest.
+def conformal_factors(stated: Distribution, observed: Float[torch.Tensor, " pixel"]) -> dict[str, float]:
+    """The least ``factor_50`` and ``factor_90`` with which ⌈(n + 1)·share⌉ of n values lie inside their intervals.
 
     Args:
-        errors: Errors in half-widths of the interval.
-        share: Share of the truth that the interval is to hold.
+        stated: The distribution of each pixel as the net predicts it.
+        observed: The truth, in the same unit.
     """
-    scores = np.abs(errors)
-    rank = min(len(scores), math.ceil((len(scores) + 1) * share))
-    return float(np.partition(scores, rank - 1)[rank - 1])
+    count, factors = len(observed), torch.ones(len(NAMES), 1, dtype=torch.float64)
+    found = {}
+    for share, ends in INTERVALS.items():  # the inner one first: the outer one lies beyond it
+        rows = [NAMES.index(name) for name in ends]
+        wanted = min(count, math.ceil((count + 1) * share / 100))
+        low, high = -WIDEST, WIDEST
+        for _ in range(HALVINGS):
+            middle = (low + high) / 2
+            factors[rows] = math.exp(middle)
+            moved = Distribution(widened(stated.quantiles, factors), stated.least)
+            enough = float(moved.inside(observed, share / 100).sum()) >= wanted
+            low, high = (low, middle) if enough else (middle, high)
+        factors[rows] = found[f"factor_{share}"] = math.exp(high)
+    return found
 
 
 def calibrate_checkpoint(

@@ -11,10 +11,10 @@ import xarray as xr
 from rasterio.crs import CRS
 
 import snowmap
-from snowmap.data.cube import is_synthetic
+from snowmap.data.cube import is_synthetic, units_of
 from snowmap.errors import SnowmapError
 from snowmap.files import write_whole
-from snowmap.units import METRES, SNOW_DEPTH_M
+from snowmap.units import BAND_UNITS, METRES, SNOW_DEPTH_M
 
 SUM = "time: sum"
 """``cell_methods`` of a flux, which is a sum over the window."""
@@ -36,13 +36,14 @@ FLAGS = {
     "flag_values": np.array(list(VALID.values()), np.int8),
     "flag_meanings": " ".join(VALID),
 }
+ELEVATION = {"standard_name": "surface_altitude", "long_name": "elevation of the ground", "units": "m"}
 STUDY_AREA = {"long_name": "study area", "flag_values": np.array([0, 1], np.int8), "flag_meanings": "outside inside"}
 
 
 def write_predictions(
     maps: xr.Dataset, cube: xr.Dataset, windows: list[int], path: Path, provenance: Mapping[str, Any]
 ) -> Path:
-    """Write predicted maps with their uncertainty, observed maps where the Cube has them, dates, grid and provenance.
+    """Write predicted maps with their uncertainty, observed maps and elevation where the Cube has them, and provenance.
 
     The time of a map is the end of its window, when the state holds; its bounds are the window.
 
@@ -71,6 +72,9 @@ def write_predictions(
     for name in (target for target in targets_of_maps(maps) if target in cube):
         observed = np.where(inside, cube[name].values[windows], np.float32(np.nan))
         variables[f"{name}_observed"] = (("time", y, x), observed, _of_target(cube, name, "{} of the archive"))
+    if "features" in cube and units_of(cube).get("elevation") == BAND_UNITS["elevation"]:
+        height = cube["features"].isel(window=windows[0]).sel(band="elevation").values
+        variables["elevation"] = ((y, x), np.where(inside, height, np.float32(np.nan)), ELEVATION)
     variables["study_area"] = ((y, x), inside.astype(np.int8), STUDY_AREA)
     mapped = np.logical_and.reduce([np.isfinite(maps[name].values) for name in targets_of_maps(maps)])
     flags = np.where(inside, np.where(mapped, VALID["map"], VALID["no_map"]), VALID["outside_study_area"])

@@ -1,5 +1,6 @@
 """`snowmap predict`: from a checkpoint and an archive to files that others open, one or two for each window."""
 
+import logging
 from collections.abc import Mapping, Sequence
 from datetime import date
 from pathlib import Path
@@ -14,6 +15,7 @@ from snowmap.baselines import Baseline
 from snowmap.checkpoints.provenance import archive_of
 from snowmap.data.cube import window_names
 from snowmap.data.pieces import OVERLAP, TILE
+from snowmap.data.plausibility import unlike_training
 from snowmap.errors import SnowmapError
 from snowmap.files import WriteError, refuse_inputs, remove_unfinished, write_whole
 from snowmap.maps.basins import basin_table, read_outlines
@@ -24,6 +26,8 @@ from snowmap.sources import open_cube
 from snowmap.tables import as_csv
 from snowmap.tasks.load import load_model, pick_device
 from snowmap.tasks.pixel import SnowRegression
+
+logger = logging.getLogger(__name__)
 
 SMALLEST_TILE = 64
 """Pixels. A smaller tile is little but edge, and its statistics those of a single slope."""
@@ -45,7 +49,8 @@ def predict_archive(
 ) -> list[Path]:
     """Map windows of an archive, on whatever grid it has, and write each as soon as it is mapped.
 
-    The archive needs no targets. A file is whole or not there, and one of the same name is replaced.
+    The archive needs no targets. What of it is not plausible, or unlike what the model was trained on, is a warning. A
+    file is whole or not there, and one of the same name is replaced.
 
     Args:
         checkpoint: Path of the checkpoint.
@@ -79,6 +84,8 @@ def predict_archive(
     bands = model.archive_bands or None  # a baseline that reads no band still needs the windows' dates
     cube = open_cube({**model.metadata["config"]["data"], "root": str(archive), "bands": bands})
     chosen = choose_windows(cube, windows)
+    for doubt in unlike_training(cube, chosen, model.preprocessor):
+        logger.warning("%s: %s", archive, doubt)
     scene = Scene(model, cube, chosen, tile, overlap)
     provenance = _provenance(checkpoint, model, cube, scene)
     written, tables = list[Path](), []

@@ -33,8 +33,8 @@ def read_maps(path: str | Path) -> xr.Dataset:
     Returns:
         Maps as `SnowRegression.predict` gives them: ``swe`` and ``hs`` ``(window, y, x)``, their σ and quantiles,
         fluxes, and ``swe_observed`` and ``hs_observed``, as far as they are in the file, with their attributes;
-        coordinates ``start``, ``end``, ``x``, ``y`` and ``spatial_ref``; sorted by ``start``. ``attrs["origin"]`` says
-        where the data came from.
+        coordinates ``start``, ``end``, ``x``, ``y``, ``spatial_ref`` and, where the file has it, ``elevation (y, x)``
+        in m; sorted by ``start``. ``attrs["origin"]`` says where the data came from.
 
     Raises:
         SnowmapError: When there is no such file, it was not written by snowmap, has no CRS or an unknown unit, or when
@@ -86,6 +86,8 @@ def _read(path: Path) -> xr.Dataset:
         raise SnowmapError(f"{path}: {lost[0]} has the dimensions {file[lost[0]].dims}; expected time, {y}, {x}")
     start, end = file["time_bnds"].transpose("bnds", "time").values
     grid = {"x": file[x].values, "y": file[y].values, "start": ("window", start), "end": ("window", end)}
+    if "elevation" in file:
+        grid["elevation"] = (("y", "x"), file["elevation"].transpose(y, x).data)
     read = xr.Dataset(maps, grid, file.attrs | {"origin": str(file.attrs.get("source", "")).partition(" on ")[2]})
     for target in snow_targets(read):
         _check_target(read, target, path)
@@ -127,22 +129,10 @@ def _layout(maps: xr.Dataset) -> dict[str, Any]:
     }
 
 
-def sigma_of(maps: xr.Dataset, target: str) -> xr.DataArray | None:
-    """σ of a target in its unit, or None where the maps have none.
-
-    It is the σ layer times ``conformal_factor`` of the quantile layers, by which the distance from the median was
-    widened on validation windows, since σ itself is as the network gave it.
-    """
-    if f"{target}_sigma" not in maps:
-        return None
-    factor = maps[f"{target}_q95"].attrs.get("conformal_factor", 1.0) if f"{target}_q95" in maps else 1.0
-    return (maps[f"{target}_sigma"] * float(factor)).assign_attrs(maps[f"{target}_sigma"].attrs)
-
-
 def interval_of(maps: xr.Dataset, target: str, share: int) -> tuple[xr.DataArray, xr.DataArray] | None:
     """Ends of the central interval of a target, or None where the maps have no uncertainty.
 
-    The quantile layers where the maps have them; else those of a normal distribution with the σ of `sigma_of`.
+    The quantile layers where the maps have them; else those of a normal distribution with the σ of the maps.
 
     Args:
         maps: Maps with or without uncertainty.
@@ -152,8 +142,7 @@ def interval_of(maps: xr.Dataset, target: str, share: int) -> tuple[xr.DataArray
     low, high = (f"{target}_{quantile}" for quantile in INTERVALS[share])
     if low in maps and high in maps:
         return maps[low], maps[high]
-    sigma = sigma_of(maps, target)
-    if sigma is None:
+    if f"{target}_sigma" not in maps:
         return None
-    reach = float(norm.ppf(0.5 + share / 200))
-    return maps[target] - reach * sigma, maps[target] + reach * sigma
+    reach = float(norm.ppf(0.5 + share / 200)) * maps[f"{target}_sigma"]
+    return maps[target] - reach, maps[target] + reach

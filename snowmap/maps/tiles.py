@@ -11,6 +11,8 @@ from snowmap.data.cube import targets_of
 from snowmap.data.pieces import OVERLAP, TILE, tiles
 from snowmap.data.preprocessing import as_maps
 from snowmap.data.sequences import season_of
+from snowmap.distribution import distribution_of
+from snowmap.maps.netcdf import targets_of_maps
 from snowmap.tasks.pixel import SnowRegression
 
 ALIGNMENT = 32
@@ -31,7 +33,7 @@ class Scene:
     """A Cube that is mapped by a model, window by window and tile by tile; see `docs/prediction.md`.
 
     Scenes up to the size of a tile, and models that need the whole scene, are mapped without tiles. Else each tile is
-    mapped by itself and the tiles are blended in the maps' units, σ and quantiles alike, by the weights of `ramp`.
+    mapped by itself and the tiles are blended in the maps' units, quantiles alike, by the weights of `ramp`.
     Gaps, season starts and the reference of the phase are those of the scene.
 
     Attributes:
@@ -96,7 +98,12 @@ class Scene:
             for name, layer in zip(layers, blended, strict=True):
                 layer[:, rows, columns] += weight * maps[name].values
             advance()
-        return as_maps(part, chosen, blended, layers)
+        maps = as_maps(part, chosen, blended, layers)
+        for target in targets_of_maps(maps):  # σ of blended quantiles is not the blended σ
+            if (sigma := f"{target}_sigma") in maps:
+                pixels = np.isfinite(maps[sigma].values)
+                maps[sigma].values[pixels] = distribution_of(maps, target, pixels).std()
+        return maps
 
     def _first_read(self, windows: Sequence[int]) -> int:
         """The earliest window that the model looks at to map windows."""

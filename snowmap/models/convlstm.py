@@ -52,6 +52,11 @@ class ConvLSTM(Net):
         self.decoder = Decoder(channels)
         self.head = nn.Conv2d(channels[0], specification.outputs, kernel_size=1)
 
+    @property
+    def reach(self) -> int:
+        """Each layer of the memory looks one cell of the coarsest resolution further, and again in each window."""
+        return super().reach + len(self.layers) * 2 ** (self.levels - 1)
+
     def reads(self, channels: Sequence[str]) -> dict[str, list[str]]:
         """The channels, and what is known of the step's date."""
         return {"encoder.blocks.0.0": [*channels, "days without a window", "whether a season begins"]}

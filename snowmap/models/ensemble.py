@@ -8,7 +8,7 @@ from torch import nn
 from snowmap.models.net import Fluxes, Inputs, Maps, Net
 
 COMMON = (
-    "maps_every_step", "in_target_units", "derived", "needs", "ignores", "fluxes", "output_layers", "levels",
+    "maps_every_step", "in_target_units", "derived", "needs", "uses", "ignores", "fluxes", "output_layers", "levels",
     "loops_over_steps",
 )  # fmt: skip
 """What an ensemble needs and gives is what each member does."""
@@ -23,6 +23,11 @@ class Ensemble(Net):
         first = members[0]
         for name in COMMON:
             setattr(self, name, getattr(first, name))
+
+    @property
+    def reach(self) -> int:
+        """That of each member."""
+        return self.members[0].reach
 
     @property
     def stages(self) -> dict[str, list[nn.Module]]:

@@ -40,6 +40,9 @@ CORRECTION_MM = 30.0
 SNOWFALL_MM_PER_DAY = 10 / 12
 """Scale of the snowfall that is not read from the phase."""
 
+LOG_2 = 0.6931
+"""softplus(0): untrained, the net takes the precipitation as it is."""
+
 
 class Budget(NamedTuple):
     """The water of every step, in mm; state = before + accumulation − melt.
@@ -68,8 +71,9 @@ class MassBalance(Net):
     time = "season"
     maps_every_step = True
     in_target_units = True
-    derived = ("phase_swe",)
+    derived = ("phase_swe", "wet_snow")
     needs = ("phase_swe", "coherence", "mean_temperature", "pdd")
+    uses = ("wet_snow", "precipitation", "glacier")
     ignores = ("displacement", "phase", "unwrapped_phase")
     fluxes = {  # noqa: RUF012  no net changes it; a proxy could not be copied
         "accumulation": {
@@ -102,6 +106,7 @@ class MassBalance(Net):
         if other := specification.targets.keys() - {"swe", "hs"}:
             raise ValueError(f"it maps swe and hs, not {', '.join(other)}")
         self.targets = dict(specification.targets)
+        self.bands = self.physical(specification.bands)
         self.millimetre = unit_factor("mm", self.targets.get("swe", "mm"))  # in the unit of SWE
         self.levels = len(channels)
         self.encoder = Encoder(specification.channels, channels)
@@ -147,9 +152,17 @@ class MassBalance(Net):
         return look.float().unflatten(0, inputs.x.shape[:2])
 
     def _budget(self, inputs: Inputs, look: Tensor) -> Budget:
-        phase_swe, coherence, temperature, pdd = inputs.bands.float().unbind(2)
+        bands = dict(zip(self.bands, inputs.bands.float().unbind(2), strict=True))
+        phase_swe, coherence, temperature, pdd = (bands[name] for name in self.needs)
         has_phase = inputs.valid[:, :, 0] & inputs.valid[:, :, 1]
+        if "wet_snow" in bands:
+            has_phase &= bands["wet_snow"] < 0.5  # the phase of wet snow says nothing of its water
         guess = torch.where(has_phase, phase_swe + CORRECTION_MM * look[:, :, -1], 0)
+        fallen = torch.full_like(guess, SNOWFALL_MM_PER_DAY)
+        if "precipitation" in bands:
+            known_rain = inputs.valid[:, :, self.bands.index("precipitation")]
+            per_day = bands["precipitation"] / inputs.length_days[..., None, None]
+            fallen = torch.where(known_rain, per_day / LOG_2, fallen)
         begin = self._beginning(inputs)
         snow = torch.sigmoid((SNOW_RAIN_TEMPERATURE - temperature) / SNOW_SPREAD)
         state = carried = torch.zeros_like(guess[:, 0])
@@ -168,7 +181,7 @@ class MassBalance(Net):
             decided = self.decide(torch.cat([look[:, t, :-1], context], dim=1)).float()
             trust, fall, factor, keep = decided.unbind(1)
             trust = torch.sigmoid(trust + TRUST_SLOPE * (coherence[:, t] - TRUSTED_COHERENCE)) * has_phase[:, t]
-            unread = (days - trust * added) * SNOWFALL_MM_PER_DAY * functional.softplus(fall)
+            unread = (days - trust * added) * fallen[:, t] * functional.softplus(fall)
             accumulation = torch.where(known, snow[:, t] * (trust * functional.relu(change) + unread), 0)
             factor = MAXIMUM_DEGREE_DAY_FACTOR * torch.sigmoid(factor - 0.4)
             melt = torch.minimum(factor * pdd[:, t] * days / length, before + accumulation)
@@ -179,10 +192,13 @@ class MassBalance(Net):
         return Budget(*(torch.stack(parts, dim=1) for parts in zip(*steps, strict=True)))
 
     def _beginning(self, inputs: Inputs) -> Tensor:
-        """SWE in mm with which a sequence would begin at each step: nearly none on 1 September."""
+        """SWE in mm with which a sequence would begin at each step: nearly none on 1 September, except on glaciers."""
         begin = self.begin(inputs.x.flatten(0, 1)).float().unflatten(0, inputs.x.shape[:2])
         late, bare = (BEGIN_GAIN * begin).unbind(2)
-        return 1000 * functional.softplus(torch.where(inputs.season_start[..., None, None], bare - 6, late - 2))
+        starts = inputs.season_start[..., None, None]
+        if "glacier" in self.bands:
+            starts = starts & (inputs.bands[:, :, self.bands.index("glacier")] < 0.5)
+        return 1000 * functional.softplus(torch.where(starts, bare - 6, late - 2))
 
     def _maps(self, inputs: Inputs, look: Tensor, budget: Budget) -> Maps:
         maps = {}

@@ -16,7 +16,7 @@ class Inputs(NamedTuple):
 
     Attributes:
         x: Scaled channels of `Normalizer.encode`; 0 where missing.
-        bands: The bands that the net names in `needs`, in the units of the Cube; 0 where missing.
+        bands: Those of `Net.physical`, in the units of the Cube; 0 where missing.
         valid: True where these bands have a value.
         step_valid: True where the step is a window, false where it is padding (at the beginning).
         days: Days from the end of each step to the end of the target window.
@@ -76,6 +76,7 @@ class Net(nn.Module):
         in_target_units: Whether its maps are in the targets' units rather than in normalised units.
         derived: Derived features that it reads by default.
         needs: Bands and derived features that it cannot do without, and reads in physical units.
+        uses: Bands and derived features that it reads in physical units where they are there.
         ignores: Bands that it does not want to see: an arbitrary constant in each window tells one window from another,
             which a net can memorise.
         fluxes: Further maps that it can give: their attributes by name, ``units``, ``long_name`` and ``cell_methods``.
@@ -94,12 +95,17 @@ class Net(nn.Module):
         *("cumulative_pdd", "cumulative_phase_swe", "cumulative_coherent_phase_swe"),  # a window alone shows changes
     )
     needs: tuple[str, ...] = ()
+    uses: tuple[str, ...] = ()
     ignores: tuple[str, ...] = ()
     fluxes: Mapping[str, Mapping[str, str]] = {}
     output_layers: tuple[str, ...] = ("head",)
     levels: int = 1
     loops_over_steps: bool = False
     stage_names: Mapping[str, str] = {}
+
+    def physical(self, bands: Sequence[str]) -> list[str]:
+        """The bands that it reads in physical units: what it `needs`, then what it `uses` of those that there are."""
+        return [*self.needs, *(name for name in self.uses if name in bands)]
 
     @classmethod
     def fixed_time(cls, model: Mapping[str, Any]) -> int | None:
@@ -109,6 +115,15 @@ class Net(nn.Module):
             model: Name and options of the net, as for `build_net`.
         """
         return None
+
+    @property
+    def reach(self) -> int:
+        """How far from a pixel, in rows and columns, the bands of one window still affect its map, in pixels.
+
+        Two convolutions of 3 × 3 at each resolution of encoder and decoder, 3 · 2ⁿ − 4 pixels for n resolutions, and
+        2ⁿ − 2 of what is averaged from one to the next.
+        """
+        return 2 ** (self.levels + 2) - 6
 
     @property
     def stages(self) -> dict[str, list[nn.Module]]:

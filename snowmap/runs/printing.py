@@ -7,7 +7,8 @@ from pathlib import Path
 import xarray as xr
 from pytorch_lightning.utilities import rank_zero_only
 
-from snowmap.data.cube import archive_names, window_names
+from snowmap.data.cube import archive_names, narrowed, window_names
+from snowmap.data.phase import estimate_phase_sign
 from snowmap.data.plausibility import implausible
 from snowmap.data.splits import Split
 from snowmap.runs.folder import RunFolder
@@ -48,12 +49,32 @@ def print_fits(fits: Fits) -> None:
 
 
 @rank_zero_only
-def warn_of_values(splits: Sequence[Split], cubes: Sequence[xr.Dataset], targets: Sequence[str]) -> None:
-    """Warn of training pixels outside the plausible range of their band or target."""
+def warn_of_values(
+    splits: Sequence[Split], cubes: Sequence[xr.Dataset], targets: Sequence[str], phase_sign: int | None
+) -> None:
+    """Warn of training pixels outside the plausible range of their band or target, and of phases of another sign.
+
+    Args:
+        splits: Of each Cube.
+        cubes: The Cubes that are trained on.
+        targets: Names of the targets.
+        phase_sign: What is configured; None if it is estimated, which takes the phase of all Cubes for of one sign.
+    """
+    signs = {}
     for name, split, cube in zip(archive_names([cube.attrs for cube in cubes]), splits, cubes, strict=True):
         windows = f"training windows of {name}" if name else "training windows"
         for sentence in implausible(cube, split, targets):
             logger.warning("%s: %s; mend the rasters or leave the windows out", windows, sentence)
+        if "unwrapped_phase" in cube["band"].values and (phase_sign or len(cubes) > 1):
+            signs[windows] = estimate_phase_sign([(narrowed(cube, split.train_area), split.train)])
+    for windows, sign in signs.items():
+        if sign != (phase_sign or next(iter(signs.values()))):
+            expected = f"data.phase_sign={phase_sign}" if phase_sign else "the opposite in those before"
+            logger.warning(
+                "%s: the unwrapped phase %s with snow, against %s; multiply the phase of the archives of another "
+                "processor by −1",
+                *(windows, "grows" if sign > 0 else "falls", expected),
+            )
 
 
 def print_validation(run: RunFolder) -> None:

@@ -8,8 +8,8 @@ import numpy as np
 import xarray as xr
 
 from snowmap.data.cube import archive_names
-from snowmap.data.sequences import season_of
-from snowmap.data.splits import Split, held_out_winter
+from snowmap.data.sequences import Dates, season_of
+from snowmap.data.splits import Split, without_neighbours
 from snowmap.errors import SnowmapError
 
 
@@ -58,6 +58,36 @@ def plan_fits(config: Mapping[str, Any], splits: Sequence[Split], cubes: Sequenc
         )
     everything = [replace(split, train=sorted({*split.train, *split.validation}), validation=[]) for split in splits]
     return Fits(choosing, everything, chosen_by)
+
+
+def held_out_winter(split: Split, start: Dates, end: Dates) -> Split | None:
+    """The split of a first fit that chooses the epoch: a whole snow year validates, what else trains trains.
+
+    It is the snow year with most training windows, the latest of several, that leaves a third of them to train; the
+    validation windows of `split` in that year validate with them. Its targets are looked at in the training area alone.
+
+    Args:
+        split: The split of the run.
+        start: First day of each window, sorted.
+        end: Last day of each window.
+
+    Returns:
+        None where no window of the snow years that `split` validates trains, or the archive is too short: the snow
+        year would have less than half as many windows as another.
+    """
+    season, train = season_of(end), np.array(split.train)
+    years, counts = np.unique(season[train], return_counts=True)
+    possible = (3 * counts <= 2 * len(train)) & (2 * counts >= counts.max())
+    whole = split.train_area is None and not np.isin(season[split.validation], years).any()
+    if whole or not possible.any():
+        return None
+    year = max(zip(counts[possible], years[possible], strict=True))[1]
+    before = np.union1d(train, split.validation)
+    validation = before[season[before] == year]
+    train = without_neighbours(start, end, train[season[train] != year], validation, 0)
+    if not train.size:  # windows that overlap share acquisitions with all that is left
+        return None
+    return Split(train.tolist(), validation.tolist(), split.test, split.train_area, split.train_area)
 
 
 def _words(split: Split, end: np.ndarray) -> str:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
+from scipy.stats import t as student
 
 from snowmap.config.schema import Scoring
 from snowmap.data.ablation import WORDS
@@ -31,40 +32,97 @@ if TYPE_CHECKING:
 
 LEVEL = Scoring().level
 UNTOUCHED = "everything is on validation windows; the test windows were not touched"
-COLUMNS = ["target", "unit", "kind", "name", "rmse", "difference", "low", "high", "std"]
+MODEL = "model.name"
+COLUMNS = ["target", "unit", "kind", "name", "rmse", "difference", "low", "high", "chance", "std"]
 
 
 def ablation_table(runs: pd.DataFrame) -> Result:
     """The table of an ablation.
 
     Runs of several folds or seeds are pooled; each is compared with the run of the same fold and seed that saw all
-    bands.
+    bands. Of several models it is of the one that `best_model` names.
 
     Args:
         runs: Finished ones, of `read_runs`.
 
     Returns:
         Its table has one row for each target and ablation (``kind`` is ``ablation``) with ``rmse``, and the
-        ``difference`` from that of ``all`` with the ends ``low`` and ``high`` of its interval; one for each target and
-        permuted band (``kind`` is ``permutation``): mean ``difference`` over runs and repeats, and its ``std``.
+        ``difference`` from that of ``all`` with the ends ``low`` and ``high`` of its interval, and what `chance` would
+        make of it; one for each target and permuted band (``kind`` is ``permutation``): mean ``difference`` over runs
+        and repeats, and its ``std``.
 
     Raises:
         SnowmapError: When no run saw all bands, runs differ in more than bands, fold and seed, or one is missing.
     """
-    cases = pair_cases(runs)
-    units = validation_scores(runs).groupby("target", sort=False)["unit"].first()  # where there are no maps, makes them
+    scored = validation_scores(runs).query("map == 'model'").copy()  # where there are no maps, makes them
+    for key in ("ablation", MODEL, FOLD):
+        scored[key] = runs["settings"].map(lambda settings, key=key: settings.get(key, ""))
+    model, notes = best_model(scored)
+    chosen = runs[runs["settings"].map(lambda settings: settings[MODEL]) == model]
+    cases, scored = pair_cases(chosen), scored.loc[chosen.index]
+    units = scored.groupby("target", sort=False)["unit"].first()
     rows = []
     for target, name in product(units.index, cases):
         maps = validation_maps(cases[name], target)
         rmse = scores(maps["predicted"].values, maps["observed"].values)["rmse"]
-        difference = {} if name == "all" else rmse_difference(maps, validation_maps(cases["all"], target))
-        rows.append({"target": target, "kind": "ablation", "name": name, "rmse": rmse, **difference})
+        row = {"target": target, "kind": "ablation", "name": name, "rmse": rmse}
+        if name != "all":
+            row |= rmse_difference(maps, validation_maps(cases["all"], target))
+            row["chance"] = chance(scored[scored["target"] == target])
+        rows.append(row)
     increases = pd.concat(permutation_importance(folder / "checkpoints" / "best.ckpt") for folder in cases["all"])
     groups = increases.groupby(["target", "name"], sort=False)["difference"]
     permuted = groups.agg(difference="mean", std="std").reset_index().assign(kind="permutation")
     table = pd.concat([pd.DataFrame(rows), permuted], ignore_index=True)
     table["unit"] = table["target"].map(units)
-    return Result("ablation", table[COLUMNS], sections_of(table), [*synthetic_note(runs), UNTOUCHED, OPTIMISTIC])
+    if table["chance"].isna().all():
+        notes = [*notes, "one seed: how far trainings differ by chance is unknown; give several, e.g. seed=0,1"]
+    notes = [*synthetic_note(runs), *notes, UNTOUCHED, OPTIMISTIC]
+    return Result("ablation", table.reindex(columns=COLUMNS), sections_of(table), notes)
+
+
+def best_model(scored: pd.DataFrame) -> tuple[str, list[str]]:
+    """The model whose runs with all bands have the lowest RMSE on the validation windows.
+
+    Args:
+        scored: ``rmse`` of every run and ``target``, with ``ablation`` and ``model.name``.
+
+    Returns:
+        Its name, and a note where there are several: the mean over targets of the RMSE relative to the lowest decides.
+
+    Raises:
+        SnowmapError: When no run saw all bands.
+    """
+    whole = scored[scored["ablation"] == "all"]
+    if whole.empty:
+        raise SnowmapError(f"no run with ablation=all to compare with; there are {', '.join(set(scored['ablation']))}")
+    errors = whole.pivot_table(index=MODEL, columns="target", values="rmse", sort=False)
+    model = str((errors / errors.min()).mean(axis=1).idxmin())
+    if len(errors) == 1:
+        return model, []
+    means = errors.mean(axis=1).map("{:.3g}".format)
+    listed = ", ".join(f"{name} {mean}" for name, mean in means.items())
+    return model, [f"of {model}, which the validation windows choose (RMSE with all bands: {listed})"]
+
+
+def chance(scored: pd.DataFrame) -> float:
+    """By how much two trainings that differ in their seeds alone differ in RMSE, at most in `LEVEL` of all cases.
+
+    The standard deviation over seeds, pooled over ablations and folds, by Student's t.
+
+    Args:
+        scored: ``rmse`` of every run of one target, with ``ablation`` and ``split.fold``.
+
+    Returns:
+        In the unit of the RMSE, for means over as many runs as an ablation has; NaN where each has one seed.
+    """
+    groups = scored.groupby(["ablation", FOLD])["rmse"]
+    degrees = groups.count() - 1
+    if not (total := degrees.sum()):
+        return float("nan")
+    variance = (groups.var().fillna(0) * degrees).sum() / total
+    runs = len(scored) / scored["ablation"].nunique()
+    return float(student.ppf((1 + LEVEL) / 2, total) * np.sqrt(2 * variance / runs))
 
 
 def pair_cases(runs: pd.DataFrame) -> pd.DataFrame:
@@ -81,8 +139,6 @@ def pair_cases(runs: pd.DataFrame) -> pd.DataFrame:
     name = runs["settings"].map(lambda settings: settings["ablation"])
     place = runs["settings"].map(lambda settings: f"split.fold={settings.get(FOLD)} seed={settings['seed']}")
     cases = runs["folder"].groupby([place, name]).last().unstack()
-    if "all" not in cases:
-        raise SnowmapError(f"no run with ablation=all to compare with; there are {', '.join(cases)}")
     for name in cases:
         if single := cases.index[cases[name].isna() != cases["all"].isna()].tolist():
             raise SnowmapError(
@@ -113,10 +169,10 @@ def sections_of(table: pd.DataFrame) -> list[Section]:
     """Of each target what every ablation adds to the RMSE, then the permutation importance of each band."""
     sections = []
     for (target, unit), rows in table.groupby(["target", "unit"], sort=False):
-        rmse, more = f"RMSE {unit}", f"RMSE {unit} less that of all"
-        frame = rows.rename(columns={"name": "bands", "rmse": rmse, "difference": more})
+        rmse, more, luck = f"RMSE {unit}", f"RMSE {unit} less that of all", "by chance (seeds) ±"
+        frame = rows.rename(columns={"name": "bands", "rmse": rmse, "difference": more, "chance": luck})
         frame[f"{more} ±"] = frame["std"].fillna(frame["high"] - frame[more])
-        ablated = frame.loc[(rows["kind"] == "ablation"), ["bands", rmse, more, f"{more} ±"]]
+        ablated = frame.loc[(rows["kind"] == "ablation"), ["bands", rmse, more, f"{more} ±", luck]]
         permuted = frame.loc[rows["kind"] == "permutation", ["bands", more, f"{more} ±"]]
         title = f"{target.upper()}: the net sees these bands; ± is the {LEVEL:.0%} interval"
         sections.append(Section(title, ablated, [more]))

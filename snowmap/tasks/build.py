@@ -63,13 +63,16 @@ def make_parts(
     metadata = {**metadata_of(cubes, splits, config), "chosen_by": chosen_by}
     bands = cubes[0]["band"].values.tolist()
     net = NETS[config["model"]["name"]]
-    needed = [band for band in net.needs if band in metadata["units"]]  # others are derived, or missed by `build_net`
+    needed = [
+        band for band in (*net.needs, *net.uses) if band in metadata["units"]
+    ]  # others are derived, or missed by `build_net`
     refuse_unfit_bands(cubes[0], needed, f"model={config['model']['name']}")
     preprocessor = Preprocessor.plan(
         [(narrowed(cube, split.train_area), split.train) for cube, split in zip(cubes, splits, strict=True)],
         bands=[band for band in bands if band not in net.ignores],
         derived=choose_derived(net, data["derived"], bands),
         phase=Phase.of(data),
+        wet_snow_db=data["wet_snow_db"],
         ablation=plan_ablation(config["ablation"], cubes, splits, config["seed"]),
     )
     if plan := preprocessor.ablation:
@@ -81,7 +84,6 @@ def make_parts(
     if preprocessor.phase.sign == -1 and preprocessor.reads_phase:
         logger.warning("the phase falls where snow is added (phase_sign=-1), as far as the training windows tell")
     time = choose_time(config["model"], data["time"], max((cube["end"].values for cube in cubes), key=longest_season))
-    check_reach(config["split"], time)
     source = starting_point(config, metadata)
     pl.seed_everything(config["seed"], workers=True, verbose=False)
     task = SnowRegression(
@@ -103,6 +105,7 @@ def make_parts(
     ]
     task.preprocessor.normalizer.fit(training)
     task.head.fit(training)
+    check_reach(config["split"], time, task.net.reach)
     if source:
         say_transfer(transfer(source, task), metadata["weights_from"])
     if config["compile"]:

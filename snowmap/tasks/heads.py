@@ -4,7 +4,6 @@
 """
 
 from collections.abc import Mapping
-from statistics import NormalDist
 from types import MappingProxyType
 from typing import Any
 
@@ -12,9 +11,9 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from snowmap.distribution import LEVELS
 from snowmap.tasks.point_head import (
     LEAST_SIGMA,
-    LEVELS,
     Members,
     Parameters,
     ParametersOfMembers,
@@ -22,9 +21,6 @@ from snowmap.tasks.point_head import (
     Quantiles,
     Targets,
 )
-
-NORMAL_90 = NormalDist().inv_cdf(0.95)
-"""Half the width of a normal distribution's central 90 % interval, in standard deviations."""
 
 
 class Gaussian(Point):
@@ -55,36 +51,30 @@ class Gaussian(Point):
 
 
 class Quantile(Point):
-    """Median and the quantiles `LEVELS`, trained by the pinball loss (Koenker & Bassett 1978).
+    """Median and the quantiles beside it, trained by the pinball loss (Koenker & Bassett 1978).
 
     The distances between neighbouring quantiles are positive by construction, so quantiles never cross.
     """
 
-    parameters_per_target = 1 + len(LEVELS)
-    distribution = "quantiles"
+    parameters_per_target = len(LEVELS)
 
     def losses(self, parameters: Parameters, observed: Targets) -> Targets:
         """Pixel by pixel, the mean over the quantiles."""
-        median = parameters.select(-3, 0)
-        offsets = self._offsets(parameters)
-        total = 0.5 * (observed - median).abs()
-        for index, level in enumerate(LEVELS):
-            error = observed - (median + offsets.select(-3, index))
-            total = total + torch.maximum(level * error, (level - 1) * error)
-        return total / self.parameters_per_target
+        quantiles = parameters.select(-3, 0).unsqueeze(-3) + self._offsets(parameters)
+        error = observed.unsqueeze(-3) - quantiles
+        levels = error.new_tensor([*LEVELS.values()])[:, None, None]
+        return torch.maximum(levels * error, (levels - 1) * error).mean(dim=-3)
 
-    def std_and_quantiles(
-        self, location: Members, parameters: ParametersOfMembers, scale: Tensor
-    ) -> tuple[Targets, Quantiles]:
-        """The same from the mean of each quantile over the members; σ is that of a normal 90 % interval as wide."""
-        ends = location.unsqueeze(-3) + self._offsets(parameters) * scale[:, None]
-        offsets = (ends - location.mean(dim=0).unsqueeze(-3)).mean(dim=0)
-        return (offsets.select(-3, -1) - offsets.select(-3, 0)) / (2 * NORMAL_90), offsets
+    def offsets(self, location: Members, parameters: ParametersOfMembers, scale: Tensor) -> Quantiles:
+        """The same from the mean of each quantile over the members."""
+        quantiles = location.unsqueeze(-3) + self._offsets(parameters) * scale[:, None]
+        return (quantiles - location.mean(dim=0).unsqueeze(-3)).mean(dim=0)
 
-    def _offsets(self, parameters: Parameters) -> Tensor:
-        steps = functional.softplus(parameters.narrow(-3, 1, len(LEVELS))) + LEAST_SIGMA
+    def _offsets(self, parameters: Parameters) -> Quantiles:
+        steps = functional.softplus(parameters[..., 1:, :, :]) + LEAST_SIGMA
         below, near_below, near_above, above = steps.unbind(-3)
-        return torch.stack([-near_below - below, -near_below, near_above, near_above + above], dim=-3)
+        none = torch.zeros_like(below)
+        return torch.stack([-near_below - below, -near_below, none, near_above, near_above + above], dim=-3)
 
 
 HEADS: dict[str, type[Point]] = {"point": Point, "gaussian": Gaussian, "quantile": Quantile}

@@ -84,7 +84,7 @@ class SnowRegression(pl.LightningModule):
         self.frozen = [part for name in self.net.frozen_stages(freeze) for part in self.net.stages[name]]
         for part in self.frozen:
             part.requires_grad_(False).eval()
-        self.needed = [bands.index(name) for name in self.net.needs]
+        self.needed = [bands.index(name) for name in self.net.physical(bands)]
 
     @classmethod
     def load_from_checkpoint(cls, checkpoint_path: str | Path, **options: Any) -> "SnowRegression":  # type: ignore[override]
@@ -209,10 +209,9 @@ class SnowRegression(pl.LightningModule):
 
         Returns:
             One variable ``(window, y, x)`` float32 for each target, with its unit, NaN outside the study area; dates,
-            CRS and grid of the Cube. A net with uncertainty gives ``…_sigma``, its standard deviation, and the
-            quantiles ``…_q05``, ``…_q25``, ``…_q75``, ``…_q95`` in the target's unit, too: the median is the map
-            itself, a low quantile may lie below 0, and their attribute ``conformal_factor`` says by how much
-            calibration moved them away from it. Beside them the net's own `fluxes`.
+            CRS and grid of the Cube. A net with uncertainty gives the quantiles ``…_q05``, ``…_q25``, ``…_q75``,
+            ``…_q95`` and ``…_sigma`` in the target's unit, too; `snowmap.distribution` says what they state together.
+            Beside them the net's own `fluxes`.
 
         Raises:
             SnowmapError: When bands or units do not fit, or a map is not finite inside the study area.

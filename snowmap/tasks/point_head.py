@@ -5,7 +5,6 @@ is the location (mean or median), the map itself; the others describe its uncert
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from statistics import NormalDist
 from types import MappingProxyType
 from typing import Any, ClassVar
 
@@ -18,6 +17,7 @@ from torchmetrics import MeanAbsoluteError, MeanSquaredError, MetricCollection
 from snowmap.data.batch import CubeTensors
 from snowmap.data.cube import refuse_class_maps
 from snowmap.data.normalize import mean_and_std
+from snowmap.distribution import DEVIATES, LEVELS, NAMES, Distribution, widened
 from snowmap.errors import SnowmapError
 from snowmap.units import QUANTILES
 
@@ -37,9 +37,6 @@ LOSSES: dict[str, Callable[..., Tensor]] = {
 `huber` turns linear beyond one standard deviation of the target.
 """
 
-LEVELS = tuple(QUANTILES.values())
-"""Of the quantiles beside the median."""
-
 LEAST_SIGMA = 0.01
 """Least σ, in standard deviations of the target: no pixel without snow dominates the loss by its certainty."""
 
@@ -49,20 +46,18 @@ class Point(nn.Module):
 
     Attributes:
         parameters_per_target: Outputs of the net that it reads for each target.
-        distribution: The kind of its uncertainty, as the layers' attributes name it.
         monitor: The score that chooses the checkpoint: RMSE ÷ standard deviation of the target in training, the mean
             over the targets.
         mode: Whether `monitor` is to be minimised (``min``) or maximised (``max``).
         targets: Attributes of each target, by name: ``units``, ``long_name`` and, where it has a lower bound,
             ``valid_min``, below which no map goes.
         members: Nets of the ensemble whose outputs it reads, one behind the other.
-        calibration: Of each target, by `snowmap.maps.calibration.calibrate`: how far intervals are widened.
+        calibration: Of each target, by `snowmap.maps.calibration.calibrate`: how far its distribution is widened.
         mean: Mean of each target in training, in its unit. Shape (target,).
         std: Standard deviation of each target in training, in its unit. Shape (target,).
     """
 
     parameters_per_target: ClassVar[int] = 1
-    distribution: ClassVar[str] = "normal"
     monitor: ClassVar[str] = "nrmse"
     mode: ClassVar[str] = "min"
 
@@ -148,8 +143,7 @@ class Point(nn.Module):
     ) -> Float[Tensor, "*members target height width"]:
         """The map of each member in the targets' units, not below their lower bounds."""
         maps = self.decode(parameters[..., 0, :, :])
-        least = [attributes.get("valid_min", -torch.inf) for attributes in self.targets.values()]
-        return torch.maximum(maps, maps.new_tensor(least)[:, None, None])
+        return torch.maximum(maps, self._least(maps))
 
     def loss(
         self,
@@ -222,13 +216,15 @@ class Point(nn.Module):
             unit, words = attributes["units"], attributes["long_name"]
             layers[name] = {key: value for key, value in attributes.items() if key != "valid_min"}
             if self.uncertain:
-                sigma = {"long_name": f"standard deviation of {words}", "distribution": self.distribution}
+                sigma: dict[str, Any] = {"long_name": f"standard deviation of {words}"}
+                if "valid_min" in attributes:
+                    sigma["lower_bound"] = float(attributes["valid_min"])
                 if length := self.calibration.get(name, {}).get("correlation_length_m"):
                     sigma["correlation_length_m"] = length
                 layers[f"{name}_sigma"] = {"units": unit, **sigma}
                 for key, level in QUANTILES.items():
                     quantile = {"long_name": f"{level:.0%} quantile of {words}"}
-                    factor = {"conformal_factor": self._factor(name, level)}
+                    factor = {"conformal_factor": self._factor(name, key)}
                     layers[f"{name}_{key}"] = {"units": unit, **quantile, **factor}
         return layers
 
@@ -240,19 +236,19 @@ class Point(nn.Module):
         maps = location.mean(dim=0)
         if not self.uncertain:
             return maps
-        sigma, offsets = self.std_and_quantiles(location, parameters, self.std[:, None, None])
-        factors = maps.new_tensor([[self._factor(name, level) for level in LEVELS] for name in self.targets])
-        quantiles = maps.unsqueeze(-3) + factors[..., None, None] * offsets
-        return torch.cat([maps.unsqueeze(-3), sigma.unsqueeze(-3), quantiles], dim=-3).flatten(1, 2)
+        offsets = self.offsets(location, parameters, self.std[:, None, None])
+        factors = maps.new_tensor([[[self._factor(target, name)] for target in self.targets] for name in NAMES])
+        quantiles = widened(maps + offsets.movedim(-3, 0), factors[:, None, :, None])
+        sigma = Distribution(quantiles, self._least(maps)).std()
+        beside = [quantiles[NAMES.index(key)] for key in QUANTILES]
+        return torch.stack([maps, sigma, *beside], dim=-3).flatten(1, 2)
 
     def variance(self, parameters: Parameters) -> Targets:
         """Of each member by itself, normalised; none here, so that only the members differ."""
         return torch.zeros_like(parameters.select(-3, 0))
 
-    def std_and_quantiles(
-        self, location: Members, parameters: ParametersOfMembers, scale: Tensor
-    ) -> tuple[Targets, Quantiles]:
-        """Uncertainty of the mean of the members' locations.
+    def offsets(self, location: Members, parameters: ParametersOfMembers, scale: Tensor) -> Quantiles:
+        """Distance of the quantiles `snowmap.distribution.LEVELS` from the mean of the members' locations.
 
         The members together are a mixture, taken for normal with the mixture's variance (Lakshminarayanan et al. 2017,
         section 2.4).
@@ -263,14 +259,18 @@ class Point(nn.Module):
             scale: Standard deviation of each target in its unit, ``(target, 1, 1)``.
 
         Returns:
-            Standard deviation, and the distance of the quantiles `LEVELS` from the location, in the targets' units.
+            In the targets' units, not yet calibrated.
         """
         variance = (self.variance(parameters) * scale**2).mean(dim=0) + location.var(dim=0, correction=0)
         sigma = torch.maximum(variance.sqrt(), LEAST_SIGMA * scale)
-        z = torch.tensor([NormalDist().inv_cdf(level) for level in LEVELS], device=sigma.device)
-        return sigma, z[:, None, None] * sigma.unsqueeze(-3)
+        return sigma.new_tensor(DEVIATES)[:, None, None] * sigma.unsqueeze(-3)
 
-    def _factor(self, target: str, level: float) -> float:
+    def _least(self, maps: Tensor) -> Tensor:
+        """Lower bound of each target, ``(target, 1, 1)``."""
+        least = [attributes.get("valid_min", -torch.inf) for attributes in self.targets.values()]
+        return maps.new_tensor(least)[:, None, None]
+
+    def _factor(self, target: str, quantile: str) -> float:
         """By how much calibration moves a quantile away from the median."""
-        interval = round(100 * abs(1 - 2 * level))
+        interval = round(100 * abs(1 - 2 * LEVELS[quantile]))
         return float(self.calibration.get(target, {}).get(f"factor_{interval}", 1.0))

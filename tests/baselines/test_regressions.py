@@ -54,23 +54,36 @@ def test_a_regression_without_a_pixel_that_has_all_inputs_is_an_error():
         mapped("elevation", cube, TRAIN, LATER)
 
 
-def test_trees_are_those_of_scikit_learn_on_the_two_sums():
+SUMS = ("day_of_year", "cumulative_pdd", "phase_swe")
+PHASE_SUMS = ("cumulative_phase_swe", "cumulative_coherent_phase_swe")
+TERRAIN_AND_WEATHER = ["elevation", "mean_temperature", "pdd"]
+
+
+@pytest.mark.parametrize("name", ["boosted_trees", "boosted_trees_no_sar"])
+def test_trees_are_those_of_scikit_learn_on_bands_and_season_sums(name):
     cube = make_cube()
-    found = mapped("boosted_trees", cube, TRAIN, LATER)
-    whole = with_derived(cube, ["cumulative_pdd", "cumulative_phase_swe"])
-    sums = (
-        whole["features"]
-        .sel(band=["cumulative_pdd", "cumulative_phase_swe"])
-        .transpose("window", "y", "x", "band")
-        .values
-    )
+    whole = with_derived(cube, (*SUMS, *PHASE_SUMS))
+    if name == "boosted_trees_no_sar":
+        read = cube.isel(band=np.isin(cube["band"].values, TERRAIN_AND_WEATHER))
+        whole = with_derived(read, SUMS[:2])
+    columns = whole["features"].transpose("window", "y", "x", "band").values
+    mapped_maps = mapped(name, cube, TRAIN, LATER)
     known = np.where(cube["mask"].values, cube["swe"].values, np.nan)[TRAIN]
     order = np.random.default_rng(0).permutation(np.isfinite(known).sum())
     trees = HistGradientBoostingRegressor(random_state=0)
-    trees.fit(sums[TRAIN][np.isfinite(known)][order], known[np.isfinite(known)][order])
+    trees.fit(columns[TRAIN][np.isfinite(known)][order], known[np.isfinite(known)][order])
     for index, window in enumerate(LATER):
-        expected = np.maximum(trees.predict(sums[window][cube["mask"].values]), 0)
-        np.testing.assert_allclose(found[index][cube["mask"].values], expected, rtol=1e-5)
+        expected = np.maximum(trees.predict(columns[window][cube["mask"].values]), 0)
+        np.testing.assert_allclose(mapped_maps[index][cube["mask"].values], expected, rtol=1e-5)
+
+
+def test_trees_without_sar_see_nothing_of_it():
+    cube = make_cube()
+    other = cube.copy(deep=True)
+    radar = other["group"].values == "sar"
+    other["features"].values[:, radar] = np.random.default_rng(1).normal(size=other["features"].values[:, radar].shape)
+    one, two = (mapped("boosted_trees_no_sar", each, TRAIN, LATER) for each in (cube, other))
+    np.testing.assert_array_equal(one, two)
 
 
 def test_trees_learn_the_snow_from_its_sums():
@@ -86,7 +99,7 @@ def test_trees_read_the_derived_inputs_that_they_are_given():
     cube = make_cube()
     slope = with_derived(cube, ["slope"])["features"].sel(band="slope").values
     cube["swe"].values[:] = np.where(np.isfinite(slope), slope, 0)
-    chosen = BASELINES["boosted_trees"](derived=["slope"]).fit(cube, TRAIN, ["swe"])
+    chosen = BASELINES["boosted_trees"](bands=["elevation"], derived=["slope"]).fit(cube, TRAIN, ["swe"])
     assert chosen.archive_bands == ["elevation"]
     inside = cube["mask"].values
     off = (chosen.predict(cube, LATER)["swe"].values - cube["swe"].values[LATER])[:, inside]

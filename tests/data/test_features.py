@@ -3,6 +3,7 @@ import pytest
 
 from snowmap.data.cube import check
 from snowmap.data.features import DERIVED, DERIVED_BANDS, with_derived
+from snowmap.data.preprocessing import Preprocessor
 from snowmap.data.sequences import season_of
 from snowmap.errors import SnowmapError
 from tests.cubes import make_cube
@@ -64,7 +65,8 @@ def test_derived_inputs_never_look_ahead():
     cube = make_cube(windows=30)
     changed = cube.copy(deep=True)
     changed["features"].values[20:] += 7
-    before, after = (with_derived(c, list(DERIVED)).isel(window=slice(0, 20)) for c in (cube, changed))
+    names = [name for name in DERIVED if name != "wet_snow"]  # whose dry reference is that of the whole scene
+    before, after = (with_derived(c, names).isel(window=slice(0, 20)) for c in (cube, changed))
     np.testing.assert_array_equal(before["features"], after["features"])
 
 
@@ -92,3 +94,43 @@ def test_an_unknown_name_or_a_missing_band_is_named():
         with_derived(make_cube(), ["slop"])
     with pytest.raises(SnowmapError, match="'cumulative_pdd' needs the band pdd"):
         with_derived(make_cube(bands=["coherence", "elevation"]), ["cumulative_pdd"])
+
+
+def with_wet_spring():
+    """A Cube of two years of −8 dB with speckle, with 4 dB less from April to June on its right half."""
+    cube = make_cube(windows=61)
+    wet = np.isin(cube["end"].dt.month, (4, 5, 6))[:, None, None] & (np.arange(17) > 8)
+    missing = np.isnan(band(cube, "intensity"))
+    speckle = np.clip(np.random.default_rng(0).normal(0, 0.3, missing.shape), -0.4, 0.4)
+    intensity = np.where(missing, np.nan, -8 + speckle - 4 * wet + np.linspace(-3, 3, 12)[:, None])
+    cube["features"].loc[{"band": "intensity"}] = intensity.astype(np.float32)
+    return cube, wet & ~missing, missing
+
+
+def test_wet_snow_is_what_is_darker_than_its_own_dry_reference():
+    cube, wet, missing = with_wet_spring()
+    found = band(with_derived(cube, ["wet_snow"]), "wet_snow")
+    np.testing.assert_array_equal(np.isnan(found), missing)
+    np.testing.assert_array_equal(found == 1, wet)
+
+
+def test_a_piece_of_the_wet_months_has_the_reference_of_the_scene():
+    cube, _, _ = with_wet_spring()
+    preprocessor = Preprocessor([], ["wet_snow"])
+    spring = np.flatnonzero(np.isin(cube["end"].dt.month, (4, 5)))
+    place = {"window": spring, "y": slice(3, 8), "x": slice(7, 14)}
+    whole = band(preprocessor.scene(cube).pipe(with_derived, ["wet_snow"]).isel(place), "wet_snow")
+    lazy = preprocessor.scene(cube.assign(features=cube["features"].chunk({"window": 1, "band": 1, "y": 5})))
+    assert lazy["wet_below"].chunks is not None  # a scene may be larger than the memory
+    piece = band(with_derived(lazy.isel(place).load(), ["wet_snow"]), "wet_snow")
+    np.testing.assert_array_equal(piece, whole)
+    assert np.nansum(whole) > 100
+    strict = Preprocessor([], ["wet_snow"], wet_snow_db=-6.0)
+    assert np.nansum(band(with_derived(strict.scene(cube), ["wet_snow"]), "wet_snow")) == 0
+
+
+def test_without_a_dry_month_the_reference_is_named_as_doubtful(caplog):
+    cube, _, _ = with_wet_spring()
+    spring = cube.isel(window=np.flatnonzero(np.isin(cube["end"].dt.month, (4, 5))))
+    assert np.nansum(band(with_derived(spring, ["wet_snow"]), "wet_snow")) == 0
+    assert "dry reference" in caplog.text

@@ -10,13 +10,14 @@ from snowmap.data.splits import (
     blocked,
     check_reach,
     expanding,
-    held_out_winter,
+    holdout_winter,
     make_split,
     rolling,
     spatial,
     winters,
 )
 from snowmap.errors import SnowmapError
+from snowmap.runs.selection import held_out_winter
 
 
 def dates(count: int) -> tuple[np.ndarray, np.ndarray]:
@@ -51,6 +52,55 @@ def test_every_window_is_in_exactly_one_part_and_the_test_comes_last(count, trai
     assert len(split.test) == test
     assert max(split.train + split.validation) < min(split.test)
     assert split.validation
+
+
+class TestHoldoutWinter:
+    def test_no_window_or_acquisition_of_the_winter_trains_or_validates(self):
+        start, end = dates(64)
+        split = holdout_winter(start, end, winter=2021)
+        assert {*season_of(end)[split.test]} == {2021}
+        assert split.test == np.flatnonzero(season_of(end) == 2021).tolist()
+        before = [*split.train, *split.validation]
+        assert not {*start[before].tolist(), *end[before].tolist()} & {*start[split.test].tolist(), *end[split.test]}
+        assert {*season_of(end)[split.train]} == {2020, 2022}
+        assert len(split.train) == pytest.approx(5 * len(split.validation), abs=5)
+
+    def test_the_last_one_that_is_no_stump_by_default(self):
+        assert {*season_of(dates(64)[1])[holdout_winter(*dates(64)).test]} == {2022}
+        start, end = dates(52)  # two windows of 2022/23
+        assert {*season_of(end)[holdout_winter(start, end).test]} == {2021}
+
+    def test_a_winter_that_is_not_there_or_stands_alone(self):
+        with pytest.raises(SnowmapError, match="of the snow year 2030/31 and of another"):
+            holdout_winter(*dates(64), winter=2030)
+        with pytest.raises(SnowmapError, match="of the snow year 2020/21 and of another"):
+            holdout_winter(*dates(15))
+        with pytest.raises(SnowmapError, match=r"split\.winter=2021 leaves 20 windows, but 20 train and 5 validate"):
+            holdout_winter(*dates(52), winter=2021, train=20, validation=5)
+
+
+@pytest.mark.parametrize(
+    ("options", "days"), [({"name": "winters"}, 12), ({"name": "blocked", "gap": 3}, 36), ({"name": "blocked"}, 12)]
+)
+def test_it_is_noted_that_the_winter_of_the_test_trains_too(options, days):
+    start, end = dates(64)
+    split = make_split(start=start, end=end, **options)
+    assert split.note == f"the winter of the test windows trains or validates, too, up to {days} days before them"
+    last = max(split.train + split.validation)
+    assert (start[split.test[0]] - end[last]) == np.timedelta64(days, "D")
+
+
+def test_a_test_after_a_summer_needs_no_note():
+    start, end = dates(64)
+    winter = np.flatnonzero(season_of(end) == 2022)
+    assert make_split("winters", start, end, test=len(winter)).note == ""
+
+
+def test_a_buffer_that_the_net_looks_across_is_said_with_the_number(caplog):
+    check_reach({"name": "spatial", "buffer": 26}, 1, 26)
+    assert not caplog.text
+    check_reach({"name": "spatial", "buffer": 8}, 1, 26)
+    assert "split.buffer=8 is less than the 26 pixels" in caplog.text
 
 
 class TestWinters:
@@ -104,19 +154,22 @@ class TestEverySplit:
     def test_no_acquisition_is_on_two_sides_unless_the_split_says_so(self, archive, name, fold, test, gap):
         start, end = archive
         options = {"test": test} | ({} if name == "rolling" else {"fold": fold})
+        options = {} if name == "holdout_winter" else options
         options |= {"gap": gap, "folds": 4} if name in ("blocked", "expanding") else {}
         try:
             split = make_split(name, start, end, shape=(20, 30), **options)
         except SnowmapError:
             return
-        assert split.test == list(range(len(start) - test, len(start)))
+        if name != "holdout_winter":
+            assert split.test == list(range(len(start) - test, len(start)))
+            assert max(split.train + split.validation) < split.test[0]
         assert split.train
         assert split.validation
-        assert max(split.train + split.validation) < split.test[0]
         trained, validated, tested = acquisitions(split, start, end)
         shared = trained & validated or trained & tested or validated & tested
         assert not shared or "acquisitions" in split.note
-        assert (name in ("rolling", "spatial")) == bool(split.note)
+        whole = {*season_of(end)[split.test]}.isdisjoint(season_of(end)[[*split.train, *split.validation]])
+        assert bool(split.note) == (not whole or name in ("rolling", "spatial", "holdout_winter"))
         if split.validation_area is None:
             assert not {*split.train} & {*split.validation}
 
@@ -124,7 +177,8 @@ class TestEverySplit:
     def test_a_winter_held_out_to_choose_the_epoch_is_whole_and_trains_nothing(self, archive, name, test):
         start, end = archive
         try:
-            split = make_split(name, start, end, shape=(20, 30), test=test)
+            options = {} if name == "holdout_winter" else {"test": test}
+            split = make_split(name, start, end, shape=(20, 30), **options)
         except SnowmapError:
             return
         first = held_out_winter(split, start, end)
@@ -153,7 +207,7 @@ class TestEverySplit:
     def test_a_gap_as_long_as_the_sequences_keeps_them_apart(self, time, name, fold):
         start, end = dates(90)
         split = make_split(name, start, end, folds=4, fold=fold, gap=time)
-        check_reach({"name": name, "gap": time}, time)
+        check_reach({"name": name, "gap": time}, time, 26)
         for ours, theirs in ((split.train, split.validation), (split.validation, split.train)):
             reach = [step for target in ours for step in history(end, target, time)]
             assert not {*reach} & {*theirs}
@@ -162,10 +216,10 @@ class TestEverySplit:
 
     def test_a_gap_shorter_than_the_sequences_is_refused(self, caplog):
         with pytest.raises(SnowmapError, match=r"split\.gap=3 is shorter than the sequences of 4 .* give split\.gap=4"):
-            check_reach({"name": "blocked", "gap": 3}, 4)
-        check_reach({"name": "winters", "fold": 1}, 4)
+            check_reach({"name": "blocked", "gap": 3}, 4, 26)
+        check_reach({"name": "winters", "fold": 1}, 4, 26)
         assert not caplog.text
-        check_reach({"name": "expanding", "gap": 3}, SEASON)
+        check_reach({"name": "expanding", "gap": 3}, SEASON, 26)
         assert "split=winters keeps whole seasons apart" in caplog.text
 
 

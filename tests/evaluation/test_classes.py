@@ -6,6 +6,7 @@ import xarray as xr
 from rasterio.transform import from_origin
 
 from snowmap.config.schema import Scoring
+from snowmap.data.wet_snow import with_wet_threshold
 from snowmap.evaluation.classes import UNKNOWN, pixel_classes
 from tests.cubes import make_cube
 
@@ -46,6 +47,21 @@ def test_every_valid_pixel_is_in_exactly_one_class(target, step, directions):
         assert len(classes) == valid.sum()
         assert (classes.codes >= 0).all()
         assert classes.categories[-1] == UNKNOWN
+
+
+def test_wetness_is_that_of_the_whole_scene():
+    cube = make_cube()
+    cube["features"].loc[{"band": "intensity"}] = -8.0
+    cube["features"].loc[{"band": "intensity", "x": cube["x"][5:]}] -= (
+        np.float32(4) * (np.arange(20) == 15)[:, None, None]
+    )
+    cube["features"].values[15, 3, :, 2] = np.nan
+    known = np.isfinite(cube["swe"].values[WINDOWS])
+    assert "wetness" not in pixel_classes(cube.isel(window=WINDOWS), known, "swe", OPTIONS)
+    found = labels(with_wet_threshold(cube))["wetness"]
+    assert set(found[:2][known[:2]]) == {"not wet"}
+    assert set(found[2, :, 5:][known[2, :, 5:]]) == {"wet"}
+    assert set(found[2, :, 2][known[2, :, 2]]) == {UNKNOWN}
 
 
 def test_a_pixel_whose_variable_is_missing_is_unknown():

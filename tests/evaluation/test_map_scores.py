@@ -208,7 +208,7 @@ def test_the_efficiency_of_the_series_of_means(scored):
 def test_uncertainty_is_scored_where_the_model_tells_it(scored):
     cube, maps, _, _ = scored
     told = maps.copy()
-    told["swe_sigma"] = (maps["swe"].dims, np.full(maps["swe"].shape, 3.0), {"distribution": "normal"})
+    told["swe_sigma"] = (maps["swe"].dims, np.full(maps["swe"].shape, 3.0), {"lower_bound": 0.0})
     for key, reach in (("q05", -1.645), ("q25", -0.674), ("q75", 0.674), ("q95", 1.645)):
         told[f"swe_{key}"] = (maps["swe"].dims, maps["swe"].values + 3 * reach, {"conformal_factor": 1.0})
     found = score_maps(told, {}, cube, WINDOWS, ["hs", "swe"], OPTIONS)["target"]

@@ -18,7 +18,7 @@ BROWSER = next(
 )
 
 
-def report(folder: Path, *targets: str, sigma: bool = True, **attributes) -> tuple[str, dict]:
+def report(folder: Path, *targets: str, sigma: bool = True, subset: str = "test", **attributes) -> tuple[str, dict]:
     cube = make_cube(windows=30, shape=(20, 30)).assign_attrs(attributes)
     windows, train = list(range(23, 30)), list(range(23))
     maps = cube[["start", "end"]].isel(window=windows)
@@ -26,7 +26,7 @@ def report(folder: Path, *targets: str, sigma: bool = True, **attributes) -> tup
         own = cube[target].isel(window=windows).where(cube["mask"]) + 2
         maps[target] = own.assign_attrs(units="cm", long_name=target)
         if sigma:
-            words = {"units": "cm", "distribution": "normal", "long_name": "σ"}
+            words = {"units": "cm", "lower_bound": 0.0, "long_name": "σ"}
             maps[f"{target}_sigma"] = (own * 0 + 3).assign_attrs(words)
             for name, z in (("q05", -1.645), ("q25", -0.674), ("q75", 0.674), ("q95", 1.645)):
                 quantile = {"units": "cm", "long_name": name, "conformal_factor": 1.0}
@@ -34,7 +34,7 @@ def report(folder: Path, *targets: str, sigma: bool = True, **attributes) -> tup
     scored = {key: str(cube.attrs[key]) for key in ("archive", "origin", "fingerprint")}
     provenance = {
         "checkpoint": "<run>/best.ckpt",
-        "subset": "test",
+        "subset": subset,
         "archive": scored,
         "scored_archive": scored,
         "split": {"train": ["a"] * 23, "validation": [], "test": ["b"] * 7},
@@ -96,6 +96,18 @@ def test_synthetic_data_is_named_at_the_top_and_real_data_is_not(written, tmp_pa
     assert "Dataset_icip2026" in real
     assert "Uncertainty of the map" not in real
     assert "Uncertainty of the map" in page
+
+
+def test_uncertainty_stands_there_as_in_metrics_json_and_where_it_was_calibrated(written, tmp_path):
+    page, result, _ = written
+    for entry in result["target"].values():
+        for scores in (entry["uncertainty"], entry["uncertainty"]["snow"]):
+            row = [scores["crps"], scores["nll"], scores["coverage_50"], scores["width_90"]]
+            shown = [f"<td>{f'{value:.0%}' if value == row[2] else f'{value:.2f}'}</td>" for value in row]
+            assert [cell for cell in shown if cell not in page] == []
+    assert "which are not scored here" in page
+    of_validation, _ = report(tmp_path, "swe", subset="validation")
+    assert "the very windows that are scored here" in of_validation
 
 
 @pytest.mark.slow

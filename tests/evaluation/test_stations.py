@@ -11,10 +11,14 @@ from snowmap.cli import main
 from snowmap.errors import SnowmapError
 from snowmap.evaluation.charts import stations_figure
 from snowmap.evaluation.metrics import scores
-from snowmap.evaluation.stations import match_stations, read_stations, score_matches
+from snowmap.evaluation.station_table import read_stations
+from snowmap.evaluation.stations import match_stations, score_matches
+from snowmap.maps.netcdf import write_predictions
 from snowmap.maps.read import read_maps
+from tests.cubes import make_cube
 from tests.map_files import NORTH, PIXEL, WEST, make_maps, write_maps
 
+FILES = ["left_out.csv", "matches.csv", "scores.csv", "stations.png"]
 VALUES = np.add.outer(np.arange(3.0) * 100, np.add.outer(np.arange(8.0) * 10, np.arange(9.0)))
 """Window · 100 + row · 10 + column; windows end on 2021-01-21, 2021-02-02 and 2021-02-14."""
 
@@ -158,11 +162,42 @@ def test_rows_that_cannot_be_used_are_named(tmp_path, caplog):
         "an unreadable date, expected e.g. 2021-01-21: line 3 (a)",
         "no value of swe: line 5 (b), line 6 (c)",
         "a station and date that stood before: line 4 (a)",
-        "no plausible value: line 11 (h), line 12 (i)",
+        "left out 2 of 4 observations, no plausible value of swe (0 … 600 cm): line 11 (h), line 12 (i)",
         "outside the maps: line 9 (f)",
         "no value there: line 10 (g)",
     ):
         assert words in caplog.text
+
+
+def test_named_missing_values_and_stations_at_another_height_are_left_out_and_counted(tmp_path, caplog):
+    cube = make_cube(windows=3)
+    maps = cube[["start", "end"]].assign(swe=cube["swe"].fillna(30).where(cube["mask"]))
+    path = write_predictions(maps, cube, [0, 1, 2], tmp_path / "predictions.nc", {})
+    row, column = 5, 6
+    place = [float(cube["x"][column]), float(cube["y"][row])]
+    height = float(cube["features"].sel(band="elevation")[0, row, column].fillna(1000))
+    truth = maps["swe"].values[:, row, column]
+    rows = [
+        ("at", *place, "2021-01-21", truth[0], height + 199),
+        ("at", *place, "2021-02-02", 99.9, height + 199),
+        ("at", *place, "2021-02-14", -9999, height + 199),
+        ("above", *place, "2021-01-21", 500, height + 201),
+        ("unknown", *place, "2021-02-02", truth[1], ""),
+    ]
+    table = write_csv(tmp_path / "s.csv", ("name", "lon", "lat", "date", "swe_cm", "Elevation [m]"), *rows)
+    arguments = ["compare", str(path), str(table), "--out", str(tmp_path / "out"), "--missing", "-9999", "99.9"]
+    assert main(arguments) == 0
+    said = caplog.text
+    assert "left out 1 of 4 observations, 99.9 of swe: no value: line 3 (at)" in said
+    assert "more than 200 m higher or lower than its pixel: line 5 (above)" in said
+    scored = pd.read_csv(tmp_path / "out" / "scores.csv").set_index("station")
+    assert scored["matches"].to_dict() == {"all": 2, "at": 1, "unknown": 1}
+    assert scored.loc["all", "rmse"] == pytest.approx(0, abs=1e-4)
+    left = pd.read_csv(tmp_path / "out" / "left_out.csv")
+    assert left[["line", "station"]].values.tolist() == [[4, "at"], [3, "at"], [5, "above"]]
+    assert main([*arguments, "--height-difference", "300"]) == 0
+    scored = pd.read_csv(tmp_path / "out" / "scores.csv").set_index("station")
+    assert scored.loc["all", "matches"] == 3
 
 
 def test_both_quantities_and_one_that_the_maps_lack(tmp_path, caplog):
@@ -277,7 +312,7 @@ def test_the_command_on_a_written_file(tmp_path, capsys):
     assert pd.read_csv(out / "scores.csv")["station"].tolist() == ["all", "Alta", "Bassa"]
     with Image.open(out / "stations.png") as picture:
         assert min(picture.size) > 300
-    assert sorted(file.name for file in out.iterdir()) == ["matches.csv", "scores.csv", "stations.png"]
+    assert sorted(file.name for file in out.iterdir()) == FILES
 
 
 def test_names_with_markup_formulas_or_control_characters(tmp_path, capsys):

@@ -1,18 +1,17 @@
 import numpy as np
 import pytest
 import xarray as xr
-from scipy.integrate import quad
 from scipy.stats import norm
 
 from snowmap.errors import SnowmapError
-from snowmap.evaluation.uncertainty import crps_normal, crps_quantiles, score_uncertainty
+from snowmap.evaluation.uncertainty import score_uncertainty
 from snowmap.units import QUANTILES
 
 SHAPE = (4, 50, 60)
 NAMES = ["first", "second", "third", "fourth"]
 
 
-def gaussian(scale: float = 1.0, factor: float = 1.0, distribution: str = "normal") -> tuple[xr.Dataset, np.ndarray]:
+def gaussian(scale: float = 1.0, factor: float = 1.0) -> tuple[xr.Dataset, np.ndarray]:
     """Maps that state a standard deviation of `scale` × the true one, their intervals widened by `factor`."""
     generator = np.random.default_rng(0)
     median, sigma = generator.uniform(20, 80, SHAPE), generator.uniform(1, 9, SHAPE)
@@ -20,38 +19,11 @@ def gaussian(scale: float = 1.0, factor: float = 1.0, distribution: str = "norma
     median[:, 0], observed[:, :, 0] = np.nan, np.nan
     dims = ("window", "y", "x")
     maps = xr.Dataset({"hs": (dims, median, {"units": "cm"})})
-    maps["hs_sigma"] = (dims, scale * sigma, {"distribution": distribution})
+    maps["hs_sigma"] = (dims, scale * factor * sigma, {"lower_bound": 0.0})
     for key, level in QUANTILES.items():
         values = median + factor * norm.ppf(level) * scale * sigma
         maps[f"hs_{key}"] = (dims, values, {"units": "cm", "conformal_factor": factor})
     return maps, observed
-
-
-@pytest.mark.parametrize("z", [-3.0, -0.4, 0.0, 1.0, 2.5])
-def test_crps_of_the_normal_is_its_integral(z):
-    """∫ (F(x) − 1{x ≥ observed})² dx, the definition."""
-    mean, sigma = 30.0, 4.0
-    observed = mean + z * sigma
-    below, _ = quad(lambda x: norm.cdf(x, mean, sigma) ** 2, -200, observed)
-    above, _ = quad(lambda x: norm.sf(x, mean, sigma) ** 2, observed, 300)
-    found = crps_normal(np.array([mean]), np.array([sigma]), np.array([observed]))
-    assert found == pytest.approx(below + above, rel=1e-6)
-
-
-def test_crps_of_the_normal_is_that_of_its_draws():
-    """E|X − observed| − ½ E|X − X'|, by draws."""
-    draws = np.random.default_rng(0).normal(10, 3, 200_000)
-    for observed in (4.0, 10.0, 17.0):
-        known = np.mean(np.abs(draws - observed)) - 0.5 * np.mean(np.abs(draws - draws[::-1]))
-        found = crps_normal(np.array([10.0]), np.array([3.0]), np.array([observed]))
-        assert found == pytest.approx(known, rel=0.02)
-
-
-def test_crps_from_quantiles_by_hand():
-    quantiles = {key: np.array([value]) for key, value in zip(QUANTILES, (1.0, 3.0, 7.0, 9.0), strict=True)}
-    found = crps_quantiles(np.array([5.0]), quantiles, np.array([6.0]))
-    known = 2 * np.mean([0.5 * 1, 0.05 * 5, 0.25 * 3, 0.25 * 1, 0.05 * 3])
-    assert found == pytest.approx(known)
 
 
 def test_a_true_statement_is_calibrated_and_has_the_closed_forms_of_its_scores():
@@ -77,6 +49,7 @@ def test_too_sure_a_model_covers_too_little_and_scores_worse():
     assert sure["nll"] > honest["nll"]
     assert sure["crps"] > honest["crps"]
     assert all(point["observed"] < point["nominal"] - 0.03 for point in sure["reliability"])
+    assert sure["pixels"] == honest["pixels"] == SHAPE[0] * (SHAPE[1] - 1) * (SHAPE[2] - 1)
 
 
 def order(made: tuple[xr.Dataset, np.ndarray]) -> tuple[xr.Dataset, str, np.ndarray]:
@@ -90,25 +63,23 @@ def test_the_widening_can_be_undone():
     sure = score_uncertainty(*order(gaussian(scale=0.5)), NAMES)
     assert found["coverage_90_uncalibrated"] == pytest.approx(sure["coverage_90"], abs=1e-3)
     assert found["coverage_50_uncalibrated"] == pytest.approx(sure["coverage_50"], abs=1e-3)
+    assert found["crps"] == pytest.approx(score_uncertainty(*order(gaussian()), NAMES)["crps"])  # of what is stated
+    assert [point["uncalibrated"] for point in found["reliability"]] == pytest.approx(
+        [point["observed"] for point in sure["reliability"]]
+    )
 
 
-def test_quantiles_alone_have_no_density():
-    maps, observed = gaussian(distribution="quantiles")
-    found = score_uncertainty(maps, "hs", observed, NAMES)
-    assert found["nll"] is None
-    assert found["reliability"] == [
-        {"nominal": 0.5, "observed": found["coverage_50_uncalibrated"]},
-        {"nominal": 0.9, "observed": found["coverage_90_uncalibrated"]},
-    ]
-    both = np.isfinite(maps["hs"].values) & np.isfinite(observed)
-    levels = {0.5: maps["hs"].values[both]} | {
-        level: maps[f"hs_{key}"].values[both] for key, level in QUANTILES.items()
-    }
-    losses = [
-        np.where(observed[both] >= values, level * (observed[both] - values), (1 - level) * (values - observed[both]))
-        for level, values in levels.items()
-    ]
-    assert found["crps"] == pytest.approx(2 * np.mean(losses), rel=1e-9)
+def test_bare_ground_counts_as_the_point_mass_that_it_is():
+    """Half of the map is bare, and the truth is drawn from what the map states: no share is above the promised one."""
+    maps, observed = gaussian()
+    shift = np.where(np.arange(SHAPE[2]) < SHAPE[2] // 2, maps["hs"].values, 0)
+    for layer in ("hs", *(f"hs_{key}" for key in QUANTILES)):
+        maps[layer].values -= shift
+    found = score_uncertainty(maps, "hs", np.maximum(observed - shift, 0), NAMES)
+    assert found["snow"]["pixels"] < 0.6 * found["pixels"]
+    for scores in (found, found["snow"]):
+        for share in (50, 90):
+            assert scores[f"coverage_{share}"] == pytest.approx(share / 100, abs=0.02)
 
 
 def test_a_model_without_uncertainty_has_none():
@@ -116,7 +87,7 @@ def test_a_model_without_uncertainty_has_none():
     assert score_uncertainty(maps[["hs"]], "hs", observed, NAMES) is None
 
 
-@pytest.mark.parametrize(("key", "value"), [("sigma", 0.0), ("sigma", -1.0), ("sigma", np.nan), ("q25", np.nan)])
+@pytest.mark.parametrize(("key", "value"), [("sigma", 0.0), ("sigma", np.nan), ("q25", np.nan), ("q75", 0.0)])
 def test_an_impossible_statement_names_target_window_and_count(key, value):
     maps, observed = gaussian()
     maps[f"hs_{key}"].values[2, 5, :7] = value

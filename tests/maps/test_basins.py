@@ -136,12 +136,6 @@ def test_correlation_length_of_the_maps_or_of_the_user():
     assert own["mean_sigma"][0] < basin_table(maps, basins, correlation_length_m=3000.0)["mean_sigma"][0] < 0.5
 
 
-def test_sigma_is_widened_as_the_quantiles_were():
-    maps = uncertain(q05=np.full((1, 20, 30), 0.9), q95=np.full((1, 20, 30), 2.0))
-    maps["swe_q95"].attrs["conformal_factor"] = 1.5
-    assert basin_table(maps, outlines(a=pixels(2, 2, 12, 9)))["mean_sigma"][0] == pytest.approx(0.75)
-
-
 def test_range_of_the_snow_covered_area():
     maps, basins = uncertain(), outlines(a=pixels(0, 0, 30, 20))
     table, weight = basin_table(maps, basins), cell_areas(maps)

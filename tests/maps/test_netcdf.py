@@ -33,7 +33,7 @@ def with_uncertainty(maps: xr.Dataset) -> xr.Dataset:
     for target in ("hs", "swe"):
         for part in ("sigma", "q05", "q25", "q75", "q95"):
             words = {"units": maps[target].attrs["units"], "long_name": f"{part} of {target}"}
-            more = {"distribution": "normal"} if part == "sigma" else {"conformal_factor": 1.2}
+            more = {"lower_bound": 0.0} if part == "sigma" else {"conformal_factor": 1.2}
             maps[f"{target}_{part}"] = (maps[target] * 0.2 + 0.1).drop_attrs().assign_attrs({**words, **more})
     for name in ("accumulation", "melt"):
         maps[name] = (
@@ -142,9 +142,9 @@ def test_uncertainty_belongs_to_its_map_and_fluxes_are_sums(tmp_path):
         }
         sigma = file["swe_sigma"].attrs
         assert sigma["standard_name"] == "lwe_thickness_of_surface_snow_amount standard_error"
-        assert (sigma["units"], sigma["distribution"], file["hs_q95"].attrs["conformal_factor"]) == (
+        assert (sigma["units"], sigma["lower_bound"], file["hs_q95"].attrs["conformal_factor"]) == (
             "cm",
-            "normal",
+            0.0,
             1.2,
         )
         assert "standard_name" not in file["hs_q05"].attrs

@@ -1,6 +1,7 @@
 """`snowmap predict` as a user types it."""
 
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -53,6 +54,32 @@ def archive(tmp_path_factory) -> Path:
 @pytest.fixture(scope="module")
 def names(archive) -> list[str]:
     return window_names(open_archive(archive, targets=(), cache=False))
+
+
+@pytest.mark.parametrize(
+    ("band", "change", "says"),
+    [
+        ("incidence", lambda band: np.radians(band), "'incidence' reaches only 1.57: it is in radians"),
+        (
+            "mean_temperature",
+            lambda band: band + 273.15,
+            r"'mean_temperature': 11,722 of 11,722 values lie .*\n.*shift of \+78.6",
+        ),
+        ("pdd", lambda band: band * 15, r"\(a shift of \+.* standard deviations\)"),
+        ("", None, None),
+    ],
+)
+def test_what_is_unlike_the_training_is_a_warning(checkpoint, tmp_path, caplog, band, change, says):
+    cube = make_cube(windows=2, shape=(80, 80), seed=3)
+    if band:
+        values = cube["features"].sel(band=band)
+        cube["features"].loc[{"band": band}] = change(values)
+    root = write_archive(cube, tmp_path / "a")
+    assert main(["predict", str(checkpoint), str(root), str(tmp_path / "maps"), "--format", "netcdf"]) == 0
+    warned = [record.getMessage() for record in caplog.records if record.name == "snowmap.maps.predict"]
+    assert bool(warned) == bool(says)
+    assert all(str(root) in line and f"'{band}'" in line for line in warned)
+    assert not says or re.search(says, "\n".join(warned))
 
 
 def test_a_whole_archive_without_targets_on_another_grid(checkpoint, archive, names, tmp_path, capsys):
@@ -202,7 +229,7 @@ def test_a_disk_that_fills_leaves_what_was_complete(checkpoint, archive, names, 
     disk.mkdir()
     kept.mkdir()
     private = ["unshare", "-rm", "sh", "-c"]
-    mount = f"mount -t tmpfs -o size=700k none {disk}"
+    mount = f"mount -t tmpfs -o size=900k none {disk}"
     if not shutil.which("unshare") or subprocess.run([*private, mount], capture_output=True).returncode:
         pytest.skip("a small disk cannot be mounted here")
     command = " ".join(program(checkpoint, archive, disk))

@@ -93,6 +93,55 @@ def test_fluxes_are_those_of_the_budget():
     assert torch.equal(fluxes, torch.stack([budget.accumulation, budget.melt], dim=2))
 
 
+def test_the_phase_of_wet_snow_counts_for_nothing():
+    bands = (*BANDS, "wet_snow")
+    net = build_net({"name": "massbalance"}, Specification(CHANNELS, bands, {"swe": "mm"})).eval()
+    inputs = make_inputs("massbalance", time=3, batch=1)
+    inputs.season_start[:, 0] = True
+    wet = torch.zeros_like(inputs.bands[:, :, :1])
+    wet[:, 1] = 1.0
+    inputs.bands[:, :, 1] = 1.0  # coherent all the same
+    inputs.valid[:] = True
+
+    def accumulation(phase_swe: float, wet: torch.Tensor) -> torch.Tensor:
+        inputs.bands[:, :, 0] = phase_swe
+        with_band = inputs._replace(
+            bands=torch.cat([inputs.bands, wet], dim=2), valid=inputs.valid[:, :, [0, 1, 2, 3, 0]]
+        )
+        return net.budget(with_band).accumulation
+
+    dry, soaked = (accumulation(40.0, each) - accumulation(0.0, each) for each in (0 * wet, wet))
+    assert (dry[:, 1] > 1).any()
+    assert soaked[:, 1].abs().max() < 1e-5
+    torch.testing.assert_close(soaked[:, 0], dry[:, 0])
+
+
+def with_bands(**values: float):
+    """The untrained net that reads these bands too, and three cold windows without phase from 1 September on."""
+    net = build_net({"name": "massbalance"}, Specification(CHANNELS, (*BANDS, *values), {"swe": "mm"})).eval()
+    inputs = make_inputs("massbalance", time=3, batch=1)
+    inputs.season_start[:, 0] = True
+    further = torch.ones_like(inputs.bands[:, :, :1]) * torch.tensor(list(values.values()))[:, None, None]
+    bands = torch.cat([inputs.bands, further], dim=2)
+    bands[:, :, 2], bands[:, :, 3] = -15.0, 0.0
+    valid = torch.ones_like(bands, dtype=torch.bool)
+    valid[:, :, 0] = False
+    return net, inputs._replace(bands=bands, valid=valid)
+
+
+def test_untrained_it_takes_precipitation_as_it_is_where_the_phase_says_nothing():
+    net, inputs = with_bands(precipitation=37.0)
+    torch.testing.assert_close(net.budget(inputs).accumulation, torch.full((1, 3, 12, 9), 37.0), rtol=0.01, atol=0)
+    inputs.valid[:, 1, -1] = False  # a window without it takes what the net has learnt instead
+    assert (net.budget(inputs).accumulation[:, 1] < 20).all()
+
+
+def test_on_a_glacier_a_season_does_not_begin_on_bare_ground():
+    bare, ice = (net.budget(inputs).before[:, 0] for net, inputs in (with_bands(glacier=0.0), with_bands(glacier=1.0)))
+    assert (bare < 5).all()
+    assert (ice > 50).all()
+
+
 def test_untrained_and_coherent_it_sums_the_phase_in_the_cold_and_melts_by_degree_days():
     net = build_net({"name": "massbalance"}, Specification(CHANNELS, BANDS, {"swe": "mm"})).eval()
     inputs = make_inputs("massbalance", time=4, batch=1)

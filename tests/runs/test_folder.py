@@ -11,6 +11,8 @@ import time
 from pathlib import Path
 
 import pytest
+from hydra import compose, initialize_config_dir
+from omegaconf import OmegaConf
 
 from snowmap.config.checking import run_folder
 from snowmap.errors import Interrupted, SnowmapError
@@ -53,6 +55,17 @@ def worker(tmp_path):
     yield process
     process.kill()
     process.wait()
+
+
+@pytest.mark.parametrize("key", ["run.dir", "sweep.dir"])
+def test_runs_that_begin_in_one_second_have_folders_of_their_own(key):
+    with initialize_config_dir(str(ROOT / "conf"), version_base="1.3"):
+        first, second = (
+            OmegaConf.select(compose("train", return_hydra_config=True).hydra, key, throw_on_missing=True)
+            for _ in range(2)
+        )
+    assert first != second
+    assert Path(first).parent.parent == Path("outputs")
 
 
 def test_a_run_tells_what_it_is_and_how_it_ended(tmp_path):

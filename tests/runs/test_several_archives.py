@@ -15,6 +15,7 @@ from snowmap.checkpoints.provenance import windows_of
 from snowmap.data.datamodule import _Batches
 from snowmap.data.pieces import random_pieces
 from snowmap.data.splits import split_cubes
+from snowmap.distribution import distribution_of, shows_snow
 from snowmap.runs.training import make_trainer
 from snowmap.sources import open_cubes
 from snowmap.tasks.build import make_parts
@@ -120,9 +121,9 @@ def test_intervals_are_calibrated_on_the_validation_windows_of_all(run, roots):
     for cube in cubes:
         windows = windows_of(task.metadata, "validation", cube)
         maps, observed = task.predict(cube, windows), cube["swe"].values[windows]
-        counted = np.isfinite(observed) & (maps["swe"].values > 0.01 * task.head.std.item())
-        inside.append(((maps["swe_q05"] <= observed) & (observed <= maps["swe_q95"])).values[counted])
-    assert np.concatenate(inside).mean() == pytest.approx(0.9, abs=0.005)
+        counted = np.isfinite(observed) & shows_snow(maps, "swe")
+        inside.append(distribution_of(maps, "swe", counted).inside(torch.from_numpy(observed[counted]).double(), 0.9))
+    assert torch.cat(inside).mean().item() == pytest.approx(0.9, abs=0.005)
 
 
 def test_a_list_of_one_archive_gives_the_weights_of_that_archive(roots, tmp_path):

@@ -10,13 +10,10 @@ from rasterio.transform import from_origin
 
 from snowmap.data.cube import check
 from snowmap.errors import SnowmapError
-from snowmap.physics import SENTINEL_1_WAVELENGTH, density_guyennon, wrap
+from snowmap.physics import SENTINEL_1_WAVELENGTH, wrap
 from snowmap.sources.synthetic import synthesize
-from snowmap.sources.synthetic.snow import run_snow_model
 from snowmap.sources.synthetic.terrain import make_terrain, power_law_field
-from snowmap.sources.synthetic.weather import Weather, temperature_at
 from snowmap.sources.trentino.quantities import INSAR_BANDS, STANDARD_BANDS
-from tests.slopes import slope_terrain
 
 
 @pytest.fixture(scope="module")
@@ -77,11 +74,12 @@ def test_winters_differ_as_those_of_2021_to_2023_did(seed: int) -> None:
     assert rich > 1.5 * dry > 1.5 * drought
 
 
-def test_depth_is_swe_over_the_density_of_the_date(cube: xr.Dataset) -> None:
-    density = density_guyennon(cube["end"].values)[:, None, None] / 1000
-    deep = cube["hs"].values > 1
-    ratio = (cube["swe"] / cube["hs"]).values
-    assert np.allclose(ratio[deep], np.broadcast_to(density, ratio.shape)[deep], rtol=1e-4)
+def test_depth_is_swe_over_the_density_of_depth_and_day(cube: xr.Dataset) -> None:
+    end = cube["end"].values.astype("datetime64[D]")
+    for date, day in (("2021-02-02", 33), ("2021-12-11", -21), ("2022-04-10", 100)):  # of Sturm et al. (2010)
+        swe, hs = (cube[name].values[np.flatnonzero(end == np.datetime64(date))[0]] for name in ("swe", "hs"))
+        density = 0.2237 + (0.5975 - 0.2237) * (1 - np.exp(-0.0012 * hs - 0.0038 * day))
+        assert np.allclose(hs * density, swe, rtol=1e-4, atol=1e-4, equal_nan=True)
 
 
 def test_degree_days_fit_the_mean_temperature(cube: xr.Dataset) -> None:
@@ -111,6 +109,18 @@ def test_same_seed_same_cube_other_seed_other_cube() -> None:
         assert not first[name].equals(other[name]), name
 
 
+def test_further_bands_come_on_top_and_leave_the_others_as_they_are() -> None:
+    plain, more = (synthesize(3, windows=14, shape=(40, 57), further=further) for further in (False, True))
+    xr.testing.assert_equal(plain, more.sel(band=plain["band"].values))
+    assert more["band"].values.tolist() == [*STANDARD_BANDS, "precipitation", "forest_cover", "layover_shadow"]
+    assert np.array_equal(np.isnan(band(more, "phase")), band(more, "layover_shadow") == 1)
+    yearly = band(more, "precipitation").mean() * 365 / 12
+    assert 300 < yearly < 2500
+    cold = (band(more, "mean_temperature")[1:] < -6) & more["mask"].values
+    gained = 10 * np.diff(more["swe"].values, axis=0)[cold]
+    assert np.corrcoef(gained, band(more, "precipitation")[1:][cold])[0, 1] > 0.7
+
+
 @pytest.mark.parametrize(("windows", "shape"), [(1, (8, 8)), (20, (40, 57)), (3, (2, 2)), (2, (150, 20))])
 def test_other_sizes(windows: int, shape: tuple[int, int]) -> None:
     cube = synthesize(windows=windows, shape=shape)
@@ -123,25 +133,6 @@ def test_impossible_sizes_are_refused() -> None:
         synthesize(windows=0)
     with pytest.raises(SnowmapError, match="at least 2 rows"):
         synthesize(shape=(1, 50))
-
-
-def test_snow_model_against_a_hand_worked_pack() -> None:
-    dates = np.array(["2021-01-09", "2021-01-21"], dtype="datetime64[D]")
-    days = np.arange("2021-01-08", "2021-01-22", dtype="datetime64[D]")
-    sea_level = np.where(days < dates[0], -20.0, 6.0)  # at 1000 m: −26 °C, then 0 °C
-    sea_level[-1] = 8.0  # 2 °C
-    rain = np.where(days < dates[0], 30.0, 0.0)
-    terrain = slope_terrain()
-    states = run_snow_model(Weather(days, sea_level, rain), terrain, dates, np.random.default_rng(0))
-    fallen, left = states[dates[0]].swe, states[dates[1]].swe
-    assert left == pytest.approx(fallen - 2 * 4.9)
-    assert not states[dates[0]].wet.any()  # 0 °C is not above 0 °C
-    assert states[dates[1]].wet.all()
-
-
-def test_temperature_of_several_days_on_a_map() -> None:
-    there = temperature_at(np.array([10.0, 0.0]), np.array([[0.0, 1000.0]]))
-    assert there == pytest.approx(np.array([[[10.0, 4.0]], [[0.0, -6.0]]]))
 
 
 def test_power_law_field_has_the_asked_spectrum() -> None:

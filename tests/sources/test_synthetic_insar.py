@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from snowmap.physics import density_guyennon, phase_of_delay, phase_of_swe
+from snowmap.physics import density_guyennon, phase_of_delay, phase_of_swe, phase_of_swe_oveisgharan
 from snowmap.sources.synthetic.insar import (
     INCIDENCE_IW1,
     atmosphere,
@@ -11,8 +11,11 @@ from snowmap.sources.synthetic.insar import (
     interferograms,
     look_geometry,
     lost_cycles,
+    transmission,
 )
-from snowmap.sources.synthetic.snow import SnowState
+from snowmap.sources.synthetic.snow import SnowState, run_snow_model
+from snowmap.sources.synthetic.terrain import make_terrain
+from snowmap.sources.synthetic.weather import make_weather
 from tests.slopes import slope_terrain
 
 DATES = np.array(["2021-01-09", "2021-01-21", "2021-02-02"], dtype="datetime64[D]")
@@ -24,8 +27,8 @@ def phase_noise(coherence: float, looks: int) -> float:
 
 
 def dry_states(swe: list[float], shape: tuple[int, int]) -> dict[np.datetime64, SnowState]:
-    dry = np.zeros(shape, dtype=bool)
-    return {date: SnowState(np.full(shape, value), dry) for date, value in zip(DATES, swe, strict=True)}
+    dry = np.zeros(shape)
+    return {date: SnowState(np.full(shape, value), dry, dry) for date, value in zip(DATES, swe, strict=True)}
 
 
 def test_incidence_on_flat_and_on_tilted_ground() -> None:
@@ -60,7 +63,7 @@ def test_phase_falls_where_snow_goes() -> None:
     states = dry_states([100.0, 100.0, 100.0], terrain.elevation.shape)
     after = states[DATES[1]].swe.copy()
     after[:, 30:] -= 10
-    states[DATES[1]] = SnowState(after, states[DATES[1]].wet)
+    states[DATES[1]] = states[DATES[1]]._replace(swe=after)
     (bands,) = interferograms(DATES[:1], DATES[1:2], states, terrain, np.random.default_rng(0), with_atmosphere=False)
     step = bands["unwrapped_phase"][:, 30:].mean() - bands["unwrapped_phase"][:, :30].mean()
     formula = phase_of_swe(-10.0, look_geometry(terrain).incidence[0, 0], float(density_guyennon(DATES[1])) / 1000)
@@ -84,15 +87,55 @@ def test_delay_is_smaller_higher_up_and_turbulent_across() -> None:
     assert delay.std(axis=0).min() > 1e-4
 
 
-def test_wet_snow_darkens_and_decorrelates() -> None:
-    terrain = slope_terrain()
-    dry = dry_states([100.0, 100.0, 100.0], terrain.elevation.shape)
-    wet = {date: SnowState(state.swe, ~state.wet) for date, state in dry.items()}
-    (bright,), (dark,) = (
-        interferograms(DATES[:1], DATES[1:2], states, terrain, np.random.default_rng(0)) for states in (dry, wet)
-    )
-    assert np.median(dark["intensity"]) <= np.median(bright["intensity"]) - 3
-    assert np.median(dark["coherence"]) < 0.5 * np.median(bright["coherence"])
+def test_a_millimetre_of_water_halves_the_echo_of_the_ground() -> None:
+    thin, thick = (SnowState(*np.full((3, 1, 1), liquid)) for liquid in (1.1, 20.0))
+    assert transmission(thin) == pytest.approx(0.5, abs=0.01)
+    assert transmission(thick) < 1e-5
+
+
+@pytest.fixture(scope="module")
+def spring():
+    """The archive's own ground, weather and snow of two years without air, and what the radar makes of each window."""
+    ground, air, snow, radar = (np.random.default_rng([0, part]) for part in range(1, 5))
+    terrain = make_terrain((46, 105), None, ground)
+    start = np.datetime64("2021-01-09") + 12 * np.arange(36)
+    end = start + 12
+    weather = make_weather(np.datetime64("2020-09-01"), end[-1], air)
+    states = run_snow_model(weather, terrain, np.unique([start, end]), snow)
+    windows = list(interferograms(start, end, states, terrain, radar, with_atmosphere=False))
+    bands = {name: np.stack([window[name] for window in windows]) for name in windows[0]}
+    before, after = (np.stack([[*states[date]] for date in dates]) for dates in (start, end))
+    return bands, before, after
+
+
+def test_phase_follows_the_change_of_dry_snow_and_not_that_of_wet_snow(spring) -> None:
+    bands, before, after = spring
+    change = after[:, 0] - before[:, 0]
+    estimate = bands["unwrapped_phase"] / phase_of_swe_oveisgharan(1.0, np.minimum(bands["incidence"], 80))
+    liquid = np.maximum(before[:, 1], after[:, 1])
+    snow = np.isfinite(estimate) & (bands["incidence"] < 60) & (np.maximum(before[:, 0], after[:, 0]) > 10)
+    dry, wet = snow & (liquid == 0) & (bands["coherence"] > 0.5), snow & (liquid > 2)
+    correlations = {"dry": [], "wet": []}
+    for name, pixels in (("dry", dry), ("wet", wet)):
+        for window in np.flatnonzero(pixels.sum(axis=(1, 2)) > 200):
+            here = pixels[window]
+            if change[window][here].std() > 3:  # otherwise there is nothing to follow
+                correlations[name].append(np.corrcoef(change[window][here], estimate[window][here])[0, 1])
+    assert min(len(each) for each in correlations.values()) > 5
+    assert np.median(correlations["dry"]) > 0.9
+    assert np.median(np.abs(correlations["wet"])) < 0.15
+    assert np.median(bands["coherence"][wet]) < 0.3 < 0.6 < np.median(bands["coherence"][dry])
+
+
+def test_wet_snow_is_darker_than_the_same_pixel_dry_and_recovers(spring) -> None:
+    bands, before, after = spring
+    dry = (before[:, 1] == 0) & (after[:, 1] == 0) & np.isfinite(bands["intensity"])
+    seen = dry.any(axis=0)
+    values, dry, before, after = bands["intensity"][:, seen], dry[:, seen], before[:, :, seen], after[:, :, seen]
+    ratio = values - np.nanmedian(np.where(dry, values, np.nan), axis=0)
+    assert np.nanmedian(ratio[np.minimum(before[:, 1], after[:, 1]) > 2]) < -3
+    bare_again = dry & (before[:, 0] == 0) & (np.maximum.accumulate(before[:, 1]) > 2)
+    assert np.median(ratio[bare_again]) == pytest.approx(0, abs=0.5)
 
 
 def test_forest_and_heavy_snowfall_decorrelate() -> None:

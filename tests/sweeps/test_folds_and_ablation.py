@@ -152,16 +152,41 @@ class TestAblation:
             **{"all": ["10", "11"], "no_sar": ["00", "01"]}
         }
         with pytest.raises(SnowmapError, match="no run with ablation=all"):
-            pair_cases(runs[:2])
+            ablation_table(runs[:2])
         with pytest.raises(SnowmapError, match=r"ablation=no_sar and ablation=all .* only one has split\.fold=0"):
             pair_cases(runs[1:])
         write_run(tmp_path / "other", of_fold(0, loss="mae"), None)
         with pytest.raises(SnowmapError, match="the runs differ in loss, too"):
             pair_cases(read_runs(tmp_path))
 
-    def test_differences_and_importance_in_files_and_print(self, runs, tmp_path, monkeypatch, capsys):
+    @pytest.fixture
+    def importance(self, monkeypatch):
+        """That of a checkpoint has a test of its own."""
         increases = pd.DataFrame({"target": "swe", "name": "coherence", "difference": [0.2, 0.3]})
-        monkeypatch.setattr(ablation, "permutation_importance", lambda checkpoint: increases)  # has a test of its own
+        monkeypatch.setattr(ablation, "permutation_importance", lambda checkpoint: increases)
+
+    def test_what_seeds_alone_make_of_a_difference(self, tmp_path, importance):
+        """RMSE 2 and 4 with all bands, 5 and 7 without SAR: over seeds a variance of 2, that of means × 2."""
+        for name, seed, error in (("all", 0, 2.0), ("all", 1, 4.0), ("no_sar", 0, 5.0), ("no_sar", 1, 7.0)):
+            observed = np.arange(2 * 16 * 16.0).reshape(2, 16, 16)
+            write_mapped_run(tmp_path / f"{name}{seed}", of_fold(0, ablation=name, seed=seed), error, observed)
+        result = ablation_table(read_runs(tmp_path))
+        table = result.table.set_index("name")
+        assert table.loc["no_sar", "chance"] == pytest.approx(2.920 * np.sqrt(2), rel=1e-3)  # t of 95 %, two degrees
+        assert np.isnan(table.loc["all", "chance"])
+        assert not any("by chance is unknown" in note for note in result.notes)
+
+    def test_of_several_models_the_validation_windows_choose(self, tmp_path, importance):
+        for name, error in (("unet", 3.0), ("massbalance", 1.0)):
+            for bands, more in (("all", 0.0), ("no_sar", 0.5)):
+                settings = of_fold(0, ablation=bands, model={"name": name})
+                observed = np.arange(2 * 16 * 16.0).reshape(2, 16, 16)
+                write_mapped_run(tmp_path / f"{name}{bands}", settings, error + more, observed)
+        result = ablation_table(read_runs(tmp_path))
+        assert result.table.set_index("name").loc[["all", "no_sar"], "rmse"].tolist() == pytest.approx([1, 1.5])
+        assert any("massbalance, which the validation windows choose" in note for note in result.notes)
+
+    def test_differences_and_importance_in_files_and_print(self, runs, tmp_path, importance, capsys):
         result = ablation_table(runs)
         table = result.table.set_index("name")
         assert [*table.index] == ["all", "no_sar", "coherence"]
@@ -172,7 +197,10 @@ class TestAblation:
         )
         summarize(tmp_path)
         said = " ".join(capsys.readouterr().out.split())
-        for words in ("SYNTHETIC", "0.50 ± 0.00", "90%", "coherence 0.25 ± 0.06", "not touched", "RMSE cm"):
+        for words in (
+            *("SYNTHETIC", "0.50 ± 0.00", "90%", "coherence 0.25 ± 0.06", "not touched", "RMSE cm"),
+            "how far trainings differ by chance is unknown",
+        ):
             assert words in said
         assert json.loads((tmp_path / "ablation.json").read_text())["rows"][0]["low"] is None
         assert pd.read_csv(tmp_path / "ablation.csv").set_index("name").loc["no_sar", "high"] == pytest.approx(0.5)

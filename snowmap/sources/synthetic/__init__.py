@@ -11,11 +11,11 @@ import xarray as xr
 
 from snowmap.data.cube import check
 from snowmap.errors import SnowmapError
-from snowmap.physics import SENTINEL_1_WAVELENGTH, density_guyennon
-from snowmap.sources.synthetic.insar import interferograms
-from snowmap.sources.synthetic.snow import run_snow_model
+from snowmap.physics import SENTINEL_1_WAVELENGTH
+from snowmap.sources.synthetic.insar import interferograms, look_geometry
+from snowmap.sources.synthetic.snow import depth, run_snow_model
 from snowmap.sources.synthetic.terrain import CRS_OF_ARCHIVE, make_terrain
-from snowmap.sources.synthetic.weather import make_weather, window_weather
+from snowmap.sources.synthetic.weather import make_weather, observed_precipitation, window_weather
 from snowmap.sources.trentino.quantities import STANDARD_BANDS, as_cube
 
 __all__ = ["synthesize"]
@@ -27,7 +27,11 @@ KEPT_AT_END = 10  # cycles that are never missing: the last 7 windows are the te
 
 
 def synthesize(
-    seed: int = 0, windows: int = 64, shape: tuple[int, int] | None = None, dem: Path | None = None
+    seed: int = 0,
+    windows: int = 64,
+    shape: tuple[int, int] | None = None,
+    dem: Path | None = None,
+    further: bool = False,
 ) -> xr.Dataset:
     """A synthetic Cube: 12-day windows from 2021-01-09, one cycle in about twenty missing.
 
@@ -39,10 +43,12 @@ def synthesize(
             as cover the DEM.
         dem: Raster of elevations in m in any CRS, in place of the fractal landscape; its extent is resampled to
             `shape`.
+        further: Whether `precipitation` (as gauges let it be mapped), `forest_cover` and `layover_shadow` are among the
+            bands; all else stays the same.
 
     Returns:
-        A valid Cube with all bands, `hs` and `swe` in cm at each window's end (NaN outside the mask),
-        weather of the days of each window, InSAR bands NaN in layover and shadow except `elevation`.
+        A valid Cube with the bands of the public archive, `hs` and `swe` in cm at each window's end (NaN outside the
+        mask), weather of the days of each window, InSAR bands NaN in layover and shadow except `elevation`.
 
     Raises:
         SnowmapError: If `windows`, `shape` or `seed` is too small, or the DEM cannot be used.
@@ -51,24 +57,29 @@ def synthesize(
         raise SnowmapError(f"windows is {windows}; a synthetic archive has at least 1")
     if seed < 0:
         raise SnowmapError(f"seed is {seed}; expected a whole number from 0 on")
-    calendar, ground, air, snow, radar = (np.random.default_rng([seed, part]) for part in range(5))
+    calendar, ground, air, snow, radar, gauges = (np.random.default_rng([seed, part]) for part in range(6))
     start = _starts(windows, calendar)
     end = start + REPEAT
     terrain = make_terrain(shape, dem, ground)
     weather = make_weather(BARE_GROUND, end[-1], air)
     states = run_snow_model(weather, terrain, np.unique([start, end]), snow)
-    features = np.full((windows, len(STANDARD_BANDS), *terrain.elevation.shape), np.nan, dtype=np.float32)
-    row = {name: index for index, name in enumerate(STANDARD_BANDS)}
+    names = [*STANDARD_BANDS, *(("precipitation", "forest_cover", "layover_shadow") if further else ())]
+    features = np.full((windows, len(names), *terrain.elevation.shape), np.nan, dtype=np.float32)
+    row = {name: index for index, name in enumerate(names)}
+    static = {"forest_cover": terrain.forest, "layover_shadow": ~look_geometry(terrain).visible}
     for window, bands in enumerate(interferograms(start, end, states, terrain, radar)):
         temperature, degree_days = window_weather(weather, start[window], end[window], terrain.elevation)
-        for name, values in (bands | {"mean_temperature": temperature, "pdd": degree_days}).items():
+        bands |= {"mean_temperature": temperature, "pdd": degree_days}
+        if further:
+            fallen = states[end[window]].fallen - states[start[window]].fallen
+            bands |= static | {"precipitation": observed_precipitation(fallen, terrain, gauges)}
+        for name, values in bands.items():
             features[window, row[name]] = np.where(terrain.valid, values, np.nan)
-    swe = np.where(terrain.mask, np.stack([states[date].swe for date in end]), np.nan)
-    hs = swe / density_guyennon(end)[:, None, None]
-    maps = {"hs": 100 * hs, "swe": swe / 10}  # mm of water = kg m⁻² -> m -> cm; mm -> cm
+    snow_of = {"hs": lambda date: depth(states[date].swe, date), "swe": lambda date: states[date].swe / 10}  # in cm
+    maps = {name: np.where(terrain.mask, [of(date) for date in end], np.nan) for name, of in snow_of.items()}
     layers = {"features": features, **{name: values.astype(np.float32) for name, values in maps.items()}}
     layers["mask"] = terrain.mask
-    cube = as_cube(layers, list(STANDARD_BANDS), start, end, CRS_OF_ARCHIVE, terrain.transform)
+    cube = as_cube(layers, names, start, end, CRS_OF_ARCHIVE, terrain.transform)
     cube.attrs = {
         "origin": f"synthetic: snowmap {version('snowmap')}, seed {seed}, {terrain.source}",
         "fingerprint": "",

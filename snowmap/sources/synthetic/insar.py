@@ -23,7 +23,14 @@ HEADING = -14.5  # degrees from north, ascending at 46° N: inclination 98.18°,
 LOOKS = 16  # SNAP's 10 × 3 coherence window: 30 pixels of 2.3 × 14.1 m at a resolution of 2.7 × 22 m (ESA user guide)
 BARE_COHERENCE = 0.80  # 12 days, no canopy, no change of snow (Kellndorfer et al. 2022: up to 0.8 over rock and grass)
 FOREST_COHERENCE = 0.3  # factor under closed canopy: 12-day C-band coherence of forest is 0.2–0.3 (the same)
-WET_COHERENCE = 0.3  # factor if the snow is wet on either day: C band sees a new surface (Nagler & Rott 2000)
+# Liquid water adds 0.1·ε_w / (2√ε_s) per volume to the refractive index of snow (Tiuri et al. 1984, linear part), where
+# ε_w = 65.8 − 36.7j is that of water at 5.4 GHz and 0 °C (Debye) and √ε_s = 1.33: 2.47 − 1.38j. A millimetre of water,
+# 1 % of 10 cm of snow, leaves half of the power on the way down and up, some millimetres leave none.
+LIQUID_DELAY = 0.56  # rad per mm of liquid water, two ways: 2k·2.47·10⁻³
+LIQUID_LOSS = 0.63  # of power per mm, exponent, two ways: 4k·1.38·10⁻³
+LIQUID_SPREAD = 0.5  # sub-pixel spread ÷ amount, assumed: water gathers in fingers and layers
+OPAQUE = 0.5  # share of the ground's power that comes through; below it nothing can be unwrapped across the snow
+WET_SURFACE = 0.16  # power of opaque wet snow ÷ ground, −8 dB: Nagler & Rott (2000) call snow wet from −3 dB down
 ACCUMULATION_SPREAD = 0.15  # sub-pixel spread ÷ |ΔSWE|: low end of 0.1–0.9 (Clark et al. 2011): looks span 40 m
 UNWRAPPING_LIMIT = 0.35  # coherence below which unwrapping may slip; retrievals reject it (Oveisgharan et al. 2024)
 CYCLES, CYCLE_ODDS = (-2, -1, 0, 1, 2), (0.05, 0.2, 0.5, 0.2, 0.05)  # lost in a patch: most often none, seldom two
@@ -35,7 +42,6 @@ WET_DELAY_HEIGHT = 2000.0  # m, scale height of water vapour (Bevis et al. 1992;
 BACKSCATTER = -8.0  # dB at 30° over open ground at C band VV (Small 2011: Alpine terrain about −8)
 BACKSCATTER_POWER = 2.0  # σ⁰ ∝ cos^2 θ: Lambert's law (Ulaby, Moore & Fung 1982)
 FOREST_BACKSCATTER = 1.5  # dB above open ground, volume scattering of the canopy (Rüetschi et al. 2018)
-WET_BACKSCATTER = -6.0  # dB; the −3 dB of Nagler & Rott (2000) is the threshold that wet snow falls below
 NO_ZERO = np.finfo(np.float32).tiny  # the least normal number: a denormal may be flushed to the zero that it replaces
 
 
@@ -79,10 +85,26 @@ def atmosphere(date: np.datetime64, terrain: Terrain, rng: np.random.Generator) 
 
 
 def true_coherence(before: SnowState, after: SnowState, forest: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Coherence of a pair before estimation, ``(y, x)``."""
+    """Coherence of a pair before estimation, ``(y, x)``.
+
+    Through wet snow only the ground's share of the power is coherent, and its phase scatters as the water does.
+    """
     accumulation = coherence_of_accumulation(ACCUMULATION_SPREAD * np.abs(after.swe - before.swe))
     canopy = 1 - (1 - FOREST_COHERENCE) * forest
-    return BARE_COHERENCE * accumulation * canopy * np.where(before.wet | after.wet, WET_COHERENCE, 1.0)
+    share = [transmission(state) / _brightness(state) for state in (before, after)]
+    scatter = LIQUID_SPREAD * LIQUID_DELAY * np.hypot(before.liquid, after.liquid)
+    return BARE_COHERENCE * accumulation * canopy * np.sqrt(share[0] * share[1]) * np.exp(-0.5 * scatter**2)
+
+
+def transmission(state: SnowState) -> NDArray[np.float64]:
+    """Share of the ground's power that comes back through the liquid water of the snow, ``(y, x)``."""
+    return np.exp(-LIQUID_LOSS * state.liquid)
+
+
+def _brightness(state: SnowState) -> NDArray[np.float64]:
+    """Power ÷ that of the ground under dry snow or none: what comes through, and the wet snow's own echo."""
+    through = transmission(state)
+    return through + WET_SURFACE * (1 - through)
 
 
 def draw_multilook(
@@ -123,9 +145,9 @@ def backscatter(
 ) -> NDArray[np.float64]:
     """Mean backscatter of a pair in dB before speckle, ``(y, x)``."""
     brightness = np.cos(np.radians(np.minimum(geometry.incidence, 89))) / np.cos(np.radians(30))
-    wetness = (before.wet.astype(float) + after.wet) / 2  # the interferogram is the geometric mean of the two images
     ground = BACKSCATTER + 10 * BACKSCATTER_POWER * np.log10(brightness)
-    return ground + FOREST_BACKSCATTER * forest + WET_BACKSCATTER * wetness
+    darkening = 5 * np.log10(_brightness(before) * _brightness(after))  # an interferogram is their geometric mean
+    return ground + FOREST_BACKSCATTER * forest + darkening
 
 
 def interferograms(
@@ -158,9 +180,13 @@ def interferograms(
         before, after = states[first], states[second]
         density = float(density_guyennon(second)) / 1000  # kg m⁻³ -> g cm⁻³
         phase = phase_of_swe(after.swe - before.swe, geometry.incidence, density)
-        phase += phase_of_delay(delays[second] - delays[first], INCIDENCE_IW1)
+        phase += LIQUID_DELAY * (after.liquid - before.liquid)
         noise, coherence = draw_multilook(true_coherence(before, after, terrain.forest), LOOKS, rng)
-        phase += np.angle(noise) + rng.uniform(-REFERENCE_SPREAD, REFERENCE_SPREAD)
+        phase += np.angle(noise)
+        opaque = np.minimum(transmission(before), transmission(after)) < OPAQUE
+        phase = np.where(opaque, wrap(phase), phase)  # no fringe leads to how many cycles the snow makes there
+        phase += phase_of_delay(delays[second] - delays[first], INCIDENCE_IW1)
+        phase += rng.uniform(-REFERENCE_SPREAD, REFERENCE_SPREAD)
         unwrapped = phase + 2 * np.pi * lost_cycles(coherence, rng)
         power = backscatter(geometry, before, after, terrain.forest) + 10 * np.log10(np.abs(noise))
         bands = {

@@ -1,5 +1,6 @@
 """The ground: a fractal landscape or a DEM, its forest, its outline and how the radar looks at it."""
 
+from functools import lru_cache
 from pathlib import Path
 from typing import NamedTuple, cast
 
@@ -55,6 +56,11 @@ class Terrain(NamedTuple):
     spacing: tuple[float, float]
     transform: Affine
     source: str
+
+    @property
+    def latitude(self) -> float:
+        """Of the middle of the grid, in degrees."""
+        return self.transform.f + self.transform.e * self.elevation.shape[0] / 2
 
 
 def make_terrain(shape: tuple[int, int] | None, dem: Path | None, rng: np.random.Generator) -> Terrain:
@@ -118,13 +124,19 @@ def power_law_field(
     rows, columns = (
         cast(int, next_fast_len(max(size * 5 // 4, least))) for size, least in zip(shape, MIN_CANVAS, strict=True)
     )
+    white = np.asarray(rfft2(rng.standard_normal((rows, columns))))
+    field = np.asarray(irfft2(white * _amplitude(rows, columns, spacing, exponent, outer_scale), (rows, columns)))
+    return field[: shape[0], : shape[1]] / field.std()
+
+
+@lru_cache(maxsize=4)  # the storms of hundreds of days have the same
+def _amplitude(
+    rows: int, columns: int, spacing: tuple[float, float], exponent: float, outer_scale: float
+) -> NDArray[np.float64]:
     wavenumber = np.hypot(np.fft.fftfreq(rows, spacing[0])[:, None], np.fft.rfftfreq(columns, spacing[1]))
     wavenumber = np.hypot(wavenumber, 1 / outer_scale)
     wavenumber[0, 0] = np.inf  # no mean
-    amplitude = wavenumber ** (exponent / 2)
-    white = np.asarray(rfft2(rng.standard_normal((rows, columns))))
-    field = np.asarray(irfft2(white * amplitude, (rows, columns)))
-    return field[: shape[0], : shape[1]] / field.std()
+    return wavenumber ** (exponent / 2)
 
 
 def surface_normal(elevation: NDArray[np.float64], spacing: tuple[float, float]) -> NDArray[np.float64]:

@@ -22,6 +22,11 @@ WET_DAY_AMOUNT = 9.0  # mm: with those days about 880 mm a year, the region's me
 AMOUNT_SHAPE = 0.75  # of the gamma distribution of wet-day amounts (Wilks 2011: below 1, many light days)
 OROGRAPHIC_GRADIENT = 3e-4  # relative increase per m of height from 800 m up (Alps: 20–50 % per km, Frei & Schär 1998)
 OROGRAPHIC_REFERENCE = 800.0  # m, height to which the regional amount applies
+# What clouds let through: wet days apart from dry ones (Richardson 1981), beta distributions with means 0.83 and 0.4;
+# over a year 0.7, about the ratio of global to clear-sky radiation at stations of the southern Alps.
+CLEAR_DRY, CLEAR_WET = (5.0, 1.0), (4.0, 6.0)
+HUMIDITY_OVERCAST, HUMIDITY_CLEAR = 0.95, 0.60  # relative; their mean, 0.7, is usual at Alpine stations
+WIND, WIND_SHAPE = 2.0, 3.0  # m s⁻¹ and shape of a gamma distribution: sheltered slopes, where snow is measured
 STORM_EXPONENT = -3.0  # 2-D spectrum of rain fields, between 2 and 3.5 in radar data (Menabde et al. 1997)
 STORM_SPREAD = 0.35  # standard deviation of log amounts inside one day's field: daily totals are smoother than radar's
 
@@ -32,6 +37,10 @@ STORM_SPREAD = 0.35  # standard deviation of log amounts inside one day's field:
 WINTERS = {2020: (1.5, -0.5), 2021: (0.6, 0.5), 2022: (0.45, 1.0)}
 WINTER_SPREAD = (0.3, 0.8)  # log precipitation and °C from winter to winter elsewhere (HISTALP, Auer et al. 2007)
 
+PRECIPITATION_ERROR, ERROR_SCALE = 0.3, 20_000.0
+"""Spread of log amounts, and m, of what maps of precipitation miss of a window's: assumed; gauges in the Alps lie 10 to
+20 km apart, and few of them high up."""
+
 
 class Weather(NamedTuple):
     """Days in order.
@@ -40,15 +49,21 @@ class Weather(NamedTuple):
         day: ``(day,)`` datetime64[D].
         temperature: Daily mean at sea level in °C, ``(day,)``.
         precipitation: Regional amount in mm, ``(day,)``.
+        clearness: What clouds let through of the radiation of a clear sky, 0–1, ``(day,)``.
+        humidity: Relative, 0–1, ``(day,)``.
+        wind: m s⁻¹, ``(day,)``.
     """
 
     day: np.ndarray
     temperature: NDArray[np.float64]
     precipitation: NDArray[np.float64]
+    clearness: NDArray[np.float64]
+    humidity: NDArray[np.float64]
+    wind: NDArray[np.float64]
 
 
 def make_weather(first: np.datetime64, last: np.datetime64, rng: np.random.Generator) -> Weather:
-    """Daily temperature and precipitation of the region.
+    """Daily weather of the region.
 
     Args:
         first: First day.
@@ -68,12 +83,16 @@ def make_weather(first: np.datetime64, last: np.datetime64, rng: np.random.Gener
         noise[index] = WEATHER_MEMORY * noise[index - 1] + shocks[index]
         wet[index] = draws[index] < (WET_AFTER_WET if wet[index - 1] else WET_AFTER_DRY)
     amount = rng.gamma(AMOUNT_SHAPE, WET_DAY_AMOUNT / AMOUNT_SHAPE, day.size)
-    return Weather(day, MEAN_TEMPERATURE + season + anomaly + noise, wet * amount * factor)
+    clearness = np.maximum(0.05, np.where(wet, rng.beta(*CLEAR_WET, day.size), rng.beta(*CLEAR_DRY, day.size)))
+    humidity = HUMIDITY_OVERCAST + (HUMIDITY_CLEAR - HUMIDITY_OVERCAST) * clearness
+    wind = rng.gamma(WIND_SHAPE, WIND / WIND_SHAPE, day.size)
+    temperature = MEAN_TEMPERATURE + season + anomaly + noise
+    return Weather(day, temperature, wet * amount * factor, clearness, humidity, wind)
 
 
 def temperature_at(sea_level: float | np.ndarray, elevation: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Temperature in °C on the ground, ``(..., y, x)``, from that at sea level, ``(...)``."""
-    return np.asarray(sea_level)[..., None, None] + LAPSE_RATE * elevation
+    """Temperature in °C on the ground from that at sea level, which broadcasts against `elevation` in m."""
+    return sea_level + LAPSE_RATE * elevation
 
 
 def precipitation_at(amount: float, terrain: Terrain, rng: np.random.Generator) -> NDArray[np.float64]:
@@ -83,12 +102,20 @@ def precipitation_at(amount: float, terrain: Terrain, rng: np.random.Generator) 
     return amount * height * np.exp(pattern - STORM_SPREAD**2 / 2)  # the mean of the pattern is 1
 
 
+def observed_precipitation(
+    fallen: NDArray[np.float64], terrain: Terrain, rng: np.random.Generator
+) -> NDArray[np.float64]:
+    """A window's precipitation in mm as a map made from gauges has it, from what fell, ``(y, x)``."""
+    error = power_law_field(fallen.shape, terrain.spacing, STORM_EXPONENT, rng, ERROR_SCALE)
+    return fallen * np.exp(PRECIPITATION_ERROR * error)
+
+
 def window_weather(
     weather: Weather, start: np.datetime64, end: np.datetime64, elevation: NDArray[np.float64]
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Mean temperature (°C) and positive degree days (°C d) of the days after `start` up to `end`, each ``(y, x)``."""
     days = (weather.day > start) & (weather.day <= end)
-    temperature = temperature_at(weather.temperature[days], elevation)
+    temperature = temperature_at(weather.temperature[days][:, None, None], elevation)
     return temperature.mean(axis=0), positive_degree_days(temperature)
 
 

@@ -15,15 +15,13 @@ from snowmap.data.splits import Split, rolling
 from snowmap.errors import SnowmapError
 from snowmap.physics import SENTINEL_1_WAVELENGTH, phase_of_swe_oveisgharan
 from snowmap.sources.trentino import survey
-from snowmap.sources.trentino.quantities import INSAR_BANDS, SWE_IN_UNITS, TARGETS, WEATHER_BANDS
+from snowmap.sources.trentino.layout import files_of
+from snowmap.sources.trentino.quantities import FURTHER_BANDS, INSAR_BANDS, SWE_IN_UNITS, TARGETS, WEATHER_BANDS
 from snowmap.sources.trentino.raster import WAVELENGTH_TAG
 from snowmap.tables import plain_console, print_table
 
 IMPLAUSIBLE_SHARE = 0.01
 """More implausible pixels than this are a fault of the band (a wrong unit, a missed sentinel), fewer are bad data."""
-
-RADIANS = 1.6
-"""No local incidence angle above this, in degrees, means that it is in radians (π/2 = 1.57)."""
 
 PDD_TOLERANCE = 0.5
 """°C d: what rounding of daily means may take from the sum of positive degree days."""
@@ -95,6 +93,9 @@ def check_archive(
     if result.swe_unit:
         ratio = "no HS to compare with" if result.swe_per_hs is None else f"median of SWE/HS {result.swe_per_hs:.3f}"
         report.notes.append(f"SWE is in {result.swe_unit} ({ratio})")
+    lying = {file.name for file in files_of(report.root, FURTHER_BANDS)} - {"sidecar"}
+    if further := sorted(lying - statistics.tallies.keys()):
+        report.notes.append(f"further bands lie there, read where data.bands names them: {', '.join(further)}")
     if statistics.phases:
         source = f"from the tag {WAVELENGTH_TAG}" if result.wavelength else "no tag: that of Sentinel-1"
         wavelength = result.wavelength or SENTINEL_1_WAVELENGTH
@@ -166,16 +167,16 @@ def _check_quantity(report: Report, tally: Tally, swe_unit: str) -> None:
     if not tally.valid:
         report.quantities.append((name, shown, "0%", "–", "–", "–", "empty"))
         return
-    verdict = "ok"
+    verdict, doubts = "ok", tally.doubts(unit)
     if tally.outside[unit] > IMPLAUSIBLE_SHARE * tally.valid:
         verdict = "implausible"
-        report.faults.append(f"{tally.sentence(unit)}; check the unit and the no-data value of these rasters")
+        report.faults.append(f"{doubts.pop(0)}; check the unit and the no-data value of these rasters")
     elif tally.outside[unit]:
         verdict = "outliers"
-        report.warnings.append(tally.sentence(unit))
-    if name == "incidence" and tally.greatest < RADIANS:
+        report.warnings.append(doubts.pop(0))
+    if doubts:
         verdict = "implausible"
-        report.faults.append(f"'incidence' reaches only {tally.greatest:.2f}: it is in radians; expected degrees")
+        report.faults += doubts
     numbers = (f"{value:.3g}" for value in (tally.least, tally.median, tally.greatest))
     report.quantities.append((name, shown, f"{tally.valid / tally.pixels:.0%}", *numbers, verdict))
 

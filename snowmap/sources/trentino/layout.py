@@ -28,10 +28,12 @@ class RasterName(NamedTuple):
     Attributes:
         folder: Below the archive's root.
         template: What stands between the dates and `.tif`; `{pair}` is the date pair of the SNAP program.
+        static: Whether one file, without dates, is for all windows.
     """
 
     folder: str
     template: str
+    static: bool = False
 
     @property
     def pattern(self) -> re.Pattern[str]:
@@ -54,14 +56,18 @@ RASTER_NAMES: dict[str, RasterName] = {
     "delay": RasterName("INSAR", "delay"),
     "mean_temperature": RasterName("S3", "meanTemp"),
     "pdd": RasterName("S3", "pdd"),
+    "precipitation": RasterName("S3", "precipitation"),
+    "forest_cover": RasterName("STATIC", "forest_cover", static=True),
+    "glacier": RasterName("STATIC", "glacier", static=True),
+    "layover_shadow": RasterName("STATIC", "layover_shadow", static=True),
     "hs": RasterName("ITSNOW/HS", "hs"),
     "swe": RasterName("ITSNOW/SWE", "swe"),
 }
 _MONTHS = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec")  # of no locale
 SIDECARS = (".aux.xml", ".msk")
 """Endings of the files in which GDAL keeps the scale, the nodata value or the mask of a raster beside it."""
-_DATED = re.compile(
-    rf"(\d{{4}}-\d\d-\d\d)_(?:to_)?(\d{{4}}-\d\d-\d\d)_(.+)\.tiff?({'|'.join(map(re.escape, SIDECARS))})?",
+_RASTER = re.compile(
+    rf"(?:(\d{{4}}-\d\d-\d\d)_(?:to_)?(\d{{4}}-\d\d-\d\d)_)?(.+)\.tiff?({'|'.join(map(re.escape, SIDECARS))})?",
     re.IGNORECASE,
 )
 YEARS = range(1678, 2262)
@@ -72,7 +78,7 @@ class RasterFile(NamedTuple):
     """One raster of the layout, the mask or a sidecar.
 
     Attributes:
-        start: ISO date, so that text order is time order; empty for the mask.
+        start: ISO date, so that text order is time order; empty for the mask and for what is static.
         end: As `start`.
         name: A band, a target, ``mask`` or ``sidecar``.
         path: Of the file.
@@ -163,15 +169,20 @@ def scan(root: Path, bands: Iterable[str], targets: Iterable[str]) -> Scan:
 def _find(root: Path, required: Iterable[str]) -> list[RasterFile]:
     """The rasters of the required bands, of every target, the mask, and their sidecars; sorted."""
     _refuse_undecodable(str(root.absolute()))
-    names = [name for name in RASTER_NAMES if name in {*required, *TARGETS}]
-    files = []
-    for folder in dict.fromkeys(RASTER_NAMES[name].folder for name in names):
-        files += list_rasters(root / folder, [name for name in names if RASTER_NAMES[name].folder == folder])
+    files = files_of(root, [name for name in RASTER_NAMES if name in {*required, *TARGETS}])
     for ending in ("", *SIDECARS):
         path = root / f"{MASK_NAME}{ending}"
         if path.is_file():
             files.append(RasterFile("", "", "sidecar" if ending else "mask", str(path), *_stamp(path.stat())))
     return sorted(files)
+
+
+def files_of(root: Path, names: Iterable[str]) -> list[RasterFile]:
+    """The rasters of the named bands and targets of an archive; errors as of `list_rasters`."""
+    by_folder: dict[str, list[str]] = defaultdict(list)
+    for name in names:
+        by_folder[RASTER_NAMES[name].folder].append(name)
+    return [file for folder, inner in by_folder.items() for file in list_rasters(root / folder, inner)]
 
 
 def list_rasters(folder: Path, names: Iterable[str]) -> list[RasterFile]:
@@ -181,16 +192,20 @@ def list_rasters(folder: Path, names: Iterable[str]) -> list[RasterFile]:
         SnowmapError: When the folder or a file cannot be looked at.
     """
     files = []
-    patterns = {name: RASTER_NAMES[name].pattern for name in names}
+    patterns = {(name, RASTER_NAMES[name].static): RASTER_NAMES[name].pattern for name in names}
     try:
         with os.scandir(folder) as entries:
             for entry in entries:
-                dated = _DATED.fullmatch(entry.name)
-                name = next((name for name in patterns if patterns[name].fullmatch(dated[3])), None) if dated else None
-                if dated and name and entry.is_file():
+                found = _RASTER.fullmatch(entry.name)
+                fits = (
+                    name
+                    for (name, static), pattern in patterns.items()
+                    if found and static == (found[1] is None) and pattern.fullmatch(found[3])
+                )
+                if found and (name := next(fits, None)) and entry.is_file():
                     _refuse_undecodable(entry.path)
-                    name = "sidecar" if dated[4] else name
-                    files.append(RasterFile(dated[1], dated[2], name, entry.path, *_stamp(entry.stat())))
+                    name = "sidecar" if found[4] else name
+                    files.append(RasterFile(found[1] or "", found[2] or "", name, entry.path, *_stamp(entry.stat())))
     except (FileNotFoundError, NotADirectoryError, ValueError):  # the last for a path with a null character
         return []
     except OSError as error:
@@ -229,9 +244,12 @@ def match(files: Iterable[RasterFile], required: Iterable[str]) -> tuple[list[Wi
     for file in files:
         if file.name in RASTER_NAMES:
             by_dates[file.start, file.end][file.name].append(file.path)
-    windows, faults, excluded = [], [], []
+    static = by_dates.pop(("", ""), {})
+    windows, excluded = [], []
+    faults = [_repeated("every window", name, several) for name, several in static.items() if len(several) > 1]
     latest_first = sorted(by_dates.items(), reverse=True)
-    for (start, end), paths in sorted(latest_first, key=lambda item: item[0][1]):
+    for (start, end), of_window in sorted(latest_first, key=lambda item: item[0][1]):
+        paths = of_window | static
         window = Window(start, end, {name: min(several) for name, several in paths.items()})
         if not _is_period(start, end):
             faults.append(
@@ -239,7 +257,7 @@ def match(files: Iterable[RasterFile], required: Iterable[str]) -> tuple[list[Wi
                 f"{YEARS[0]} to {YEARS[-1]}, the earlier one first"
             )
             continue
-        faults += [_repeated(window, name, several) for name, several in paths.items() if len(several) > 1]
+        faults += [_repeated(window.name, name, several) for name, several in of_window.items() if len(several) > 1]
         if missing := [kind(name) for name in required if name not in paths]:
             excluded.append(f"{window.name}: no raster for {', '.join(missing)}")
         else:
@@ -255,10 +273,10 @@ def _is_period(start: str, end: str) -> bool:
     return first <= last and first.year in YEARS and last.year in YEARS
 
 
-def _repeated(window: Window, name: str, paths: list[str]) -> str:
+def _repeated(window: str, name: str, paths: list[str]) -> str:
     listed = ", ".join(sorted(Path(path).name for path in paths))
     return (
-        f"{window.name}: {len(paths)} files for {kind(name)} in {Path(paths[0]).parent}: {listed}; "
+        f"{window}: {len(paths)} files for {kind(name)} in {Path(paths[0]).parent}: {listed}; "
         "expected one; move the others away"
     )
 
@@ -271,9 +289,10 @@ def kind(name: str) -> str:
 def raster_path(root: Path, name: str, start: np.datetime64, end: np.datetime64) -> Path:
     """Where the layout keeps a band or target of one window."""
     first, last = start.astype("datetime64[D]").item(), end.astype("datetime64[D]").item()
-    words = RASTER_NAMES[name].template.format(pair=f"{_snap_date(first)}_{_snap_date(last)}")
-    dates = window_name(start, end) if name in TARGETS else f"{first}_{last}"
-    return root / RASTER_NAMES[name].folder / f"{dates}_{words}.tif"
+    place = RASTER_NAMES[name]
+    words = place.template.format(pair=f"{_snap_date(first)}_{_snap_date(last)}")
+    dates = "" if place.static else f"{window_name(start, end)}_" if name in TARGETS else f"{first}_{last}_"
+    return root / place.folder / f"{dates}{words}.tif"
 
 
 def _snap_date(day: date) -> str:

@@ -19,7 +19,7 @@ from snowmap.sources.trentino import layout
 from snowmap.sources.trentino.quantities import BANDS, INSAR_BANDS, STANDARD_BANDS, TARGETS, as_cube
 from snowmap.sources.trentino.raster import choose_wavelength
 from snowmap.sources.trentino.reading import Plan, Reader
-from snowmap.sources.trentino.swe_unit import decide
+from snowmap.sources.trentino.swe_unit import check_snow_depth, decide
 
 MOST_FAULTS_SHOWN = 20
 CLOCK_TICK_SECONDS = 0.05
@@ -67,7 +67,8 @@ def open_archive(
 
     Args:
         root: The folder that holds `INSAR/`, `ITSNOW/`, `S3/` and `master_mask.tif`.
-        bands: Bands that every window must have; the nine of the public archive by default.
+        bands: Bands that every window must have; the nine of the public archive by default. With `layover_shadow`
+            the bands of the radar have no value where it is 1.
         targets: Targets that every window must have; another one on disk is read too, NaN where a window lacks it.
             Empty for prediction.
         swe_unit: "cm", "mm", or "auto": found from the ratio of SWE to HS. A contradiction is an error.
@@ -88,8 +89,7 @@ def open_archive(
     plan, root = _plan(bands, targets, zero_is_missing, threads), Path(root)
     arrays, metadata = _from_cache(root, plan) if cache else _read(layout.scan(root, plan.bands, plan.targets), plan)
     _report_excluded(root, metadata["excluded"], strict)
-    if "swe" in metadata["layers"]:
-        swe_unit = decide(metadata["swe_per_hs"], swe_unit, metadata["swe_unit_tag"])
+    swe_unit = _unit_of_swe(metadata, swe_unit)
     return _assemble(root, arrays, metadata, swe_unit, wavelength_m)
 
 
@@ -160,12 +160,22 @@ def survey(
             metadata = _metadata(reader) | {"start": [window.start], "end": [window.end]}
             look(_assemble(root, {"layers": values, "mask": reader.mask}, metadata, UNKNOWN))
     reader.finish()
-    if "swe" in reader.layers and reader.windows:
+    if reader.windows and reader.grid is not None:
         try:
-            reader.swe_unit = decide(reader.swe_per_hs, swe_unit, reader.swe_unit_tag)
+            reader.swe_unit = _unit_of_swe(_metadata(reader), swe_unit)
         except SnowmapError as error:
             reader.faults.append(str(error))
     return reader
+
+
+def _unit_of_swe(metadata: Mapping[str, Any], configured: str) -> str:
+    """Empty without SWE; an error where snow depth is in no unit that it can be compared with."""
+    tags, depths = metadata["unit_tags"], metadata["depths"]
+    if "hs" in metadata["layers"]:
+        check_snow_depth(tags.get("hs", ""), depths["hs"])
+    if "swe" not in metadata["layers"]:
+        return ""
+    return decide(metadata["swe_per_hs"], configured, tags.get("swe", ""), depths["swe"])
 
 
 def _plan(
@@ -272,7 +282,8 @@ def _metadata(reader: Reader) -> dict[str, Any]:
         "origin": reader.origin,
         "wavelength": reader.wavelength,
         "swe_per_hs": reader.swe_per_hs,
-        "swe_unit_tag": reader.swe_unit_tag,
+        "unit_tags": reader.unit_tags,
+        "depths": reader.depths,
     }
 
 
@@ -294,6 +305,9 @@ def _assemble(
         Affine(*metadata["transform"]),
         swe_unit,
     )
+    if "layover_shadow" in metadata["bands"]:
+        hidden = cube["features"].isel(window=0).sel(band="layover_shadow", drop=True) == 1
+        cube = cube.assign(features=cube["features"].where((cube["group"] != "sar") | ~hidden))
     attributes = {key: metadata[key] for key in ("origin", "fingerprint", "excluded")}
     wavelength = choose_wavelength(root, metadata["wavelength"], wavelength_m)
     return cube.assign_attrs(archive=str(root.absolute()), wavelength=wavelength, **attributes)

@@ -28,6 +28,10 @@ STANDARD_BANDS: dict[str, Quantity] = INSAR_BANDS | WEATHER_BANDS
 
 FURTHER_BANDS: dict[str, Quantity] = {
     "delay": Quantity("m", -1.0, 1.0, "change of the atmosphere's delay along the line of sight", "atmosphere"),
+    "precipitation": Quantity("mm", 0.0, 2000.0, "precipitation of the window", "weather"),
+    "forest_cover": Quantity("1", 0.0, 1.0, "share of the ground under forest", "terrain"),
+    "glacier": Quantity("1", 0.0, 1.0, "glacier, 1", "terrain"),
+    "layover_shadow": Quantity("1", 0.0, 1.0, "radar layover or shadow, 1", "terrain"),
 }
 """Those that an archive may hold besides, which are read where they are named."""
 

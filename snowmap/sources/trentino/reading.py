@@ -27,7 +27,7 @@ from snowmap.sources.trentino.raster import (
     opened,
     read_cleaned,
 )
-from snowmap.sources.trentino.swe_unit import median_ratio, ratios
+from snowmap.sources.trentino.swe_unit import median_and_peak, median_ratio, ratios, snow_of
 
 WAVELENGTHS = 0.005, 2.0
 """Metres that a radar may have: Ka to P band, and a little more."""
@@ -79,7 +79,7 @@ class Reader:
         mask: The study area (y, x) bool; None where it cannot be read.
         origin: Where the data came from: the mask's tag, else the name of the folder.
         wavelength: Of the radar, m, as the tags say; None where there is none.
-        swe_unit_tag: The unit that the first SWE raster claims, or empty.
+        unit_tags: Of each target the unit that its first raster claims, where one does.
         swe_unit: Of SWE, once it is decided.
     """
 
@@ -97,9 +97,11 @@ class Reader:
         self.layers = [*plan.bands, *(name for name in TARGETS if name in present)]
         self.grid: Grid | None = None
         self.mask: np.ndarray | None = None
-        self.origin, self.swe_unit_tag, self.swe_unit = "", "", ""
+        self.origin, self.swe_unit = "", ""
+        self.unit_tags: dict[str, str] = {}
         self.wavelength: float | None = None
         self._ratios: list[np.ndarray] = []
+        self._snow: dict[str, list[np.ndarray]] = {name: [] for name in TARGETS}
         self._rasters, self._others = 0, list[tuple[str, Grid]]()
         if scan.windows:
             self._read_mask()
@@ -108,6 +110,11 @@ class Reader:
     def swe_per_hs(self) -> float | None:
         """The median of SWE/HS, which tells the unit of SWE; None where there is nothing to compare."""
         return median_ratio(self._ratios)
+
+    @property
+    def depths(self) -> dict[str, tuple[float, float] | None]:
+        """Median and peak of each target where there is snow, in the unit of its rasters."""
+        return {name: median_and_peak(of_windows) for name, of_windows in self._snow.items()}
 
     def read(self, windows: Sequence[Window], *, keep: bool = True) -> np.ndarray:
         """Read windows; those without a value in a band or required target are left out.
@@ -236,7 +243,7 @@ class Reader:
                     empty = self.mask is not None and not any_value(raster, self.mask, zero_is_missing)
                     return _Outcome(empty=empty, wavelength=wavelength)
                 valid = read_cleaned(raster, task.out, zero_is_missing)
-                unit = (raster.units[0] or "") if task.name == "swe" else ""
+                unit = (raster.units[0] or "") if task.name in TARGETS else ""
                 empty = self.mask is not None and not (valid & self.mask).any()
                 return _Outcome(empty=empty, unit=unit, wavelength=wavelength)
         except SnowmapError as error:
@@ -246,7 +253,8 @@ class Reader:
 
     def _note(self, task: _Task, outcome: _Outcome) -> None:
         self._rasters += 1
-        self.swe_unit_tag = self.swe_unit_tag or outcome.unit
+        if outcome.unit:
+            self.unit_tags.setdefault(task.name, outcome.unit)
         if outcome.wavelength:
             self._note_wavelength(task.path, outcome.wavelength)
         if outcome.fault:
@@ -273,9 +281,14 @@ class Reader:
             )
 
     def _compare(self, values: np.ndarray) -> np.ndarray:
-        """The values, after SWE was set beside HS."""
-        if {"hs", "swe"} <= {*self.layers} and self.mask is not None:
-            for of_window in values:
-                swe, hs = (of_window[self.layers.index(name)] for name in ("swe", "hs"))
-                self._ratios.append(ratios(swe, hs, self.mask, len(self.scan.windows)))
+        """The values, after their units were looked at."""
+        if self.mask is None:
+            return values
+        windows, positions = len(self.scan.windows), {n: i for i, n in enumerate(self.layers) if n in TARGETS}
+        for of_window in values:
+            for name, position in positions.items():
+                self._snow[name].append(snow_of(of_window[position], self.mask, windows))
+            if {"hs", "swe"} <= positions.keys():
+                swe, hs = (of_window[positions[name]] for name in ("swe", "hs"))
+                self._ratios.append(ratios(swe, hs, self.mask, windows))
         return values

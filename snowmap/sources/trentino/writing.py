@@ -11,7 +11,7 @@ from rasterio.io import MemoryFile
 from snowmap.data.cube import check, targets_of, window_names
 from snowmap.errors import SnowmapError
 from snowmap.files import whole_folder, write_whole
-from snowmap.sources.trentino.layout import MASK_NAME, raster_path
+from snowmap.sources.trentino.layout import MASK_NAME, RASTER_NAMES, raster_path
 from snowmap.sources.trentino.quantities import INSAR_BANDS
 from snowmap.sources.trentino.raster import ORIGIN_TAG, SENTINEL, WAVELENGTH_TAG, ZERO_IS_DATA_TAG
 
@@ -55,6 +55,11 @@ def _refuse_unwritable(cube: xr.Dataset) -> None:
                 refused.append(
                     f"'{name}' holds values of {SENTINEL:g} or below, which mean missing in an archive; set them to NaN"
                 )
+    refused += [
+        f"'{name}' changes between windows; the layout has one raster of it for all"
+        for name, (stack, _) in _stacks(cube).items()
+        if RASTER_NAMES[name].static and not np.array_equal(stack, stack[:1].repeat(len(stack), 0), equal_nan=True)
+    ]
     names = window_names(cube)
     if repeated := sorted({name for name in names if names.count(name) > 1}):
         refused.append(f"several windows have the dates {', '.join(repeated)}; the layout has room for one")
@@ -78,13 +83,9 @@ def _write_rasters(cube: xr.Dataset, root: Path) -> None:
         "crs": cube.rio.crs,
         "transform": cube.rio.transform(),
     }
-    stacks = {
-        str(name): (cube["features"].values[:, b], str(cube["unit"].values[b]))
-        for b, name in enumerate(cube["band"].values)
-    }
-    stacks |= {name: (cube[name].values, str(cube[name].attrs["units"])) for name in targets_of(cube)}
-    for name, (stack, unit) in stacks.items():
-        for values, start, end in zip(stack, cube["start"].values, cube["end"].values, strict=True):
+    for name, (stack, unit) in _stacks(cube).items():
+        count = 1 if RASTER_NAMES[name].static else len(stack)
+        for values, start, end in zip(stack[:count], cube["start"].values, cube["end"].values, strict=False):
             zero_is_data = name in INSAR_BANDS and (values == 0).any()
             tags = {ZERO_IS_DATA_TAG: "YES"} if zero_is_data else {}
             if name == "unwrapped_phase" and "wavelength" in cube.attrs:
@@ -93,6 +94,15 @@ def _write_rasters(cube: xr.Dataset, root: Path) -> None:
             _write_raster(raster_path(root, name, start, end), values, options, tags, unit)
     origin = {ORIGIN_TAG: str(cube.attrs.get("origin", ""))}
     _write_raster(root / MASK_NAME, cube["mask"].values.astype(np.uint8), {**form, "dtype": "uint8"}, origin)
+
+
+def _stacks(cube: xr.Dataset) -> dict[str, tuple[np.ndarray, str]]:
+    """Maps (window, y, x) and unit of each band and target."""
+    stacks = {
+        str(name): (cube["features"].values[:, b], str(cube["unit"].values[b]))
+        for b, name in enumerate(cube["band"].values)
+    }
+    return stacks | {name: (cube[name].values, str(cube[name].attrs["units"])) for name in targets_of(cube)}
 
 
 def _write_raster(

@@ -1,0 +1,52 @@
+import numpy as np
+import pytest
+
+from snowmap.data.plausibility import unlike_training
+from snowmap.data.preprocessing import Preprocessor
+from snowmap.data.splits import rolling
+from snowmap.runs.printing import warn_of_values
+from snowmap.sources.synthetic import synthesize
+
+BANDS = ["elevation", "unwrapped_phase", "mean_temperature"]
+
+
+@pytest.fixture(scope="module")
+def scene():
+    return synthesize(seed=1, windows=64, shape=(24, 32))
+
+
+@pytest.mark.parametrize("sign", [1, -1])
+def test_a_phase_of_the_opposite_sign_shows_by_the_elevation_in_frost(scene, sign):
+    trained = Preprocessor(BANDS, phase_sign=sign)
+    assert unlike_training(scene, range(64), Preprocessor(BANDS, phase_sign=1)) == []
+    turned = scene.copy(deep=True)
+    turned["features"].loc[{"band": "unwrapped_phase"}] *= -sign
+    (doubt,) = unlike_training(turned, range(64), trained)
+    assert f"phase {'falls' if sign == 1 else 'rises'} with elevation" in doubt
+    # few windows tell nothing, and neither does an archive without phase
+    assert unlike_training(turned, range(20, 24), trained) == []
+    assert unlike_training(turned, range(64), Preprocessor(BANDS[::2], phase_sign=sign)) == []
+
+
+def test_archives_of_two_signs_are_a_warning_before_they_are_trained_on(scene, caplog):
+    turned = scene.copy(deep=True)
+    turned["features"].loc[{"band": "unwrapped_phase"}] *= -1
+    scenes = [scene.assign_attrs(archive="a/one"), turned.assign_attrs(archive="a/two")]
+    splits = [rolling(cube["start"].values, cube["end"].values) for cube in scenes]
+    warn_of_values(splits, scenes, ["swe"], None)
+    assert "training windows of two: the unwrapped phase falls with snow, against the opposite in" in caplog.text
+    caplog.clear()
+    warn_of_values(splits[:1], scenes[:1], ["swe"], -1)
+    assert "training windows: the unwrapped phase grows with snow, against data.phase_sign=-1" in caplog.text
+    caplog.clear()
+    warn_of_values(splits[:1], scenes[:1], ["swe"], 1)
+    assert not caplog.text
+
+
+def test_an_atmosphere_without_snow_is_no_doubt(scene):
+    calm = scene.copy(deep=True)
+    height = scene["features"].sel(band="elevation").values
+    random = np.random.default_rng(0).normal(0, 2e-3, (64, 1, 1))
+    calm["features"].loc[{"band": "unwrapped_phase"}] = (random * height).astype(np.float32)
+    for sign in (1, -1):
+        assert unlike_training(calm, range(64), Preprocessor(BANDS, phase_sign=sign)) == []
