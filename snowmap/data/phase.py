@@ -161,9 +161,9 @@ def sensitivity(cube: xr.Dataset, phase: Phase) -> Maps:
     wavelength = float(cube.attrs.get("wavelength", SENTINEL_1_WAVELENGTH))
     if phase.retrieval == "guneriussen":
         assert phase.density is not None  # the configuration is checked
-        return phase_of_swe(1.0, angle, phase.density / 1000, wavelength)
+        return np.asarray(phase_of_swe(1.0, angle, phase.density / 1000, wavelength))
     formula = {"oveisgharan": phase_of_swe_oveisgharan, "leinss": phase_of_swe_leinss}[phase.retrieval]
-    return formula(1.0, angle, wavelength)
+    return np.asarray(formula(1.0, angle, wavelength))
 
 
 def phase_trend(cube: xr.Dataset, phase: Phase) -> Float64[np.ndarray, "window term"]:
@@ -172,7 +172,7 @@ def phase_trend(cube: xr.Dataset, phase: Phase) -> Float64[np.ndarray, "window t
     for index in range(len(trends)):
         window = cube.isel(window=[index])
         trends[index] = fit_trend(window, corrected(window, phase), squared_coherence(window), phase.corrections)
-    lost = np.isnan(trends).any(axis=1)
+    lost = np.isnan(trends[:, 0])
     if lost.any():
         logger.warning(
             "data.corrections=[%s]: too little coherent ground without snow in %d of %d windows, which stay so",

@@ -30,12 +30,12 @@ def read_reference(path: str | Path) -> dict[str, Any]:
         table = gpd.read_file(path)
     except (DataSourceError, DataLayerError, ValueError) as error:
         raise SnowmapError(f"data.reference={path} cannot be read ({error}); {expected}") from error
-    shapes = table.geometry.dropna() if isinstance(table, gpd.GeoDataFrame) else gpd.GeoSeries()
-    shapes = shapes[shapes.geom_type.isin(["Polygon", "MultiPolygon", "Point", "MultiPoint"])]
-    if shapes.empty or table.crs is None:
-        lack = "CRS; write one into the file" if len(shapes) else f"polygon or point; {expected}"
+    shapes = [] if not isinstance(table, gpd.GeoDataFrame) else [shape for shape in table.geometry if shape is not None]
+    shapes = [shape for shape in shapes if shape.geom_type.removeprefix("Multi") in ("Polygon", "Point")]
+    if not shapes or table.crs is None:
+        lack = "CRS; write one into the file" if shapes else f"polygon or point; {expected}"
         raise SnowmapError(f"data.reference={path} has no {lack}")
-    return {"file": str(path), "crs": table.crs.to_wkt(), "geometries": shapes.to_wkt().tolist()}
+    return {"file": str(path), "crs": table.crs.to_wkt(), "geometries": [shape.wkt for shape in shapes]}
 
 
 def reference_area(cube: xr.Dataset, reference: Mapping[str, Any]) -> Bool[np.ndarray, "y x"]:
@@ -47,7 +47,7 @@ def reference_area(cube: xr.Dataset, reference: Mapping[str, Any]) -> Bool[np.nd
     geometries = gpd.GeoSeries(shapely.from_wkt(reference["geometries"]), crs=reference["crs"]).to_crs(cube.rio.crs)
     shape = cube["mask"].shape
     burnt = rasterize(geometries[~geometries.is_empty], shape, transform=cube.rio.transform(), dtype="uint8")
-    area = burnt.astype(bool) & cube["mask"].values
+    area = np.asarray(burnt, bool) & cube["mask"].values
     if not area.any():
         bounds = (", ".join(f"{edge:.6g}" for edge in each) for each in (geometries.total_bounds, cube.rio.bounds()))
         raise SnowmapError(
