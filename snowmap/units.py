@@ -35,6 +35,7 @@ BAND_UNITS: Mapping[str, str] = {
     "incidence": "degree",
     "intensity": "dB",
     "unwrapped_phase": "rad",
+    "delay": "m",
     "mean_temperature": "degC",
     "pdd": "degC d",
     "precipitation": "mm",

@@ -27,6 +27,7 @@ class InsarSwe(Baseline):
 
     name = "insar_swe"
     needs = ("coherence", "elevation", "incidence", "unwrapped_phase")
+    derived = ("phase_swe",)  # so that the reference is that of the scene
 
     def learn(self, inputs: xr.Dataset, train: list[int], known: Maps, target: str) -> dict[str, Any]:
         """Nothing: the sign of the phase is all."""

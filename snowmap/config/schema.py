@@ -85,6 +85,12 @@ def _devices(default: int) -> Any:
     return special(default, "a whole number ≥ 1, a list of indices such as [0,2], or auto", holds)
 
 
+def _corrections() -> Any:
+    """What is fitted to the phase and taken off."""
+    known = {"ramp", "stratified"}
+    return special([], "a list of ramp, stratified", lambda value: len(set(value)) == len(value) and known >= {*value})
+
+
 @dataclass
 class Data:
     """What every source of data shares: where the data lies, and how it is fed to a model."""
@@ -96,6 +102,7 @@ class Data:
     phase_sign: int | None = choice(None, 1, -1)  # of phase where snow grows; None: from the training windows
     wet_snow_db: float = number(WET_SNOW_DB, below=0, at_least=-30)  # change of backscatter below which snow is wet
     reference: str = "lowest_ground"  # of the phase: lowest_ground, none, or a vector file of polygons or points
+    corrections: list[str] = _corrections()  # ramp (a plane), stratified (with elevation), fitted on stable ground
     retrieval: str = choice("oveisgharan", "guneriussen", "leinss")  # from phase to a change of SWE
     snow_density_kg_m3: float | None = number(None, at_least=20, at_most=917)  # which guneriussen needs, and no other
     time: Any = _sequence()  # windows in a sequence, or season (since 1 September); None: the model's own

@@ -87,7 +87,8 @@ def cumulative_pdd(cube: xr.Dataset, phase: Phase) -> dict[str, Maps]:
 def phase_swe(cube: xr.Dataset, phase: Phase) -> dict[str, Maps]:
     """``phase_swe`` (mm): ΔSWE that the window adds, from its unwrapped phase, were the snow dry.
 
-    That of the window; where windows overlap, what of it the windows before it do not tell. See `added_change`.
+    Sign × (phase − that of the reference), divided by the sensitivity of the retrieval (Oveisgharan et al. 2024, unless
+    another one is chosen). Where windows overlap, what of it the windows before it do not tell; see `added_change`.
     """
     return {"phase_swe": added_change(phase_swe_change(cube, phase), cube, phase)}
 
@@ -251,7 +252,7 @@ def _band(cube: xr.Dataset, name: str) -> Maps:
 
 
 def _shape(cube: xr.Dataset) -> tuple[int, ...]:
-    return cube["features"].isel(band=0).shape
+    return tuple(cube.sizes[name] for name in ("window", "y", "x"))
 
 
 def _gradient(cube: xr.Dataset) -> tuple[np.ndarray, np.ndarray]:

@@ -2,19 +2,16 @@
 
 import logging
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any, NamedTuple
 
-import geopandas as gpd
 import numpy as np
-import shapely
 import xarray as xr
-from jaxtyping import Bool, Float32
-from pyogrio.errors import DataLayerError, DataSourceError
-from rasterio.features import rasterize
+from jaxtyping import Float, Float32, Float64
 
 from snowmap.data.cube import window_names
 from snowmap.data.network import Maps, increments, overlap, phase_variance
+from snowmap.data.reference import LOWEST_GROUND, NO_REFERENCE, read_reference, reference_area
+from snowmap.data.trend import fit_trend, trend_map
 from snowmap.errors import SnowmapError
 from snowmap.physics import (
     SENTINEL_1_WAVELENGTH,
@@ -24,8 +21,6 @@ from snowmap.physics import (
     phase_of_swe_oveisgharan,
 )
 from snowmap.tables import listed
-
-LOWEST_GROUND, NO_REFERENCE = "lowest_ground", "none"
 
 REFERENCE_SHARE = 0.1
 """Share of the study area, from its lowest pixel up, that is the lowest ground: least likely to hold snow."""
@@ -44,14 +39,16 @@ class Phase(NamedTuple):
         reference: `LOWEST_GROUND`, `NO_REFERENCE`, or what `read_reference` gives.
         retrieval: ``oveisgharan`` (2024), ``leinss`` (2015), or ``guneriussen`` (2001), which needs a density.
         density: Of the snow that came or went, kg m⁻³.
-        coherence: Whether the training Cubes have coherence, by which pixels count: then all others have to.
+        corrections: Keys of `snowmap.data.trend.TERMS`: what is fitted to the phase and taken off.
+        uses: Bands beside `PHASE_NEEDS` that the training Cubes have, so that all others have to: see `used_bands`.
     """
 
     sign: int | None = None
     reference: str | Mapping[str, Any] = LOWEST_GROUND
     retrieval: str = "oveisgharan"
     density: float | None = None
-    coherence: bool = False
+    corrections: Sequence[str] = ()
+    uses: Sequence[str] = ()
 
     @classmethod
     def of(cls, data: Mapping[str, Any]) -> "Phase":
@@ -63,51 +60,17 @@ class Phase(NamedTuple):
         reference = data["reference"]
         if reference not in (LOWEST_GROUND, NO_REFERENCE):
             reference = read_reference(reference)
-        return cls(data["phase_sign"], reference, data["retrieval"], data["snow_density_kg_m3"])
+        return cls(
+            data["phase_sign"], reference, data["retrieval"], data["snow_density_kg_m3"], tuple(data["corrections"])
+        )
+
+    def used_bands(self, bands: Sequence[str]) -> tuple[str, ...]:
+        """Of a Cube's bands those that change what its phase says: weights, a delay, where trends are fitted."""
+        wanted = ("coherence", "delay", *(["mean_temperature"] if self.corrections else []))
+        return tuple(band for band in wanted if band in bands)
 
 
 DEFAULT_PHASE = Phase()
-
-
-def read_reference(path: str | Path) -> dict[str, Any]:
-    """Polygons and points of a vector file in plain data: ``file``, ``crs`` and ``geometries`` as WKT.
-
-    Raises:
-        SnowmapError: When the file cannot be read, has no CRS, or holds neither polygons nor points.
-    """
-    expected = f"expected {LOWEST_GROUND}, {NO_REFERENCE}, or a vector file of polygons or points"
-    if not Path(path).exists():
-        raise SnowmapError(f"data.reference={path} does not exist; {expected}")
-    try:
-        table = gpd.read_file(path)
-    except (DataSourceError, DataLayerError, ValueError) as error:
-        raise SnowmapError(f"data.reference={path} cannot be read ({error}); {expected}") from error
-    shapes = table.geometry.dropna() if isinstance(table, gpd.GeoDataFrame) else gpd.GeoSeries()
-    shapes = shapes[shapes.geom_type.isin(["Polygon", "MultiPolygon", "Point", "MultiPoint"])]
-    if shapes.empty or table.crs is None:
-        lack = "CRS; write one into the file" if len(shapes) else f"polygon or point; {expected}"
-        raise SnowmapError(f"data.reference={path} has no {lack}")
-    return {"file": str(path), "crs": table.crs.to_wkt(), "geometries": shapes.to_wkt().tolist()}
-
-
-def reference_area(cube: xr.Dataset, reference: Mapping[str, Any]) -> Bool[np.ndarray, "y x"]:
-    """Pixels of the study area whose centre lies in a polygon, or that hold a point.
-
-    Raises:
-        SnowmapError: When there is none.
-    """
-    geometries = gpd.GeoSeries(shapely.from_wkt(reference["geometries"]), crs=reference["crs"]).to_crs(cube.rio.crs)
-    shape = cube["mask"].shape
-    burnt = rasterize(geometries[~geometries.is_empty], shape, transform=cube.rio.transform(), dtype="uint8")
-    area = burnt.astype(bool) & cube["mask"].values
-    if not area.any():
-        bounds = (", ".join(f"{edge:.6g}" for edge in each) for each in (geometries.total_bounds, cube.rio.bounds()))
-        raise SnowmapError(
-            f"data.reference={reference['file']}: no pixel of the study area lies in it; its shapes reach over "
-            f"{next(bounds)}, the scene over {next(bounds)} (west, south, east, north in the CRS of the scene); give a "
-            f"file of this scene, or {LOWEST_GROUND}"
-        )
-    return area
 
 
 def phase_reference(cube: xr.Dataset, phase: Phase = DEFAULT_PHASE) -> Float32[np.ndarray, " window"]:
@@ -130,7 +93,7 @@ def phase_reference(cube: xr.Dataset, phase: Phase = DEFAULT_PHASE) -> Float32[n
     inside = cube["mask"].values
     for index in range(len(reference)):
         window = cube.isel(window=[index])
-        values = _band(window, "unwrapped_phase")
+        values = corrected(window, phase)
         known = np.isfinite(values) & inside
         area = known & (_lowest(window, known) if of_file is None else of_file)
         if area.any():
@@ -198,22 +161,54 @@ def sensitivity(cube: xr.Dataset, phase: Phase) -> Maps:
     wavelength = float(cube.attrs.get("wavelength", SENTINEL_1_WAVELENGTH))
     if phase.retrieval == "guneriussen":
         assert phase.density is not None  # the configuration is checked
-        return phase_of_swe(1.0, angle, phase.density / 1000, wavelength)
+        return np.asarray(phase_of_swe(1.0, angle, phase.density / 1000, wavelength))
     formula = {"oveisgharan": phase_of_swe_oveisgharan, "leinss": phase_of_swe_leinss}[phase.retrieval]
-    return formula(1.0, angle, wavelength)
+    return np.asarray(formula(1.0, angle, wavelength))
+
+
+def phase_trend(cube: xr.Dataset, phase: Phase) -> Float64[np.ndarray, "window term"]:
+    """Coefficients of `fit_trend` for every window; a window without enough stable ground has none."""
+    trends = np.zeros((cube.sizes["window"], 4))
+    for index in range(len(trends)):
+        window = cube.isel(window=[index])
+        trends[index] = fit_trend(window, corrected(window, phase), squared_coherence(window), phase.corrections)
+    lost = np.isnan(trends[:, 0])
+    if lost.any():
+        logger.warning(
+            "data.corrections=[%s]: too little coherent ground without snow in %d of %d windows, which stay so",
+            ",".join(phase.corrections), lost.sum(), len(lost),
+        )  # fmt: skip
+    return np.where(lost[:, None], 0, trends)
+
+
+def corrected(window: xr.Dataset, phase: Phase) -> Float[np.ndarray, "y x"]:
+    """Unwrapped phase in rad of a Cube of one window, less what a delay map and a fitted trend say.
+
+    The band ``delay`` (m) is the change of the path along the line of sight, which lengthens as it does by snow.
+    """
+    values = _band(window, "unwrapped_phase")
+    if "delay" in phase.uses:
+        cycle = window.attrs.get("wavelength", SENTINEL_1_WAVELENGTH)
+        values = values - np.float32((phase.sign or 1) * 4 * np.pi / cycle) * _band(window, "delay")
+    if "phase_trend" in window.coords:
+        values = (values - trend_map(window, window["phase_trend"].values[0])).astype(np.float32)
+    return values
 
 
 def with_reference(cube: xr.Dataset, phase: Phase) -> xr.Dataset:
-    """The Cube with `phase_reference` as a coordinate ``(window)``, unless it has it, as a piece of a scene does."""
-    if "phase_reference" in cube.coords:
-        return cube
-    return cube.assign_coords(phase_reference=("window", phase_reference(cube, phase)))
+    """The Cube with `phase_reference` and, for corrections, `phase_trend` as coordinates, as a piece of a scene has."""
+    if phase.corrections and "phase_trend" not in cube.coords:
+        cube = cube.assign_coords(phase_trend=(("window", "term"), phase_trend(cube, phase)))
+    if "phase_reference" not in cube.coords:
+        cube = cube.assign_coords(phase_reference=("window", phase_reference(cube, phase)))
+    return cube
 
 
 def referenced(cube: xr.Dataset, phase: Phase) -> Maps:
     """Unwrapped phase in rad of every window, positive for accumulation, relative to the reference."""
-    constant = with_reference(cube, phase)["phase_reference"].values[:, None, None]
-    return (phase.sign or 1) * (cube["features"].sel(band="unwrapped_phase").values - constant)
+    cube = with_reference(cube, phase)
+    windows = [corrected(cube.isel(window=[index]), phase) for index in range(cube.sizes["window"])]
+    return (phase.sign or 1) * (np.stack(windows) - cube["phase_reference"].values[:, None, None])
 
 
 def phase_swe_change(cube: xr.Dataset, phase: Phase) -> Maps:
@@ -261,7 +256,7 @@ def estimate_phase_sign(training: Sequence[tuple[xr.Dataset, Sequence[int]]], ph
         training: Cubes, and the indices of the training windows of each.
         phase: How phase becomes a change of SWE.
     """
-    known = phase._replace(sign=1, reference=NO_REFERENCE)
+    known = phase._replace(sign=1, reference=NO_REFERENCE, corrections=(), uses=())
     return -1 if sum(_covariance(cube, train, known) for cube, train in training) < 0 else 1
 
 

@@ -14,13 +14,14 @@ from snowmap.data.cube import quantities_of
 from snowmap.data.features import DERIVED, derive, with_derived
 from snowmap.data.network import overlap
 from snowmap.data.normalize import Normalizer
-from snowmap.data.phase import DEFAULT_PHASE, NO_REFERENCE, Phase, estimate_phase_sign, phase_reference
+from snowmap.data.phase import DEFAULT_PHASE, Phase, estimate_phase_sign, with_reference
+from snowmap.data.reference import NO_REFERENCE
 from snowmap.data.sequences import added_days, gap_days, history, season_of, season_starts
 from snowmap.data.wet_snow import with_wet_threshold
 from snowmap.units import WET_SNOW_DB
 
-WINDOW_COORDINATES = ("gap_days", "added_days", "season_start", "phase_reference")
-"""Coordinates ``(window)`` that tell a piece of a scene what it cannot know by itself."""
+WINDOW_COORDINATES = ("gap_days", "added_days", "season_start", "phase_reference", "phase_trend")
+"""Coordinates ``(window)``, the last ``(window, term)``, that tell a piece of a scene what it cannot know by itself."""
 
 PIXEL_COORDINATES = ("wet_below",)
 """The same, ``(y, x)``: what a piece of few windows cannot know."""
@@ -85,11 +86,13 @@ class Preprocessor(nn.Module):
         """
         altered = [(ablate(cube, ablation), train) for cube, train in training]
         cube, _ = altered[0]
-        coherence = "coherence" in cube["band"].values
-        phase = phase._replace(sign=phase.sign or estimate_phase_sign(altered, phase), coherence=coherence)
+        used = phase.used_bands(cube["band"].values.tolist())
+        phase = phase._replace(sign=phase.sign or estimate_phase_sign(altered, phase), uses=used)
         # of one pixel of one window: only the names of the bands are needed
         made = derive(
-            cube.isel(window=slice(0, 1), y=slice(0, 1), x=slice(0, 1)), derived, phase._replace(reference=NO_REFERENCE)
+            cube.isel(window=slice(0, 1), y=slice(0, 1), x=slice(0, 1)),
+            derived,
+            phase._replace(reference=NO_REFERENCE, corrections=()),
         )
         read = {name: quantity for name, quantity in quantities_of(cube).items() if name in bands}
         wrapped = [name for name, quantity in read.items() if quantity.wrapped]
@@ -112,8 +115,8 @@ class Preprocessor(nn.Module):
         """The bands that a Cube has to hold."""
         made = {band for name in self.derived for band in DERIVED[name].bands}
         needed = (band for name in self.derived for band in DERIVED[name].needs)
-        weight = ["coherence"] if self.reads_phase and self.phase.coherence else []
-        return list(dict.fromkeys([*(band for band in self.bands if band not in made), *needed, *weight]))
+        used = self.phase.uses if self.reads_phase else ()
+        return list(dict.fromkeys([*(band for band in self.bands if band not in made), *needed, *used]))
 
     @property
     def reads_season(self) -> bool:
@@ -155,11 +158,16 @@ class Preprocessor(nn.Module):
         computed = {"gap_days": gap_days, "added_days": added_days, "season_start": season_starts}
         coordinates = {name: compute(start, end) for name, compute in computed.items()}
         if self.reads_phase:
-            reference = np.full(len(end), np.nan, np.float32)
             read = list(range(len(end)) if windows is None else windows)
-            reference[read] = phase_reference(cube.isel(window=read), self.phase)
-            coordinates["phase_reference"] = reference
-        return cube.assign_coords({name: ("window", values) for name, values in coordinates.items()})
+            known = with_reference(cube.isel(window=read), self.phase)
+            for name in ("phase_reference", "phase_trend"):
+                if name in known.coords:
+                    values = known[name].values
+                    coordinates[name] = np.full((len(end), *values.shape[1:]), np.nan, values.dtype)
+                    coordinates[name][read] = values
+        return cube.assign_coords(
+            {name: (("window", "term")[: values.ndim], values) for name, values in coordinates.items()}
+        )
 
     def features(self, cube: xr.Dataset) -> xr.Dataset:
         """A scene, or a piece of one, with the bands that the model reads, derived features among them."""

@@ -85,6 +85,8 @@ def held_out_winter(split: Split, start: Dates, end: Dates) -> Split | None:
     before = np.union1d(train, split.validation)
     validation = before[season[before] == year]
     train = without_neighbours(start, end, train[season[train] != year], validation, 0)
+    if not train.size:  # windows that overlap share acquisitions with all that is left
+        return None
     return Split(train.tolist(), validation.tolist(), split.test, split.train_area, split.train_area)
 
 

@@ -213,6 +213,7 @@ UP = "and ≤ 1000000"
         ("data.retrieval=leins", "did you mean 'leinss'?"),
         ("data.retrieval=guneriussen", "guneriussen needs a density, the others have none; give one, e.g. data.snow_d"),
         ("data.snow_density_kg_m3=300", "data.retrieval=oveisgharan with data.snow_density_kg_m3=300.0: guneriussen"),
+        ("data.corrections=[plane]", "data.corrections=[plane]: expected a list of ramp, stratified"),
         ("data.wavelength_m=24", "data.wavelength_m=24.0: expected a number ≥ 0.005 and ≤ 2, or null"),
         ("data.root={a: 1}", "data.root={a: 1}: expected a text"),
         ("model.name=vnet", "model.name=vnet: expected unet | "),

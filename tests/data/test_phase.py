@@ -9,11 +9,11 @@ from snowmap.data.phase import (
     Phase,
     estimate_phase_sign,
     phase_reference,
-    read_reference,
-    reference_area,
+    referenced,
     warn_of_snow,
 )
 from snowmap.data.preprocessing import Preprocessor
+from snowmap.data.reference import read_reference, reference_area
 from snowmap.errors import SnowmapError
 from snowmap.physics import phase_of_swe, phase_of_swe_oveisgharan
 from tests.cubes import make_cube
@@ -196,3 +196,69 @@ def test_the_retrieval_is_chosen(retrieval, density, mm_of_a_cycle):
     made = band(with_derived(cube, ["phase_swe"], Phase(1, "none", retrieval, density)), "phase_swe")
     expected = mm_of_a_cycle or 2 * np.pi / phase_of_swe(1.0, 40.0, 0.1)
     np.testing.assert_allclose(made, expected, atol=0.05)
+
+
+def air(cube, seed=0):
+    """A Cube with rugged warm ground at random, and planes and stratified delays of its own in each window, rad."""
+    random = np.random.default_rng(seed)
+    shape = cube["mask"].shape
+    x, y = np.meshgrid(np.linspace(-1, 1, shape[1]), np.linspace(-1, 1, shape[0]))
+    height = random.uniform(500, 2500, shape)
+    slopes = random.normal(0, 3, (cube.sizes["window"], 3, 1, 1))
+    plane, stratified = slopes[:, 0] * x + slopes[:, 1] * y, slopes[:, 2] * (height - 1500) / 1000
+    for name, values in (("elevation", height), ("mean_temperature", 8.0), ("coherence", 0.8), ("incidence", 38.0)):
+        cube["features"].loc[{"band": name}] = np.float32(values)
+    return cube, plane, stratified
+
+
+def test_ramps_and_stratified_delays_are_fitted_on_coherent_ground_without_snow_and_taken_off():
+    cube, plane, stratified = air(make_cube(windows=6, shape=(24, 30)))
+    snow = np.zeros((6, 24, 30))
+    snow[:, 4:10, 5:15], snow[:, 15:20, 20:26] = 4.0, 25.0  # rad: of snow in the cold, and noise of a lake
+    cube["features"].loc[{"band": "mean_temperature"}][:, 4:10, 5:15] = -3.0
+    cube["features"].loc[{"band": "coherence"}][:, 15:20, 20:26] = 0.1
+    cube["features"].loc[{"band": "unwrapped_phase"}] = (snow + plane + stratified + 3.0).astype(np.float32)
+    phase = Phase(1, "lowest_ground", corrections=("ramp", "stratified"))
+    np.testing.assert_allclose(referenced(cube, phase), snow, atol=0.02)
+    assert np.abs(referenced(cube, phase._replace(corrections=("ramp",))) - snow).max() > 1
+    only = cube.copy(deep=True)
+    only["features"].loc[{"band": "unwrapped_phase"}] = (snow + plane).astype(np.float32)
+    np.testing.assert_allclose(referenced(only, phase._replace(corrections=("ramp",))), snow, atol=0.02)
+
+
+def test_a_piece_has_the_trend_of_the_scene():
+    cube, plane, stratified = air(make_cube(windows=3))
+    cube["features"].loc[{"band": "unwrapped_phase"}] = (plane + stratified).astype(np.float32)
+    phase = Phase(1, corrections=("ramp", "stratified"))
+    preprocessor = Preprocessor.plan([(cube, [0, 1])], bands=[], derived=["phase_swe"], phase=phase)
+    assert {"coherence", "mean_temperature"} <= {*preprocessor.archive_bands}
+    scene = preprocessor.scene(cube)
+    whole = preprocessor.features(scene)["features"].values
+    piece = preprocessor.features(scene.isel(window=[1, 2], y=slice(2, 9), x=slice(3, 8)))["features"].values
+    np.testing.assert_allclose(piece, whole[1:, :, 2:9, 3:8], atol=1e-3)
+    assert np.nanmax(np.abs(whole)) < 0.5
+
+
+def test_a_window_without_stable_ground_is_named_and_left_as_it_is(caplog):
+    cube, plane, stratified = air(make_cube(windows=3))
+    cube["features"].loc[{"band": "mean_temperature"}][1] = -2.0
+    cube["features"].loc[{"band": "unwrapped_phase"}] = (plane + stratified).astype(np.float32)
+    phase = Phase(1, "none", corrections=("stratified",))
+    np.testing.assert_allclose(referenced(cube, phase)[1], (plane + stratified)[1], atol=1e-4)
+    assert "too little coherent ground without snow in 1 of 3 windows" in caplog.text
+
+
+@pytest.mark.parametrize("sign", [1, -1])
+def test_a_delay_map_is_taken_off_where_there_is_one(sign):
+    cube, change = with_phase(sign, offset=0.0)
+    delay = np.random.default_rng(0).normal(0, 0.01, (20, 12, 17)).astype(np.float32)
+    bands = [*cube["band"].values.tolist(), "delay"]
+    other = make_cube(windows=20, bands=bands)
+    other["features"].loc[{"band": bands[:-1]}] = cube["features"].values
+    other["features"].loc[{"band": "delay"}] = delay
+    other["features"].loc[{"band": "unwrapped_phase"}] += sign * 4 * np.pi / 0.05547 * delay
+    phase = Phase(sign, "none")
+    preprocessor = Preprocessor.plan([(other, [0, 1])], bands=[], derived=["phase_swe"], phase=phase)
+    assert "delay" in preprocessor.archive_bands
+    found = preprocessor.features(preprocessor.scene(other))["features"].values[:, -1]
+    np.testing.assert_allclose(found, change, atol=0.01)

@@ -47,7 +47,7 @@ def open_source(data: Mapping[str, Any], targets: Sequence[str]) -> xr.Dataset:
         "wavelength_m",
         *(["swe_unit", "strict", "threads", "cache"] if targets else []),
     ]
-    options = {key: data[key] for key in keys if data[key] is not None}
+    options = {key: data[key] for key in keys if data.get(key) is not None}
     return open_archive(data["root"], targets=targets, **options) if targets else open_lazily(data["root"], **options)
 
 

@@ -27,6 +27,7 @@ STANDARD_BANDS: dict[str, Quantity] = INSAR_BANDS | WEATHER_BANDS
 """Those of the public archive, which are read unless others are named."""
 
 FURTHER_BANDS: dict[str, Quantity] = {
+    "delay": Quantity("m", -1.0, 1.0, "change of the atmosphere's delay along the line of sight", "atmosphere"),
     "precipitation": Quantity("mm", 0.0, 2000.0, "precipitation of the window", "weather"),
     "forest_cover": Quantity("1", 0.0, 1.0, "share of the ground under forest", "terrain"),
     "glacier": Quantity("1", 0.0, 1.0, "glacier, 1", "terrain"),
