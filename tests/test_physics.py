@@ -58,7 +58,7 @@ def test_phase_of_snow_on_a_slope_is_that_of_the_ray_through_it(slope: float) ->
     ray = np.cos(refracted) * normal + np.sin(refracted) * along / np.linalg.norm(along)
     length = (np.array([0, depth]) @ normal) / (ray @ normal)  # to the plane of the surface, `depth` above the ground
     extra = length * (index - ray @ to_radar)  # optical path, less that of the ray through air to the same wave front
-    known = 4 * np.pi / WAVELENGTH * extra
+    known = 4 * np.pi / SENTINEL_1_WAVELENGTH * extra
     found = phase_of_swe(per_slope_area(depth * 1000 * density, slope), np.degrees(local), density)
     assert found == pytest.approx(known, rel=1e-9)
 
