@@ -5,6 +5,7 @@ from sklearn.ensemble import HistGradientBoostingRegressor
 
 from snowmap.baselines import BASELINES
 from snowmap.data.features import cumulative_pdd, with_derived
+from snowmap.data.phase import DEFAULT_PHASE
 from snowmap.errors import SnowmapError
 from tests.baselines.snow import snow_told_by_phase
 from tests.cubes import make_cube
@@ -19,7 +20,7 @@ def mapped(name: str, cube: xr.Dataset, train: list[int], windows: list[int], **
 def test_elevation_finds_a_law_of_height_season_and_degree_days():
     cube = make_cube()
     height = np.nan_to_num(cube["features"].sel(band="elevation").values, nan=1500)
-    degree_days = np.nan_to_num(cumulative_pdd(cube, 1)["cumulative_pdd"])
+    degree_days = np.nan_to_num(cumulative_pdd(cube, DEFAULT_PHASE)["cumulative_pdd"])
     angle = 2 * np.pi * ((cube["end"].dt.dayofyear.values - 1) / 365)[:, None, None]
     cube["swe"].values[:] = 30 + 0.01 * height + 8 * np.cos(angle) - 1e-5 * degree_days * (height - 500)
     found = mapped("elevation", cube, TRAIN, LATER)
