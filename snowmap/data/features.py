@@ -12,6 +12,7 @@ import numpy as np
 import xarray as xr
 
 from snowmap.data.cube import Quantity, band_coordinates, quantities_of, units_of
+from snowmap.data.grid import gradient, steepness
 from snowmap.data.network import Maps, closure, season_sum
 from snowmap.data.phase import DEFAULT_PHASE, PHASE_NEEDS, Phase, added_change, phase_swe_change, referenced
 from snowmap.data.sequences import added_days, length_days
@@ -21,9 +22,6 @@ from snowmap.units import BAND_UNITS
 
 FLAT = 1e-6
 """Rise per m below which ground faces no direction: what rounding of float32 heights makes of a plain."""
-
-SPHERE = 6_371_000.0
-"""Mean radius of the Earth in m."""
 
 
 class Derived(NamedTuple):
@@ -55,17 +53,16 @@ def day_of_year(cube: xr.Dataset, phase: Phase) -> dict[str, Maps]:
 
 def slope(cube: xr.Dataset, phase: Phase) -> dict[str, Maps]:
     """``slope`` (degree): steepest slope of the ground, by central differences of elevation."""
-    return {"slope": _each(cube, lambda window: np.degrees(np.arctan(np.hypot(*_gradient(window)))))}
+    return {"slope": _each(cube, steepness)}
 
 
 def aspect(cube: xr.Dataset, phase: Phase) -> dict[str, Maps]:
     """``aspect_east``, ``aspect_north`` (1): direction that the ground faces, as a unit vector; 0 on flat ground."""
 
     def facing(window: xr.Dataset, axis: int) -> np.ndarray:
-        gradient = _gradient(window)
-        steepness = np.hypot(*gradient)
-        unit = -gradient[axis] / np.where(steepness > FLAT, steepness, 1)
-        return np.where(steepness > FLAT, unit, 0 * gradient[axis])
+        rise = gradient(window)
+        length = np.hypot(*rise)
+        return np.where(length > FLAT, -rise[axis] / np.where(length > FLAT, length, 1), 0 * rise[axis])
 
     return {
         "aspect_east": _each(cube, lambda window: facing(window, 0)),
@@ -253,16 +250,3 @@ def _band(cube: xr.Dataset, name: str) -> Maps:
 
 def _shape(cube: xr.Dataset) -> tuple[int, ...]:
     return tuple(cube.sizes[name] for name in ("window", "y", "x"))
-
-
-def _gradient(cube: xr.Dataset) -> tuple[np.ndarray, np.ndarray]:
-    """Rise of the ground per m to the east and to the north, ``(window, y, x)``; NaN beside missing elevation."""
-    y, x = cube["y"].values, cube["x"].values
-    metres = np.ones((len(y), 1)), np.ones((len(y), 1))
-    if cube.rio.crs.is_geographic:
-        degree = np.radians(1) * SPHERE
-        metres = np.full((len(y), 1), degree), degree * np.cos(np.radians(y))[:, None]
-    elevation = _band(cube, "elevation").astype(np.float64)
-    to_north = np.gradient(elevation, y, axis=1) / metres[0] if len(y) > 1 else np.zeros_like(elevation)
-    to_east = np.gradient(elevation, x, axis=2) / metres[1] if len(x) > 1 else np.zeros_like(elevation)
-    return to_east, to_north

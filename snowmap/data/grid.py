@@ -11,6 +11,9 @@ from snowmap.errors import SnowmapError
 
 Areas = Float64[np.ndarray, "y x"]
 
+SPHERE = 6_371_000.0
+"""Mean radius of the Earth in m."""
+
 
 def fault_of_grid(shape: tuple[int, int], transform: Affine, crs: rasterio.crs.CRS | None) -> str:
     """Why a grid cannot be mapped and measured: found and expected in a few words; empty for a sound one."""
@@ -69,6 +72,24 @@ def cell_areas(cube: xr.Dataset) -> Areas:
     corners = np.stack(_equal_area(crs, x, y), axis=-1)
     falling, rising = corners[1:, 1:] - corners[:-1, :-1], corners[:-1, 1:] - corners[1:, :-1]
     return 0.5 * np.abs(falling[..., 0] * rising[..., 1] - falling[..., 1] * rising[..., 0])  # of the diagonals
+
+
+def gradient(cube: xr.Dataset) -> tuple[np.ndarray, np.ndarray]:
+    """Rise of the ground per m to the east and to the north, ``(window, y, x)``; NaN beside missing elevation."""
+    y, x = cube["y"].values, cube["x"].values
+    metres = np.ones((len(y), 1)), np.ones((len(y), 1))
+    if cube.rio.crs.is_geographic:
+        degree = np.radians(1) * SPHERE
+        metres = np.full((len(y), 1), degree), degree * np.cos(np.radians(y))[:, None]
+    elevation = cube["features"].sel(band="elevation").values.astype(np.float64)
+    to_north = np.gradient(elevation, y, axis=1) / metres[0] if len(y) > 1 else np.zeros_like(elevation)
+    to_east = np.gradient(elevation, x, axis=2) / metres[1] if len(x) > 1 else np.zeros_like(elevation)
+    return to_east, to_north
+
+
+def steepness(cube: xr.Dataset) -> np.ndarray:
+    """Slope of the ground in degrees, ``(window, y, x)``, by central differences of elevation; NaN as in `gradient`."""
+    return np.degrees(np.arctan(np.hypot(*gradient(cube))))
 
 
 def _zones(parallels: Float64[np.ndarray, " edge"], a: float, b: float) -> Float64[np.ndarray, " y"]:

@@ -9,6 +9,7 @@ import xarray as xr
 from jaxtyping import Float, Float32, Float64
 
 from snowmap.data.cube import window_names
+from snowmap.data.grid import steepness
 from snowmap.data.network import Maps, increments, overlap, phase_variance
 from snowmap.data.reference import LOWEST_GROUND, NO_REFERENCE, read_reference, reference_area
 from snowmap.data.trend import fit_trend, trend_map
@@ -16,6 +17,7 @@ from snowmap.errors import SnowmapError
 from snowmap.physics import (
     SENTINEL_1_WAVELENGTH,
     SNOW_RAIN_TEMPERATURE,
+    per_slope_area,
     phase_of_swe,
     phase_of_swe_leinss,
     phase_of_swe_oveisgharan,
@@ -156,14 +158,21 @@ def warn_of_snow(cube: xr.Dataset, phase: Phase) -> None:
 
 
 def sensitivity(cube: xr.Dataset, phase: Phase) -> Maps:
-    """Phase in rad of 1 mm of dry snow, ``(window, y, x)``, at the Cube's ``wavelength`` (m), else Sentinel-1's."""
+    """Phase in rad of 1 mm of dry snow on horizontal ground below it, ``(window, y, x)``.
+
+    At the Cube's ``wavelength`` (m), else Sentinel-1's; see `snowmap.physics.per_slope_area`. Beside missing elevation,
+    and without such a band, the ground counts as flat.
+    """
+    water: Any = 1.0
+    if "elevation" in cube["band"].values:
+        water = per_slope_area(1.0, np.nan_to_num(steepness(cube)).astype(np.float32))
     angle = np.minimum(cube["features"].sel(band="incidence").values, np.float32(STEEPEST))
     wavelength = float(cube.attrs.get("wavelength", SENTINEL_1_WAVELENGTH))
     if phase.retrieval == "guneriussen":
         assert phase.density is not None  # the configuration is checked
-        return np.asarray(phase_of_swe(1.0, angle, phase.density / 1000, wavelength))
+        return np.asarray(phase_of_swe(water, angle, phase.density / 1000, wavelength))
     formula = {"oveisgharan": phase_of_swe_oveisgharan, "leinss": phase_of_swe_leinss}[phase.retrieval]
-    return np.asarray(formula(1.0, angle, wavelength))
+    return np.asarray(formula(water, angle, wavelength))
 
 
 def phase_trend(cube: xr.Dataset, phase: Phase) -> Float64[np.ndarray, "window term"]:

@@ -11,6 +11,7 @@ from snowmap.physics import (
     coherence_of_accumulation,
     density_guyennon,
     displacement,
+    per_slope_area,
     phase_of_delay,
     phase_of_swe,
     wrap,
@@ -173,13 +174,14 @@ def interferograms(
         Band name -> raster; NaN in layover and shadow except in `elevation`.
     """
     geometry = look_geometry(terrain)
+    slope = np.degrees(np.arccos(surface_normal(terrain.elevation, terrain.spacing)[2]))
     dates = np.unique([start, end])
     # each date has one atmosphere: consecutive interferograms share an acquisition, hence its delay with opposite sign
     delays = {date: atmosphere(date, terrain, rng) if with_atmosphere else 0.0 for date in dates}
     for first, second in zip(start, end, strict=True):
         before, after = states[first], states[second]
         density = float(density_guyennon(second)) / 1000  # kg m⁻³ -> g cm⁻³
-        phase = phase_of_swe(after.swe - before.swe, geometry.incidence, density)
+        phase = phase_of_swe(per_slope_area(after.swe - before.swe, slope), geometry.incidence, density)
         phase += LIQUID_DELAY * (after.liquid - before.liquid)
         noise, coherence = draw_multilook(true_coherence(before, after, terrain.forest), LOOKS, rng)
         phase += np.angle(noise)
