@@ -153,3 +153,18 @@ def density_guyennon(date: np.datetime64 | np.ndarray) -> np.ndarray:
     november = (season.astype("datetime64[M]") + np.timedelta64(10, "M")).astype("datetime64[D]")
     from_november = np.clip((day - november).astype(int) + 1, 1, 242)
     return np.asarray(294 - 0.83 * from_november + 0.0077 * from_november**2)
+
+
+def per_slope_area(swe: Array, slope: Array) -> Array:
+    """SWE per area of the ground's surface, from SWE per horizontal area: SWE·cos(slope).
+
+    The formulas of phase take the local incidence angle, which is measured from the normal of the ground, and so the
+    thickness of the snow along that normal (the geometry of Guneriussen et al. 2001, tilted): on a slope it is less
+    than the vertical depth by cos(slope). Snow models, stations and volumes count SWE per horizontal area; on slopes of
+    21° and 37° that is 7 and 25 % more. Eppler, Rabus & Morse (2022, The Cryosphere 16) treat phase of snow on slopes.
+
+    Args:
+        swe: SWE or its change per horizontal area, any shape and unit.
+        slope: Of the ground in degrees, broadcast against `swe`.
+    """
+    return swe * np.cos(np.radians(slope))

@@ -13,6 +13,7 @@ from snowmap.physics import (
     coherence_of_accumulation,
     density_guyennon,
     displacement,
+    per_slope_area,
     permittivity,
     phase_of_delay,
     phase_of_swe,
@@ -42,6 +43,24 @@ def test_mm_of_swe_for_one_cycle(incidence: float, exact: float, leinss: float, 
     assert [round(float(2 * np.pi / phase), 1) for phase in one_mm] == [exact, leinss, oveisgharan]
     at_l_band = [formula(1.0, incidence, wavelength=2 * SENTINEL_1_WAVELENGTH) for formula in formulas]
     assert at_l_band == pytest.approx([phase / 2 for phase in one_mm])
+
+
+@pytest.mark.parametrize("slope", [0.0, 21.0, 37.0, -30.0])
+def test_phase_of_snow_on_a_slope_is_that_of_the_ray_through_it(slope: float) -> None:
+    """Ray by ray in the plane of incidence: 0.4 m of snow, measured along the vertical, on ground of this slope."""
+    depth, density, look = 0.4, 0.3, np.radians(38.0)  # m, g/cm³, from the vertical
+    index = np.sqrt(permittivity(density))
+    normal = np.array([np.sin(np.radians(slope)), np.cos(np.radians(slope))])
+    to_radar = np.array([np.sin(look), np.cos(look)])
+    local = np.arccos(normal @ to_radar)
+    refracted = np.arcsin(np.sin(local) / index)
+    along = to_radar - (to_radar @ normal) * normal  # Snell: the ray in the snow, from the ground up
+    ray = np.cos(refracted) * normal + np.sin(refracted) * along / np.linalg.norm(along)
+    length = (np.array([0, depth]) @ normal) / (ray @ normal)  # to the plane of the surface, `depth` above the ground
+    extra = length * (index - ray @ to_radar)  # optical path, less that of the ray through air to the same wave front
+    known = 4 * np.pi / SENTINEL_1_WAVELENGTH * extra
+    found = phase_of_swe(per_slope_area(depth * 1000 * density, slope), np.degrees(local), density)
+    assert found == pytest.approx(known, rel=1e-9)
 
 
 def test_phase_at_nadir_is_the_extra_optical_path() -> None:

@@ -19,7 +19,7 @@ MEDIAN_PIXELS = 20_000
 RADIANS = 1.6
 """No local incidence angle above this, in degrees, means that it is in radians (π/2 = 1.57)."""
 
-SAMPLED_WINDOWS, SAMPLED_ROWS = 24, 256
+SAMPLED_WINDOWS, SAMPLED_ROWS = 64, 96
 """Of a scene that is mapped: windows that are looked at, and rows of each, read in one piece."""
 
 MOST_SHIFT, MOST_SPREAD = 3.0, 5.0

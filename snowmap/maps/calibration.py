@@ -20,7 +20,7 @@ from snowmap.maps.tiles import map_windows
 from snowmap.tasks.pixel import SnowRegression
 from snowmap.units import INTERVALS
 
-WIDEST, HALVINGS = math.log(1000), 40
+WIDEST, HALVINGS = math.log(1000), 26
 """Of the factors: the greatest, as a logarithm (its inverse is the least), and steps of the search by bisection."""
 
 logger = logging.getLogger(__name__)

@@ -219,6 +219,7 @@ def _about(task: SnowRegression, windows: int | None, least: int) -> dict[str, A
         "head": dict(task.hparams["head"]),
         "members": task.head.members,
         "calibration": task.head.calibration,
+        "wet_snow_db": task.preprocessor.wet_snow_db,
         "model": dict(task.hparams["model"]),
         "archive": archive_of(*task.metadata["archives"]),
         "grids": [archive["grid"] for archive in task.metadata["archives"]],

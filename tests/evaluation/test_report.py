@@ -105,7 +105,7 @@ def test_uncertainty_stands_there_as_in_metrics_json_and_where_it_was_calibrated
             row = [scores["crps"], scores["nll"], scores["coverage_50"], scores["width_90"]]
             shown = [f"<td>{f'{value:.0%}' if value == row[2] else f'{value:.2f}'}</td>" for value in row]
             assert [cell for cell in shown if cell not in page] == []
-    assert "which are not scored here" in page
+    assert "none of which is scored here. An" in page
     of_validation, _ = report(tmp_path, "swe", subset="validation")
     assert "the very windows that are scored here" in of_validation
 

@@ -67,10 +67,10 @@ def assert_same(found: xr.Dataset, known: xr.Dataset, exact: bool = False) -> No
 @pytest.mark.parametrize("time", ["1", "3", "season"])
 @pytest.mark.parametrize(("tile", "overlap"), [(64, 16), (80, 0), (96, 33)])
 def test_what_looks_at_pixels_alone_is_the_same_for_every_tile(scene, time, tile, overlap):
-    """Gaps, season starts, sums since September and the reference of the phase are facts of the scene."""
+    """Gaps, season starts, sums since September, the references of phase and backscatter are facts of the scene."""
     model = pixelwise(
         "model=convlstm",
-        "data.derived=[day_of_year,cumulative_pdd,phase_swe,cumulative_phase_swe]",
+        "data.derived=[day_of_year,cumulative_pdd,phase_swe,cumulative_phase_swe,wet_snow]",
         f"data.time={time}",
     )
     windows = [4, 5, 18, 27]

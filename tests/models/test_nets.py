@@ -119,7 +119,7 @@ def test_a_map_depends_on_the_pixels_within_reach(form):
         net(inputs._replace(x=x))[0, -1, 0, row, 0].backward()
         rows = x.grad.abs().sum(dim=(0, 1, 2, 4)).nonzero()
         furthest = max([furthest, *(rows - row).abs().flatten().tolist()])
-    assert furthest == net.reach
+    assert furthest == net.reach if net.levels > 1 else furthest <= net.reach
 
 
 def test_a_wrong_name_argument_or_band_is_named():

@@ -69,18 +69,6 @@ def vapour_pressure(temperature: Array) -> NDArray[np.float64]:
     return 6.112 * np.exp(17.62 * temperature / (243.12 + temperature))
 
 
-def dew_point(temperature: Array, humidity: float) -> NDArray[np.float64]:
-    """Temperature to which air must cool to be saturated, by the inverse Magnus formula.
-
-    Args:
-        temperature: Of the air.
-        humidity: Relative, 0–1.
-    """
-    temperature = np.asarray(temperature)
-    exponent = np.log(humidity) + 17.62 * temperature / (243.12 + temperature)
-    return 243.12 * exponent / (17.62 - exponent)
-
-
 def wet_bulb(temperature: Array, humidity: float) -> NDArray[np.float64]:
     """Wet-bulb temperature at sea level from −20 to 50 °C (Stull 2011, equation 1).
 

@@ -11,7 +11,6 @@ from snowmap.sources.synthetic.energy import (
     STEFAN_BOLTZMANN,
     SUBLIMATION_HEAT,
     daily_sunshine,
-    dew_point,
     longwave,
     pressure_at,
     shortwave,
@@ -27,6 +26,7 @@ FUSION_HEAT, ICE_HEAT, WATER_HEAT = 3.34e5, 2100.0, 4180.0  # J kg⁻¹; J kg⁻
 NEW_ALBEDO, OLD_ALBEDO = 0.85, 0.50  # and how they come about: Verseghy (1991), Douville et al. (1995)
 COLD_AGEING, MELT_AGEING = 0.008, 0.24  # per day: linear in cold snow, exponential in melting snow (the same)
 REFRESHING = 10.0  # mm of new snow that make the surface new (the same)
+CONDUCTANCE = 0.24 / 0.1  # W m⁻² K⁻¹ from the surface into the pack: conductivity ÷ depth of FSM (Essery 2015)
 HELD_WATER = 0.05  # of the mass of ice, the most liquid water that snow retains (SNOW-17, Anderson 2006)
 NEW_DENSITY, OLD_DENSITY = 0.2237, 0.5975  # g cm⁻³: ρ₀ and ρ_max of alpine snow (Sturm et al. 2010)
 BY_DEPTH, BY_DAY = 0.0012, 0.0038  # per cm and per day: k₁ and k₂ (the same)
@@ -141,18 +141,24 @@ def run_snow_model(
 def step(pack: Pack, day: Day) -> tuple[Pack, NDArray[np.float64]]:
     """The pack one day later, and what left it in mm: runoff and sublimation, less hoar.
 
-    The surface has the temperature of the dew point, at most 0 °C (Raleigh et al. 2013). What the balance of radiation,
-    turbulent exchange and rain leaves warms the pack, then melts it; what it lacks freezes liquid water, then cools the
-    pack, never below its surface. Water beyond `HELD_WATER` runs off.
+    If radiation and turbulent exchange leave a surplus with the surface at 0 °C, it warms the pack, then melts it. Else
+    the surface is as cold as closes the balance, linearised (as in FSM, Essery 2015); what it conducts from the pack
+    freezes liquid water, then cools the pack, never below the surface. Water beyond `HELD_WATER` runs off.
     """
     swe, liquid = pack.swe + day.snowfall, pack.liquid + day.rain
     albedo = pack.albedo + np.minimum(1, day.snowfall / REFRESHING) * (NEW_ALBEDO - pack.albedo)
-    surface = np.minimum(0, dew_point(day.temperature, day.humidity))
     vapour = day.humidity * vapour_pressure(day.temperature)
-    sensible, latent = turbulent(day.temperature, vapour, surface, day.pressure, day.wind)
     sky = longwave(day.temperature, vapour, day.clearness)
-    emitted = STEFAN_BOLTZMANN * (surface + KELVIN) ** 4
-    balance = (1 - albedo) * day.shortwave + SNOW_EMISSIVITY * (sky - emitted) + sensible + latent  # W m⁻²
+
+    def exchange(surface: float) -> NDArray[np.float64]:
+        emitted = STEFAN_BOLTZMANN * (surface + KELVIN) ** 4
+        sensible, latent = turbulent(day.temperature, vapour, surface, day.pressure, day.wind)
+        return SNOW_EMISSIVITY * (sky - emitted) + sensible + latent
+
+    surplus = (1 - albedo) * day.shortwave + exchange(0.0)  # W m⁻²
+    surface = np.minimum(0, surplus / ((exchange(-10.0) - exchange(0.0)) / 10 + CONDUCTANCE))
+    balance = np.where(surplus > 0, surplus, CONDUCTANCE * surface)
+    _, latent = turbulent(day.temperature, vapour, surface, day.pressure, day.wind)
     rain_heat = WATER_HEAT * day.rain * np.maximum(day.temperature, 0)  # J m⁻²
     heat = (balance * DAY + rain_heat) / FUSION_HEAT - pack.cold  # mm of ice that it melts; below 0 it is lacking
 
