@@ -243,7 +243,8 @@ def added_change(change: Maps, cube: xr.Dataset, phase: Phase) -> Maps:
     coherent = "coherence" in cube["band"].values
     variance = phase_variance(cube["features"].sel(band="coherence").values) if coherent else np.ones(change.shape)
     variance = variance / sensitivity(cube, phase).astype(np.float64) ** 2
-    return increments(change, np.where(np.isfinite(change), variance, 1.0), start, end)
+    known = np.isfinite(variance)  # a change that was filled in from the surroundings has none: it is worth least
+    return increments(change, np.where(known, variance, variance[known].max(initial=1e-9)), start, end)
 
 
 def squared_coherence(window: xr.Dataset) -> np.ndarray:

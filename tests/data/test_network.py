@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import xarray as xr
 
+from snowmap.baselines import BASELINES
 from snowmap.data.features import with_derived
 from snowmap.data.network import (
     changes_between_dates,
@@ -115,6 +116,13 @@ def test_a_piece_of_a_scene_has_the_sums_of_the_scene_where_windows_overlap():
     whole = preprocessor.features(scene)["features"].values[30, -1, 3:8, 9:17]
     piece = preprocessor.features(scene.isel(window=slice(first, 31), y=slice(3, 8), x=slice(9, 17)))
     np.testing.assert_allclose(piece["features"].values[-1, -1], whole, atol=1e-4)
+
+
+def test_the_summed_phase_maps_pixels_without_an_incidence_from_their_surroundings_where_windows_overlap():
+    _, cube = overlapping_cube()
+    cube["features"].loc[{"band": "incidence"}][:, 5, 9] = np.nan
+    maps = BASELINES["insar_swe"]().fit(cube, range(20), ["swe"], Phase(1)).predict(cube, [30])["swe"].values[0]
+    assert np.isfinite(maps[cube["mask"].values]).all()
 
 
 def test_parts_and_triplets_of_a_network():
