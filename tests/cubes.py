@@ -7,6 +7,8 @@ import xarray as xr
 from rasterio.transform import from_origin
 
 from snowmap.data.cube import band_coordinates, check
+from snowmap.data.grid import steepness
+from snowmap.physics import per_slope_area, phase_of_swe_oveisgharan
 from snowmap.sources.trentino.quantities import BANDS, STANDARD_BANDS, TARGETS
 
 PIXEL_DEGREES = 0.005
@@ -47,6 +49,11 @@ def make_cube(
     cube = cube.rio.write_crs("EPSG:4326").rio.write_transform(from_origin(9.8, 46.4, PIXEL_DEGREES, PIXEL_DEGREES))
     check(cube)
     return cube
+
+
+def dry_phase(cube: xr.Dataset, change: np.ndarray) -> np.ndarray:
+    """Unwrapped phase in rad of a change of dry snow in mm, by Oveisgharan et al., at an incidence of 38°."""
+    return phase_of_swe_oveisgharan(per_slope_area(change, np.nan_to_num(steepness(cube.isel(window=[0])))), 38.0)
 
 
 def _band(name: str, windows: int, shape: tuple[int, int], generator: np.random.Generator) -> np.ndarray:

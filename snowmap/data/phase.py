@@ -157,15 +157,25 @@ def warn_of_snow(cube: xr.Dataset, phase: Phase) -> None:
         )  # fmt: skip
 
 
+def with_ground_slope(cube: xr.Dataset) -> xr.Dataset:
+    """The Cube with the coordinate ``ground_slope (y, x)`` in degrees, unless it has it, as a piece of a scene does.
+
+    From the elevation of the first window; flat beside missing elevation, and without such a band.
+    """
+    if "ground_slope" in cube.coords:
+        return cube
+    slope = np.zeros(cube["mask"].shape, np.float32)
+    if "elevation" in cube["band"].values:
+        slope[:] = np.nan_to_num(steepness(cube.isel(window=[0]))[0])
+    return cube.assign_coords(ground_slope=(("y", "x"), slope))
+
+
 def sensitivity(cube: xr.Dataset, phase: Phase) -> Maps:
     """Phase in rad of 1 mm of dry snow on horizontal ground below it, ``(window, y, x)``.
 
-    At the Cube's ``wavelength`` (m), else Sentinel-1's; see `snowmap.physics.per_slope_area`. Beside missing elevation,
-    and without such a band, the ground counts as flat.
+    At the Cube's ``wavelength`` (m), else Sentinel-1's; see `snowmap.physics.per_slope_area`.
     """
-    water: Any = 1.0
-    if "elevation" in cube["band"].values:
-        water = per_slope_area(1.0, np.nan_to_num(steepness(cube)).astype(np.float32))
+    water: Any = per_slope_area(1.0, with_ground_slope(cube)["ground_slope"].values)
     angle = np.minimum(cube["features"].sel(band="incidence").values, np.float32(STEEPEST))
     wavelength = float(cube.attrs.get("wavelength", SENTINEL_1_WAVELENGTH))
     if phase.retrieval == "guneriussen":
@@ -226,6 +236,7 @@ def phase_swe_change(cube: xr.Dataset, phase: Phase) -> Maps:
     The reference is taken off before the phase is divided by its sensitivity to snow, which follows the incidence.
     """
     change, cube = np.empty(cube["features"].isel(band=0).shape, np.float32), with_reference(cube, phase)
+    cube = with_ground_slope(cube)
     for index in range(len(change)):  # intermediate maps are those of one window
         window = cube.isel(window=[index])
         change[index] = (referenced(window, phase) / sensitivity(window, phase))[0]

@@ -14,7 +14,7 @@ from snowmap.data.cube import quantities_of
 from snowmap.data.features import DERIVED, derive, with_derived
 from snowmap.data.network import overlap
 from snowmap.data.normalize import Normalizer
-from snowmap.data.phase import DEFAULT_PHASE, Phase, estimate_phase_sign, with_reference
+from snowmap.data.phase import DEFAULT_PHASE, Phase, estimate_phase_sign, with_ground_slope, with_reference
 from snowmap.data.reference import NO_REFERENCE
 from snowmap.data.sequences import added_days, gap_days, history, season_of, season_starts
 from snowmap.data.wet_snow import with_wet_threshold
@@ -23,7 +23,7 @@ from snowmap.units import WET_SNOW_DB
 WINDOW_COORDINATES = ("gap_days", "added_days", "season_start", "phase_reference", "phase_trend")
 """Coordinates ``(window)``, the last ``(window, term)``, that tell a piece of a scene what it cannot know by itself."""
 
-PIXEL_COORDINATES = ("wet_below",)
+PIXEL_COORDINATES = ("ground_slope", "wet_below")
 """The same, ``(y, x)``: what a piece of few windows cannot know."""
 
 
@@ -159,6 +159,7 @@ class Preprocessor(nn.Module):
         coordinates = {name: compute(start, end) for name, compute in computed.items()}
         if self.reads_phase:
             read = list(range(len(end)) if windows is None else windows)
+            cube = with_ground_slope(cube)
             known = with_reference(cube.isel(window=read), self.phase)
             for name in ("phase_reference", "phase_trend"):
                 if name in known.coords:

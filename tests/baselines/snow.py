@@ -4,8 +4,8 @@ import numpy as np
 import xarray as xr
 
 from snowmap.data.sequences import season_of
-from snowmap.physics import density_guyennon, phase_of_swe_oveisgharan
-from tests.cubes import make_cube
+from snowmap.physics import density_guyennon
+from tests.cubes import dry_phase, make_cube
 
 
 def snow_told_by_phase(sign: int = 1) -> xr.Dataset:
@@ -18,5 +18,6 @@ def snow_told_by_phase(sign: int = 1) -> xr.Dataset:
     cube["hs"].values[:] = swe / density_guyennon(cube["end"].values)[:, None, None] * 100
     cube["features"].loc[{"band": "incidence"}] = 38.0
     cube["features"].loc[{"band": "coherence"}] = 1.0
-    cube["features"].loc[{"band": "unwrapped_phase"}] = sign * step * phase_of_swe_oveisgharan(1.0, 38.0) + 2.0
+    cube["features"].loc[{"band": "elevation"}] = np.linspace(1500, 1501, 17)  # nearly flat
+    cube["features"].loc[{"band": "unwrapped_phase"}] = sign * dry_phase(cube, step) + 2.0
     return cube

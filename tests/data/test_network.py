@@ -81,7 +81,6 @@ def test_a_chain_is_left_as_it_is_bit_for_bit_also_beside_windows_that_overlap()
 def overlapping_cube():
     """Windows of 12 days, each but the first followed by that of 24 days that ends with it."""
     cube, _ = with_phase(1, offset=0.0)
-    cube["features"].loc[{"band": "elevation"}] = 1500.0  # of one slope in all windows
     long = cube.isel(window=slice(1, None)).assign_coords(start=("window", cube["start"].values[:-1]))
     pair = cube["features"].sel(band=["unwrapped_phase", "pdd"])
     sums = pair.values[1:] + pair.values[:-1]

@@ -15,8 +15,8 @@ from snowmap.data.phase import (
 from snowmap.data.preprocessing import Preprocessor
 from snowmap.data.reference import read_reference, reference_area
 from snowmap.errors import SnowmapError
-from snowmap.physics import phase_of_swe, phase_of_swe_oveisgharan
-from tests.cubes import make_cube
+from snowmap.physics import phase_of_swe
+from tests.cubes import dry_phase, make_cube
 from tests.data.test_features import band
 
 
@@ -24,9 +24,10 @@ def with_phase(sign: int, offset: float = 17.0):
     """A Cube whose phase follows the change of its SWE, with an arbitrary constant for each window."""
     cube = make_cube(windows=20)
     cube["features"].loc[{"band": "incidence"}] = 38.0
+    cube["features"].loc[{"band": "elevation"}] = np.linspace(1500, 1501, 17)  # nearly flat
     swe = np.nan_to_num(cube["swe"].values) * 10
     change = np.diff(swe, axis=0, prepend=swe[:1])
-    phase = sign * change * phase_of_swe_oveisgharan(1.0, 38.0) + offset * np.arange(20)[:, None, None]
+    phase = sign * dry_phase(cube, change) + offset * np.arange(20)[:, None, None]
     cube["features"].loc[{"band": "unwrapped_phase"}] = phase.astype(np.float32)
     cube["features"].loc[{"band": "coherence"}] = 0.8
     return cube, change
@@ -97,7 +98,7 @@ def test_the_sign_of_the_phase_is_told_from_training_windows(sign):
     cube["swe"].values[:] += np.linspace(0, 30, 20)[:, None, None] * np.linspace(0, 1, 17)  # snow comes
     swe = np.nan_to_num(cube["swe"].values) * 10
     change = np.diff(swe, axis=0, prepend=swe[:1])
-    phase = sign * change * phase_of_swe_oveisgharan(1.0, 38.0)
+    phase = sign * dry_phase(cube, change)
     cube["features"].loc[{"band": "unwrapped_phase"}] = phase.astype(np.float32)
     assert estimate_phase_sign([(cube, range(12))]) == sign
     planted = cube.copy(deep=True)
@@ -185,6 +186,20 @@ def test_a_reference_that_gains_snow_by_its_own_weather_is_warned_of(lowest, war
     assert not caplog.text
 
 
+def test_on_a_slope_the_change_counts_per_horizontal_area():
+    """A plane that rises by one in two to the east lies at 26.6°: SWE per area of its surface ÷ cos 26.6°."""
+    flat = make_cube(windows=2).rio.write_crs("EPSG:32632")
+    metres = {"x": 50.0 * np.arange(17), "y": -50.0 * np.arange(12)}
+    flat = flat.assign_coords(metres)
+    flat["features"].loc[{"band": "incidence"}] = 40.0
+    flat["features"].loc[{"band": "unwrapped_phase"}] = 1.0
+    slope = flat.copy(deep=True)
+    flat["features"].loc[{"band": "elevation"}] = 1500.0
+    slope["features"].loc[{"band": "elevation"}] = 1500 + 25.0 * np.arange(17)
+    one, two = (band(with_derived(cube, ["phase_swe"], Phase(1, "none")), "phase_swe") for cube in (flat, slope))
+    np.testing.assert_allclose(two / one, np.sqrt(1.25), rtol=1e-5)
+
+
 @pytest.mark.parametrize(
     ("retrieval", "density", "mm_of_a_cycle"),
     [("guneriussen", 300.0, 28.6), ("guneriussen", 100.0, None), ("leinss", None, 27.8), ("oveisgharan", None, 28.4)],
@@ -192,6 +207,7 @@ def test_a_reference_that_gains_snow_by_its_own_weather_is_warned_of(lowest, war
 def test_the_retrieval_is_chosen(retrieval, density, mm_of_a_cycle):
     cube = make_cube(windows=2)
     cube["features"].loc[{"band": "incidence"}] = 40.0
+    cube["features"].loc[{"band": "elevation"}] = 1500.0
     cube["features"].loc[{"band": "unwrapped_phase"}] = 2 * np.pi
     made = band(with_derived(cube, ["phase_swe"], Phase(1, "none", retrieval, density)), "phase_swe")
     expected = mm_of_a_cycle or 2 * np.pi / phase_of_swe(1.0, 40.0, 0.1)

@@ -14,7 +14,7 @@ from snowmap.sources.synthetic.insar import (
     transmission,
 )
 from snowmap.sources.synthetic.snow import SnowState, run_snow_model
-from snowmap.sources.synthetic.terrain import make_terrain
+from snowmap.sources.synthetic.terrain import make_terrain, surface_normal
 from snowmap.sources.synthetic.weather import make_weather
 from tests.slopes import slope_terrain
 
@@ -110,8 +110,10 @@ def spring():
 
 def test_phase_follows_the_change_of_dry_snow_and_not_that_of_wet_snow(spring) -> None:
     bands, before, after = spring
+    terrain = make_terrain((46, 105), None, np.random.default_rng([0, 1]))
+    upward = surface_normal(terrain.elevation, terrain.spacing)[2]
     change = after[:, 0] - before[:, 0]
-    estimate = bands["unwrapped_phase"] / phase_of_swe_oveisgharan(1.0, np.minimum(bands["incidence"], 80))
+    estimate = bands["unwrapped_phase"] / phase_of_swe_oveisgharan(upward, np.minimum(bands["incidence"], 80))
     liquid = np.maximum(before[:, 1], after[:, 1])
     snow = np.isfinite(estimate) & (bands["incidence"] < 60) & (np.maximum(before[:, 0], after[:, 0]) > 10)
     dry, wet = snow & (liquid == 0) & (bands["coherence"] > 0.6), snow & (liquid > 2)
