@@ -12,7 +12,7 @@ from snowmap.baselines.degree_day import DegreeDay
 from snowmap.baselines.insar_swe import InsarSwe
 from snowmap.baselines.regressions import BoostedTrees, BoostedTreesWithoutSar, Elevation
 from snowmap.baselines.remembered import Climatology, Persistence
-from snowmap.data.phase import DEFAULT_PHASE, Phase
+from snowmap.data.radar.phase import DEFAULT_PHASE, Phase
 from snowmap.errors import SnowmapError
 
 __all__ = ["BASELINES", "Baseline", "baseline_maps", "build_baseline", "label_of", "restore_baseline", "save_baseline"]

@@ -16,8 +16,8 @@ from snowmap.config.fields import arguments
 from snowmap.config.schema import MODELS
 from snowmap.data.cube import refuse_class_maps, target_attributes
 from snowmap.data.features import DERIVED, refuse_unfit_bands
-from snowmap.data.phase import DEFAULT_PHASE, Phase
 from snowmap.data.preprocessing import Preprocessor, as_maps
+from snowmap.data.radar.phase import DEFAULT_PHASE, Phase
 from snowmap.errors import SnowmapError
 from snowmap.physics import density_guyennon
 from snowmap.units import unit_factor

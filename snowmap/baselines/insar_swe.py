@@ -7,8 +7,8 @@ import xarray as xr
 from scipy.ndimage import gaussian_filter
 
 from snowmap.baselines.base import Baseline, Maps
-from snowmap.data.network import season_sum
-from snowmap.data.phase import added_change, phase_swe_change
+from snowmap.data.radar.network import season_sum
+from snowmap.data.radar.phase import added_change, phase_swe_change
 
 
 class InsarSwe(Baseline):

@@ -12,7 +12,7 @@ import xarray as xr
 
 from snowmap.baselines.base import Baseline, Maps
 from snowmap.data.features import DERIVED, DERIVED_BANDS
-from snowmap.data.phase import DEFAULT_PHASE, Phase
+from snowmap.data.radar.phase import DEFAULT_PHASE, Phase
 from snowmap.errors import SnowmapError
 
 TRAINING_PIXELS = 200_000

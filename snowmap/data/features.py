@@ -13,10 +13,10 @@ import xarray as xr
 
 from snowmap.data.cube import Quantity, band_coordinates, quantities_of, units_of
 from snowmap.data.grid import gradient, steepness
-from snowmap.data.network import Maps, closure, season_sum
-from snowmap.data.phase import DEFAULT_PHASE, PHASE_NEEDS, Phase, added_change, phase_swe_change, referenced
+from snowmap.data.radar.network import Maps, closure, season_sum
+from snowmap.data.radar.phase import DEFAULT_PHASE, PHASE_NEEDS, Phase, added_change, phase_swe_change, referenced
+from snowmap.data.radar.wet_snow import wet_snow
 from snowmap.data.sequences import added_days, length_days
-from snowmap.data.wet_snow import wet_snow
 from snowmap.errors import SnowmapError
 from snowmap.units import BAND_UNITS
 

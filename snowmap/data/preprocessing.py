@@ -12,12 +12,12 @@ from snowmap.data.ablation import ablate
 from snowmap.data.batch import CubeTensors
 from snowmap.data.cube import quantities_of
 from snowmap.data.features import DERIVED, derive, with_derived
-from snowmap.data.network import overlap
 from snowmap.data.normalize import Normalizer
-from snowmap.data.phase import DEFAULT_PHASE, Phase, estimate_phase_sign, with_ground_slope, with_reference
-from snowmap.data.reference import NO_REFERENCE
+from snowmap.data.radar.network import overlap
+from snowmap.data.radar.phase import DEFAULT_PHASE, Phase, estimate_phase_sign, with_ground_slope, with_reference
+from snowmap.data.radar.reference import NO_REFERENCE
+from snowmap.data.radar.wet_snow import with_wet_threshold
 from snowmap.data.sequences import added_days, gap_days, history, season_of, season_starts
-from snowmap.data.wet_snow import with_wet_threshold
 from snowmap.units import WET_SNOW_DB
 
 WINDOW_COORDINATES = ("gap_days", "added_days", "season_start", "phase_reference", "phase_trend")

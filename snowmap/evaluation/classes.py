@@ -10,9 +10,9 @@ import xarray as xr
 from jaxtyping import Bool, Float, Int
 
 from snowmap.data.features import aspect, slope
-from snowmap.data.phase import DEFAULT_PHASE
+from snowmap.data.radar.phase import DEFAULT_PHASE
+from snowmap.data.radar.wet_snow import wet_snow
 from snowmap.data.sequences import season_of
-from snowmap.data.wet_snow import wet_snow
 from snowmap.units import snow_threshold, unit_factor
 
 Pixels = Float[np.ndarray, " pixel"]
@@ -52,7 +52,7 @@ def pixel_classes(
         The class of each valid pixel, with the classes in the order of tables, `UNKNOWN` last: ``month`` and ``winter``
         of the window's last day; ``elevation``, ``slope`` and ``aspect`` where there is elevation, ``coherence`` where
         there is coherence; ``wetness`` of the snow by the drop of backscatter, where the Cube comes from
-        `snowmap.data.wet_snow.with_wet_threshold`; ``depth`` of the observed target, snow-free ground apart.
+        `snowmap.data.radar.wet_snow.with_wet_threshold`; ``depth`` of the observed target, snow-free ground apart.
     """
     end, window = cube["end"].values, np.nonzero(valid)[0]
     season = season_of(end)

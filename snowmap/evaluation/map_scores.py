@@ -13,7 +13,7 @@ from jaxtyping import Float
 
 from snowmap.data.cube import window_names
 from snowmap.data.grid import cell_areas
-from snowmap.data.wet_snow import with_wet_threshold
+from snowmap.data.radar.wet_snow import with_wet_threshold
 from snowmap.errors import SnowmapError
 from snowmap.evaluation.classes import pixel_classes, snow_depths_m
 from snowmap.evaluation.intervals import score_intervals

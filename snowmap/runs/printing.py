@@ -8,8 +8,8 @@ import xarray as xr
 from pytorch_lightning.utilities import rank_zero_only
 
 from snowmap.data.cube import archive_names, narrowed, window_names
-from snowmap.data.phase import estimate_phase_sign
 from snowmap.data.plausibility import implausible
+from snowmap.data.radar.phase import estimate_phase_sign
 from snowmap.data.splits import Split
 from snowmap.runs.folder import RunFolder
 from snowmap.runs.selection import Fits

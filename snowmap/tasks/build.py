@@ -16,8 +16,8 @@ from snowmap.data.ablation import plan_ablation
 from snowmap.data.cube import narrowed, target_attributes, with_targets_inside
 from snowmap.data.datamodule import SnowDataModule
 from snowmap.data.features import DERIVED, refuse_unfit_bands
-from snowmap.data.phase import Phase, warn_of_snow
 from snowmap.data.preprocessing import Preprocessor
+from snowmap.data.radar.phase import Phase, warn_of_snow
 from snowmap.data.sequences import SEASON, check_time, longest_season
 from snowmap.data.splits import Split, check_reach
 from snowmap.errors import SnowmapError

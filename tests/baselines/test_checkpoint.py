@@ -12,7 +12,7 @@ import snowmap
 from snowmap.baselines import BASELINES, save_baseline
 from snowmap.checkpoints.provenance import metadata_of
 from snowmap.config.schema import TrainConfig
-from snowmap.data.phase import Phase
+from snowmap.data.radar.phase import Phase
 from snowmap.data.splits import make_split
 from snowmap.errors import SnowmapError
 from snowmap.tasks.load import load_model

@@ -7,7 +7,7 @@ from scipy.ndimage import gaussian_filter
 
 from snowmap.baselines import BASELINES
 from snowmap.baselines.insar_swe import weighted_by_coherence
-from snowmap.data.phase import Phase
+from snowmap.data.radar.phase import Phase
 from snowmap.physics import density_guyennon
 from tests.baselines.snow import snow_told_by_phase
 

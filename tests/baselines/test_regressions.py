@@ -5,7 +5,7 @@ from sklearn.ensemble import HistGradientBoostingRegressor
 
 from snowmap.baselines import BASELINES
 from snowmap.data.features import cumulative_pdd, with_derived
-from snowmap.data.phase import DEFAULT_PHASE
+from snowmap.data.radar.phase import DEFAULT_PHASE
 from snowmap.errors import SnowmapError
 from tests.baselines.snow import snow_told_by_phase
 from tests.cubes import make_cube

@@ -6,7 +6,7 @@ import xarray as xr
 from rasterio.transform import from_origin
 
 from snowmap.config.schema import Scoring
-from snowmap.data.wet_snow import with_wet_threshold
+from snowmap.data.radar.wet_snow import with_wet_threshold
 from snowmap.evaluation.classes import UNKNOWN, pixel_classes
 from tests.cubes import make_cube
 

@@ -6,7 +6,7 @@ import rasterio
 
 from snowmap.baselines import BASELINES
 from snowmap.data.features import with_derived
-from snowmap.data.phase import Phase
+from snowmap.data.radar.phase import Phase
 from snowmap.errors import SnowmapError
 from snowmap.sources import open_cube
 from snowmap.sources.trentino import open_archive, open_lazily, write_archive

@@ -10,9 +10,9 @@ from jaxtyping import Float, Float32, Float64
 
 from snowmap.data.cube import window_names
 from snowmap.data.grid import steepness
-from snowmap.data.network import Maps, increments, overlap, phase_variance
-from snowmap.data.reference import LOWEST_GROUND, NO_REFERENCE, read_reference, reference_area
-from snowmap.data.trend import fit_trend, trend_map
+from snowmap.data.radar.network import Maps, increments, overlap, phase_variance
+from snowmap.data.radar.reference import LOWEST_GROUND, NO_REFERENCE, read_reference, reference_area
+from snowmap.data.radar.trend import fit_trend, trend_map
 from snowmap.errors import SnowmapError
 from snowmap.physics import (
     SENTINEL_1_WAVELENGTH,
@@ -41,7 +41,7 @@ class Phase(NamedTuple):
         reference: `LOWEST_GROUND`, `NO_REFERENCE`, or what `read_reference` gives.
         retrieval: ``oveisgharan`` (2024), ``leinss`` (2015), or ``guneriussen`` (2001), which needs a density.
         density: Of the snow that came or went, kg m⁻³.
-        corrections: Keys of `snowmap.data.trend.TERMS`: what is fitted to the phase and taken off.
+        corrections: Keys of `snowmap.data.radar.trend.TERMS`: what is fitted to the phase and taken off.
         uses: Bands beside `PHASE_NEEDS` that the training Cubes have, so that all others have to: see `used_bands`.
     """
 
@@ -244,7 +244,7 @@ def phase_swe_change(cube: xr.Dataset, phase: Phase) -> Maps:
 
 
 def added_change(change: Maps, cube: xr.Dataset, phase: Phase) -> Maps:
-    """ΔSWE in mm that each window adds to those before it; see `snowmap.data.network.increments`.
+    """ΔSWE in mm that each window adds to those before it; see `snowmap.data.radar.network.increments`.
 
     Where windows overlap each counts by the variance of its phase, from its coherence where there is such a band.
     """

@@ -6,7 +6,8 @@ import xarray as xr
 
 from snowmap.baselines import BASELINES
 from snowmap.data.features import with_derived
-from snowmap.data.network import (
+from snowmap.data.preprocessing import Preprocessor
+from snowmap.data.radar.network import (
     changes_between_dates,
     closure,
     increments,
@@ -15,8 +16,7 @@ from snowmap.data.network import (
     season_sum,
     triplets,
 )
-from snowmap.data.phase import Phase, referenced
-from snowmap.data.preprocessing import Preprocessor
+from snowmap.data.radar.phase import Phase, referenced
 from snowmap.sources.trentino import open_archive
 from tests.archives import MEXICO_BANDS, write_mexico_archive
 from tests.cubes import make_cube

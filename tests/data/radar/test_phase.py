@@ -5,15 +5,15 @@ import torch
 from shapely import LineString, Point, box
 
 from snowmap.data.features import with_derived
-from snowmap.data.phase import (
+from snowmap.data.preprocessing import Preprocessor
+from snowmap.data.radar.phase import (
     Phase,
     estimate_phase_sign,
     phase_reference,
     referenced,
     warn_of_snow,
 )
-from snowmap.data.preprocessing import Preprocessor
-from snowmap.data.reference import read_reference, reference_area
+from snowmap.data.radar.reference import read_reference, reference_area
 from snowmap.errors import SnowmapError
 from snowmap.physics import phase_of_swe
 from tests.cubes import dry_phase, make_cube

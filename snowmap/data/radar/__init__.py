@@ -1,0 +1,1 @@
+"""What the radar tells of snow: the phase, its reference and its network of pairs, and the backscatter of wet snow."""
