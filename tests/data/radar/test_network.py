@@ -20,8 +20,8 @@ from snowmap.data.radar.phase import Phase, referenced
 from snowmap.sources.trentino import open_archive
 from tests.archives import MEXICO_BANDS, write_mexico_archive
 from tests.cubes import make_cube
+from tests.data.radar.test_phase import with_phase
 from tests.data.test_features import band
-from tests.data.test_phase import with_phase
 
 NEAREST_THREE = [(12 * (last - count), 12 * last) for last in range(1, 9) for count in (1, 2, 3) if last >= count]
 
