@@ -160,13 +160,15 @@ def warn_of_snow(cube: xr.Dataset, phase: Phase) -> None:
 def with_ground_slope(cube: xr.Dataset) -> xr.Dataset:
     """The Cube with the coordinate ``ground_slope (y, x)`` in degrees, unless it has it, as a piece of a scene does.
 
-    From the elevation of the first window; flat beside missing elevation, and without such a band.
+    From the elevation of the first window inside the study area; flat beside what is missing or outside, and without
+    such a band.
     """
     if "ground_slope" in cube.coords:
         return cube
     slope = np.zeros(cube["mask"].shape, np.float32)
     if "elevation" in cube["band"].values:
-        slope[:] = np.nan_to_num(steepness(cube.isel(window=[0]))[0])
+        ground = cube[["features", "mask"]].isel(window=[0])
+        slope[:] = np.nan_to_num(steepness(ground.assign(features=ground["features"].where(ground["mask"])))[0])
     return cube.assign_coords(ground_slope=(("y", "x"), slope))
 
 

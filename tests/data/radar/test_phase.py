@@ -191,6 +191,7 @@ def test_on_a_slope_the_change_counts_per_horizontal_area():
     flat = make_cube(windows=2).rio.write_crs("EPSG:32632")
     metres = {"x": 50.0 * np.arange(17), "y": -50.0 * np.arange(12)}
     flat = flat.assign_coords(metres)
+    flat["mask"].values[:] = True
     flat["features"].loc[{"band": "incidence"}] = 40.0
     flat["features"].loc[{"band": "unwrapped_phase"}] = 1.0
     slope = flat.copy(deep=True)
