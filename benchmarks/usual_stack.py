@@ -36,7 +36,7 @@ from snowmap.data.splits import make_split
 from snowmap.runs.training import quiet
 from snowmap.sources.synthetic import synthesize
 from snowmap.sources.trentino import match_insar_to_targets, write_archive
-from snowmap.sources.trentino.quantities import BANDS
+from snowmap.sources.trentino.quantities import STANDARD_BANDS
 
 CHANNELS = (24, 48, 96, 192)
 BATCH = 4
@@ -53,7 +53,7 @@ class Rasters(Dataset):
         return len(self.files)
 
     def __getitem__(self, index: int) -> tuple[np.ndarray, np.ndarray]:
-        bands = np.stack([self._read(self.files[index][name]) for name in BANDS])
+        bands = np.stack([self._read(self.files[index][name]) for name in STANDARD_BANDS])
         return np.nan_to_num((bands - self.mean) / self.std), self._read(self.files[index]["swe"])[None]
 
     @staticmethod
@@ -115,12 +115,12 @@ class PlainTask(pl.LightningModule):
 
 def stacks() -> dict[str, Callable[[], Any]]:
     """The tasks that can be made in this environment."""
-    found: dict[str, Callable[[], Any]] = {"usual stack": lambda: PlainTask(PlainUNet(len(BANDS)))}
+    found: dict[str, Callable[[], Any]] = {"usual stack": lambda: PlainTask(PlainUNet(len(STANDARD_BANDS)))}
     if importlib.util.find_spec("segmentation_models_pytorch"):
         import segmentation_models_pytorch as smp
 
         found["segmentation-models-pytorch"] = lambda: PlainTask(
-            smp.Unet("resnet18", encoder_weights=None, in_channels=len(BANDS), classes=1)
+            smp.Unet("resnet18", encoder_weights=None, in_channels=len(STANDARD_BANDS), classes=1)
         )
     if importlib.util.find_spec("torchgeo"):
         from torchgeo.trainers import PixelwiseRegressionTask
@@ -136,7 +136,9 @@ def stacks() -> dict[str, Callable[[], Any]]:
             def configure_optimizers(self) -> torch.optim.Optimizer:  # its own waits for a validation
                 return torch.optim.AdamW(self.parameters(), 1e-3)
 
-        found["torchgeo"] = lambda: Named(model="unet", backbone="resnet18", weights=None, in_channels=len(BANDS))
+        found["torchgeo"] = lambda: Named(
+            model="unet", backbone="resnet18", weights=None, in_channels=len(STANDARD_BANDS)
+        )
     return found
 
 
@@ -182,7 +184,7 @@ def step_seconds(config: dict[str, Any], cube: xr.Dataset, steps: int) -> dict[t
     inputs, y, _ = scaled(task, datamodule.collate(datamodule.train[:BATCH]))
     y = y[:, -1]
     height, width = y.shape[-2:]
-    x = functional.pad(torch.randn(len(y), len(BANDS), height, width), (0, -width % 32, 0, -height % 32))
+    x = functional.pad(torch.randn(len(y), len(STANDARD_BANDS), height, width), (0, -width % 32, 0, -height % 32))
     nets = {"snowmap": task.net} | {name: net_of(make()) for name, make in stacks().items()}
     optimizers = {name: torch.optim.AdamW(net.parameters(), 1e-3) for name, net in nets.items()}
     seconds: dict[tuple[str, str], list[float]] = {(name, clock): [] for name in nets for clock in CLOCKS}

@@ -149,8 +149,9 @@ def test_a_run_that_is_resumed_within_an_epoch_has_the_weights_of_one_that_was_n
     for name, resumed in (("straight", None), ("resumed", tmp_path / "midst.ckpt")):
         config, task, datamodule = parts(roots, *overrides)
         assert len(datamodule.train_dataloader()) > 5
-        callbacks = [] if resumed else [SaveInTheMidst(tmp_path / "midst.ckpt")]
-        trainer = make_trainer(config, tmp_path / name, callbacks=callbacks)
+        trainer = make_trainer(config, tmp_path / name)
+        if not resumed:  # after the callbacks that belong to the step
+            trainer.callbacks.append(SaveInTheMidst(tmp_path / "midst.ckpt"))
         trainer.fit(task, datamodule, ckpt_path=resumed, weights_only=True)
         finals.append(task.state_dict())
     assert same(*finals)
