@@ -1,5 +1,6 @@
 """A recurrent network whose state is the SWE map: accumulation comes on top, melt takes away what lies there."""
 
+import math
 from collections.abc import Sequence
 from typing import NamedTuple
 
@@ -40,7 +41,7 @@ CORRECTION_MM = 30.0
 SNOWFALL_MM_PER_DAY = 10 / 12
 """Scale of the snowfall that is not read from the phase."""
 
-LOG_2 = 0.6931
+LOG_2 = math.log(2)
 """softplus(0): untrained, the net takes the precipitation as it is."""
 
 

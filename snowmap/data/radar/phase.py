@@ -167,7 +167,7 @@ def with_ground_slope(cube: xr.Dataset) -> xr.Dataset:
         return cube
     slope = np.zeros(cube["mask"].shape, np.float32)
     if "elevation" in cube["band"].values:
-        ground = cube[["features", "mask"]].isel(window=[0])
+        ground = cube[["features", "mask"]].isel(window=[0]).sel(band=["elevation"])
         slope[:] = np.nan_to_num(steepness(ground.assign(features=ground["features"].where(ground["mask"])))[0])
     return cube.assign_coords(ground_slope=(("y", "x"), slope))
 

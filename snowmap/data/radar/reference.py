@@ -4,12 +4,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import geopandas as gpd
 import numpy as np
-import shapely
 import xarray as xr
 from jaxtyping import Bool
-from pyogrio.errors import DataLayerError, DataSourceError
 from rasterio.features import rasterize
 
 from snowmap.errors import SnowmapError
@@ -23,6 +20,9 @@ def read_reference(path: str | Path) -> dict[str, Any]:
     Raises:
         SnowmapError: When the file cannot be read, has no CRS, or holds neither polygons nor points.
     """
+    import geopandas as gpd  # half a second, and most runs name no file
+    from pyogrio.errors import DataLayerError, DataSourceError
+
     expected = f"expected {LOWEST_GROUND}, {NO_REFERENCE}, or a vector file of polygons or points"
     if not Path(path).exists():
         raise SnowmapError(f"data.reference={path} does not exist; {expected}")
@@ -44,6 +44,9 @@ def reference_area(cube: xr.Dataset, reference: Mapping[str, Any]) -> Bool[np.nd
     Raises:
         SnowmapError: When there is none.
     """
+    import geopandas as gpd  # as above
+    import shapely
+
     geometries = gpd.GeoSeries(shapely.from_wkt(reference["geometries"]), crs=reference["crs"]).to_crs(cube.rio.crs)
     shape = cube["mask"].shape
     burnt = rasterize(geometries[~geometries.is_empty], shape, transform=cube.rio.transform(), dtype="uint8")

@@ -5,7 +5,6 @@ from collections.abc import Sequence
 import numpy as np
 import xarray as xr
 from jaxtyping import Float64
-from sklearn.linear_model import HuberRegressor
 
 from snowmap.physics import SNOW_RAIN_TEMPERATURE, SNOW_RAIN_WIDTH
 
@@ -45,6 +44,8 @@ def fit_trend(
         Coefficients of 1, x and y (coordinates of the grid) and elevation (m), in rad: so the trend of a piece is that
         of the scene. It is 0 on average over the stable ground. NaN where this is too small, or too flat.
     """
+    from sklearn.linear_model import HuberRegressor  # half a second, and most runs correct nothing
+
     coefficients = np.full(4, np.nan)
     columns = _columns(window)
     stable = window["mask"].values & np.isfinite(phase) & np.isfinite(columns).all(axis=-1) & (weight >= COHERENT**2)
