@@ -24,6 +24,10 @@ FLAT = 1e-6
 """Rise per m below which ground faces no direction: what rounding of float32 heights makes of a plain."""
 
 
+SHARED = "phase_swe_of_all"
+"""Variable of a Cube, in `derive` alone, that holds `phase_swe` for all features that are made of it."""
+
+
 class Derived(NamedTuple):
     """A derived feature.
 
@@ -87,6 +91,8 @@ def phase_swe(cube: xr.Dataset, phase: Phase) -> dict[str, Maps]:
     Sign × (phase − that of the reference), divided by the sensitivity of the retrieval (Oveisgharan et al. 2024, unless
     another one is chosen). Where windows overlap, what of it the windows before it do not tell; see `added_change`.
     """
+    if SHARED in cube:
+        return {"phase_swe": cube[SHARED].values}
     return {"phase_swe": added_change(phase_swe_change(cube, phase), cube, phase)}
 
 
@@ -207,13 +213,17 @@ def derive(cube: xr.Dataset, names: Sequence[str], phase: Phase = DEFAULT_PHASE)
     Raises:
         SnowmapError: When a name is unknown, or the Cube lacks a band that it is computed from.
     """
-    made: dict[str, Maps] = {}
-    for name in DERIVED:
-        if name in names:
-            refuse_unfit_bands(cube, DERIVED[name].needs, f"the derived feature '{name}'")
-            made |= DERIVED[name].make(cube, phase)
     if unknown := [name for name in names if name not in DERIVED]:
         raise SnowmapError(f"data.derived={unknown} is unknown; known are {', '.join(DERIVED)}")
+    chosen = [name for name in DERIVED if name in names]
+    for name in chosen:
+        refuse_unfit_bands(cube, DERIVED[name].needs, f"the derived feature '{name}'")
+    source = cube
+    if sum("phase_swe" in name for name in chosen) > 1:
+        source = cube.assign({SHARED: (("window", "y", "x"), phase_swe(cube, phase)["phase_swe"])})
+    made: dict[str, Maps] = {}
+    for name in chosen:
+        made |= DERIVED[name].make(source, phase)
     return {band: maps for band, maps in made.items() if band not in cube["band"]}
 
 
