@@ -1,5 +1,7 @@
 """Where a grid lies on the Earth, and how large its cells are on the ground."""
 
+from typing import NamedTuple
+
 import numpy as np
 import rasterio.crs
 import xarray as xr
@@ -13,6 +15,32 @@ Areas = Float64[np.ndarray, "y x"]
 
 SPHERE = 6_371_000.0
 """Mean radius of the Earth in m."""
+
+
+class Grid(NamedTuple):
+    """Where the pixels lie."""
+
+    shape: tuple[int, int]
+    transform: Affine
+    crs: rasterio.crs.CRS | None
+
+    def __str__(self) -> str:
+        height, width = self.shape
+        corner = f"({self.transform.c:.10g}, {self.transform.f:.10g})"
+        step = f"({self.transform.a:.10g}, {self.transform.e:.10g})"
+        return f"{height} × {width} px, corner {corner}, step {step}, {self.crs.to_string() if self.crs else 'no CRS'}"
+
+    def same(self, other: "Grid") -> bool:
+        """Whether pixels fall on each other to a thousandth of a pixel, which forgives floating-point noise."""
+        if self.shape != other.shape or self.crs != other.crs:
+            return False
+        if self.transform == other.transform:
+            return True
+        height, width = self.shape
+        a, b, c, d, e, f = (mine - theirs for mine, theirs in zip(self.transform[:6], other.transform[:6], strict=True))
+        shift = max(abs(c), abs(f), abs(c + a * width + b * height), abs(f + d * width + e * height))
+        step = min(abs(self.transform.a) + abs(self.transform.b), abs(self.transform.d) + abs(self.transform.e))
+        return shift <= 1e-3 * step
 
 
 def fault_of_grid(shape: tuple[int, int], transform: Affine, crs: rasterio.crs.CRS | None) -> str:

@@ -4,18 +4,17 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import rasterio
-from rasterio.crs import CRS
 from rasterio.enums import MaskFlags
 from rasterio.env import hasenv
 from rasterio.errors import RasterioError
 from rasterio.io import DatasetReader
-from rasterio.transform import Affine
 from rasterio.windows import Window
 
+from snowmap.data.grid import Grid
 from snowmap.errors import SnowmapError
 from snowmap.physics import SENTINEL_1_WAVELENGTH
 from snowmap.sources.trentino.layout import SIDECARS
@@ -35,32 +34,6 @@ GDAL_OPTIONS: dict[str, Any] = {"GDAL_DISABLE_READDIR_ON_OPEN": "EMPTY_DIR"}
 PIECE_ROWS = 256
 """Rows that are read at once of a raster that is larger than the memory; strips of GeoTIFF span its full width."""
 _FLOAT32 = np.finfo(np.float32)
-
-
-class Grid(NamedTuple):
-    """Where the pixels lie."""
-
-    shape: tuple[int, int]
-    transform: Affine
-    crs: CRS | None
-
-    def __str__(self) -> str:
-        height, width = self.shape
-        corner = f"({self.transform.c:.10g}, {self.transform.f:.10g})"
-        step = f"({self.transform.a:.10g}, {self.transform.e:.10g})"
-        return f"{height} × {width} px, corner {corner}, step {step}, {self.crs.to_string() if self.crs else 'no CRS'}"
-
-    def same(self, other: "Grid") -> bool:
-        """Whether pixels fall on each other to a thousandth of a pixel, which forgives floating-point noise."""
-        if self.shape != other.shape or self.crs != other.crs:
-            return False
-        if self.transform == other.transform:
-            return True
-        height, width = self.shape
-        a, b, c, d, e, f = (mine - theirs for mine, theirs in zip(self.transform[:6], other.transform[:6], strict=True))
-        shift = max(abs(c), abs(f), abs(c + a * width + b * height), abs(f + d * width + e * height))
-        step = min(abs(self.transform.a) + abs(self.transform.b), abs(self.transform.d) + abs(self.transform.e))
-        return shift <= 1e-3 * step
 
 
 @contextmanager

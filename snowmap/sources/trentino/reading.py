@@ -10,7 +10,7 @@ import rasterio
 from dask.array.core import normalize_chunks
 from rasterio.windows import Window as Piece
 
-from snowmap.data.grid import fault_of_grid
+from snowmap.data.grid import Grid, fault_of_grid
 from snowmap.errors import SnowmapError
 from snowmap.sources.trentino.layout import Scan, Window, kind
 from snowmap.sources.trentino.quantities import TARGETS
@@ -20,7 +20,6 @@ from snowmap.sources.trentino.raster import (
     PIECE_ROWS,
     SAME_WAVELENGTH,
     WAVELENGTH_TAG,
-    Grid,
     any_value,
     grid_of,
     mask_of,

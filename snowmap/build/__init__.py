@@ -1,0 +1,1 @@
+"""From the products of a recipe to an archive."""

@@ -1,0 +1,58 @@
+"""GeoTIFFs and other rasters that GDAL reads, as arrays with CRS and transform that are read when looked at."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import rioxarray
+import xarray as xr
+from rasterio.crs import CRS
+from rasterio.errors import RasterioError
+from rasterio.transform import Affine
+
+from snowmap.errors import SnowmapError
+
+
+def open_raster(
+    path: str | Path, *, nodata: float | None = None, convert: Callable[[xr.DataArray], xr.DataArray] | None = None
+) -> xr.DataArray:
+    """The first band of a raster, float32, NaN = missing.
+
+    Args:
+        path: A file, or a path of GDAL's such as ``/vsizip/a.zip/b.tif``.
+        nodata: A further value that means missing, beside the one that the raster states.
+        convert: Applied to the values, e.g. a change of unit or sign; must keep them lazy.
+
+    Raises:
+        SnowmapError: When it cannot be opened, or has no CRS.
+    """
+    try:
+        opened = rioxarray.open_rasterio(path, masked=True, chunks={}, lock=False)
+    except (RasterioError, OSError) as error:
+        raise SnowmapError(f"{path}: not readable as a raster ({error}); fetch it again") from error
+    assert isinstance(opened, xr.DataArray)
+    array = opened.isel(band=0, drop=True).astype(np.float32)
+    array.set_close(opened.close)
+    if array.rio.crs is None:
+        raise SnowmapError(f"{path}: no CRS; expected one, e.g. by gdal_edit.py -a_srs EPSG:32632")
+    if nodata is not None:
+        array = _kept(array, array.where(array != nodata))
+    return array if convert is None else _kept(array, convert(array))
+
+
+def as_raster(values: "np.ndarray | object", transform: Affine, crs: CRS) -> xr.DataArray:
+    """An array ``(y, x)``, of NumPy or dask, with CRS and transform."""
+    array = xr.DataArray(values, dims=("y", "x"))
+    height, width = array.shape
+    array = array.assign_coords(
+        y=transform.f + transform.e * (np.arange(height) + 0.5),
+        x=transform.c + transform.a * (np.arange(width) + 0.5),
+    )
+    return array.rio.write_crs(crs).rio.write_transform(transform)
+
+
+def _kept(before: xr.DataArray, after: xr.DataArray) -> xr.DataArray:
+    """`after` with the CRS, transform and file of `before`."""
+    after = after.rio.write_crs(before.rio.crs).rio.write_transform(before.rio.transform())
+    after.set_close(before.close)
+    return after
