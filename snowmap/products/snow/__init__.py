@@ -13,7 +13,7 @@ class SnowMaps(NamedTuple):
     """Maps of snow depth or SWE, on the product's own grid.
 
     Attributes:
-        maps: For each day (datetime64[D]) what opens its map ``(y, x)`` in m of snow or of water, NaN = missing, with CRS
+        maps: For each day (datetime64[D]) what opens its map ``(y, x)`` in m of snow or water, NaN = missing, with CRS
             and transform.
         name: Of the product, for messages.
         left_out: One sentence for each file that was not taken.
