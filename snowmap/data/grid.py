@@ -104,14 +104,28 @@ def cell_areas(cube: xr.Dataset) -> Areas:
 
 def gradient(cube: xr.Dataset) -> tuple[np.ndarray, np.ndarray]:
     """Rise of the ground per m to the east and to the north, ``(window, y, x)``; NaN beside missing elevation."""
-    y, x = cube["y"].values, cube["x"].values
+    elevation = cube["features"].sel(band="elevation").values
+    return gradient_of(elevation, cube["y"].values, cube["x"].values, geographic=cube.rio.crs.is_geographic)
+
+
+def gradient_of(
+    elevation: np.ndarray, y: np.ndarray, x: np.ndarray, *, geographic: bool
+) -> tuple[np.ndarray, np.ndarray]:
+    """Rise of the ground per m to the east and to the north, by central differences; NaN beside missing elevation.
+
+    Args:
+        elevation: ``(…, y, x)`` in m.
+        y: Of the rows, in degrees or m.
+        x: Of the columns.
+        geographic: Whether these are degrees.
+    """
     metres = np.ones((len(y), 1)), np.ones((len(y), 1))
-    if cube.rio.crs.is_geographic:
+    if geographic:
         degree = np.radians(1) * SPHERE
         metres = np.full((len(y), 1), degree), degree * np.cos(np.radians(y))[:, None]
-    elevation = cube["features"].sel(band="elevation").values.astype(np.float64)
-    to_north = np.gradient(elevation, y, axis=1) / metres[0] if len(y) > 1 else np.zeros_like(elevation)
-    to_east = np.gradient(elevation, x, axis=2) / metres[1] if len(x) > 1 else np.zeros_like(elevation)
+    elevation = elevation.astype(np.float64)
+    to_north = np.gradient(elevation, y, axis=-2) / metres[0] if len(y) > 1 else np.zeros_like(elevation)
+    to_east = np.gradient(elevation, x, axis=-1) / metres[1] if len(x) > 1 else np.zeros_like(elevation)
     return to_east, to_north
 
 
