@@ -63,7 +63,7 @@ def _on_grid(
         nothing if unwrapped is None else _unwrapped(unwrapped, components, component, grid, coverage)
     )
     bands = {_BANDS.get(name, name): values for name, values in made.items()}
-    bands["displacement"] = np.float32(1) * displacement(bands["unwrapped_phase"], wavelength=wavelength_m)
+    bands["displacement"] = np.asarray(displacement(bands["unwrapped_phase"], wavelength=wavelength_m), np.float32)
     expected = {_BANDS.get(name, name) for name in {*names, "wrapped_phase"} - {*LOOK, "component"}}
     return dict.fromkeys(expected, nothing) | bands
 

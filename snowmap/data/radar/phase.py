@@ -270,10 +270,10 @@ def squared_coherence(window: xr.Dataset) -> np.ndarray:
 def estimate_phase_sign(training: Sequence[tuple[xr.Dataset, Sequence[int]]], phase: Phase = DEFAULT_PHASE) -> int:
     """Whether the phase grows (+1) or falls (−1) where snow is added: processors differ.
 
-    What the Cubes state (``phase_sign``), else the sign of the covariance, pooled over Cubes and weighted by coherence where there is such a band, between the
-    ΔSWE of a window from its phase and the gain of SWE (or HS) since the training window that ended at its beginning,
-    over windows in which snow is gained. Within each both are centred, so the arbitrary reference of the phase plays no
-    part. +1 where nothing is known.
+    What the Cubes state (``phase_sign``), else the sign of the covariance, pooled over Cubes and weighted by coherence
+    where there is such a band, between the ΔSWE of a window from its phase and the gain of SWE (or HS) since the
+    training window that ended at its beginning, over windows in which snow is gained. Within each both are centred, so
+    the arbitrary reference of the phase plays no part. +1 where nothing is known.
 
     Args:
         training: Cubes, and the indices of the training windows of each.
