@@ -65,6 +65,13 @@ def _parser() -> argparse.ArgumentParser:
     )
     synthesize.set_defaults(run=_synthesize)
 
+    build = commands.add_parser("build", help="turn interferograms, weather and snow maps of a region into an archive")
+    build.add_argument("recipe", type=Path, nargs="?", help="a YAML file, e.g. region.yaml")
+    build.add_argument("out", type=Path, nargs="?", help="the folder to write; OUT.zarr for a Cube in Zarr")
+    build.add_argument("--example", metavar="SOURCE", help="print a recipe with comments, e.g. for hyp3")
+    _add_cluster_options(build)
+    build.set_defaults(run=_build)
+
     predict = commands.add_parser("predict", help="map the windows of an archive, with or without targets, to files")
     predict.add_argument("checkpoint", type=Path, help="a best.ckpt or last.ckpt")
     predict.add_argument(
@@ -197,6 +204,20 @@ def _synthesize(options: argparse.Namespace) -> None:
     size = f"{cube.sizes['window']} windows of {cube.sizes['y']} × {cube.sizes['x']} px"
     print(f"a SYNTHETIC archive, {size}, lies in {root}")
     print(f"next: python train.py data.root={root}")
+
+
+def _build(options: argparse.Namespace) -> None:
+    from snowmap.build.building import build, print_record
+    from snowmap.build.example import example
+
+    if options.example:
+        print(example(options.example), end="")
+        return
+    if options.recipe is None or options.out is None:
+        raise SnowmapError("snowmap build needs a recipe and a folder; `--example hyp3` prints a recipe")
+    record = build(options.recipe, options.out, workers=options.workers, scheduler=options.scheduler)
+    print_record(record, options.out)
+    print(f"next: snowmap check {options.out}")
 
 
 def _predict(options: argparse.Namespace) -> None:
