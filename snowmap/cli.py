@@ -39,7 +39,9 @@ def _parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(required=True, metavar="command")
 
     check = commands.add_parser("check", help="tell what an archive holds, and every fault in it")
-    check.add_argument("archive", type=Path, help="the folder that holds INSAR/, ITSNOW/, S3/ and master_mask.tif")
+    check.add_argument(
+        "archive", type=Path, help="the folder that holds INSAR/, ITSNOW/, S3/ and master_mask.tif, or a Zarr store"
+    )
     check.add_argument(
         "--bands",
         help="bands that every window must have, separated by commas; default: the nine of the public archive",
