@@ -39,12 +39,15 @@ def connect(workers: int | None = None, scheduler: str | None = None) -> Iterato
         raise SnowmapError("--workers starts a cluster, --scheduler names one; give one of them")
     if workers is not None and workers < 1:
         raise SnowmapError(f"--workers {workers}; expected at least 1")
+    import dask
     from distributed import Client, LocalCluster
 
+    logging.getLogger("distributed").setLevel(logging.CRITICAL)  # here; what workers come and go is no news
     with contextlib.ExitStack() as stack:
+        stack.enter_context(dask.config.set({"logging.distributed": "error"}))  # in the workers
         if scheduler is None:
             local = {"n_workers": workers, "threads_per_worker": 1, "dashboard_address": None, "memory_limit": 0}
-            cluster = stack.enter_context(LocalCluster(**local, silence_logs=logging.CRITICAL))
+            cluster = stack.enter_context(LocalCluster(**local, silence_logs=False))
             yield stack.enter_context(Client(cluster))
             return
         try:

@@ -4,12 +4,12 @@ A store is the Cube as xarray writes it (Zarr 3); a chunk of `features` is all b
 """
 
 import zlib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import dask
-import dask.array
+import dask.array as da
 import numpy as np
 import psutil
 import xarray as xr
@@ -29,6 +29,9 @@ UNFINISHED = "unfinished"
 """Attribute of a store whose pieces are still being written."""
 
 METADATA = "zarr.json"
+
+PACKING = ("_FillValue", "scale_factor", "add_offset")
+"""Attributes by which xarray and CF say that values are other than they stand there."""
 
 
 def is_store(root: str | Path) -> bool:
@@ -60,6 +63,47 @@ def open_source(data: Mapping[str, Any], targets: Sequence[str]) -> xr.Dataset:
     return cube.load() if in_memory else cube
 
 
+class Survey(NamedTuple):
+    """What `survey_store` found; its attributes are those of the same names of an archive's."""
+
+    windows: Sequence[str]
+    faults: Sequence[str]
+    excluded: Sequence[str]
+    origin: str
+    swe_unit: str
+    swe_per_hs: float | None
+    wavelength: float | None
+
+
+def survey_store(
+    root: str | Path,
+    look: Callable[[xr.Dataset], object],
+    *,
+    bands: Iterable[str] | None = None,
+    targets: Iterable[str] = (),
+) -> Survey:
+    """Look at a store window by window, for `snowmap check`.
+
+    Args:
+        root: The store.
+        look: Is given the Cube of each window by date.
+        bands: Bands that it must have.
+        targets: Targets of which it must have one.
+    """
+    try:
+        cube = open_source({"root": root, "bands": None if bands is None else list(bands)}, ())
+        known, wanted = targets_of(cube), list(targets)
+        faults = [] if {*known} & {*wanted} else [f"the store has no target {' or '.join(wanted)}; it has {known}"]
+        for window in range(cube.sizes["window"]):
+            look(cube.isel(window=[window]).load())
+    except SnowmapError as error:
+        return Survey([], [str(error)], [], "", "", None, None)
+    unit, origin = cube["swe"].attrs["units"] if "swe" in cube else "", str(cube.attrs.get("origin", ""))
+    return Survey(
+        window_names(cube), faults, cube.attrs.get("excluded", []), origin, unit, None, cube.attrs.get("wavelength")
+    )
+
+
 def open_zarr(path: str | Path) -> xr.Dataset:
     """Open a Cube in a Zarr store; its values are dask arrays, read when they are looked at.
 
@@ -73,16 +117,23 @@ def open_zarr(path: str | Path) -> xr.Dataset:
     if not is_store(path):
         raise SnowmapError(f"{path} is no Zarr store: it has no {METADATA}; expected what snowmap.write_zarr writes")
     try:
-        stored = xr.open_zarr(path, consolidated=False).drop_encoding()
+        stored = xr.open_zarr(path, consolidated=False, mask_and_scale=False).drop_encoding()
     except (ValueError, KeyError, TypeError, OSError) as error:
         raise SnowmapError(f"{path} cannot be read as a Zarr store of a Cube ({str(error).splitlines()[0]})") from error
     if stored.attrs.get(UNFINISHED):
         raise SnowmapError(f"{path} is unfinished: not all of its pieces were written; run what writes it again")
     order = [name for name in ("features", *sorted(targets_of(stored)), "mask") if name in stored]  # a store has none
     cube = stored[order].assign({"mask": stored["mask"].load()} if "mask" in stored else {})
-    for name, values in stored.coords.items():
-        kind = object if values.dtype.kind in "UT" else values.dtype  # texts as `band_coordinates` makes them
-        cube = cube.assign_coords({name: (values.dims, values.values.astype(kind), values.attrs)})
+    for name, values in cube.variables.items():
+        packed = [key for key in PACKING if values.attrs.get(key, np.nan) == values.attrs.get(key, np.nan)]
+        if packed:
+            raise SnowmapError(f"{path}: '{name}' is packed ({', '.join(packed)}); expected float32, NaN = missing")
+        attributes = {key: value for key, value in values.attrs.items() if key not in PACKING}
+        if name in cube.coords:
+            kind = object if values.dtype.kind in "UT" else values.dtype  # texts as `band_coordinates` makes them
+            cube = cube.assign_coords({name: (values.dims, values.values.astype(kind), attributes)})
+        elif name != "mask":
+            cube = cube.assign({name: (values.dims, _chunks(path, str(name)), attributes)})
     try:
         check(cube)
     except SnowmapError as error:
@@ -128,7 +179,7 @@ def create_zarr(cube: xr.Dataset, path: str | Path, chunk: int = CHUNK) -> Path:
     def skeleton(plain: xr.Dataset, part: Path) -> None:
         plain = plain.assign_attrs({UNFINISHED: True})
         for name in ("features", *targets_of(plain)):
-            empty = dask.array.zeros(plain[name].shape, dtype=np.float32, chunks=-1)
+            empty = da.zeros(plain[name].shape, dtype=np.float32, chunks=-1)
             plain = plain.assign({name: (plain[name].dims, empty, plain[name].attrs)})
         plain.to_zarr(part, compute=False, **_form(plain, chunk))
 
@@ -194,6 +245,24 @@ def _write(cube: xr.Dataset, path: Path, chunk: int, write: Callable[[xr.Dataset
     with whole_folder(path) as part:
         write(plain, part)
     return path
+
+
+def _chunks(path: Path, name: str) -> da.Array:
+    """A variable, chunk by chunk; one that cannot be read is named."""
+    array: Any = zarr.open_array(path / name, mode="r")
+
+    def read(block_info: Any = None) -> np.ndarray:
+        place = block_info[None]["array-location"]
+        try:
+            return array[tuple(slice(*along) for along in place)]
+        except (OSError, RuntimeError, ValueError) as error:
+            raise SnowmapError(
+                f"{path}: '{name}' of window {place[0][0]} cannot be read at rows {place[-2]}, columns {place[-1]} "
+                f"({error}); write the store again"
+            ) from error
+
+    chunks = da.core.normalize_chunks(array.chunks, array.shape)
+    return da.map_blocks(read, chunks=chunks, dtype=array.dtype, meta=np.empty((0,) * array.ndim, array.dtype))
 
 
 def _form(cube: xr.Dataset, chunk: int) -> dict[str, Any]:

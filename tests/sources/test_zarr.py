@@ -1,5 +1,6 @@
 """Cubes in Zarr: whole, by pieces of several processes, and refused where they are none."""
 
+import re
 from concurrent.futures import ProcessPoolExecutor
 from multiprocessing import get_context
 from pathlib import Path
@@ -10,6 +11,7 @@ import xarray as xr
 import zarr
 
 from snowmap import open_zarr, write_zarr
+from snowmap.cli import main
 from snowmap.errors import SnowmapError
 from snowmap.sources.zarr import create_zarr, finish_zarr, write_piece
 from tests.cubes import make_cube
@@ -85,3 +87,16 @@ def test_nothing_is_overwritten_or_half_written(cube, tmp_path):
     with pytest.raises(SnowmapError, match="no room on the disk"):
         write_zarr(lazy.assign(swe=lazy["swe"].map_blocks(fails, template=lazy["swe"])), tmp_path / "new.zarr")
     assert [path.name for path in tmp_path.iterdir()] == ["full"]
+
+
+def test_snowmap_check_reads_a_store_window_by_window(cube, tmp_path, capsys):
+    long = make_cube(windows=20)
+    store = write_zarr(long, tmp_path / "cube.zarr", chunk=16)
+    main(["check", str(store)])
+    said = capsys.readouterr().out
+    assert "split=rolling: 11 train, 2 validation, 7 test" in said
+    assert f"study area: {int(long['mask'].sum())} of 204 px" in said
+    chunk = next(path for path in (store / "features" / "c" / "3").rglob("*") if path.is_file())
+    chunk.write_bytes(chunk.read_bytes()[:50])
+    assert main(["check", str(store)]) == 1
+    assert re.search(r"FAULT: .*'features' of window 3 cannot be read at rows \(0, 12\)", capsys.readouterr().out)
