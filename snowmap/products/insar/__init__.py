@@ -1,6 +1,7 @@
 """InSAR products: each module reads one as pairs, and `INSAR` names them."""
 
+from snowmap.products.insar.hyp3 import HYP3
 from snowmap.products.reader import Reader
 
-INSAR: dict[str, Reader] = {}
+INSAR: dict[str, Reader] = {"hyp3": HYP3}
 """Readers under the word of ``insar.source``."""

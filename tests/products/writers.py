@@ -1,0 +1,143 @@
+"""Products in the layouts of their makers, written with plain rasterio, h5py and zipfile from a known truth."""
+
+from collections.abc import Collection, Mapping
+from pathlib import Path
+from typing import NamedTuple
+from zipfile import ZipFile
+
+import numpy as np
+import rasterio
+from rasterio.transform import Affine, from_origin
+
+
+class Scene(NamedTuple):
+    """One pair's truth: layers ``(y, x)`` by the names and in the units of `snowmap.products.pairs`, NaN = missing."""
+
+    start: str
+    end: str
+    layers: Mapping[str, np.ndarray]
+    transform: Affine
+    crs: str
+
+
+def make_scene(
+    start: str = "2023-01-03",
+    end: str = "2023-01-15",
+    shape: tuple[int, int] = (6, 8),
+    corner: tuple[float, float] = (600_000.0, 5_120_000.0),
+    crs: str = "EPSG:32632",
+    resolution: float = 80.0,
+) -> Scene:
+    """A scene of every layer, different for each date, with a missing corner."""
+    random = np.random.default_rng(int(end.replace("-", "")))
+    unwrapped = random.uniform(-6, 6, shape)
+    zenith, azimuth = np.radians(random.uniform(30, 45, shape)), np.radians(random.uniform(5, 15, shape))
+    layers = {
+        "coherence": random.uniform(0.1, 0.9, shape),
+        "unwrapped_phase": unwrapped,
+        "wrapped_phase": np.angle(np.exp(1j * unwrapped)),
+        "intensity": random.uniform(0.01, 0.5, shape),
+        "elevation": random.uniform(500, 3000, shape),
+        "incidence": random.uniform(15, 70, shape),
+        "look_east": np.sin(zenith) * np.cos(azimuth),
+        "look_north": np.sin(zenith) * np.sin(azimuth),
+        "look_up": np.cos(zenith),
+    }
+    for layer in layers.values():
+        layer[0, 0] = np.nan
+    layers["component"] = random.integers(0, 3, shape).astype(float)
+    layers["water"] = random.integers(0, 2, shape).astype(float)
+    return Scene(start, end, layers, from_origin(*corner, resolution, resolution), crs)
+
+
+def write_raster(path: Path | str, values: np.ndarray, transform: Affine, crs: str | None, **profile: object) -> None:
+    """One band."""
+    height, width = values.shape
+    with rasterio.open(
+        path,
+        "w",
+        driver="GTiff",
+        height=height,
+        width=width,
+        count=1,
+        dtype=values.dtype,
+        crs=crs,
+        transform=transform,
+        **profile,
+    ) as raster:
+        raster.write(values, 1)
+
+
+def write_hyp3(
+    folder: Path,
+    scene: Scene,
+    *,
+    burst: str | None = None,
+    satellite: str = "A",
+    orbit: int = 47000,
+    direction: str = "DESCENDING",
+    identifier: str = "1A2B",
+    zipped: bool = True,
+    without: Collection[str] = (),
+    nodata: float | None = None,
+) -> Path:
+    """A HyP3 product, of a whole scene or of bursts.
+
+    Args:
+        folder: To write the zip file or folder to.
+        scene: Its truth.
+        burst: E.g. ``"136231_IW2"`` or ``"064_000000s1n00-136231s2n02-000000s3n00_IW"``; a whole scene without it.
+        satellite: Of both acquisitions.
+        orbit: Absolute, of the reference.
+        direction: Of the pass.
+        identifier: Four hexadecimal digits.
+        zipped: Whether the product is a zip file.
+        without: Endings of files to leave out, e.g. ``"inc_map"`` or ``"txt"``.
+        nodata: What the rasters state; their missing pixels are 0.
+    """
+    first, second = (day.replace("-", "") for day in (scene.start, scene.end))
+    days = abs(int((np.datetime64(scene.end) - np.datetime64(scene.start)).astype(int)))
+    name = (
+        f"S1_{burst}_{first}_{second}_VV_INT80_{identifier}"
+        if burst
+        else f"S1{satellite * 2}_{first}T053411_{second}T053411_VVP{days:03}_INT80_G_ueF_{identifier}"
+    )
+    product = folder / name
+    product.mkdir(parents=True)
+    truth = scene.layers
+    rasters = {
+        "unw_phase": truth["unwrapped_phase"],
+        "wrapped_phase": truth["wrapped_phase"],
+        "corr": truth["coherence"],
+        "amp": truth["intensity"],
+        "dem": truth["elevation"],
+        "inc_map": np.radians(truth["incidence"]),
+        "lv_theta": np.arcsin(truth["look_up"]),
+        "lv_phi": np.arctan2(truth["look_north"], truth["look_east"]),
+    }
+    for layer, values in rasters.items():
+        if layer not in without:
+            path = product / f"{name}_{layer}.tif"
+            write_raster(path, np.nan_to_num(values).astype(np.float32), scene.transform, scene.crs, nodata=nodata)
+    classes = {"conncomp": truth["component"], "water_mask": np.pad(1 - truth["water"], ((0, 0), (0, 1)))}
+    for layer, values in classes.items():
+        if layer not in without:
+            path, missing = product / f"{name}_{layer}.tif", 255 if layer == "water_mask" else 0
+            write_raster(path, values.astype(np.uint8), scene.transform, scene.crs, nodata=missing)
+    granule = f"S1{satellite}_IW_SLC__1SDV_{first}T053411_{first}T053438_{orbit:06}_05A000_ABCD"
+    if "txt" not in without:
+        (product / f"{name}.txt").write_text(
+            f"Reference Granule: {granule}\nSecondary Granule: {granule}\n"
+            f"Reference Pass Direction: {direction}\nReference Orbit Number: {orbit}\nBaseline: 58.3\n"
+            "UTC time: 20051.4\nHeading: 193.2\nRange looks: 20\nAzimuth looks: 4\nPhase filter parameter: 0.6\n"
+            "Unwrapping type: mcf\n"
+        )
+    (product / f"{name}.README.md.txt").write_text("ASF InSAR Data Package\n")
+    if not zipped:
+        return product
+    with ZipFile(folder / f"{name}.zip", "w") as archive:
+        for file in sorted(product.iterdir()):
+            archive.write(file, f"{name}/{file.name}")
+            file.unlink()
+    product.rmdir()
+    return folder / f"{name}.zip"
