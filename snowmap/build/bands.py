@@ -2,6 +2,7 @@
 
 import numpy as np
 import xarray as xr
+from rasterio.transform import Affine
 
 from snowmap.data.grid import Grid, gradient_of
 from snowmap.physics import displacement
@@ -83,8 +84,9 @@ def largest_component(pair: Pair, grid: Grid) -> tuple[int | None, float]:
     try:
         step = max(1, -(-max(grid.shape) // THIN_GRID))
         height, width = (max(1, size // step) for size in grid.shape)
-        scale = grid.transform.scale(grid.shape[1] / width, grid.shape[0] / height)
-        thin = Grid((height, width), grid.transform * scale, grid.crs)
+        a, b, c, d, e, f = grid.transform[:6]
+        wider, higher = grid.shape[1] / width, grid.shape[0] / height
+        thin = Grid((height, width), Affine(a * wider, b * higher, c, d * wider, e * higher, f), grid.crs)
         found = regrid({"component": layer}, LAYERS, thin)["component"]
     finally:
         layer.close()

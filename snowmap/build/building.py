@@ -7,14 +7,13 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from rasterio.transform import Affine
 from rich.progress import track
 
 from snowmap.build.bands import insar_bands, largest_component
 from snowmap.build.preparing import Prepared, prepare
 from snowmap.build.stores import Pieces, Store, store_of, study_area
 from snowmap.cluster import connect, deal
-from snowmap.data.grid import Grid
+from snowmap.data.grid import Grid, moved
 from snowmap.errors import SnowmapError
 from snowmap.files import write_whole
 from snowmap.products.outlines import inside, share
@@ -132,11 +131,8 @@ def _window(common: tuple[Path, Path], number: int) -> dict[str, Any]:
                 layers["glacier"] = (share(prepared.plan.outlines["glaciers"], piece) >= 0.5).astype(np.float32)
             layers = {name: layers[name] for name in prepared.bands}
             valid[0] += np.logical_and.reduce([np.isfinite(values) for values in layers.values()]).sum()
-            yield (
-                rows,
-                columns,
-                layers | {name: _snow(prepared, name, days[name], piece) for name in days if days[name]},
-            )
+            snow = {name: _snow(prepared, name, of_target, piece) for name, of_target in days.items() if of_target}
+            yield rows, columns, layers | snow
 
     store.write(number, pieces())
     of_targets = {name: [str(day) for day in of_target] for name, of_target in days.items()}
@@ -150,7 +146,7 @@ def _pieces(grid: Grid, size: int) -> Iterator[tuple[slice, slice, Grid]]:
     for top, left in itertools.product(*starts):
         shape = min(size, grid.shape[0] - top), min(size, grid.shape[1] - left)
         place = slice(top, top + shape[0]), slice(left, left + shape[1])
-        yield *place, Grid(shape, grid.transform * Affine.translation(left, top), grid.crs)
+        yield *place, Grid(shape, moved(grid.transform, left, top), grid.crs)
 
 
 def _weather(prepared: Prepared, pair: Pair, grid: Grid, elevation: np.ndarray) -> dict[str, np.ndarray]:

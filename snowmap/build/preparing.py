@@ -91,11 +91,10 @@ def prepare(recipe: Path) -> Prepared:
         _refuse_far_maps(name, maps, plan)
         prepared.left_out.extend(maps.left_out)
         if not any(prepared.maps_of(name, pair) for pair in pairs):
-            days = sorted(maps.maps)
+            days, most = sorted(maps.maps), plan.targets[name].options["days"]
             raise SnowmapError(
-                f"targets.{name}: its maps are of {days[0]} to {days[-1]}, none of them within "
-                f"{plan.targets[name].options['days']} days of the end of a window ({pairs[0].end} to {pairs[-1].end}); "
-                f"raise targets.{name}.days, or get maps of these dates"
+                f"targets.{name}: its maps are of {days[0]} to {days[-1]}, none within {most} days of the end of a "
+                f"window ({pairs[0].end} to {pairs[-1].end}); raise targets.{name}.days, or get maps of these dates"
             )
     return prepared
 
@@ -112,10 +111,10 @@ def _of_one_track(found: Found, plan: Plan) -> list[Pair]:
     counted = listed([f"'{track}' ({len(pairs)} pairs)" for track, pairs in sorted(tracks.items())])
     chosen = [track for track in tracks if wanted is None or wanted in track]
     if len(chosen) != 1:
-        found_words = "no track" if not chosen else "several tracks"
+        number = "several tracks" if chosen else "no track"
         raise SnowmapError(
-            f"insar.track={wanted}: {found_words} of {counted}; expected one, since their geometry differs: give a part "
-            "of its name as insar.track, and build an archive of each"
+            f"insar.track={wanted}: {number} of {counted}; expected one, since their geometry differs: give a part of "
+            "its name as insar.track, and build an archive of each"
         )
     pairs = [
         pair
@@ -129,10 +128,14 @@ def _of_one_track(found: Found, plan: Plan) -> list[Pair]:
         raise SnowmapError(
             f"insar.path: wavelengths of {min(wavelengths):g} and {max(wavelengths):g} m; expected pairs of one radar"
         )
-    order = date_order(
-        *(np.array([getattr(pair, edge) for pair in pairs], "datetime64[ns]") for edge in ("start", "end"))
-    )
-    return [pairs[index] for index in order]
+    start, end = edges(pairs)
+    return [pairs[index] for index in date_order(start, end)]
+
+
+def edges(pairs: list[Pair]) -> tuple[np.ndarray, np.ndarray]:
+    """First and last day of each pair, datetime64[ns]."""
+    start, end = (np.array([getattr(pair, edge) for pair in pairs], "datetime64[ns]") for edge in ("start", "end"))
+    return start, end
 
 
 def _refuse_doubles(pairs: list[Pair]) -> None:

@@ -8,7 +8,7 @@ import xarray as xr
 import zarr
 from rasterio.windows import Window
 
-from snowmap.build.preparing import STATIC_BANDS, Prepared
+from snowmap.build.preparing import STATIC_BANDS, Prepared, edges
 from snowmap.files import remove_unfinished
 from snowmap.sources.trentino.layout import raster_path
 from snowmap.sources.trentino.quantities import BANDS, TARGETS, as_cube
@@ -107,17 +107,11 @@ class ZarrStore:
         shape = (len(prepared.pairs), len(prepared.bands), *grid.shape)
         nothing = np.float32(np.nan)
         targets = {name: np.broadcast_to(nothing, (shape[0], *grid.shape)) for name in prepared.plan.targets}
-        start, end = (
-            np.array([getattr(pair, edge) for pair in prepared.pairs], "datetime64[ns]") for edge in ("start", "end")
-        )
+        start, end = edges(prepared.pairs)
         layers = {"features": np.broadcast_to(nothing, shape), **targets, "mask": np.ones(grid.shape, bool)}
         cube = as_cube(layers, prepared.bands, start, end, grid.crs, grid.transform)
-        attributes = {
-            "origin": prepared.plan.keys["name"],
-            "wavelength": prepared.pairs[0].wavelength_m,
-            "phase_sign": 1,
-        }
-        return cube.assign_attrs(attributes)
+        wavelength = prepared.pairs[0].wavelength_m
+        return cube.assign_attrs(origin=prepared.plan.keys["name"], wavelength=wavelength, phase_sign=1)
 
 
 Store = ArchiveStore | ZarrStore

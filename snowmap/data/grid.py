@@ -43,6 +43,12 @@ class Grid(NamedTuple):
         return shift <= 1e-3 * step
 
 
+def moved(transform: Affine, columns: int, rows: int) -> Affine:
+    """The transform of a grid whose corner lies that many columns to the right and rows down."""
+    a, b, c, d, e, f = transform[:6]
+    return Affine(a, b, a * columns + b * rows + c, d, e, d * columns + e * rows + f)
+
+
 def fault_of_grid(shape: tuple[int, int], transform: Affine, crs: rasterio.crs.CRS | None) -> str:
     """Why a grid cannot be mapped and measured: found and expected in a few words; empty for a sound one."""
     if crs is None:

@@ -57,7 +57,9 @@ class Reader(NamedTuple):
         keys: Dataclass of its keys in a recipe: `Insar`, `Weather`, `Snow`, or derived from it.
         read: ``(paths, options)``: what ``path`` matches, sorted, and the checked keys. Gives
             `snowmap.products.pairs.Found`, `snowmap.products.weather.DailyWeather` or `snowmap.products.snow.SnowMaps`.
+        example: Lines of a recipe below ``source:``, with comments.
     """
 
     keys: type[Product]
     read: Callable[[list[Path], Mapping[str, Any]], Any]
+    example: str = ""

@@ -14,7 +14,7 @@ from rasterio.enums import Resampling
 from rasterio.transform import Affine
 from rasterio.warp import reproject, transform
 
-from snowmap.data.grid import Grid
+from snowmap.data.grid import Grid, moved
 from snowmap.products.pairs import ANGLE, CLASS, POWER, WRAPPED
 
 MARGIN_PIXELS = 2
@@ -88,7 +88,7 @@ def clipped(layer: xr.DataArray, grid: Grid, margin: int = MARGIN_PIXELS) -> xr.
     if any(span.start >= span.stop for span in spans):
         return None
     piece = layer.isel(y=spans[0], x=spans[1])
-    return piece.rio.write_transform(layer.rio.transform() * Affine.translation(spans[1].start, spans[0].start))
+    return piece.rio.write_transform(moved(layer.rio.transform(), spans[1].start, spans[0].start))
 
 
 def _same_grid(layers: Mapping[str, xr.DataArray]) -> Iterator[list[str]]:
@@ -115,7 +115,7 @@ def _read(layer: xr.DataArray, grid: Grid, pixels: float) -> tuple[np.ndarray, A
     if piece is None:
         return None
     values = np.pad(np.asarray(piece.values, np.float32), rim, constant_values=np.nan)
-    return values, piece.rio.transform() * Affine.translation(-rim, -rim)
+    return values, moved(piece.rio.transform(), -rim, -rim)
 
 
 def _sums(name: str, kind: str, layers: Mapping[str, np.ndarray]) -> _Sums:
