@@ -1,10 +1,11 @@
 """Products in the layouts of their makers, written with plain rasterio, h5py and zipfile from a known truth."""
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 from zipfile import ZipFile
 
+import h5py
 import numpy as np
 import rasterio
 from rasterio.transform import Affine, from_origin
@@ -50,7 +51,7 @@ def make_scene(
     return Scene(start, end, layers, from_origin(*corner, resolution, resolution), crs)
 
 
-def write_raster(path: Path | str, values: np.ndarray, transform: Affine, crs: str | None, **profile: object) -> None:
+def write_raster(path: Path | str, values: np.ndarray, transform: Affine, crs: str | None, **profile: Any) -> None:
     """One band."""
     height, width = values.shape
     with rasterio.open(
@@ -141,3 +142,68 @@ def write_hyp3(
             file.unlink()
     product.rmdir()
     return folder / f"{name}.zip"
+
+
+def write_mintpy(
+    folder: Path,
+    scenes: Sequence[Scene],
+    *,
+    dropped: Collection[int] = (),
+    offset: float = 0.0,
+    without: Collection[str] = (),
+    attributes: Mapping[str, str | None] | None = None,
+) -> Path:
+    """MintPy's ``inputs`` folder: ``ifgramStack.h5`` and ``geometryGeo.h5``.
+
+    Args:
+        folder: To write to.
+        scenes: Of one grid; the geometry is that of the first.
+        dropped: Positions of pairs that the user dropped.
+        offset: Added to every unwrapped phase, as an unwrapping without reference may.
+        without: Datasets to leave out.
+        attributes: To add, or with None to leave out.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    first = scenes[0]
+    height, width = first.layers["coherence"].shape
+    facts: dict[str, str | None] = {
+        "LENGTH": str(height),
+        "WIDTH": str(width),
+        "X_FIRST": str(first.transform.c),
+        "Y_FIRST": str(first.transform.f),
+        "X_STEP": str(first.transform.a),
+        "Y_STEP": str(first.transform.e),
+        "X_UNIT": "meters",
+        "UTM_ZONE": "32N",
+        "WAVELENGTH": "0.05546576",
+        "ORBIT_DIRECTION": "ASCENDING",
+        "HEADING": "-12.1",
+        "relative_orbit": "117",
+        "PROCESSOR": "isce",
+        "ALOOKS": "4",
+        "RLOOKS": "20",
+        **(attributes or {}),
+    }
+    stack = {
+        "date": np.array([[day.replace("-", "") for day in scene[:2]] for scene in scenes], "S8"),
+        "dropIfgram": np.array([index not in dropped for index in range(len(scenes))]),
+        "bperp": np.zeros(len(scenes), np.float32),
+        "unwrapPhase": np.nan_to_num([scene.layers["unwrapped_phase"] + offset for scene in scenes]).astype(np.float32),
+        "coherence": np.nan_to_num([scene.layers["coherence"] for scene in scenes]).astype(np.float32),
+        "connectComponent": np.array([scene.layers["component"] for scene in scenes], np.int16),
+    }
+    east, north, up = (first.layers[f"look_{way}"] for way in ("east", "north", "up"))
+    geometry = {
+        "height": np.nan_to_num(first.layers["elevation"]).astype(np.float32),
+        "incidenceAngle": np.nan_to_num(np.degrees(np.arccos(up))).astype(np.float32),
+        "azimuthAngle": np.degrees(np.arctan2(-east, north)).astype(np.float32),
+        "shadowMask": first.layers["component"] == 1,
+        "waterMask": first.layers["water"] == 0,
+    }
+    for kind, name, datasets in (("ifgramStack", "ifgramStack", stack), ("geometry", "geometryGeo", geometry)):
+        with h5py.File(folder / f"{name}.h5", "w") as file:
+            file.attrs.update({key: value for key, value in {**facts, "FILE_TYPE": kind}.items() if value is not None})
+            for key, values in datasets.items():
+                if key not in without:
+                    file.create_dataset(key, data=values)
+    return folder
