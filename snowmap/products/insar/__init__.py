@@ -1,8 +1,12 @@
 """InSAR products: each module reads one as pairs, and `INSAR` names them."""
 
-from snowmap.products.insar.hyp3 import HYP3
-from snowmap.products.insar.mintpy import MINTPY
+from snowmap.products.insar import aria, hyp3, mintpy, nisar
 from snowmap.products.reader import Reader
 
-INSAR: dict[str, Reader] = {"hyp3": HYP3, "mintpy": MINTPY}
+INSAR: dict[str, Reader] = {
+    "hyp3": hyp3.READER,
+    "mintpy": mintpy.READER,
+    "nisar": nisar.READER,
+    "aria": aria.READER,
+}
 """Readers under the word of ``insar.source``."""

@@ -46,7 +46,7 @@ def read(paths: list[Path], options: Mapping[str, Any]) -> Found:
     return found
 
 
-MINTPY = Reader(Insar, read)
+READER = Reader(Insar, read)
 
 
 def _attributes(path: Path, left_out: list[str]) -> dict[str, str]:
