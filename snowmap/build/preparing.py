@@ -83,7 +83,10 @@ def prepare(recipe: Path) -> Prepared:
     _refuse_doubles(pairs)
     weather = plan.weather and plan.weather.reader.read(plan.weather.files, plan.weather.options)
     bands, pairs, left_out = _bands(pairs, plan, weather)
-    snow = {name: choice.reader.read(choice.files, choice.options) for name, choice in plan.targets.items()}
+    snow = {
+        name: choice.reader.read(choice.files, choice.options | {"target": name})
+        for name, choice in plan.targets.items()
+    }
     prepared = Prepared(plan, pairs, weather, snow, bands, [*found.left_out, *left_out])
     if weather is not None:
         _refuse_missing_days(weather, pairs)
