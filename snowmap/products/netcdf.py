@@ -277,8 +277,11 @@ def per_day(array: xr.DataArray, how: str, offset_hours: float, *, a_day: int | 
     whole = count == a_day
     chosen = (first[whole][:, None] + np.arange(a_day)).ravel()
     array = array.drop_vars("time") if chosen.size == local.size else array.drop_vars("time").isel(time=chosen)
-    steps = array.coarsen(time=a_day).construct(time=("day", "step"))
-    array = steps.sum("step", skipna=False) if how == "sum" else steps.mean("step", skipna=False)
+    if chosen.size:  # dask does not split nothing
+        steps = array.coarsen(time=a_day).construct(time=("day", "step"))
+        array = steps.sum("step", skipna=False) if how == "sum" else steps.mean("step", skipna=False)
+    else:
+        array = array.rename(time="day")
     return array.assign_coords(day=days[whole].astype("datetime64[ns]"))
 
 

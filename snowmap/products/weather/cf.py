@@ -79,6 +79,8 @@ def read_cf(paths: list[Path], options: Mapping[str, Any]) -> DailyWeather:
             raise SnowmapError(f"{name}: no variable {wanted} in them; name it by the key weather.{key}")
     offset = options.get("utc_offset_hours", 0.0)
     fields = {"temperature": per_day(_regular(joined(*parts["temperature"]), name), "mean", offset)}
+    if not fields["temperature"].sizes["day"]:
+        raise SnowmapError(f"{name}: no day has all of its values of temperature; expected whole days")
     if parts["precipitation"][0]:
         how = "mean" if rate else "sum"
         fields["precipitation"] = per_day(_regular(joined(*parts["precipitation"]), name), how, offset)

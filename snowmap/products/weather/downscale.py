@@ -84,13 +84,14 @@ def window_bands(
 
 
 def _height(weather: DailyWeather, lapse_rate: float | None) -> NDArray[np.float64]:
-    if "height" in weather.fields:
+    if "height" in weather.fields and lapse_rate != 0:
         return weather.fields["height"].values.astype(np.float64).ravel()
     if lapse_rate == 0:
         return np.zeros(weather.fields["temperature"][0].size)
     raise SnowmapError(
-        f"{weather.name}: the height of the weather's cells is not known; add a file with the geopotential z of the same "
-        "cells (of ERA5 'Geopotential' at one time), or give weather.lapse_rate: 0 to leave the temperature as it is"
+        f"{weather.name}: the height of its cells is not known; add a file with the geopotential z of the same cells "
+        "(ERA5's 'Geopotential' at one time; of stations a column elevation), or give weather.lapse_rate: 0, which "
+        "leaves the temperature as it is"
     )
 
 
@@ -98,8 +99,8 @@ def _check(temperatures: NDArray[np.float64], days: NDArray[np.datetime64], name
     known = temperatures[np.isfinite(temperatures)]
     if known.size and not (PLAUSIBLE[0] <= known.min() and known.max() <= PLAUSIBLE[1]):
         raise SnowmapError(
-            f"{name}: daily mean temperatures from {known.min():.4g} to {known.max():.4g} °C on {days[0]} … {days[-1]}; "
-            f"expected {PLAUSIBLE[0]:g} … {PLAUSIBLE[1]:g} °C: the unit that the file states is not that of its values"
+            f"{name}: daily mean temperatures from {known.min():.4g} to {known.max():.4g} °C on {days[0]} … {days[-1]}, "
+            f"expected {PLAUSIBLE[0]:g} … {PLAUSIBLE[1]:g}: the unit that the file states is not that of its values"
         )
 
 
