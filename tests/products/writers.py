@@ -207,3 +207,27 @@ def write_mintpy(
                 if key not in without:
                     file.create_dataset(key, data=values)
     return folder
+
+
+def write_licsar(folder: Path, scenes: Sequence[Scene], *, frame: str = "022D_05000_131313") -> Path:
+    """A frame of LiCSAR, as its portal lays it out; coherence is rounded to 1 / 255."""
+    root = folder / frame
+    (root / "metadata").mkdir(parents=True)
+    for scene in scenes:
+        pair = "_".join(day.replace("-", "") for day in scene[:2])
+        (root / "interferograms" / pair).mkdir(parents=True)
+        coherence = np.round(np.nan_to_num(scene.layers["coherence"]) * 255).astype(np.uint8)
+        phase = np.nan_to_num(scene.layers["unwrapped_phase"]).astype(np.float32)
+        for ending, values in (("cc", coherence), ("unw", phase)):
+            path = root / "interferograms" / pair / f"{pair}.geo.{ending}.tif"
+            write_raster(path, values, scene.transform, scene.crs)
+    first = scenes[0]
+    layers = {"hgt": "elevation", "E": "look_east", "N": "look_north", "U": "look_up"}
+    for ending, layer in layers.items():
+        values = np.nan_to_num(first.layers[layer]).astype(np.float32)
+        write_raster(root / "metadata" / f"{frame}.geo.{ending}.tif", values, first.transform, first.crs)
+    (root / "metadata" / "metadata.txt").write_text(
+        f"master={first.start.replace('-', '')}\nheading=-167.9\navg_incidence_angle=39.1918\n"
+        "azimuth_resolution=14.068910\nrange_resolution=2.329562\ncentre_range_m=880080.5691\n"
+    )
+    return root
