@@ -1,6 +1,6 @@
 """InSAR products: each module reads one as pairs, and `INSAR` names them."""
 
-from snowmap.products.insar import aria, geotiffs, hyp3, licsar, mintpy, nisar
+from snowmap.products.insar import aria, geotiffs, hyp3, licsar, mintpy, nisar, uavsar
 from snowmap.products.reader import Reader
 
 INSAR: dict[str, Reader] = {
@@ -10,5 +10,6 @@ INSAR: dict[str, Reader] = {
     "geotiffs": geotiffs.READER,
     "nisar": nisar.READER,
     "aria": aria.READER,
+    "uavsar": uavsar.READER,
 }
 """Readers under the word of ``insar.source``."""
