@@ -106,7 +106,17 @@ def read(paths: list[Path], options: Mapping[str, Any]) -> Found:
     return found
 
 
-READER = Reader(Geotiffs, read)
+_EXAMPLE = """\
+path: interferograms                   # the folder in which the patterns look
+sign: 1                                # 1: the phase grows with the path, as with dry snow; else -1
+patterns:
+  coherence: "{start:%Y%m%d}_{end:%Y%m%d}_cc.tif"
+  unwrapped_phase: "{start:%Y%m%d}_{end:%Y%m%d}_unw.tif"
+  elevation: dem.tif
+  incidence: local_incidence.tif
+incidence_unit: degrees"""
+
+READER = Reader(Geotiffs, read, _EXAMPLE)
 
 
 def _files(paths: list[Path]) -> Iterator[tuple[str, Path]]:
