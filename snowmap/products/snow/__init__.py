@@ -2,9 +2,9 @@
 
 from snowmap.products.reader import Reader
 from snowmap.products.snow import cf, geotiff, points, snodas
-from snowmap.products.snow.maps import SnowMaps, check_overlap, points_to_grid
+from snowmap.products.snow.maps import SnowMaps, points_to_grid
 
-__all__ = ["SNOW", "SnowMaps", "check_overlap", "points_to_grid"]
+__all__ = ["SNOW", "SnowMaps", "points_to_grid"]
 
 SNOW: dict[str, Reader] = {
     "cf": cf.READER,

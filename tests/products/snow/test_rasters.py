@@ -8,7 +8,8 @@ from rasterio.transform import Affine
 
 from snowmap.data.grid import Grid
 from snowmap.errors import SnowmapError
-from snowmap.products.snow import SNOW, check_overlap
+from snowmap.products.overlap import check_overlap
+from snowmap.products.snow import SNOW
 from snowmap.products.snow.geotiff import date_of
 from tests.products.writers_weather import write_snodas
 
