@@ -127,6 +127,16 @@ class Archive(Data):
 
 
 @dataclass
+class Zarr(Data):
+    """Keys of `snowmap.sources.zarr`: a Cube in a Zarr store."""
+
+    name: str = "zarr"
+    in_memory: bool | None = (
+        None  # read whole before the training; None: where it fills half of the free memory or less
+    )
+
+
+@dataclass
 class Named:
     """A choice by its name; what derives from it has further keys."""
 
@@ -468,6 +478,7 @@ class EvaluateConfig:
 
 DATA: dict[str, type] = {
     "archive": Archive,
+    "zarr": Zarr,
 }
 """Schema of each `data=`."""
 

@@ -2,7 +2,9 @@
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
+import dask.array as da
 import numpy as np
 import rioxarray
 import xarray as xr
@@ -11,6 +13,9 @@ from rasterio.errors import RasterioError
 from rasterio.transform import Affine
 
 from snowmap.errors import SnowmapError
+
+_BLOCK = (1024, 1024)
+"""Rows and columns that are read at once."""
 
 
 def open_raster(
@@ -49,6 +54,20 @@ def as_raster(values: "np.ndarray | object", transform: Affine, crs: CRS) -> xr.
         x=transform.c + transform.a * (np.arange(width) + 0.5),
     )
     return array.rio.write_crs(crs).rio.write_transform(transform)
+
+
+def lazily(shape: tuple[int, int], dtype: Any, read: Callable[[slice, slice], np.ndarray]) -> da.Array:
+    """A dask array whose blocks `read` gives for rows and columns.
+
+    `read` opens the file itself, so that none stays open in between and blocks can be read by other processes.
+    """
+    chunks = da.core.normalize_chunks(_BLOCK, shape)
+    return da.map_blocks(_block, read, chunks=chunks, dtype=dtype, meta=np.empty((0, 0), dtype))
+
+
+def _block(read: Callable[[slice, slice], np.ndarray], block_info: Any = None) -> np.ndarray:
+    rows, columns = block_info[None]["array-location"]
+    return read(slice(*rows), slice(*columns))
 
 
 def _kept(before: xr.DataArray, after: xr.DataArray) -> xr.DataArray:

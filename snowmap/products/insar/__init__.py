@@ -1,10 +1,14 @@
 """InSAR products: each module reads one as pairs, and `INSAR` names them."""
 
-from snowmap.products.insar.geotiffs import GEOTIFFS
-from snowmap.products.insar.hyp3 import HYP3
-from snowmap.products.insar.licsar import LICSAR
-from snowmap.products.insar.mintpy import MINTPY
+from snowmap.products.insar import aria, geotiffs, hyp3, licsar, mintpy, nisar
 from snowmap.products.reader import Reader
 
-INSAR: dict[str, Reader] = {"geotiffs": GEOTIFFS, "hyp3": HYP3, "licsar": LICSAR, "mintpy": MINTPY}
+INSAR: dict[str, Reader] = {
+    "hyp3": hyp3.READER,
+    "mintpy": mintpy.READER,
+    "nisar": nisar.READER,
+    "aria": aria.READER,
+    "licsar": licsar.READER,
+    "geotiffs": geotiffs.READER,
+}
 """Readers under the word of ``insar.source``."""

@@ -106,7 +106,22 @@ def read(paths: list[Path], options: Mapping[str, Any]) -> Found:
     return found
 
 
-GEOTIFFS = Reader(Geotiffs, read)
+READER = Reader(
+    Geotiffs,
+    read,
+    """path: interferograms
+sign: 1                                # 1 where the phase grows with the path, as with snow, else -1
+patterns:                              # paths within the folder
+  coherence: "{start:%Y%m%d}_{end:%Y%m%d}_cc.tif"
+  unwrapped_phase: "{start:%Y%m%d}_{end:%Y%m%d}_unw.tif"
+  elevation: dem.tif
+  incidence: inc.tif
+incidence_unit: degrees                # or radians; by default the unit that the raster states
+# wavelength_m: 0.05547                # by default the tag WAVELENGTH_METRES
+# scale: {coherence: 0.003921569}      # factors by layer
+# nodata: 0                            # beside what the rasters state
+""",
+)
 
 
 def _files(paths: list[Path]) -> Iterator[tuple[str, Path]]:
