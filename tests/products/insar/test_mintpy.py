@@ -87,7 +87,7 @@ def test_track(tmp_path, attributes, track):
         ({"attributes": {"X_FIRST": None}}, r"in radar coordinates .*: geocode.py ifgramStack.h5 geometryRadar.h5"),
         ({"attributes": {"UTM_ZONE": None}}, r"no CRS"),
         ({"attributes": {"WAVELENGTH": None}}, r"no attribute WAVELENGTH"),
-        ({"without": {"coherence"}}, r"no layer coherence; / has connectComponent, date"),
+        ({"without": {"coherence"}}, r"no layer coherence; / has bperp, connectComponent"),
     ],
 )
 def test_a_stack_that_cannot_be_placed_is_refused(tmp_path, change, error):
