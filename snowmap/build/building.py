@@ -6,7 +6,9 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import geopandas as gpd
 import numpy as np
+import xarray as xr
 from rich.progress import track
 
 from snowmap.build.bands import insar_bands, largest_component
@@ -19,13 +21,14 @@ from snowmap.files import write_whole
 from snowmap.products.outlines import inside, share
 from snowmap.products.pairs import LAYERS, MEAN, Pair
 from snowmap.products.regrid import regrid
-from snowmap.products.weather.downscale import window_bands
+from snowmap.products.snow import points_to_grid
+from snowmap.products.weather import window_bands
 from snowmap.sources.trentino.quantities import TARGETS
 from snowmap.tables import print_table
 from snowmap.units import METRES
 
 RECORD = "build.json"
-"""In the folder that is built: the recipe, what became of each window, and what was left out."""
+"""In the archive that is built, or beside the Zarr store: the recipe, what became of each window, what was left out."""
 
 
 def build(recipe: Path, out: Path, *, workers: int | None = None, scheduler: str | None = None) -> dict[str, Any]:
@@ -82,23 +85,28 @@ def print_record(record: dict[str, Any], out: Path) -> None:
         print(f"{len(empty)} windows have no value in some band, e.g. {empty[0]}, and are left out of a training")
 
 
+def record_of(out: Path) -> Path:
+    """Where the record of a build lies."""
+    return out.with_name(f"{out.name}.{RECORD}") if out.suffix == ".zarr" else out / RECORD
+
+
 def _record(out: Path, prepared: Prepared) -> dict[str, Any]:
     """What an earlier build of the same recipe left, else an empty record."""
     keys = {key: value for key, value in prepared.plan.keys.items() if key not in ("first", "last")}
     record = {"keys": keys, "bands": prepared.bands, "planned": prepared.windows, "windows": {}}
     record |= {"left_out": prepared.left_out, "finished": False}
-    if not (out / RECORD).is_file():
+    if not record_of(out).is_file():
         if out.exists() and (not out.is_dir() or any(out.iterdir())):
             raise SnowmapError(f"{out}: exists and was not built by `snowmap build`; name a new folder")
         return record
     try:
-        before = json.loads((out / RECORD).read_text())
+        before = json.loads(record_of(out).read_text())
         differ = {key for key in {**keys, **before["keys"]} if keys.get(key) != before["keys"].get(key)}
         differ |= {"bands"} if before["bands"] != prepared.bands else set()
         windows = before["planned"] != prepared.windows
         gone = set(before["windows"]) - set(prepared.windows)
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-        raise SnowmapError(f"{out / RECORD} cannot be read ({error}); name a new folder") from error
+        raise SnowmapError(f"{record_of(out)} cannot be read ({error}); name a new folder") from error
     if gone or (windows and out.suffix == ".zarr"):
         differ.add("windows")
     if differ:
@@ -107,7 +115,7 @@ def _record(out: Path, prepared: Prepared) -> dict[str, Any]:
 
 
 def _write_record(out: Path, record: dict[str, Any]) -> None:
-    write_whole(out / RECORD, json.dumps(record, indent=1))
+    write_whole(record_of(out), json.dumps(record, indent=1))
 
 
 def _window(common: tuple[Path, Path], number: int) -> dict[str, Any]:
@@ -160,13 +168,19 @@ def _snow(prepared: Prepared, target: str, days: list[np.datetime64], grid: Grid
     """The mean of the maps of some days, in the archive's unit."""
     total, count = np.zeros(grid.shape), np.zeros(grid.shape)
     for day in days:
-        with prepared.snow[target].maps[day]() as layer:
-            values = regrid({target: layer}, {target: MEAN}, grid, prepared.plan.keys["coverage"])[target]
+        values = _snow_of_day(prepared.snow[target].maps[day](), grid, prepared.plan.keys["coverage"])
         known = np.isfinite(values)
         total[known] += values[known]
         count += known
     mean = np.divide(total, count, out=np.full(grid.shape, np.nan), where=count > 0)
     return (mean / METRES[TARGETS[target].unit]).astype(np.float32)
+
+
+def _snow_of_day(opened: xr.DataArray | gpd.GeoDataFrame, grid: Grid, coverage: float) -> np.ndarray:
+    if isinstance(opened, gpd.GeoDataFrame):
+        return points_to_grid(opened, grid)
+    with opened:
+        return regrid({"snow": opened}, {"snow": MEAN}, grid, coverage)["snow"]
 
 
 def _mask(store: Store) -> np.ndarray:

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
+import xarray as xr
 
 from snowmap.build.bands import LOOK
 from snowmap.build.recipe import Plan, read_recipe
@@ -13,9 +14,8 @@ from snowmap.data.cube import date_order, window_name
 from snowmap.errors import SnowmapError
 from snowmap.products.pairs import Found, Opener, Pair
 from snowmap.products.rasters import open_raster
-from snowmap.products.regrid import clipped
-from snowmap.products.snow import SnowMaps
-from snowmap.products.weather import DailyWeather
+from snowmap.products.snow import SnowMaps, check_overlap
+from snowmap.products.weather import DailyWeather, missing_days
 from snowmap.tables import listed
 
 SAME_WAVELENGTH = 0.01
@@ -182,12 +182,11 @@ def _bands(pairs: list[Pair], plan: Plan, weather: DailyWeather | None) -> tuple
 
 
 def _refuse_missing_days(weather: DailyWeather, pairs: list[Pair]) -> None:
-    needed = np.unique(np.concatenate([np.arange(pair.start, pair.end, dtype="datetime64[D]") for pair in pairs]))
-    missing = needed[~np.isin(needed, weather.days)]
-    if len(missing):
+    missing = sorted({day for pair in pairs for day in missing_days(weather, pair.start, pair.end)})
+    if missing:
         raise SnowmapError(
-            f"weather: {weather.name} lacks {len(missing)} of the {len(needed)} days of the windows: "
-            f"{listed([str(day) for day in missing])}; get them, or leave their pairs out with first: and last:"
+            f"weather: {weather.name} lacks {len(missing)} days of the windows: {listed(missing)}; get them, or leave "
+            "their pairs out with first: and last:"
         )
 
 
@@ -195,10 +194,7 @@ def _refuse_far_maps(name: str, maps: SnowMaps, plan: Plan) -> None:
     if not maps.maps:
         reasons = "".join(f"\n  - {line}" for line in maps.left_out[:20])
         raise SnowmapError(f"targets.{name}.path: no map was found:{reasons}")
-    with maps.maps[min(maps.maps)]() as layer:
-        if clipped(layer, plan.grid, margin=0) is None:
-            bounds = ", ".join(f"{edge:.6g}" for edge in layer.rio.bounds())
-            raise SnowmapError(
-                f"targets.{name}: the maps of {maps.name} lie at {bounds} ({layer.rio.crs.to_string()}), outside the "
-                f"region ({plan.grid}); name maps of the region, or mend grid"
-            )
+    opened = maps.maps[min(maps.maps)]()
+    check_overlap(opened, f"targets.{name}: {maps.name}", plan.grid)
+    if isinstance(opened, xr.DataArray):
+        opened.close()

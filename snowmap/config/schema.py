@@ -85,6 +85,15 @@ def _devices(default: int) -> Any:
     return special(default, "a whole number ≥ 1, a list of indices such as [0,2], or auto", holds)
 
 
+def _holdout() -> Any:
+    """One of several archives."""
+
+    def holds(value: Any) -> bool:
+        return value is None or (isinstance(value, str) and value != "") or (type(value) is int and value >= 0)
+
+    return special(None, "the number of an archive, its short name, or null", holds)
+
+
 def _corrections() -> Any:
     """What is fitted to the phase and taken off."""
     known = {"ramp", "stratified"}
@@ -198,6 +207,15 @@ class Spatial(Split):
     columns: int = integer(2, at_least=1)  # rectangles from west to east
     fold: int = integer(0, at_least=0)  # which of them is held out, row by row
     buffer: int = integer(8, at_least=0)  # pixels around it of neither side; about what a net sees beside a pixel
+
+
+@dataclass
+class Regions(Named):
+    """A whole archive tests, the others train; see `snowmap.data.splits.regions`."""
+
+    holdout: Any = _holdout()  # which archive of data.root, by its number from 0 or its short name; null: the last
+    train: int = integer(5, at_least=1)
+    validation: int = integer(1, at_least=1)
 
 
 @dataclass
@@ -510,6 +528,7 @@ SPLITS: dict[str, type] = {
     "blocked": Blocked,
     "expanding": Expanding,
     "spatial": Spatial,
+    "regions": Regions,
 }
 """Schema of each `split=`."""
 

@@ -119,8 +119,7 @@ patterns:                              # paths within the folder
 incidence_unit: degrees                # or radians; by default the unit that the raster states
 # wavelength_m: 0.05547                # by default the tag WAVELENGTH_METRES
 # scale: {coherence: 0.003921569}      # factors by layer
-# nodata: 0                            # beside what the rasters state
-""",
+# nodata: 0                            # beside what the rasters state""",
 )
 
 

@@ -91,7 +91,7 @@ def read(paths: list[Path], options: Mapping[str, Any]) -> Found:
     return Found(list(pairs.values()), left_out)
 
 
-READER = Reader(Insar, read, "path: downloads/*.zip  # as downloaded, or folders")
+READER = Reader(Insar, read, "path: downloads/*.zip                # zip files as they are, or folders")
 
 
 def _products(paths: Iterable[Path], left_out: list[str]) -> Iterator[_Product]:

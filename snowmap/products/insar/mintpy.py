@@ -46,7 +46,7 @@ def read(paths: list[Path], options: Mapping[str, Any]) -> Found:
     return found
 
 
-READER = Reader(Insar, read, "path: mintpy/inputs  # ifgramStack.h5 and geometryGeo.h5")
+READER = Reader(Insar, read, "path: mintpy/inputs                  # the folder of ifgramStack.h5 and geometryGeo.h5")
 
 
 def _attributes(path: Path, left_out: list[str]) -> dict[str, str]:
