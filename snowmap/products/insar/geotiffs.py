@@ -49,6 +49,8 @@ def _patterns(value: Any) -> bool:
 
 
 def _scales(value: Any) -> bool:
+    if value is None:
+        return True
     numbers = isinstance(value, Mapping) and all(isinstance(factor, int | float) for factor in value.values())
     return numbers and set(value) <= set(LAYERS)
 
@@ -106,21 +108,17 @@ def read(paths: list[Path], options: Mapping[str, Any]) -> Found:
     return found
 
 
-READER = Reader(
-    Geotiffs,
-    read,
-    """path: interferograms
-sign: 1                                # 1 where the phase grows with the path, as with snow, else -1
-patterns:                              # paths within the folder
+_EXAMPLE = """\
+path: interferograms                   # the folder in which the patterns look
+sign: 1                                # 1: the phase grows with the path, as with dry snow; else -1
+patterns:
   coherence: "{start:%Y%m%d}_{end:%Y%m%d}_cc.tif"
   unwrapped_phase: "{start:%Y%m%d}_{end:%Y%m%d}_unw.tif"
   elevation: dem.tif
-  incidence: inc.tif
-incidence_unit: degrees                # or radians; by default the unit that the raster states
-# wavelength_m: 0.05547                # by default the tag WAVELENGTH_METRES
-# scale: {coherence: 0.003921569}      # factors by layer
-# nodata: 0                            # beside what the rasters state""",
-)
+  incidence: local_incidence.tif
+incidence_unit: degrees"""
+
+READER = Reader(Geotiffs, read, _EXAMPLE)
 
 
 def _files(paths: list[Path]) -> Iterator[tuple[str, Path]]:

@@ -52,7 +52,7 @@ def read(paths: list[Path], options: Mapping[str, Any]) -> Found:
     return found
 
 
-READER = Reader(Insar, read, "path: 022D_05000_131313              # the folder of a frame")
+READER = Reader(Insar, read, "path: 022D_05000_131313                # the folder of a frame")
 
 
 def _pair(unwrapped: Path, coherence: Path, first: str, second: str) -> Pair:
