@@ -24,7 +24,7 @@ def test_pairs_and_geometry(tmp_path):
         assert "incidence" not in pair.layers  # MintPy's is that of the ellipsoid
         truth = {name: scene.layers[name] for name in OF_A_PAIR}
         truth |= {name: SCENES[0].layers[name] for name in OF_THE_GEOMETRY}
-        truth["layover_shadow"] = SCENES[0].layers["component"] == 1
+        truth["layover_shadow"] = SCENES[0].layers["component"] == 2
         assert set(truth) == set(pair.layers)
         for name, values in truth.items():
             raster = pair.layers[name]()
