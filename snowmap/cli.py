@@ -258,8 +258,9 @@ def _export(options: argparse.Namespace) -> None:
 
 def _basins(options: argparse.Namespace) -> None:
     from snowmap.files import refuse_inputs, write_whole
-    from snowmap.maps.basins import basin_table, print_basins, read_outlines
+    from snowmap.maps.basins import basin_table, print_basins
     from snowmap.maps.read import read_maps
+    from snowmap.products.outlines import read_outlines
     from snowmap.tables import as_csv
 
     refuse_inputs(options.out, options.predictions, options.outlines)

@@ -184,18 +184,19 @@ def _snow_of_day(opened: xr.DataArray | gpd.GeoDataFrame, grid: Grid, coverage: 
 
 
 def _mask(store: Store) -> np.ndarray:
-    """The study area, as the recipe says or as far as there are values, without water."""
+    """The study area: where there are values, inside its outlines, without water."""
     prepared, grid = store.prepared, store.prepared.plan.grid
-    outlines = prepared.plan.outlines
-    area = inside(outlines["study_area"], grid) if "study_area" in outlines else None
-    water = inside(outlines["water"], grid) if "water" in outlines else np.zeros(grid.shape, bool)
+    outlines, mask = prepared.plan.outlines, study_area(store)
+    if "study_area" in outlines:
+        mask &= inside(outlines["study_area"], grid)
+    if "water" in outlines:
+        mask &= ~inside(outlines["water"], grid)
     if "water" in prepared.pairs[0].layers:
         with prepared.pairs[0].layers["water"]() as layer:
-            water |= regrid({"water": layer}, LAYERS, grid)["water"] == 1
-    mask = study_area(store, area, water)
+            mask &= regrid({"water": layer}, LAYERS, grid)["water"] != 1
     if not mask.any():
         raise SnowmapError(
-            "no pixel of the study area has a value in every band and target; look whether the products, the outlines "
-            "and the grid overlap"
+            "no pixel of the study area has a value in every band; look whether the products, the outlines and the grid "
+            "overlap"
         )
     return mask

@@ -157,17 +157,25 @@ def _refuse_doubles(pairs: list[Pair]) -> None:
 def _bands(pairs: list[Pair], plan: Plan, weather: DailyWeather | None) -> tuple[list[str], list[Pair], list[str]]:
     """The archive's bands, the pairs that have all of them, and what is left out."""
     left_out, kept = [], []
+    unwrapped = any("unwrapped_phase" in pair.layers for pair in pairs)
+    needed = ("coherence", "unwrapped_phase" if unwrapped else "wrapped_phase", "elevation", "incidence")
     for pair in pairs:
         has = {*pair.layers, *(["elevation"] if plan.dem else [])}
         has |= {"incidence"} if {*LOOK, "elevation"} <= has else set()
-        if missing := [name for name in ("coherence", "unwrapped_phase", "elevation", "incidence") if name not in has]:
+        if missing := [name for name in needed if name not in has]:
             hint = "; give an elevation as dem: {path: …}" if "elevation" in missing else ""
             left_out.append(f"{pair.name}: no {', '.join(missing)}{hint}")
         else:
             kept.append(pair)
     if not kept:
         raise SnowmapError(f"insar.path: no pair has all that a window needs, for example {left_out[0]}")
-    bands = ["coherence", "displacement", "elevation", "incidence", "phase", "unwrapped_phase"]
+    bands = [
+        "coherence",
+        "elevation",
+        "incidence",
+        "phase",
+        *(["displacement", "unwrapped_phase"] if unwrapped else []),
+    ]
     for name in OPTIONAL_LAYERS:
         without = [pair.name for pair in kept if name not in pair.layers]
         if not without:

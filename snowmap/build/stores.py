@@ -122,25 +122,17 @@ def store_of(root: Path, prepared: Prepared) -> Store:
     return (ZarrStore if root.suffix == ".zarr" else ArchiveStore)(root, prepared)
 
 
-def study_area(store: Store, area: np.ndarray | None, water: np.ndarray | None) -> np.ndarray:
-    """Where there are values: every band and each target in some window, inside the area, and no water.
+def study_area(store: Store) -> np.ndarray:
+    """Where every band has a value in some window, ``(y, x)`` bool.
 
     Args:
         store: With all windows written.
-        area: Outlines of the study area ``(y, x)``; None for the whole grid.
-        water: Where there is water, or None.
     """
     prepared, (height, width) = store.prepared, store.prepared.plan.grid.shape
     mask = np.zeros((height, width), bool)
     bands = [name for name in prepared.bands if name not in STATIC_BANDS]
     for first in range(0, height, store.piece):
         rows = slice(first, min(height, first + store.piece))
-        known = np.zeros((1 + len(prepared.snow), rows.stop - rows.start, width), bool)
         for window in range(len(prepared.pairs)):
-            known[0] |= np.logical_and.reduce([np.isfinite(values) for values in store.read(window, bands, rows)])
-            for number, target in enumerate(prepared.snow, 1):
-                for values in store.read(window, [target], rows):
-                    known[number] |= np.isfinite(values)
-        mask[rows] = known.all(axis=0)
-    mask &= True if area is None else area
-    return mask & ~water if water is not None else mask
+            mask[rows] |= np.logical_and.reduce([np.isfinite(values) for values in store.read(window, bands, rows)])
+    return mask

@@ -19,10 +19,11 @@ from snowmap.data.pieces import OVERLAP, TILE
 from snowmap.data.plausibility import unlike_training
 from snowmap.errors import SnowmapError
 from snowmap.files import WriteError, refuse_inputs, remove_unfinished, write_whole
-from snowmap.maps.basins import basin_table, read_outlines
+from snowmap.maps.basins import basin_table
 from snowmap.maps.geotiff import write_geotiff
 from snowmap.maps.netcdf import write_predictions
 from snowmap.maps.tiles import ALIGNMENT, Scene
+from snowmap.products.outlines import read_outlines
 from snowmap.sources import open_cube
 from snowmap.tables import as_csv
 from snowmap.tasks.load import load_model, pick_device
@@ -65,7 +66,7 @@ def predict_archive(
         device: Torch device that predicts.
         form: ``netcdf``, ``geotiff`` or ``both``.
         basins: Outlines, in any vector file; ``basins.csv`` is then written beside the maps.
-        name: Column with the basins' names, as `snowmap.maps.basins.read_outlines` takes it.
+        name: Column with the basins' names, as `snowmap.products.outlines.read_outlines` takes it.
         basin_options: Keyword arguments of `snowmap.maps.basins.basin_table`.
         workers: Processes of this machine that the tiles are dealt to, as `snowmap.cluster.connect` takes them.
         scheduler: Address of a cluster that they are dealt to.

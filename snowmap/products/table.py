@@ -165,7 +165,7 @@ def _split(table: pd.DataFrame, path: Path) -> tuple[pd.DataFrame, dict[str, str
             stated = table[beside].dropna().unique()
             if len(stated) > 1:
                 raise SnowmapError(f"{path}: '{beside}' holds several units: {listed(map(str, stated))}; expected one")
-            units |= {head: str(unit) for unit in stated}
+            units.update([(head, str(unit)) for unit in stated])
     return table, units
 
 

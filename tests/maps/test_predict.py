@@ -23,9 +23,10 @@ from snowmap.cli import main
 from snowmap.data.cube import window_names
 from snowmap.data.splits import rolling
 from snowmap.errors import SnowmapError
-from snowmap.maps.basins import basin_table, read_outlines
+from snowmap.maps.basins import basin_table
 from snowmap.maps.predict import choose_windows
 from snowmap.maps.read import read_maps
+from snowmap.products.outlines import read_outlines
 from snowmap.sources.trentino import open_archive, write_archive
 from snowmap.sources.zarr import write_zarr
 from snowmap.tasks.pixel import SnowRegression

@@ -1,5 +1,8 @@
 """Files of weather and snow in the layouts of their publishers, over a truth that the caller knows."""
 
+import gzip
+import io
+import tarfile
 from pathlib import Path
 
 import numpy as np
@@ -67,3 +70,42 @@ def write_cf_swe(path, days, swe, transform: Affine, crs, *, unit="mm", name="SW
     encoding = {"time": {"units": "hours since 2000-01-01", "calendar": calendar}}
     dataset.to_netcdf(path, engine="h5netcdf", encoding=encoding)
     return Path(path)
+
+
+SNODAS_HEADER = """Format version: NOHRSC GIS/RS raster file v1.1
+File pathname: /net/lfs0data10/rasters
+Data file pathname: {name}.dat
+Description: Modeled snow
+Data units: Meters / 1000.000000
+Data type: integer
+Data bytes per pixel: 2
+No data value: -9999.00000000000
+Number of columns: {width}
+Number of rows: {height}
+Projected: no
+Horizontal datum: WGS84
+Minimum x-axis coordinate: {west:.15f}
+Maximum x-axis coordinate: {east:.15f}
+Minimum y-axis coordinate: {south:.15f}
+Maximum y-axis coordinate: {north:.15f}
+Start year: 2021
+"""
+
+
+def write_snodas(folder, day, grids, bounds):
+    """The archive of a day with grids in mm, NaN = missing, by the codes of their products (1034 SWE, 1036 depth)."""
+    compact = str(day).replace("-", "")
+    path = Path(folder) / f"SNODAS_{compact}.tar"
+    west, south, east, north = bounds
+    with tarfile.open(path, "w") as archive:
+        for code, grid in grids.items():
+            name = f"us_ssmv1{code}tS__T0001TTNATS{compact}05HP001"
+            height, width = grid.shape
+            header = SNODAS_HEADER.format(**locals())
+            values = np.where(np.isnan(grid), -9999, grid).astype(">i2").tobytes()
+            for kind, content in (("txt", header.encode()), ("dat", values)):
+                packed = gzip.compress(content, compresslevel=1)
+                member = tarfile.TarInfo(f"{name}.{kind}.gz")
+                member.size = len(packed)
+                archive.addfile(member, io.BytesIO(packed))
+    return path

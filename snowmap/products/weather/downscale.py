@@ -99,8 +99,8 @@ def _check(temperatures: NDArray[np.float64], days: NDArray[np.datetime64], name
     known = temperatures[np.isfinite(temperatures)]
     if known.size and not (PLAUSIBLE[0] <= known.min() and known.max() <= PLAUSIBLE[1]):
         raise SnowmapError(
-            f"{name}: daily mean temperatures from {known.min():.4g} to {known.max():.4g} °C on {days[0]} … {days[-1]}, "
-            f"expected {PLAUSIBLE[0]:g} … {PLAUSIBLE[1]:g}: the unit that the file states is not that of its values"
+            f"{name}: daily mean temperatures from {known.min():.4g} to {known.max():.4g} °C on {days[0]} … "
+            f"{days[-1]}, expected {PLAUSIBLE[0]:g} … {PLAUSIBLE[1]:g}: its unit is not the one that it states"
         )
 
 

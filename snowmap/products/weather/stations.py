@@ -64,7 +64,7 @@ def read_stations(paths: list[Path], options: Mapping[str, Any]) -> DailyWeather
 
 
 def _rows(table: Table, options: Mapping[str, Any]) -> pd.DataFrame:
-    """Station, place in degrees, height in m, date, °C and mm of one table; rows without a place or date are no rows."""
+    """Station, place in degrees, height in m, date, °C and mm of one table; rows without place or date are left out."""
     heads = {
         role: table.column(role, options.get(role)) for role in ("station", "date", "temperature", "precipitation")
     }

@@ -11,7 +11,8 @@ from shapely import Point
 
 from snowmap.data.grid import Grid
 from snowmap.errors import SnowmapError
-from snowmap.products.snow import SNOW, check_overlap, points_to_grid
+from snowmap.products.overlap import check_overlap
+from snowmap.products.snow import SNOW, points_to_grid
 from tests.products.writers_weather import write_cf_swe
 
 UTM = CRS.from_epsg(32632)

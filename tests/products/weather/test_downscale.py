@@ -94,7 +94,7 @@ def test_what_cannot_be_brought_to_the_ground_is_refused(elevation):
     weather, _ = planar(6.5)
     celsius = DailyWeather(weather.fields.assign(temperature=weather.fields["temperature"] - 273.15), "wrong.nc")
     with pytest.raises(
-        SnowmapError, match=r"wrong\.nc: daily mean temperatures from -2.* the unit that the file states"
+        SnowmapError, match=r"wrong\.nc: daily mean temperatures from -2.* its unit is not the one that it states"
     ):
         window_bands(celsius, START, END, GRID, elevation)
     flat = DailyWeather(weather.fields.drop_vars("height"), "no z")
