@@ -26,7 +26,9 @@ from snowmap.products.weather import WEATHER
 
 def _numbers(count: int, words: str) -> Any:
     def holds(value: Any) -> bool:
-        return len(value) == count and all(type(each) in (int, float) and np.isfinite(each) for each in value)
+        return value is None or (
+            len(value) == count and all(type(each) in (int, float) and np.isfinite(each) for each in value)
+        )
 
     return special(None, words, holds)
 
