@@ -94,6 +94,15 @@ def _holdout() -> Any:
     return special(None, "the number of an archive, its short name, or null", holds)
 
 
+def _dates() -> Any:
+    """Which dates of a scene are read."""
+
+    def holds(value: Any) -> bool:
+        return value == "all" or (type(value) is int and 1 <= value <= 366)
+
+    return special("all", "all, or a number of dates for each year from 1 to 366", holds)
+
+
 def _corrections() -> Any:
     """What is fitted to the phase and taken off."""
     known = {"ramp", "stratified"}
@@ -143,6 +152,20 @@ class Zarr(Data):
     in_memory: bool | None = (
         None  # read whole before the training; None: where it fills half of the free memory or less
     )
+
+
+@dataclass
+class SarStack(Data):
+    """Keys of `snowmap.sources.sar_stack`: scenes of a SAR time series, one or several below each root."""
+
+    name: str = "sar_stack"
+    pattern: str | None = None  # of the rasters' names, "{scene}/{date:%Y%m%d}_{band}.tif"; None: as they are known
+    scale: str = choice("auto", "linear", "db")  # of the backscatter in the rasters; auto: by its range
+    dates: Any = _dates()  # or one of each of so many equal periods of every year
+    sequences: str = choice("whole", "yearly", "dated")  # what is mapped: the scene, each year, each date with labels
+    classes: dict[int, str] | None = None  # codes of class rasters, {1: frozen, 2: thawed}; None: those of the target
+    ignore: int | None = integer(None, at_least=-(2**31), at_most=2**31)  # a code of pixels that nobody looked at
+    outcrops: str | None = None  # COLUMN=VALUE of outlines of rock within the ice; None: GLIMS' line_type=intrnl_rock
 
 
 @dataclass
@@ -497,6 +520,7 @@ class EvaluateConfig:
 DATA: dict[str, type] = {
     "archive": Archive,
     "zarr": Zarr,
+    "sar_stack": SarStack,
 }
 """Schema of each `data=`."""
 
