@@ -103,6 +103,17 @@ def _dates() -> Any:
     return special("all", "all, or a number of dates for each year from 1 to 366", holds)
 
 
+def _scenes() -> Any:
+    """Scenes by name, or a share of them."""
+
+    def holds(value: Any) -> bool:
+        if isinstance(value, list):
+            return len({*map(str, value)}) == len(value) > 0 and all(isinstance(name, str) and name for name in value)
+        return type(value) in (int, float) and 0 < value < 1
+
+    return special(0.2, "a share above 0 and below 1, or a list of names of scenes", holds)
+
+
 def _corrections() -> Any:
     """What is fitted to the phase and taken off."""
     known = {"ramp", "stratified"}
@@ -239,6 +250,33 @@ class Regions(Named):
     holdout: Any = _holdout()  # which archive of data.root, by its number from 0 or its short name; null: the last
     train: int = integer(5, at_least=1)
     validation: int = integer(1, at_least=1)
+
+
+@dataclass
+class Scenes(Named):
+    """Whole scenes validate and test; see `snowmap.data.area_splits.scenes`."""
+
+    validation: Any = _scenes()  # a share of the scenes, drawn by the seed, or their names
+    test: Any = _scenes()
+    seed: int = _seed()
+
+
+@dataclass
+class Outlines(Named):
+    """Outlines validate and test, with what is nearest to them; see `snowmap.data.area_splits.outlines`."""
+
+    buffer: int = integer(8, at_least=0)  # pixels of neither side between two subsets
+    validation: float = number(0.2, above=0, below=1)  # of the area
+    test: float = number(0.2, above=0, below=1)
+    seed: int = _seed()
+
+
+@dataclass
+class Blocks(Outlines):
+    """Rectangles of each scene validate and test; see `snowmap.data.area_splits.blocks`."""
+
+    rows: int = integer(4, at_least=1)  # rectangles from north to south
+    columns: int = integer(4, at_least=1)  # rectangles from west to east
 
 
 @dataclass
@@ -553,6 +591,9 @@ SPLITS: dict[str, type] = {
     "expanding": Expanding,
     "spatial": Spatial,
     "regions": Regions,
+    "scenes": Scenes,
+    "blocks": Blocks,
+    "outlines": Outlines,
 }
 """Schema of each `split=`."""
 

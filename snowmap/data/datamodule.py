@@ -95,8 +95,9 @@ class SnowDataModule(pl.LightningDataModule):
         for index, (archive, cube, split) in enumerate(zip(archives, cubes, splits, strict=True)):
             maps, end = self.tensors[index], cube["end"].values
             names = [f"{window} of {archive}" if archive else window for window in window_names(cube)]
-            train = _with_target(maps, names, split.train, "training", targets, self.train_areas[index])
-            chosen = split.validation  # none of a final fit
+            train, chosen = split.train, split.validation  # none to validate of a final fit, none of a scene of another
+            if train:
+                train = _with_target(maps, names, train, "training", targets, self.train_areas[index])
             if chosen:
                 chosen = _with_target(maps, names, chosen, "validation", targets, self.validation_areas[index])
             training = samples(end, train, time, maps_every_step=every, allowed=train)

@@ -10,7 +10,7 @@ from typing import Any
 import xarray as xr
 
 from snowmap.baselines import Baseline, baseline_maps
-from snowmap.checkpoints.provenance import archive_of, areas_of, check_fit, entry_of, windows_of
+from snowmap.checkpoints.provenance import archive_of, area_of, check_fit, entry_of, windows_of
 from snowmap.data.cube import archive_names, narrowed, with_targets_inside
 from snowmap.data.plausibility import unlike_training
 from snowmap.errors import SnowmapError
@@ -125,8 +125,7 @@ def _scene(
             where it has no training window, on the one that has most.
     """
     windows = windows_of(model.metadata, subset, cube)
-    train_area, validation_area = areas_of(model.metadata, cube)
-    scored = narrowed(cube, train_area if subset == "train" else validation_area)
+    scored = narrowed(cube, area_of(model.metadata, subset, cube))
     maps = map_windows(model, cube, windows).where(scored["mask"])
     if not others:
         return ScoredMaps(maps, {}, scored, windows)
@@ -140,7 +139,7 @@ def _scene(
             return ScoredMaps(maps, {}, scored, windows)
         logger.warning("the baselines are fitted on %s", source.attrs["archive"])
     phase = model.preprocessor.phase._replace(sign=None)  # which each estimates
-    known = with_targets_inside(source, train_area)
+    known = with_targets_inside(source, area_of(model.metadata, "train", source))
     fitted = baseline_maps(known, train, windows, list(model.targets), phase, scene=cube)
     return ScoredMaps(maps, fitted, scored, windows)
 

@@ -62,7 +62,9 @@ def make_parts(
     data, targets = config["data"], list(config["target"]["names"])
     metadata = {**metadata_of(cubes, splits, config), "chosen_by": chosen_by}
     # of what only tests the training knows nothing but the name
-    cubes, splits = zip(*((cube, split) for cube, split in zip(cubes, splits, strict=True) if split.train), strict=True)
+    pairs = [(cube, split) for cube, split in zip(cubes, splits, strict=True) if split.train or split.validation]
+    cubes, splits = zip(*pairs, strict=True)
+    learnt = [(cube, split) for cube, split in pairs if split.train]
     bands = cubes[0]["band"].values.tolist()
     net = NETS[config["model"]["name"]]
     needed = [
@@ -70,12 +72,12 @@ def make_parts(
     ]  # others are derived, or missed by `build_net`
     refuse_unfit_bands(cubes[0], needed, f"model={config['model']['name']}")
     preprocessor = Preprocessor.plan(
-        [(narrowed(cube, split.train_area), split.train) for cube, split in zip(cubes, splits, strict=True)],
+        [(narrowed(cube, split.train_area), split.train) for cube, split in learnt],
         bands=[band for band in bands if band not in net.ignores],
         derived=choose_derived(net, data["derived"], bands),
         phase=Phase.of(data),
         wet_snow_db=data["wet_snow_db"],
-        ablation=plan_ablation(config["ablation"], cubes, splits, config["seed"]),
+        ablation=plan_ablation(config["ablation"], *zip(*learnt, strict=True), config["seed"]),
     )
     if plan := preprocessor.ablation:
         changed = ", ".join([*plan["values"], *plan["shuffled"]])
@@ -85,7 +87,12 @@ def make_parts(
             warn_of_snow(cube, preprocessor.phase)
     if preprocessor.phase.sign == -1 and preprocessor.reads_phase:
         logger.warning("the phase falls where snow is added (phase_sign=-1), as far as the training windows tell")
-    time = choose_time(config["model"], data["time"], max((cube["end"].values for cube in cubes), key=longest_season))
+    time = choose_time(
+        config["model"],
+        data["time"],
+        max((cube["end"].values for cube in cubes), key=longest_season),
+        seasons="sequence_end" not in cubes[0].coords,
+    )
     source = starting_point(config, metadata)
     pl.seed_everything(config["seed"], workers=True, verbose=False)
     task = SnowRegression(
@@ -104,6 +111,7 @@ def make_parts(
     training = [
         (maps._replace(inside=torch.from_numpy(narrowed(cube, split.train_area)["mask"].values)), split.train)
         for maps, cube, split in zip(tensors, cubes, splits, strict=True)
+        if split.train
     ]
     task.preprocessor.normalizer.fit(training)
     task.head.fit(training)
@@ -139,7 +147,9 @@ def choose_derived(net: type[Net], derived: Sequence[str] | None, bands: Sequenc
     return [name for name in net.derived if name in net.needs or set(DERIVED[name].needs) <= set(bands)]
 
 
-def choose_time(model: Mapping[str, Any], time: int | str | None, end: np.ndarray) -> int | str:
+def choose_time(
+    model: Mapping[str, Any], time: int | str | None, end: np.ndarray, *, seasons: bool = True
+) -> int | str:
     """The length of the sequences: `time`, else the net's own, which a short archive may cut.
 
     Raises:
@@ -153,7 +163,7 @@ def choose_time(model: Mapping[str, Any], time: int | str | None, end: np.ndarra
         raise SnowmapError(f"data.time={time}, but the net reads stacks of {fixed}; give model.steps={time} instead")
     if time != SEASON and int(time) < net.minimum_time:
         raise SnowmapError(f"data.time={time}, but the net needs at least {net.minimum_time} windows")
-    check_time(time, end)
+    check_time(time, end, seasons=seasons)
     return time
 
 

@@ -35,10 +35,12 @@ class Labels(NamedTuple):
     Attributes:
         maps: Class codes ``(y, x)`` float32, NaN where nobody looked; by date where they are dated, else under None.
         outlines: Number of the outline from 1 in the order of its file ``(y, x)``, 0 in none; None without outlines.
+        source: The file of the outlines.
     """
 
     maps: dict[np.datetime64 | None, np.ndarray]
     outlines: np.ndarray | None
+    source: str
 
 
 def class_quantity(target: str, classes: Mapping[int, str] | None) -> Quantity:
@@ -75,10 +77,10 @@ def read_labels(root: Path, grid: Grid, quantity: Quantity, data: Mapping[str, A
     ids = None if path is None else _outlines(path, root, grid, data.get("outcrops"))
     dated, whole = dated_classes(root), root / "classes.tif"
     if whole.is_file():
-        return Labels({None: _classes(whole, grid, quantity, data.get("ignore"))}, ids)
+        return Labels({None: _classes(whole, grid, quantity, data.get("ignore"))}, ids, str(path))
     if dated:
         maps = {day: _classes(path, grid, quantity, data.get("ignore")) for day, path in dated.items()}
-        return Labels({**maps}, ids)
+        return Labels({**maps}, ids, str(path))
     if ids is None:
         raise SnowmapError(
             f"{root}: no labels; expected outlines.gpkg (or another vector file) there or in {root.parent}, or "
@@ -89,7 +91,7 @@ def read_labels(root: Path, grid: Grid, quantity: Quantity, data: Mapping[str, A
             f"{path}: outlines tell two classes apart, but data.classes names {quantity.flag_meanings}; give two"
         )
     outside, inside = quantity.flag_values
-    return Labels({None: np.where(ids > 0, np.float32(inside), np.float32(outside))}, ids)
+    return Labels({None: np.where(ids > 0, np.float32(inside), np.float32(outside))}, ids, str(path))
 
 
 def _vector(folder: Path, name: str) -> Path | None:

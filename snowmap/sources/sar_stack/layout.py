@@ -3,6 +3,7 @@
 import re
 from collections.abc import Iterator, Mapping
 from datetime import date
+from itertools import pairwise
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -91,7 +92,7 @@ def rasters_of(root: str | Path, pattern: str | None = None) -> list[Raster]:
             f"{root} holds the rasters of the scenes {', '.join(names)}; name one, e.g. {root / names[0]}"
         )
     rasters.sort(key=lambda raster: (raster.date, raster.band, raster.path))
-    for first, second in zip(rasters[:-1], rasters[1:], strict=True):
+    for first, second in pairwise(rasters):
         if (first.date, first.band) == (second.date, second.band):
             raise SnowmapError(
                 f"{root}: {first.path.name} and {second.path.name} are both {first.band} of {first.date}; keep one "

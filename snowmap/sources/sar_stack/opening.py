@@ -76,7 +76,9 @@ def open_source(data: Mapping[str, Any], targets: Sequence[str]) -> xr.Dataset:
     cube = cube.assign(
         {targets[0]: (("window", "y", "x"), _target(labels, dates.days, root, sequences), quantity.attributes)}
     )
-    return cube if labels.outlines is None else cube.assign_coords(outline=(("y", "x"), labels.outlines))
+    if labels.outlines is None:
+        return cube
+    return cube.assign_coords(outline=(("y", "x"), labels.outlines, {"source": labels.source}))
 
 
 def _bands(root: Path, rasters: Sequence[Raster], dem: bool, wanted: Sequence[str] | None) -> dict[str, Quantity]:
