@@ -12,9 +12,10 @@ from snowmap.build.bands import LOOK
 from snowmap.build.recipe import Plan, read_recipe
 from snowmap.data.cube import date_order, window_name
 from snowmap.errors import SnowmapError
+from snowmap.products.overlap import check_overlap
 from snowmap.products.pairs import Found, Opener, Pair
 from snowmap.products.rasters import open_raster
-from snowmap.products.snow import SnowMaps, check_overlap
+from snowmap.products.snow import SnowMaps
 from snowmap.products.weather import DailyWeather, missing_days
 from snowmap.tables import listed
 
