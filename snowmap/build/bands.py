@@ -60,13 +60,12 @@ def _on_grid(
     components = layers.pop("component", None)
     unwrapped = layers.pop("unwrapped_phase", None)
     made = regrid({name: layer for name, layer in layers.items() if name not in LOOK}, LAYERS, grid, coverage)
-    made["unwrapped_phase"] = (
-        nothing if unwrapped is None else _unwrapped(unwrapped, components, component, grid, coverage)
-    )
-    bands = {_BANDS.get(name, name): values for name, values in made.items()}
-    bands["displacement"] = np.asarray(displacement(bands["unwrapped_phase"], wavelength=wavelength_m), np.float32)
-    expected = {_BANDS.get(name, name) for name in {*names, "wrapped_phase"} - {*LOOK, "component"}}
-    return dict.fromkeys(expected, nothing) | bands
+    if unwrapped is not None:
+        made["unwrapped_phase"] = _unwrapped(unwrapped, components, component, grid, coverage)
+    made = dict.fromkeys({*names, "wrapped_phase", "incidence"} - {*LOOK, "component"}, nothing) | made
+    if "unwrapped_phase" in made:
+        made["displacement"] = np.asarray(displacement(made["unwrapped_phase"], wavelength=wavelength_m), np.float32)
+    return {_BANDS.get(name, name): values for name, values in made.items()}
 
 
 _BANDS = {"wrapped_phase": "phase"}

@@ -196,7 +196,6 @@ def _mask(store: Store) -> np.ndarray:
             mask &= regrid({"water": layer}, LAYERS, grid)["water"] != 1
     if not mask.any():
         raise SnowmapError(
-            "no pixel of the study area has a value in every band; look whether the products, the outlines and the grid "
-            "overlap"
+            "no pixel of the study area has a value in every band; look whether products, outlines and grid overlap"
         )
     return mask

@@ -56,7 +56,7 @@ class Prepared(NamedTuple):
     @property
     def dem(self) -> Opener | None:
         """Elevation of the recipe."""
-        return functools.partial(open_raster, self.plan.dem[0]) if self.plan.dem else None
+        return functools.partial(open_raster, self.plan.dem) if self.plan.dem else None
 
     def maps_of(self, target: str, pair: Pair) -> list[np.datetime64]:
         """The days whose maps make a target of a window; empty where there is none."""

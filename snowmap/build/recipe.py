@@ -26,7 +26,9 @@ from snowmap.products.weather import WEATHER
 
 def _numbers(count: int, words: str) -> Any:
     def holds(value: Any) -> bool:
-        return len(value) == count and all(type(each) in (int, float) and np.isfinite(each) for each in value)
+        return value is None or (
+            len(value) == count and all(type(each) in (int, float) and np.isfinite(each) for each in value)
+        )
 
     return special(None, words, holds)
 
@@ -43,7 +45,7 @@ class GridKeys:
 
 @dataclass
 class File:
-    """A file, or several."""
+    """A file."""
 
     path: Any = paths()
 
@@ -83,7 +85,7 @@ class Plan(NamedTuple):
         weather: Its product; None without weather.
         targets: Products by target.
         outlines: Files by ``study_area``, ``water``, ``glaciers``, as far as they are given.
-        dem: Files of the elevation; empty where the InSAR product has it.
+        dem: Raster of the elevation; None where the InSAR product has it.
         keys: All keys, in plain containers.
     """
 
@@ -91,8 +93,8 @@ class Plan(NamedTuple):
     insar: Choice
     weather: Choice | None
     targets: dict[str, Choice]
-    outlines: dict[str, list[Path]]
-    dem: list[Path]
+    outlines: dict[str, Path]
+    dem: Path | None
     keys: dict[str, Any]
 
 
@@ -127,16 +129,15 @@ def _plan(given: dict[str, Any], folder: Path) -> Plan:
     targets = keys["targets"] or {}
     if not isinstance(targets, dict) or not {"swe", "hs"}.issuperset(targets):
         raise SnowmapError(f"targets={shown(targets)}: expected swe or hs, each with its source and path")
-    files = {key: _files(key, typed(File, keys[key], f"{key}."), folder) for key in OUTLINES if keys[key] is not None}
-    dem = [] if keys["dem"] is None else _files("dem", typed(File, keys["dem"], "dem."), folder)
+    files = {key: _file(key, keys[key], folder) for key in ("dem", *OUTLINES) if keys[key] is not None}
     keys["name"] = keys["name"] or folder.name
     return Plan(
         _grid(keys["grid"], folder),
         _choice("insar", keys["insar"], INSAR, folder),
         None if keys["weather"] is None else _choice("weather", keys["weather"], WEATHER, folder),
         {name: _choice(f"targets.{name}", entry, SNOW, folder) for name, entry in targets.items()},
-        files,
-        dem,
+        {key: path for key, path in files.items() if key in OUTLINES},
+        files.get("dem"),
         keys,
     )
 
@@ -166,6 +167,13 @@ def _files(key: str, options: Mapping[str, Any], folder: Path) -> list[Path]:
             raise SnowmapError(f"{key}.path={pattern}: no such file or folder below {folder}; mend the pattern")
         found |= dict.fromkeys(map(Path, matched))
     return list(found)
+
+
+def _file(key: str, given: Any, folder: Path) -> Path:
+    files = _files(key, typed(File, given, f"{key}."), folder)
+    if len(files) > 1:
+        raise SnowmapError(f"{key}.path={given['path']}: {len(files)} files match; expected one")
+    return files[0]
 
 
 def _grid(keys: Mapping[str, Any], folder: Path) -> Grid:

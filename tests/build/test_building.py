@@ -189,6 +189,11 @@ def test_missing_days_of_the_weather_are_named(tmp_path: Path) -> None:
         prepare(region.recipe)
 
 
+def test_the_grid_may_be_that_of_a_raster(region: Region, archive: Path, tmp_path: Path) -> None:
+    recipe = change(region, tmp_path, grid={"template": str(archive / "master_mask.tif")})
+    assert prepare(recipe).plan.grid.same(prepare(region.recipe).plan.grid)
+
+
 def test_the_record_says_what_became_of_each_window(archive: Path) -> None:
     record = json.loads((archive / "build.json").read_text())
     assert record["finished"]

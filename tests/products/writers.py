@@ -197,7 +197,7 @@ def write_mintpy(
         "height": np.nan_to_num(first.layers["elevation"]).astype(np.float32),
         "incidenceAngle": np.nan_to_num(np.degrees(np.arccos(up))).astype(np.float32),
         "azimuthAngle": np.degrees(np.arctan2(-east, north)).astype(np.float32),
-        "shadowMask": first.layers["component"] == 1,
+        "shadowMask": first.layers["component"] == 2,
         "waterMask": first.layers["water"] == 0,
     }
     for kind, name, datasets in (("ifgramStack", "ifgramStack", stack), ("geometry", "geometryGeo", geometry)):

@@ -49,6 +49,8 @@ def _patterns(value: Any) -> bool:
 
 
 def _scales(value: Any) -> bool:
+    if value is None:
+        return True
     numbers = isinstance(value, Mapping) and all(isinstance(factor, int | float) for factor in value.values())
     return numbers and set(value) <= set(LAYERS)
 

@@ -11,7 +11,6 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-import dask.array
 import h5py
 import numpy as np
 import xarray as xr
@@ -20,11 +19,12 @@ from rasterio.errors import CRSError
 from rasterio.transform import Affine
 
 from snowmap.errors import SnowmapError
-from snowmap.products.hdf5 import lazily
+from snowmap.products.insar.gunw import variable
 from snowmap.products.pairs import Found, Opener, Pair
-from snowmap.products.rasters import as_raster
+from snowmap.products.rasters import as_raster, lazily
 from snowmap.products.reader import Insar, Reader
 
+Compute = Callable[..., np.ndarray]
 STACK, GEOMETRY = "ifgramStack", "geometry"
 """What the attribute ``FILE_TYPE`` says."""
 
@@ -63,13 +63,11 @@ def _read_stack(path: Path, found: Found) -> None:
     crs, transform = _grid(path, attributes)
     layers = _geometry(path, attributes, crs, transform, found.left_out)
     with h5py.File(path) as file:
-        for name in ("unwrapPhase", "coherence", "date"):
-            if name not in file:
-                raise SnowmapError(f"{path}: no dataset {name}; expected a stack that MintPy's load_data.py wrote")
-        dates = [[day.decode() for day in pair] for pair in np.asarray(file["date"])]
+        variable(file, "coherence")
+        references = _references(variable(file, "unwrapPhase"), attributes)
+        dates = [[day.decode() for day in pair] for pair in variable(file, "date")[()]]
         kept = np.asarray(file["dropIfgram"], bool) if "dropIfgram" in file else np.ones(len(dates), bool)
         components = "connectComponent" in file
-        references = _references(file, attributes)
     for index, (first, second) in enumerate(dates):
         name = f"{path}: {first}_{second}"
         if not kept[index]:
@@ -86,7 +84,7 @@ def _read_stack(path: Path, found: Found) -> None:
             "unwrapped_phase": partial(read_map, path, ["unwrapPhase"], _relative(references[index], sign), index),
         }
         if components:
-            own["component"] = partial(read_map, path, ["connectComponent"], _floats, index)
+            own["component"] = partial(read_map, path, ["connectComponent"], lambda components: components, index)
         found.pairs.append(
             Pair(
                 start=start,
@@ -145,13 +143,14 @@ def _geometry(
         return {}
     with h5py.File(path) as file:
         names = set(file)
-    computed: dict[str, tuple[list[str], Callable[..., Any]]] = {
+    angles = ["incidenceAngle", "azimuthAngle"]
+    computed: dict[str, tuple[list[str], Compute]] = {
         "elevation": (["height"], _not_zero),
-        "layover_shadow": (["shadowMask"], _floats),
-        "water": (["waterMask"], lambda land: 1 - _floats(land)),
-        "look_east": (["incidenceAngle", "azimuthAngle"], lambda zenith, north: -_sin(_not_zero(zenith)) * _sin(north)),
-        "look_north": (["incidenceAngle", "azimuthAngle"], lambda zenith, north: _sin(_not_zero(zenith)) * _cos(north)),
-        "look_up": (["incidenceAngle", "azimuthAngle"], lambda zenith, north: _cos(_not_zero(zenith))),
+        "layover_shadow": (["shadowMask"], lambda shadow: shadow),
+        "water": (["waterMask"], lambda land: 1 - land),
+        "look_east": (angles, _east),
+        "look_north": (angles, _north),
+        "look_up": (angles, _up),
     }
     return {
         layer: partial(_map, path, datasets, compute, crs=crs, transform=transform)
@@ -161,46 +160,46 @@ def _geometry(
 
 
 def _map(
-    path: Path,
-    datasets: list[str],
-    compute: Callable[..., dask.array.Array],
-    layer: int | None = None,
-    *,
-    crs: CRS,
-    transform: Affine,
+    path: Path, names: list[str], compute: Compute, layer: int | None = None, *, crs: CRS, transform: Affine
 ) -> xr.DataArray:
-    return as_raster(compute(*(lazily(path, name, layer) for name in datasets)), transform, crs)
+    """A map computed from datasets ``(y, x)``, or from one layer of datasets ``(layer, y, x)``."""
+
+    def read_block(rows: slice, columns: slice) -> np.ndarray:
+        index = (rows, columns) if layer is None else (layer, rows, columns)
+        with h5py.File(path) as file:
+            return compute(*(np.asarray(variable(file, name)[index], np.float32) for name in names))
+
+    with h5py.File(path) as file:
+        height, width = variable(file, names[0]).shape[-2:]
+    return as_raster(lazily((height, width), np.float32, read_block), transform, crs)
 
 
-def _floats(values: dask.array.Array) -> dask.array.Array:
-    return values.astype(np.float32)
-
-
-def _not_zero(values: dask.array.Array) -> dask.array.Array:
+def _not_zero(values: np.ndarray) -> np.ndarray:
     """0 is MintPy's nodata."""
-    return dask.array.where(values == 0, np.nan, _floats(values))
+    return np.where(values == 0, np.float32(np.nan), values)
 
 
-def _relative(reference: float, sign: int) -> Callable[[dask.array.Array], dask.array.Array]:
+def _relative(reference: float, sign: int) -> Compute:
     return lambda phase: sign * (_not_zero(phase) - np.float32(reference))
 
 
-def _sin(degrees: dask.array.Array) -> dask.array.Array:
-    return dask.array.sin(dask.array.radians(_floats(degrees)))
+def _east(zenith: np.ndarray, north: np.ndarray) -> np.ndarray:
+    return -np.sin(np.radians(_not_zero(zenith))) * np.sin(np.radians(north))
 
 
-def _cos(degrees: dask.array.Array) -> dask.array.Array:
-    return dask.array.cos(dask.array.radians(_floats(degrees)))
+def _north(zenith: np.ndarray, north: np.ndarray) -> np.ndarray:
+    return np.sin(np.radians(_not_zero(zenith))) * np.cos(np.radians(north))
 
 
-def _references(file: h5py.File, attributes: Mapping[str, str]) -> np.ndarray:
+def _up(zenith: np.ndarray, north: np.ndarray) -> np.ndarray:
+    return np.cos(np.radians(_not_zero(zenith)))
+
+
+def _references(phase: h5py.Dataset, attributes: Mapping[str, str]) -> np.ndarray:
     """Each pair's phase at the stack's reference point, which MintPy subtracts as it inverts; 0 without a point."""
-    phase = file["unwrapPhase"]
-    assert isinstance(phase, h5py.Dataset)
     if "REF_Y" not in attributes or "REF_X" not in attributes:
         return np.zeros(len(phase), np.float32)
-    values = np.asarray(phase[:, int(attributes["REF_Y"]), int(attributes["REF_X"])], np.float32)
-    return np.where(values == 0, np.nan, values)
+    return _not_zero(np.asarray(phase[:, int(attributes["REF_Y"]), int(attributes["REF_X"])], np.float32))
 
 
 def _track(path: Path, attributes: Mapping[str, str]) -> str:

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import rasterio
 
-from snowmap.config.fields import arguments
+from snowmap.config.checking import typed
 from snowmap.errors import SnowmapError
 from snowmap.products.insar import INSAR
 from tests.products.writers import make_scene, write_raster
@@ -23,7 +23,7 @@ PATTERNS = {
 
 def options(folder, **changes):
     keys = {"source": "geotiffs", "path": str(folder), "patterns": PATTERNS, "sign": 1, "wavelength_m": 0.0555}
-    return arguments(INSAR["geotiffs"].keys, {**keys, **changes})
+    return typed(INSAR["geotiffs"].keys, {**keys, **changes}, "insar.")
 
 
 def write(folder, *, scene=SCENE, unit=None, coherence=None):
@@ -117,7 +117,7 @@ def test_a_pair_without_coherence_is_named(tmp_path):
 def test_keys_are_checked(tmp_path, changes):
     (key,) = changes
     assert key in {entry.name for entry in fields(INSAR["geotiffs"].keys)}
-    with pytest.raises(ValueError, match=f"^{key}="):
+    with pytest.raises(SnowmapError, match=f"insar.{key}"):
         options(tmp_path, **changes)
 
 
