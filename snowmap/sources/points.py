@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import pandas as pd
 from pyproj import Transformer
+from pyproj.exceptions import CRSError
 from rasterio.crs import CRS
 from rasterio.transform import Affine
 
@@ -94,11 +95,14 @@ def _table(path: Path, column: str, options: Mapping[str, Any], crs: CRS) -> pd.
         raise SnowmapError(
             f"{path}: no column {', '.join(lacking)}; it has {', '.join(map(str, table))}; name it as data.points.…"
         )
-    if of_vector and table.crs is None:
-        raise SnowmapError(f"{path}: no CRS; expected one, as in the .prj of a shapefile")
+    if of_vector and (table.crs is None or {*table.geom_type} - {"Point", None}):
+        raise SnowmapError(f"{path}: no CRS, or other shapes than points; expected points with a CRS, as by a .prj")
     place = (table.geometry.x, table.geometry.y) if of_vector else (table[options["x"]], table[options["y"]])
-    source = table.crs if of_vector else options["crs"]
-    x, y = Transformer.from_crs(source, crs, always_xy=True).transform(*(axis.to_numpy(float) for axis in place))
+    try:
+        to_grid = Transformer.from_crs(table.crs if of_vector else options["crs"], crs, always_xy=True)
+    except CRSError as error:
+        raise SnowmapError(f"data.points.crs={options['crs']}: no CRS ({error}); expected e.g. EPSG:4326") from error
+    x, y = to_grid.transform(*(pd.to_numeric(axis, errors="coerce").to_numpy(float) for axis in place))
     days = pd.to_datetime(table[options["date"]].astype(str).str.strip(), format="ISO8601", errors="coerce")
     value = pd.to_numeric(table[column], errors="coerce")
     rows = pd.DataFrame({"x": x, "y": y, "day": days.dt.normalize(), "value": value})

@@ -157,12 +157,14 @@ def test_units_and_the_order_of_rows_do_not_matter(flights, tmp_path):
         ({}, {"points": {"path": None}}, r"no points for target=swe; name their file as data\.points\.path"),
         ({}, {"points": {"swe_unit": None}}, r"no unit of 'SWE'; give it, e\.g\. data\.points\.swe_unit=cm"),
         ({}, {"points": {"swe": "water"}}, "no column water; it has date, SWE, HS"),
+        ({}, {"points": {"path": "points.csv", "crs": "EPSG:1"}}, "data.points.crs=EPSG:1: no CRS"),
         ({}, {"points": {"days": 0}}, "none of 1500 points lies in the flights and within 0 days"),
     ],
 )
 def test_what_does_not_fit_is_named(flights, tmp_path, flight, other, message):
     write_flight(tmp_path, 1, **flight)
-    changed = {"path": str(flights / "points.gpkg")} | other.get("points", {})
+    changed = {"path": "points.gpkg"} | other.get("points", {})
+    changed["path"] = changed["path"] and str(flights / changed["path"])
     with pytest.raises(SnowmapError, match=message):
         open_cube(options(tmp_path, **other | {"points": changed}), ["swe"])
 
