@@ -156,7 +156,7 @@ class Scene:
 
 def map_windows(model: SnowRegression | Baseline, cube: xr.Dataset, windows: Sequence[int]) -> xr.Dataset:
     """The maps of ``model.predict(cube, windows)``, by tiles where the scene is larger than one."""
-    if _is_whole(model, cube, TILE):
+    if _is_whole(model, cube, TILE) and not cube["features"].chunks:
         return model.predict(cube, windows)
     scene = Scene(model, cube, windows)
     return xr.concat([maps for _, maps in scene.maps()], "window", data_vars="minimal")
