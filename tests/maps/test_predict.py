@@ -268,6 +268,7 @@ def test_a_net_whose_maps_are_no_numbers_is_refused(checkpoint, archive, tmp_pat
         assert told in fail("evaluate.py", f"ckpt={tmp_path / 'broken.ckpt'}")
 
 
+@pytest.mark.slow
 def test_workers_and_stores_give_the_same_files(checkpoint, archive, tmp_path):
     """To the bit: from an archive by this process, and from a Zarr store by two others."""
     store = write_zarr(open_archive(archive, targets=(), cache=False), tmp_path / "scene.zarr", chunk=64)
