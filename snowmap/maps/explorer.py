@@ -1,6 +1,7 @@
 """Maps to explore in a browser, without a network: a slider over windows, linked maps, and the series of a pixel."""
 
 from collections.abc import Callable, Mapping, Sequence
+from datetime import timedelta
 from importlib.resources import files
 from typing import Any, NamedTuple
 
@@ -218,7 +219,7 @@ def _panel(
 
 def _charts(charts: Sequence[Chart], layers: Mapping[str, Layer], state: Mapping[str, Any]) -> list[figure]:
     """The series of the chosen pixel, with one axis of time."""
-    time, drawn = models.DataRange1d(), []
+    time, drawn = models.DataRange1d(default_span=timedelta(days=60)), []
     for title, lines, intervals in charts:
         chart = figure(
             title=title + state["mark"], name=title, x_axis_type="datetime", x_range=time, height=280 + 10 * len(lines),

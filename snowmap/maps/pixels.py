@@ -9,10 +9,13 @@ import rioxarray  # noqa: F401  registers the .rio accessor
 import xarray as xr
 
 MOST_VALUES = 4_000_000
-"""Of one explorer, pixels × windows × maps, each 2.7 bytes of the file; of more, blocks of pixels become one pixel."""
+"""Of one explorer: pixels × windows × maps, each at most 2.7 bytes of the file. Of more, blocks become pixels."""
 
 MISSING = 65_535
 """The code of no value; the others are even steps from a map's least value in all windows to its greatest."""
+
+STRIP_ROWS = 1024
+"""Read at once, of one window and all layers."""
 
 logger = logging.getLogger(__name__)
 
@@ -85,7 +88,7 @@ class Pixels(NamedTuple):
 
 
 def as_pixels(layers: Mapping[str, Layer]) -> Pixels:
-    """Layers of one grid and the same windows as no more than `MOST_VALUES` values, read window by window."""
+    """Layers of one grid and the same windows as no more than `MOST_VALUES` values, read piece by piece."""
     first = next(iter(layers.values())).values
     block = max(1, int(np.ceil(np.sqrt(first.size * len(layers) / MOST_VALUES))))
     if block > 1:
@@ -93,11 +96,21 @@ def as_pixels(layers: Mapping[str, Layer]) -> Pixels:
     transform, (_, height, width) = first.rio.transform(), first.shape
     across, along = transform.a * block, transform.e * block
     ends = transform.c + across * -(-width // block), transform.f + along * -(-height // block)
-    maps = {}
-    for name, layer in layers.items():
-        windows = (layer.values.isel(window=[each]).load() for each in range(len(first)))
-        stack = np.concatenate([layer.blocks(values, block).values.astype(np.float32) for values in windows])
-        maps[name] = np.ascontiguousarray(stack[:, :: int(np.sign(along)), :: int(np.sign(across))])
+    strip = block * -(-STRIP_ROWS // block)
+    tops = range(0, height, strip)
+    windows = [[_read(layers, each, slice(top, top + strip), block) for top in tops] for each in range(len(first))]
+    upright = (slice(None), slice(None, None, int(np.sign(along))), slice(None, None, int(np.sign(across))))
+    maps = {
+        name: np.concatenate([np.concatenate([rows[name] for rows in window], axis=1) for window in windows])[upright]
+        for name in layers
+    }
     inside = np.flatnonzero(np.logical_or.reduce([np.isfinite(values).any(axis=0) for values in maps.values()]))
     corner = min(transform.c, ends[0]), min(transform.f, ends[1])
     return Pixels(maps, inside.astype(np.int32), corner, (abs(across), abs(along)), block)
+
+
+def _read(layers: Mapping[str, Layer], window: int, rows: slice, block: int) -> dict[str, np.ndarray]:
+    """Blocks of some rows of one window; what several layers are made of is read once."""
+    pieces = {name: layer.values.isel(window=[window], y=rows).variable for name, layer in layers.items()}
+    read = xr.Dataset(pieces).load()
+    return {name: layer.blocks(read[name], block).values.astype(np.float32) for name, layer in layers.items()}
