@@ -1,5 +1,9 @@
 """Maps to explore in a browser, without a network: a slider over windows, linked maps, and the series of a pixel."""
 
+# pyright: reportArgumentType=false, reportAttributeAccessIssue=false, reportOptionalMemberAccess=false
+# pyright: reportCallIssue=false
+# Bokeh's properties take more than their types say
+
 from collections.abc import Callable, Mapping, Sequence
 from datetime import timedelta
 from importlib.resources import files
@@ -229,7 +233,7 @@ def _charts(charts: Sequence[Chart], layers: Mapping[str, Layer], state: Mapping
         for low, high in intervals:
             chart.varea("end", low, high, source=source, fill_color="#0072b2", fill_alpha=INTERVALS_ALPHA)
         items = []
-        for name, colour in reversed(lines.items()):  # the first are drawn last, on top
+        for name, colour in reversed([*lines.items()]):  # the first are drawn last, on top
             style = {"color": colour, "source": source}
             line = chart.line("end", name, line_width=2, **style)
             items.append((name, [line, chart.scatter("end", name, size=5, **style)]))

@@ -27,7 +27,7 @@ def mean_of_blocks(values: xr.DataArray, block: int) -> xr.DataArray:
 
 def angle_of_blocks(values: xr.DataArray, block: int) -> xr.DataArray:
     """The direction of the mean of unit vectors, for angles in rad whose ends are neighbours."""
-    sine, cosine = (mean_of_blocks(part, block) for part in (np.sin(values), np.cos(values)))
+    sine, cosine = (mean_of_blocks(xr.apply_ufunc(part, values), block) for part in (np.sin, np.cos))
     return xr.apply_ufunc(np.arctan2, sine, cosine)
 
 
