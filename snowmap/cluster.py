@@ -44,7 +44,8 @@ def connect(workers: int | None = None, scheduler: str | None = None) -> Iterato
 
     logging.getLogger("distributed").setLevel(logging.CRITICAL)  # here; what workers come and go is no news
     with contextlib.ExitStack() as stack:
-        stack.enter_context(dask.config.set({"logging.distributed": "error"}))  # in the workers
+        environment = dask.config.get("distributed.nanny.pre-spawn-environ") | {"DASK_LOGGING__DISTRIBUTED": "critical"}
+        stack.enter_context(dask.config.set({"distributed.nanny.pre-spawn-environ": environment}))  # in the workers
         if scheduler is None:
             local = {"n_workers": workers, "threads_per_worker": 1, "dashboard_address": None, "memory_limit": 0}
             cluster = stack.enter_context(LocalCluster(**local, silence_logs=False))

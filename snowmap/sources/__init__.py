@@ -8,7 +8,7 @@ import xarray as xr
 
 from snowmap.data.cube import check, fingerprint, quantities_of, targets_of, window_names
 from snowmap.errors import SnowmapError
-from snowmap.sources import trentino, zarr
+from snowmap.sources import snowsar, trentino, zarr
 
 Source = Callable[[Mapping[str, Any], Sequence[str]], xr.Dataset]
 """``(data, targets) -> Cube``: the ``data`` group of the configuration, and the targets that every window must have.
@@ -19,6 +19,7 @@ Without targets the Cube is to be mapped and may be larger than the memory: `fea
 SOURCES: dict[str, Source] = {
     "archive": trentino.open_source,
     "zarr": zarr.open_source,
+    "snowsar": snowsar.open_flights,
 }
 """Every source under the name that users type (``data=archive``); its keys stand in `snowmap.config.schema.DATA`."""
 

@@ -70,7 +70,8 @@ def _pair(path: Path, options: Mapping[str, Any]) -> Pair:
             variable(file, f"{_GEOMETRY}/{name}", DEGREES)
         wavelength = float(np.asarray(variable(file, "/science/radarMetaData/wavelength")[()]).reshape(-1)[0])
         screen = _IONOSPHERE if options["ionosphere"] == "subtract" and _IONOSPHERE in file else ""
-        models = sorted(file[_TROPOSPHERE]) if _TROPOSPHERE in file else []
+        troposphere: Any = file.get(_TROPOSPHERE, ())
+        models = sorted(troposphere)
         has_amplitude = f"{_DATA}/amplitude" in file
     phase, sign = f"{_DATA}/unwrappedPhase", sign_of(reference, secondary)
     layers: dict[str, Opener] = {

@@ -77,9 +77,7 @@ def _pair(path: Path, file: h5py.File, options: Mapping[str, Any]) -> Pair:
     layers: dict[str, Opener] = {
         "coherence": partial(open_layer, path, f"{unwrapped}/coherenceMagnitude"),
         "component": partial(open_layer, path, f"{unwrapped}/connectedComponents"),
-        "unwrapped_phase": partial(
-            open_phase, path, f"{unwrapped}/unwrappedPhase", sign, screen if screen in file else ""
-        ),
+        "unwrapped_phase": partial(open_phase, path, f"{unwrapped}/unwrappedPhase", sign, screen),
         "elevation": partial(open_raster, options["dem"]),
     }
     for layer, component in _LOOK.items():
