@@ -60,6 +60,8 @@ def _on_grid(
     components = layers.pop("component", None)
     unwrapped = layers.pop("unwrapped_phase", None)
     made = regrid({name: layer for name, layer in layers.items() if name not in LOOK}, LAYERS, grid, coverage)
+    if {"wrapped_phase", "coherence"} <= layers.keys():
+        made["wrapped_phase"] = _wrapped(layers["wrapped_phase"], layers["coherence"], grid, coverage)
     if unwrapped is not None:
         made["unwrapped_phase"] = _unwrapped(unwrapped, components, component, grid, coverage)
     made = dict.fromkeys({*names, "wrapped_phase", "incidence"} - {*LOOK, "component"}, nothing) | made
@@ -113,6 +115,15 @@ def _unwrapped(
     for each in np.unique(majority[majority > 0]):
         out = np.where(majority == each, mean(_where(phase, number == each), 1e-3), out)
     return np.where(np.isfinite(mean(_where(phase, number > 0), coverage)), out, np.nan)
+
+
+def _wrapped(phase: xr.DataArray, coherence: xr.DataArray, grid: Grid, coverage: float) -> np.ndarray:
+    """Weighted by the coherence, which some products have in larger pixels."""
+    own = Grid((phase.sizes["y"], phase.sizes["x"]), phase.rio.transform(), phase.rio.crs)
+    if phase.shape != coherence.shape:
+        weight = regrid({"coherence": coherence}, LAYERS, own, coverage=1e-3)["coherence"]
+        coherence = as_raster(weight, own.transform, own.crs)
+    return regrid({"coherence": coherence, "wrapped_phase": phase}, LAYERS, grid, coverage)["wrapped_phase"]
 
 
 def _where(layer: xr.DataArray, kept: np.ndarray) -> xr.DataArray:

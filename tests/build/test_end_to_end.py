@@ -95,6 +95,6 @@ def _terrain(real: Path, corner: rasterio.Affine, crs: rasterio.crs.CRS, shape: 
     probes = pd.read_csv(real / "SnowEx2020_SnowDepths_COGM_alldepths_v01.csv")
     probes = probes[probes["elevation (m)"] > 0]  # -9999 where there was no fix
     x, y = (np.array(axis) for axis in transform("EPSG:4326", crs, probes["Longitude"], probes["Latitude"]))
-    nearest = NearestNDInterpolator(np.column_stack([x, y]), probes["elevation (m)"])
+    nearest = NearestNDInterpolator(np.column_stack([x, y]), probes["elevation (m)"].to_numpy())
     columns, rows = np.meshgrid(np.arange(shape[1]) + 0.5, np.arange(shape[0]) + 0.5)
     return gaussian_filter(nearest(corner.c + corner.a * columns, corner.f + corner.e * rows), 5)
