@@ -8,12 +8,13 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import dask
 import dask.array as da
 import numpy as np
 import psutil
 import xarray as xr
 import zarr
+from dask.array.core import normalize_chunks
+from dask.base import compute
 
 from snowmap.data.cube import check, fingerprint, targets_of, window_names
 from snowmap.errors import SnowmapError
@@ -261,7 +262,7 @@ def _chunks(path: Path, name: str) -> da.Array:
                 f"({error}); write the store again"
             ) from error
 
-    chunks = da.core.normalize_chunks(array.chunks, array.shape)
+    chunks = normalize_chunks(array.chunks, array.shape)
     return da.map_blocks(read, chunks=chunks, dtype=array.dtype, meta=np.empty((0,) * array.ndim, array.dtype))
 
 
@@ -283,7 +284,7 @@ def _fingerprint(cube: xr.Dataset) -> str:
         return np.full((1,) * block.ndim, zlib.crc32(np.ascontiguousarray(block).data), np.uint32)
 
     values = [cube[name].data for name in ("features", *targets_of(cube))]
-    sums = dask.compute(*(array.map_blocks(total, dtype=np.uint32, chunks=(1,) * array.ndim) for array in values))
+    sums = compute(*(array.map_blocks(total, dtype=np.uint32, chunks=(1,) * array.ndim) for array in values))
     return fingerprint(
         (cube["band"].values.tolist(), targets_of(cube), window_names(cube)), [cube["mask"].values, *sums]
     )
