@@ -3,6 +3,7 @@
 A store is the Cube as xarray writes it (Zarr 3); a chunk of `features` is all bands of a square of one window.
 """
 
+import contextlib
 import zlib
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
@@ -36,8 +37,10 @@ PACKING = ("_FillValue", "scale_factor", "add_offset")
 
 
 def is_store(root: str | Path) -> bool:
-    """Whether a Zarr store lies there."""
-    return (Path(root) / METADATA).is_file()
+    """Whether a Zarr store lies there; what may not be read is none."""
+    with contextlib.suppress(PermissionError):
+        return (Path(root) / METADATA).is_file()
+    return False
 
 
 def open_source(data: Mapping[str, Any], targets: Sequence[str]) -> xr.Dataset:
