@@ -39,7 +39,7 @@ def connect(workers: int | None = None, scheduler: str | None = None) -> Iterato
         raise SnowmapError("--workers starts a cluster, --scheduler names one; give one of them")
     if workers is not None and workers < 1:
         raise SnowmapError(f"--workers {workers}; expected at least 1")
-    import dask
+    import dask.config
     from distributed import Client, LocalCluster
 
     logging.getLogger("distributed").setLevel(logging.CRITICAL)  # here; what workers come and go is no news
@@ -81,7 +81,8 @@ def deal(client: "Client | None", work: Callable[..., Any], common: Any, pieces:
 
     # by a key of its own: that of its content would be taken for one that was sent, and let go, before
     sent, waiting = client.scatter(common, broadcast=True, hash=False), deque[Any]()
-    most = AHEAD * max(1, sum(client.nthreads().values()))
+    threads: Any = client.nthreads()
+    most = AHEAD * max(1, sum(threads.values()))
     try:
         for piece in pieces:
             waiting.append(client.submit(work, sent, piece, pure=False))

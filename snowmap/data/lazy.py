@@ -4,7 +4,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import product
 
-import dask
+import dask.config
 import numpy as np
 import torch
 import xarray as xr

@@ -146,7 +146,7 @@ def _scene(
         return ScoredMaps(maps, {}, scored, windows)
     phase = model.preprocessor.phase._replace(sign=None)  # which each estimates
     known = with_targets_inside(source, train_area)
-    fitted = baseline_maps(known, train, windows, list(model.targets), phase, scene=cube)
+    fitted = baseline_maps(known, train, windows, list(model.targets), phase, None if source is cube else cube)
     return ScoredMaps(maps, fitted, scored, windows)
 
 

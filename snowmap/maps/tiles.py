@@ -3,7 +3,7 @@
 from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
-import dask
+import dask.config
 import numpy as np
 import torch
 import xarray as xr
