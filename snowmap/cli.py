@@ -110,6 +110,17 @@ def _parser() -> argparse.ArgumentParser:
     _add_basin_options(basins)
     basins.set_defaults(run=_basins)
 
+    view = commands.add_parser("view", help="write an archive, or predicted maps, as one page to explore in a browser")
+    view.add_argument("path", type=Path, help=f"an archive, {maps_help}, or the folder of an evaluation")
+    view.add_argument("--out", type=Path, help="the page (default: view-NAME.html)")
+    view.add_argument(
+        "--layers",
+        default="",
+        help="bands and targets, or targets of maps, separated by commas; default: all but further bands",
+    )
+    view.add_argument("--windows", action="append", default=[], help="as of predict (default: all)")
+    view.set_defaults(run=_view)
+
     compare = commands.add_parser("compare", help="compare maps with observations at stations")
     compare.add_argument("predictions", type=Path, help=maps_help)
     compare.add_argument("stations", type=Path, help="a table with the columns name, lon, lat, date and hs or swe")
@@ -269,6 +280,13 @@ def _basins(options: argparse.Namespace) -> None:
     write_whole(options.out, as_csv(table))
     print_basins(table, maps)
     print(f"the table lies in {options.out}")
+
+
+def _view(options: argparse.Namespace) -> None:
+    from snowmap.maps.view import view
+
+    layers = [name for name in options.layers.split(",") if name]
+    print(f"the page lies in {view(options.path, options.out, layers, options.windows)}")
 
 
 def _compare(options: argparse.Namespace) -> None:
