@@ -13,7 +13,7 @@ import xarray as xr
 from jaxtyping import Int
 from scipy.ndimage import distance_transform_edt, maximum_filter
 
-from snowmap.data.cube import archive_names, targets_of
+from snowmap.data.cube import archive_names, narrowed, targets_of
 from snowmap.data.split import Area, Split
 from snowmap.errors import SnowmapError
 
@@ -200,12 +200,9 @@ def check_classes(cubes: Sequence[xr.Dataset], splits: Sequence[Split]) -> None:
 
 def _codes(cube: xr.Dataset, target: str, split: Split, subset: str) -> set[float]:
     """Class codes of the pixels of a subset."""
-    maps, area = cube[target].values, split.areas[subset]
-    inside = cube["mask"].values if area is None else cube["mask"].values & area
-    windows = split.subsets[subset]
-    if maps.strides[0] == 0:  # one map for all dates
-        windows = windows[:1]
-    return {code for window in windows for code in np.unique(maps[window][inside]).tolist() if code == code}
+    inside = narrowed(cube, split.areas[subset])["mask"].values
+    maps = cube[target].values[split.subsets[subset]]
+    return {code for window in maps for code in np.unique(window[inside]).tolist() if code == code}
 
 
 def _dealt_out(areas: Mapping[tuple[str, int], int], shares: Sequence[float], seed: int) -> dict[tuple[str, int], int]:

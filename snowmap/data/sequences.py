@@ -114,23 +114,15 @@ def longest_season(end: Dates) -> int:
     return int(np.unique(season_of(end), return_counts=True)[1].max())
 
 
-def check_time(time: int | str, end: Dates, *, seasons: bool = True) -> None:
+def check_time(time: int | str, end: Dates) -> None:
     """Refuse a length that no sequence of the archive can have.
-
-    Args:
-        time: Windows in a sequence, or `SEASON`.
-        end: Last day of each window, sorted.
-        seasons: Whether a sequence belongs to a season, or may be as long as the archive.
 
     Raises:
         SnowmapError: When `time` is longer than the archive or a season.
     """
-    longest = longest_season(end) if seasons else len(end)
-    if time == SEASON or int(time) <= longest:
-        return
-    if not seasons:
-        raise SnowmapError(f"data.time={time} is longer than the longest scene ({longest} dates); ask for at most that")
-    raise SnowmapError(
-        f"data.time={time} is longer than the longest season of the archive ({longest} of {len(end)} windows); "
-        f"ask for at most {longest}, or data.time={SEASON}"
-    )
+    longest = longest_season(end)
+    if time != SEASON and int(time) > longest:
+        raise SnowmapError(
+            f"data.time={time} is longer than the longest season of the archive ({longest} of {len(end)} windows); "
+            f"ask for at most {longest}, or data.time={SEASON}"
+        )

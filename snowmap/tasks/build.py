@@ -88,12 +88,7 @@ def make_parts(
             warn_of_snow(cube, preprocessor.phase)
     if preprocessor.phase.sign == -1 and preprocessor.reads_phase:
         logger.warning("the phase falls where snow is added (phase_sign=-1), as far as the training windows tell")
-    time = choose_time(
-        config["model"],
-        data["time"],
-        max((cube["end"].values for cube in cubes), key=longest_season),
-        seasons="sequence_end" not in cubes[0].coords,
-    )
+    time = choose_time(config["model"], data["time"], max((cube["end"].values for cube in cubes), key=longest_season))
     source = starting_point(config, metadata)
     pl.seed_everything(config["seed"], workers=True, verbose=False)
     task = SnowRegression(
@@ -154,9 +149,7 @@ def choose_derived(net: type[Net], derived: Sequence[str] | None, bands: Sequenc
     return [name for name in net.derived if name in net.needs or set(DERIVED[name].needs) <= set(bands)]
 
 
-def choose_time(
-    model: Mapping[str, Any], time: int | str | None, end: np.ndarray, *, seasons: bool = True
-) -> int | str:
+def choose_time(model: Mapping[str, Any], time: int | str | None, end: np.ndarray) -> int | str:
     """The length of the sequences: `time`, else the net's own, which a short archive may cut.
 
     Raises:
@@ -170,7 +163,7 @@ def choose_time(
         raise SnowmapError(f"data.time={time}, but the net reads stacks of {fixed}; give model.steps={time} instead")
     if time != SEASON and int(time) < net.minimum_time:
         raise SnowmapError(f"data.time={time}, but the net needs at least {net.minimum_time} windows")
-    check_time(time, end, seasons=seasons)
+    check_time(time, end)
     return time
 
 
