@@ -44,9 +44,9 @@ def _parser() -> argparse.ArgumentParser:
     )
     check.add_argument(
         "--bands",
-        help="bands that every window must have, separated by commas; default: the nine of the public archive",
+        help="bands that every window must have, separated by commas; default: those of the archive",
     )
-    check.add_argument("--targets", default="hs,swe", help="targets that every window must have (default: %(default)s)")
+    check.add_argument("--targets", help="targets that every window must have; default: those of the archive")
     check.add_argument("--swe-unit", default="auto", choices=["auto", "cm", "mm"], help="default: found from SWE/HS")
     check.set_defaults(run=_check)
 
@@ -207,7 +207,7 @@ def _check(options: argparse.Namespace) -> bool:
     from snowmap.sources.trentino.check import check_archive, print_report
 
     bands = options.bands.split(",") if options.bands else None
-    targets = [name for name in options.targets.split(",") if name]
+    targets = None if options.targets is None else [name for name in options.targets.split(",") if name]
     report = check_archive(options.archive, bands=bands, targets=targets, swe_unit=options.swe_unit)
     print_report(report)
     return bool(report.faults)

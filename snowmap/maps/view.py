@@ -17,6 +17,7 @@ from snowmap.maps.read import WINDOW_FILE, interval_of, read_maps, snow_targets
 from snowmap.sources.trentino import open_archive
 from snowmap.sources.trentino.layout import files_of
 from snowmap.sources.trentino.quantities import BANDS, STANDARD_BANDS, TARGETS
+from snowmap.sources.zarr import is_store, open_zarr
 from snowmap.units import INTERVALS
 
 OURS = '<meta name="generator" content="snowmap view">'
@@ -146,6 +147,8 @@ def _file_of_maps(path: Path) -> Path | None:
 
 def _open(path: Path, layers: Sequence[str]) -> xr.Dataset:
     """The archive with the bands that are wanted, or with those of the public archive that lie there."""
+    if is_store(path):
+        return open_zarr(path)
     lying = {file.name for file in files_of(path, [*BANDS, *TARGETS])} if path.is_dir() else set()
     if path.is_dir() and not lying:
         raise SnowmapError(

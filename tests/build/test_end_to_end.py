@@ -27,7 +27,7 @@ def test_train_evaluate_and_predict_on_what_was_built(tmp_path: Path, capsys: py
     region, out, run = write_region(tmp_path / "in", pairs=13, shape=(10, 12)), tmp_path / "archive", tmp_path / "run"
     assert main(["build", str(region.recipe), str(out)]) == 0
     assert "next: snowmap check" in capsys.readouterr().out
-    assert main(["check", str(out), "--targets", "swe"]) == 0
+    assert main(["check", str(out)]) == 0
     train(out, run, "target=swe", "trainer.max_epochs=2")
     succeed("evaluate.py", f"ckpt={run}/checkpoints/best.ckpt")
     folder = run / "evaluation" / "test"
