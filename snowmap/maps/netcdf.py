@@ -106,7 +106,7 @@ def targets_of_maps(maps: xr.Dataset) -> list[str]:
         if maps[name].attrs.get("cell_methods") != SUM and not any(name.startswith(f"{other}_") for other in names)
     ]
     for name in targets:
-        unit = maps[name].attrs.get("units")
+        unit = maps[name].attrs.get("units", "1" if "flag_values" in maps[name].attrs else None)
         if not unit or (name in SNOW_DEPTH_M and unit not in METRES):
             possible = ", ".join(METRES) if name in SNOW_DEPTH_M else "any but none"
             raise SnowmapError(f"the map of '{name}' is in '{unit}'; a file can hold it in {possible}: set its 'units'")

@@ -5,11 +5,13 @@ from typing import TYPE_CHECKING, Any
 
 import dask
 import numpy as np
+import torch
 import xarray as xr
 from jaxtyping import Float
 
 from snowmap.baselines import Baseline
 from snowmap.cluster import deal
+from snowmap.data.classes import Classes
 from snowmap.data.cube import targets_of
 from snowmap.data.pieces import OVERLAP, TILE, tiles
 from snowmap.data.preprocessing import as_maps
@@ -119,6 +121,8 @@ class Scene:
             if (sigma := f"{target}_sigma") in maps:
                 pixels = np.isfinite(maps[sigma].values)
                 maps[sigma].values[pixels] = distribution_of(maps, target, pixels).std()
+            elif "flag_values" in maps[target].attrs:  # nor is a blend of classes one
+                _decide(maps, target)
         return maps
 
     def _strips(self, windows: Sequence[int]) -> list[list[Place]]:
@@ -152,6 +156,14 @@ class Scene:
         for year in dict.fromkeys(season[list(windows)].tolist()):
             of_season = [window for window in windows if season[window] == year]
             yield from (of_season[first : first + most] for first in range(0, len(of_season), most))
+
+
+def _decide(maps: xr.Dataset, target: str) -> None:
+    """Decide a class map, in place, from the blended probabilities of its classes."""
+    classes = Classes.of(target, maps[target].attrs)
+    pixels = np.isfinite(maps[target].values)
+    probability = torch.from_numpy(np.stack([maps[name].values[pixels] for name in classes.probabilities]))
+    maps[target].values[pixels] = classes.decided(probability, maps[target].attrs.get("threshold"))
 
 
 def map_windows(model: SnowRegression | Baseline, cube: xr.Dataset, windows: Sequence[int]) -> xr.Dataset:

@@ -18,7 +18,7 @@ from snowmap.data.datamodule import SnowDataModule
 from snowmap.data.features import DERIVED, refuse_unfit_bands
 from snowmap.data.preprocessing import Preprocessor
 from snowmap.data.radar.phase import Phase, warn_of_snow
-from snowmap.data.sequences import SEASON, check_time, longest_season
+from snowmap.data.sequences import SEASON, check_time, history, longest_sequence
 from snowmap.data.splits import Split, check_reach
 from snowmap.errors import SnowmapError
 from snowmap.models import NETS, Net
@@ -85,7 +85,8 @@ def make_parts(
             warn_of_snow(cube, preprocessor.phase)
     if preprocessor.phase.sign == -1 and preprocessor.reads_phase:
         logger.warning("the phase falls where snow is added (phase_sign=-1), as far as the training windows tell")
-    time = choose_time(config["model"], data["time"], max((cube["end"].values for cube in cubes), key=longest_season))
+    lengths = ((longest_sequence(cube["start"].values, cube["end"].values), cube.sizes["window"]) for cube in cubes)
+    time = choose_time(config["model"], data["time"], *max(lengths))
     source = starting_point(config, metadata)
     pl.seed_everything(config["seed"], workers=True, verbose=False)
     task = SnowRegression(
@@ -101,12 +102,14 @@ def make_parts(
         metadata=metadata,
     )
     tensors = [task.preprocessor.tensors(task.preprocessor.scene(cube), targets) for cube in cubes]
-    training = [
-        (maps._replace(inside=torch.from_numpy(narrowed(cube, split.train_area)["mask"].values)), split.train)
+    narrow = [
+        maps._replace(inside=torch.from_numpy(narrowed(cube, split.train_area)["mask"].values))
         for maps, cube, split in zip(tensors, cubes, splits, strict=True)
     ]
-    task.preprocessor.normalizer.fit(training)
-    task.head.fit(training)
+    read = [_windows_read(split, cube["end"].values, time) for split, cube in zip(splits, cubes, strict=True)]
+    decibels = [band for band in bands if metadata["units"][band] == "dB"]
+    task.preprocessor.normalizer.fit(list(zip(narrow, read, strict=True)), data["clip_percentiles"], decibels)
+    task.head.fit([(maps, split.train) for maps, split in zip(narrow, splits, strict=True)])
     check_reach(config["split"], time, task.net.reach)
     if source:
         say_transfer(transfer(source, task), metadata["weights_from"])
@@ -123,6 +126,9 @@ def make_parts(
         batch_size=data["batch_size"],
         augment=data["augment"],
         crop_size=data["crop"],
+        crops=data["crops"],
+        class_share=data["class_share"],
+        time_jitter=data["time_jitter"],
         resident_share=data["resident_share"],
         seed=config["seed"],
     )
@@ -139,8 +145,20 @@ def choose_derived(net: type[Net], derived: Sequence[str] | None, bands: Sequenc
     return [name for name in net.derived if name in net.needs or set(DERIVED[name].needs) <= set(bands)]
 
 
-def choose_time(model: Mapping[str, Any], time: int | str | None, end: np.ndarray) -> int | str:
+def _windows_read(split: Split, end: np.ndarray, time: int | str) -> list[int]:
+    """The windows whose bands give the statistics: those that training sequences read, without other subsets'."""
+    others = {*split.validation, *split.test} - {*split.train}
+    return sorted({step for window in split.train for step in history(end, window, time)} - others)
+
+
+def choose_time(model: Mapping[str, Any], time: int | str | None, longest: int, windows: int) -> int | str:
     """The length of the sequences: `time`, else the net's own, which a short archive may cut.
+
+    Args:
+        model: Name and options of the net.
+        time: What is configured.
+        longest: Windows of the longest sequence of the archive.
+        windows: In the archive.
 
     Raises:
         SnowmapError: When the net cannot work with it, or the archive has no such sequence.
@@ -148,12 +166,12 @@ def choose_time(model: Mapping[str, Any], time: int | str | None, end: np.ndarra
     net = NETS[model["name"]]
     fixed = net.fixed_time(model)
     if time is None:
-        time = fixed or (net.time if net.time == SEASON else min(int(net.time), longest_season(end)))
+        time = fixed or (net.time if net.time == SEASON else min(int(net.time), longest))
     if fixed and time != fixed:
         raise SnowmapError(f"data.time={time}, but the net reads stacks of {fixed}; give model.steps={time} instead")
     if time != SEASON and int(time) < net.minimum_time:
         raise SnowmapError(f"data.time={time}, but the net needs at least {net.minimum_time} windows")
-    check_time(time, end)
+    check_time(time, longest, windows)
     return time
 
 
