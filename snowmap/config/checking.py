@@ -196,7 +196,7 @@ def _check_together(config: dict[str, Any]) -> None:
         raise SnowmapError(f"model={model} is a baseline, which is of one grid; give data.root=… one archive, or a net")
     if config["final_fit"] and config["evaluate"] == "validation":
         raise SnowmapError("evaluate=validation with final_fit=true: these windows train, too; choose test or none")
-    if config["freeze"] != "none" and not (config["ckpt"] or config["init_from"]):
+    if config["freeze"] != "none" and not (config["ckpt"] or config["init_from"] or config["model"].get("weights")):
         raise SnowmapError(f"freeze={config['freeze']} would hold random weights; give those of a run as init_from=…")
 
 

@@ -337,7 +337,19 @@ class UNet3D(Named):
     """Arguments of `snowmap.models.unet3d.UNet3D`."""
 
     channels: list[int] = _channels([16, 32, 64])
+    collapse: str = choice("last_and_weights", "weights", "max")  # of time, at each skip
     dropout: float = number(0.0, at_least=0, below=1)
+
+
+@dataclass
+class SegmentationModel(Named):
+    """Arguments of `snowmap.models.smp.SegmentationModel`."""
+
+    architecture: str = "unet"  # as segmentation-models-pytorch calls it
+    encoder: str = "resnet34"  # as segmentation-models-pytorch calls it
+    weights: str | None = None  # a file with the encoder's state_dict
+    time: str = choice("single", "stack")
+    steps: int = integer(6, at_least=1, at_most=1000)  # windows in the stack
 
 
 @dataclass
@@ -612,6 +624,7 @@ MODELS: dict[str, type] = {
     "transformer": Transformer,
     "unet3d": UNet3D,
     "massbalance": MassBalance,
+    "smp": SegmentationModel,
     **BASELINES,
 }
 """Schema of each `model=`."""

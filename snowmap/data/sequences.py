@@ -120,20 +120,20 @@ def longest_sequence(start: Dates, end: Dates) -> int:
     return len(end) if (start == end).all() else longest_season(end)
 
 
-def check_time(time: int | str, longest: int, windows: int) -> None:
+def check_time(time: int | str, start: Dates, end: Dates) -> None:
     """Refuse a length that no sequence of the archive can have.
 
-    Args:
-        time: The length.
-        longest: From `longest_sequence`.
-        windows: In the archive.
-
     Raises:
-        SnowmapError: When `time` is longer.
+        SnowmapError: When `time` is longer than the archive or a season.
     """
+    longest = longest_sequence(start, end)
     if time != SEASON and int(time) > longest:
+        if (start == end).all():
+            raise SnowmapError(
+                f"data.time={time} is longer than the series, which has {longest} dates; ask for at most {longest}"
+            )
         raise SnowmapError(
-            f"data.time={time} is longer than the longest sequence of the archive ({longest} of {windows} windows); "
+            f"data.time={time} is longer than the longest season of the archive ({longest} of {len(end)} windows); "
             f"ask for at most {longest}, or data.time={SEASON}"
         )
 

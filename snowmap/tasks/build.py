@@ -85,8 +85,8 @@ def make_parts(
             warn_of_snow(cube, preprocessor.phase)
     if preprocessor.phase.sign == -1 and preprocessor.reads_phase:
         logger.warning("the phase falls where snow is added (phase_sign=-1), as far as the training windows tell")
-    lengths = ((longest_sequence(cube["start"].values, cube["end"].values), cube.sizes["window"]) for cube in cubes)
-    time = choose_time(config["model"], data["time"], *max(lengths))
+    dates = ((cube["start"].values, cube["end"].values) for cube in cubes)
+    time = choose_time(config["model"], data["time"], *max(dates, key=lambda pair: longest_sequence(*pair)))
     source = starting_point(config, metadata)
     pl.seed_everything(config["seed"], workers=True, verbose=False)
     task = SnowRegression(
@@ -111,6 +111,8 @@ def make_parts(
     task.preprocessor.normalizer.fit(list(zip(narrow, read, strict=True)), data["clip_percentiles"], decibels)
     task.head.fit([(maps, split.train) for maps, split in zip(narrow, splits, strict=True)])
     check_reach(config["split"], time, task.net.reach)
+    if not config["ckpt"]:
+        task.net.take_pretrained()
     if source:
         say_transfer(transfer(source, task), metadata["weights_from"])
     if config["compile"]:
@@ -151,14 +153,14 @@ def _windows_read(split: Split, end: np.ndarray, time: int | str) -> list[int]:
     return sorted({step for window in split.train for step in history(end, window, time)} - others)
 
 
-def choose_time(model: Mapping[str, Any], time: int | str | None, longest: int, windows: int) -> int | str:
+def choose_time(model: Mapping[str, Any], time: int | str | None, start: np.ndarray, end: np.ndarray) -> int | str:
     """The length of the sequences: `time`, else the net's own, which a short archive may cut.
 
     Args:
         model: Name and options of the net.
         time: What is configured.
-        longest: Windows of the longest sequence of the archive.
-        windows: In the archive.
+        start: First day of each window of the archive that has the longest sequence.
+        end: Last day of each window.
 
     Raises:
         SnowmapError: When the net cannot work with it, or the archive has no such sequence.
@@ -166,12 +168,12 @@ def choose_time(model: Mapping[str, Any], time: int | str | None, longest: int, 
     net = NETS[model["name"]]
     fixed = net.fixed_time(model)
     if time is None:
-        time = fixed or (net.time if net.time == SEASON else min(int(net.time), longest))
+        time = fixed or (net.time if net.time == SEASON else min(int(net.time), longest_sequence(start, end)))
     if fixed and time != fixed:
         raise SnowmapError(f"data.time={time}, but the net reads stacks of {fixed}; give model.steps={time} instead")
     if time != SEASON and int(time) < net.minimum_time:
         raise SnowmapError(f"data.time={time}, but the net needs at least {net.minimum_time} windows")
-    check_time(time, longest, windows)
+    check_time(time, start, end)
     return time
 
 

@@ -218,7 +218,7 @@ def _only(targets: Mapping[str, Mapping[str, Any]]) -> Classes:
     ((name, attributes),) = targets.items()
     if "flag_values" not in attributes:
         raise SnowmapError(
-            f"target '{name}' is a quantity ({attributes['long_name']} in {attributes['units']}), but task=segmentation "
+            f"target '{name}' is a quantity ({attributes['long_name']}, {attributes['units']}), but task=segmentation "
             "maps classes; choose task=regression, or another target="
         )
     return Classes.of(name, attributes)
