@@ -86,7 +86,7 @@ def baseline_maps(
     """
     maps = {}
     for name, kind in BASELINES.items():
-        if scene is not None and scene is not cube and kind.keeps_grid:
+        if scene is not None and kind.keeps_grid:
             continue
         try:
             fitted = kind().fit(cube, train, targets, phase)

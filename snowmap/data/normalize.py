@@ -8,7 +8,7 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
-from snowmap.data.batch import CubeTensors
+from snowmap.data.batch import Statistical
 from snowmap.errors import SnowmapError
 
 logger = logging.getLogger(__name__)
@@ -33,12 +33,16 @@ class Normalizer(nn.Module):
         wrapped: Those that are wrapped phase.
         band_mean: Mean of each band, in its unit; 0 for wrapped phase. Shape (band,).
         band_std: Standard deviation of each band, in its unit; 1 for wrapped phase. Shape (band,).
+        band_least: Least value of each band; −π for wrapped phase. Shape (band,).
+        band_greatest: Greatest value of each band; π for wrapped phase. Shape (band,).
         band_low: Where each band is cut off below, before it is scaled; the least float32 if nowhere. Shape (band,).
         band_high: Where each band is cut off above. Shape (band,).
     """
 
     band_mean: Tensor
     band_std: Tensor
+    band_least: Tensor
+    band_greatest: Tensor
     band_low: Tensor
     band_high: Tensor
 
@@ -48,6 +52,8 @@ class Normalizer(nn.Module):
         self.wrapped = tuple(band for band in bands if band in wrapped)
         self.register_buffer("band_mean", torch.full((len(bands),), torch.nan))
         self.register_buffer("band_std", torch.full((len(bands),), torch.nan))
+        self.register_buffer("band_least", torch.full((len(bands),), torch.nan))
+        self.register_buffer("band_greatest", torch.full((len(bands),), torch.nan))
         least, greatest = torch.finfo(torch.float32).min, torch.finfo(torch.float32).max
         self.register_buffer("band_low", torch.full((len(bands),), least))
         self.register_buffer("band_high", torch.full((len(bands),), greatest))
@@ -66,7 +72,7 @@ class Normalizer(nn.Module):
 
     def fit(
         self,
-        training: Sequence[tuple[CubeTensors, Sequence[int]]],
+        training: Sequence[tuple[Statistical, Sequence[int]]],
         clip_percentiles: Sequence[float] | None = None,
         clipped: Sequence[str] = (),
     ) -> None:
@@ -74,23 +80,27 @@ class Normalizer(nn.Module):
 
         Args:
             training: Tensors of each Cube, with the bands of the Normalizer, and the indices of its training windows.
-            clip_percentiles: Where the bands of `clipped` are cut off.
+            clip_percentiles: Where the bands of `clipped` are cut off; None: nowhere.
             clipped: Names of bands whose extremes are no signal, such as backscatter in dB.
 
         Raises:
             SnowmapError: When a band has no valid pixel there.
         """
-        constant = []
+        for position in map(self.bands.index, (name for name in clipped if name in self.bands and clip_percentiles)):
+            ends = _percentiles(training, position, clip_percentiles or ())
+            self.band_low[position], self.band_high[position] = ends
+        cut_off = list(zip(self.band_low.tolist(), self.band_high.tolist(), strict=True))
+        constant, moments = [], [Moments() for _ in self.bands]
+        scaled = [position for position, name in enumerate(self.bands) if name not in self.wrapped]
+        for piece in (piece for tensors, train in training for piece in tensors.pieces(train)):
+            for position in scaled:
+                moments[position].add(piece.x[position][0].numpy()[piece.inside.numpy()], cut_off[position])
         for position, name in enumerate(self.bands):
-            if name in self.wrapped:
-                mean, std = 0.0, 1.0
-            else:
-                maps = [(tensors.x[position].numpy(), train, tensors.inside.numpy()) for tensors, train in training]
-                ends = None
-                if clip_percentiles and name in clipped:
-                    ends = percentiles(maps, clip_percentiles)
-                    self.band_low[position], self.band_high[position] = ends
-                mean, std = mean_and_std(maps, f"band '{name}'", ends)
+            mean, std, ends = 0.0, 1.0, (-np.pi, np.pi)
+            if position in scaled:
+                mean, std = moments[position].mean_and_std(f"band '{name}'")
+                ends = moments[position].range
+            self.band_least[position], self.band_greatest[position] = ends
             if std == 0:
                 constant.append(name)
                 std = 1.0
@@ -127,48 +137,59 @@ class Normalizer(nn.Module):
 
 
 def mean_and_std(
-    maps: Sequence[tuple[Float[np.ndarray, "_ _ _"], Sequence[int], Bool[np.ndarray, "_ _"]]],
-    what: str,
-    ends: tuple[float, float] | None = None,
+    maps: Sequence[tuple[Float[np.ndarray, "_ _ _"], Sequence[int], Bool[np.ndarray, "_ _"]]], what: str
 ) -> tuple[float, float]:
-    """Over the valid pixels, window by window: a Cube may be larger than the memory (Chan et al. 1983, eq. 2.1).
+    """Over the valid pixels, window by window.
 
     Args:
         maps: Of each Cube the maps ``(window, y, x)``, the windows that count and the pixels ``(y, x)`` that do.
         what: It is, for the error.
-        ends: Where values are cut off.
 
     Raises:
         SnowmapError: When there is no valid pixel.
     """
-    count, mean, squares = 0, 0.0, 0.0
-    for values in (of_cube[window][inside] for of_cube, windows, inside in maps for window in windows):
+    moments = Moments()
+    for of_cube, windows, inside in maps:
+        for window in windows:
+            moments.add(np.asarray(of_cube[window])[inside])
+    return moments.mean_and_std(what)
+
+
+class Moments:
+    """Mean, standard deviation and range of values that come piece by piece (Chan et al. 1983, eq. 2.1)."""
+
+    def __init__(self) -> None:
+        self.count, self.mean, self.squares, self.range = 0, 0.0, 0.0, (np.inf, -np.inf)
+
+    def add(self, values: Float[np.ndarray, " pixel"], ends: tuple[float, float] = (-np.inf, np.inf)) -> None:
+        """Some more of them, cut off at `ends` except for the range; what is not finite does not count."""
         values = values[np.isfinite(values)].astype(np.float64)
-        values = values if ends is None else values.clip(*ends)
         if values.size:
-            total = count + values.size
-            off = values.mean() - mean
-            squares += values.var() * values.size + off**2 * count * values.size / total
-            mean += off * values.size / total
-            count = total
-    if count == 0:
-        raise SnowmapError(
-            f"{what} has no valid pixel inside the study area in any training window; leave it out or mend the rasters"
-        )
-    return float(mean), float(np.sqrt(squares / count))
+            self.range = min(self.range[0], values.min()), max(self.range[1], values.max())
+            values = values.clip(*ends)
+            total = self.count + values.size
+            off = values.mean() - self.mean
+            self.squares += values.var() * values.size + off**2 * self.count * values.size / total
+            self.mean += off * values.size / total
+            self.count = total
+
+    def mean_and_std(self, what: str) -> tuple[float, float]:
+        """Of all values; an error that says `what` they are of where there was none."""
+        if self.count == 0:
+            raise SnowmapError(
+                f"{what} has no valid pixel inside the study area in any training window; leave it out or mend the "
+                "rasters"
+            )
+        return float(self.mean), float(np.sqrt(self.squares / self.count))
 
 
-def percentiles(
-    maps: Sequence[tuple[Float[np.ndarray, "_ _ _"], Sequence[int], Bool[np.ndarray, "_ _"]]], wanted: Sequence[float]
+def _percentiles(
+    training: Sequence[tuple[Statistical, Sequence[int]]], band: int, wanted: Sequence[float]
 ) -> tuple[float, float]:
-    """Two percentiles over the valid pixels, of at most `MOST_PIXELS` that lie evenly among them.
-
-    Args:
-        maps: As for `mean_and_std`.
-        wanted: From 0 to 100.
-    """
-    step = max(1, -(-sum(int(inside.sum()) * len(windows) for _, windows, inside in maps) // MOST_PIXELS))
-    values = np.concatenate([of_cube[w][inside][::step] for of_cube, windows, inside in maps for w in windows])
+    """Two percentiles of a band over the valid pixels, of at most `MOST_PIXELS` that lie evenly among them."""
+    step = max(1, -(-sum(int(maps.inside.sum()) * len(windows) for maps, windows in training) // MOST_PIXELS))
+    pieces = (piece for maps, windows in training for piece in maps.pieces(windows))
+    values = np.concatenate([piece.x[band][0].numpy()[piece.inside.numpy()][::step] for piece in pieces])
     values = values[np.isfinite(values)]
     low, high = np.percentile(values, list(wanted)) if values.size else (0.0, 0.0)
     return float(low), float(high)

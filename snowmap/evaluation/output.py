@@ -55,7 +55,7 @@ def evaluate_maps(
         write_whole(unfinished / "metrics.csv", as_csv(as_frame(result)))
         write_predictions(maps, cube, list(windows), unfinished / "predictions.nc", provenance)
         write_whole(unfinished / "maps.png", stacked([*chain.from_iterable(pictures.values())]))
-        write_report(result, maps, cube, windows, pictures, unfinished / "report.html")
+        write_report(result, scene, pictures, unfinished / "report.html")
     return result
 
 

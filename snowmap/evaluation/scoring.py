@@ -139,9 +139,14 @@ def _scene(
             logger.warning("no baselines: none of the archives trained; give all of the checkpoint's as data.root")
             return ScoredMaps(maps, {}, scored, windows)
         logger.warning("the baselines are fitted on %s", source.attrs["archive"])
+    if source["features"].chunks:
+        logger.warning(
+            "no baselines: %s is larger than data.in_memory allows, and they read it whole", source.attrs["archive"]
+        )
+        return ScoredMaps(maps, {}, scored, windows)
     phase = model.preprocessor.phase._replace(sign=None)  # which each estimates
     known = with_targets_inside(source, train_area)
-    fitted = baseline_maps(known, train, windows, list(model.targets), phase, scene=cube)
+    fitted = baseline_maps(known, train, windows, list(model.targets), phase, None if source is cube else cube)
     return ScoredMaps(maps, fitted, scored, windows)
 
 

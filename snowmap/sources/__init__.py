@@ -1,5 +1,6 @@
 """Where Cubes come from: each source reads one layout of files, and nothing else knows that layout."""
 
+import contextlib
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -82,6 +83,7 @@ def _name_of(data: Mapping[str, Any]) -> str:
     if data["name"] in ("archive", "zarr"):
         if zarr.is_store(data["root"]):
             return "zarr"
-        if (Path(data["root"]) / trentino.MASK_NAME).is_file():
-            return "archive"
+        with contextlib.suppress(PermissionError):  # the source says so
+            if (Path(data["root"]) / trentino.MASK_NAME).is_file():
+                return "archive"
     return data["name"]

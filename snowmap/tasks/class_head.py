@@ -10,7 +10,7 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 from torchmetrics.classification import MulticlassConfusionMatrix
 
-from snowmap.data.batch import CubeTensors
+from snowmap.data.batch import Statistical
 from snowmap.data.classes import Classes
 from snowmap.errors import SnowmapError
 from snowmap.tasks.class_losses import LOSSES
@@ -77,7 +77,7 @@ class ClassHead(Head):
         self.confusion = MulticlassConfusionMatrix(count)
         self.calibration_error = CalibrationError()
 
-    def fit(self, training: Sequence[tuple[CubeTensors, Sequence[int]]]) -> None:
+    def fit(self, training: Sequence[tuple[Statistical, Sequence[int]]]) -> None:
         """Count the pixels of each class, which weigh it if the weights are balanced.
 
         Args:
@@ -87,10 +87,9 @@ class ClassHead(Head):
             SnowmapError: When a class has no training pixel.
         """
         counts = torch.zeros(len(self.classes.values), dtype=torch.float64)
-        for tensors, windows in training:
-            for window in windows:
-                known = tensors.y[0][window][tensors.inside]
-                counts += torch.stack([(known == value).sum() for value in self.classes.values])
+        for piece in (piece for tensors, windows in training for piece in tensors.targets_alone().pieces(windows)):
+            known = piece.y[0][0][piece.inside]
+            counts += torch.stack([(known == value).sum() for value in self.classes.values])
         if not counts.all():
             missing = self.classes.meanings[int(counts.argmin())]
             found = ", ".join(f"{word} {int(n):,}" for word, n in zip(self.classes.meanings, counts, strict=True))

@@ -7,7 +7,7 @@ from typing import Any, ClassVar
 from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
-from snowmap.data.batch import CubeTensors
+from snowmap.data.batch import Statistical
 
 
 class Head(nn.Module, ABC):
@@ -42,7 +42,7 @@ class Head(nn.Module, ABC):
         return True
 
     @abstractmethod
-    def fit(self, training: Sequence[tuple[CubeTensors, Sequence[int]]]) -> None:
+    def fit(self, training: Sequence[tuple[Statistical, Sequence[int]]]) -> None:
         """Take what it needs of the targets from the valid pixels of the training windows inside the study area.
 
         Args:

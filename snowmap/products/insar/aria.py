@@ -136,4 +136,8 @@ def _delay(path: Path, model: str, metres_per_radian: float, dem: str) -> xr.Dat
     return at_ground(path, parts, change, open_layer(path, f"{_DATA}/coherence"), dem)
 
 
-READER = Reader(Gunw, read, "path: gunw/S1-GUNW-*.nc")
+_EXAMPLE = """\
+path: gunw/S1-GUNW-*.nc
+dem: dem.tif                           # elevation in m: the product has none"""
+
+READER = Reader(Gunw, read, _EXAMPLE)

@@ -21,10 +21,10 @@ from rasterio.vrt import WarpedVRT
 from rasterio.windows import Window
 from scipy.ndimage import map_coordinates
 
-from snowmap.config.fields import choice, special
+from snowmap.config.fields import choice
 from snowmap.errors import SnowmapError
 from snowmap.products.rasters import as_raster, lazily
-from snowmap.products.reader import Insar
+from snowmap.products.reader import Insar, file
 
 RADIANS = ("rad", "radian", "radians")
 DEGREES = ("degree", "degrees", "deg")
@@ -34,7 +34,7 @@ DEGREES = ("degree", "degrees", "deg")
 class Gunw(Insar):
     """Keys of products without a DEM of their own."""
 
-    dem: str = special("???", "a path of a raster of elevation in m", lambda path: isinstance(path, str) and bool(path))
+    dem: str = file("???")  # raster of elevation in m
     ionosphere: str = choice("subtract", "keep")  # the product's estimate, taken off the unwrapped phase or not
 
 

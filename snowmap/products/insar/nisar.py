@@ -116,4 +116,8 @@ def _is_water(mask: np.ndarray) -> np.ndarray:
     return np.where(np.isnan(mask), np.nan, mask // 100 == 1)
 
 
-READER = Reader(Gunw, read, "path: gunw/NISAR_L2_*GUNW*.h5")
+_EXAMPLE = """\
+path: gunw/NISAR_L2_*GUNW*.h5
+dem: dem.tif                           # elevation in m: the product has none"""
+
+READER = Reader(Gunw, read, _EXAMPLE)
