@@ -131,7 +131,7 @@ def make_parts(
         targets,
         time=time,
         maps_every_step=task.net.maps_every_step,
-        supervise=choose_supervision(task.net, data["supervise"]),
+        supervise=choose_supervision(task.net, data["supervise"], data["time_jitter"]),
         batch_size=data["batch_size"],
         augment=data["augment"],
         crop_size=data["crop"],
@@ -184,12 +184,16 @@ def choose_time(model: Mapping[str, Any], time: int | str | None, start: np.ndar
     return time
 
 
-def choose_supervision(net: Net, supervise: str) -> str:
+def choose_supervision(net: Net, supervise: str, time_jitter: int = 0) -> str:
     """``last`` or ``every``.
 
     Raises:
-        SnowmapError: When every step is to be supervised, but the net maps the target window alone.
+        SnowmapError: When every step is to be supervised, but the net maps the target window alone, or steps move.
     """
+    if time_jitter:
+        if supervise == "every":
+            raise SnowmapError("data.time_jitter=… moves the windows before the target; give data.supervise=last")
+        return "last"
     if supervise == "every" and not net.maps_every_step:
         raise SnowmapError(
             "data.supervise=every, but this net maps the target window alone; choose data.supervise=last"
