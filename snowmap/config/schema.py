@@ -315,6 +315,28 @@ class BoostedTreesWithoutSar(Named):
     """`snowmap.baselines.regressions.BoostedTreesWithoutSar`: terrain and weather alone."""
 
 
+class Otsu(Named):
+    """`snowmap.baselines.class_series.Otsu`: two classes, by a threshold on the temporal mean."""
+
+
+@dataclass
+class RandomForest(Named):
+    """Arguments of `snowmap.baselines.class_series.RandomForest`."""
+
+    trees: int = integer(100, at_least=1, at_most=10_000)
+
+
+class Terrain(Named):
+    """`snowmap.baselines.class_ground.Terrain`: classes from elevation and slope alone."""
+
+
+@dataclass
+class LastInventory(Named):
+    """Arguments of `snowmap.baselines.class_ground.LastInventory`."""
+
+    path: str | None = None  # vector file of outlines, older than what is mapped
+
+
 class Point(Named):
     """A value alone, trained by `loss`."""
 
@@ -508,6 +530,10 @@ BASELINES: dict[str, type] = {
     "insar_swe": InsarSwe,
     "boosted_trees_no_sar": BoostedTreesWithoutSar,
     "boosted_trees": BoostedTrees,
+    "otsu": Otsu,
+    "random_forest": RandomForest,
+    "terrain": Terrain,
+    "last_inventory": LastInventory,
 }
 """Schema of each `model=` that is no net."""
 

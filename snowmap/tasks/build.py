@@ -28,18 +28,26 @@ from snowmap.tasks.transfer import say_transfer, starting_point, transfer
 logger = logging.getLogger(__name__)
 
 
-def fit_baseline(config: Mapping[str, Any], cube: xr.Dataset, split: Split) -> Baseline:
-    """The baseline that the configuration asks for, fitted on the training windows.
+def fit_baseline(config: Mapping[str, Any], cubes: Sequence[xr.Dataset], splits: Sequence[Split]) -> Baseline:
+    """The baseline that the configuration asks for, fitted on the training windows of the Cubes.
 
     Raises:
         SnowmapError: When the baseline cannot be built, or the Cube lacks what it needs.
     """
     baseline = build_baseline(config["model"])
-    baseline.metadata = metadata_of([cube], [split], config)
-    known, phase = with_targets_inside(cube, split.train_area), Phase.of(config["data"])
+    if len(cubes) > 1 and not baseline.learns_from_all:
+        raise SnowmapError(
+            f"model={baseline.name} is a baseline, which is of one grid; give data.root=… one archive, or a net"
+        )
+    baseline.metadata, phase = metadata_of(cubes, splits, config), Phase.of(config["data"])
     if "unwrapped_phase" in baseline.archive_bands:
-        warn_of_snow(cube, phase)
-    return baseline.fit(known, split.train, config["target"]["names"], phase)
+        warn_of_snow(cubes[0], phase)
+    (cube, train), *others = (
+        (with_targets_inside(cube, split.train_area), split.train)
+        for cube, split in zip(cubes, splits, strict=True)
+        if split.train
+    )
+    return baseline.fit(cube, train, config["target"]["names"], phase, others)
 
 
 def make_parts(
