@@ -45,14 +45,19 @@ def _section(title: str, kind: type, prefix: str) -> str:
 
 
 def _table(kind: type, prefix: str, names: list[str]) -> str:
+    return "\n".join(["| key | default | |", "|---|---|---|", *_rows(kind, prefix, names)]) + "\n"
+
+
+def _rows(kind: type, prefix: str, names: list[str]) -> Iterator[str]:
     comments = _comments(kind)
-    rows = ["| key | default | |", "|---|---|---|"]
     for entry in fields(kind):
-        if entry.name in names:
+        if is_dataclass(entry.type):
+            inner = [key.name for key in fields(entry.type)] if entry.name in names else []
+            yield from _rows(entry.type, f"{prefix}{entry.name}.", inner)
+        elif entry.name in names:
             said = [entry.metadata["expected"].words if "expected" in entry.metadata else "", comments.get(entry.name)]
             words = html.escape("; ".join(filter(None, said))).replace("|", "\\|").replace("None", "null")
-            rows.append(f"| `{prefix}{entry.name}` | {_default(entry)} | {words} |")
-    return "\n".join(rows) + "\n"
+            yield f"| `{prefix}{entry.name}` | {_default(entry)} | {words} |"
 
 
 def _comments(kind: type) -> dict[str, str]:

@@ -44,9 +44,9 @@ def _parser() -> argparse.ArgumentParser:
     )
     check.add_argument(
         "--bands",
-        help="bands that every window must have, separated by commas; default: the nine of the public archive",
+        help="bands that every window must have, separated by commas; default: those of the archive",
     )
-    check.add_argument("--targets", default="hs,swe", help="targets that every window must have (default: %(default)s)")
+    check.add_argument("--targets", help="targets that every window must have; default: those of the archive")
     check.add_argument("--swe-unit", default="auto", choices=["auto", "cm", "mm"], help="default: found from SWE/HS")
     check.set_defaults(run=_check)
 
@@ -109,6 +109,17 @@ def _parser() -> argparse.ArgumentParser:
     basins.add_argument("--out", type=Path, default=Path("basins.csv"), help="the table (default: %(default)s)")
     _add_basin_options(basins)
     basins.set_defaults(run=_basins)
+
+    view = commands.add_parser("view", help="write an archive, or predicted maps, as one page to explore in a browser")
+    view.add_argument("path", type=Path, help=f"an archive, {maps_help}, or the folder of an evaluation")
+    view.add_argument("--out", type=Path, help="the page (default: view-NAME.html)")
+    view.add_argument(
+        "--layers",
+        default="",
+        help="bands and targets, or targets of maps, separated by commas; default: all but further bands",
+    )
+    view.add_argument("--windows", action="append", default=[], help="as of predict (default: all)")
+    view.set_defaults(run=_view)
 
     compare = commands.add_parser("compare", help="compare maps with observations at stations")
     compare.add_argument("predictions", type=Path, help=maps_help)
@@ -184,7 +195,7 @@ def _check(options: argparse.Namespace) -> bool:
     from snowmap.sources.trentino.check import check_archive, print_report
 
     bands = options.bands.split(",") if options.bands else None
-    targets = [name for name in options.targets.split(",") if name]
+    targets = None if options.targets is None else [name for name in options.targets.split(",") if name]
     report = check_archive(options.archive, bands=bands, targets=targets, swe_unit=options.swe_unit)
     print_report(report)
     return bool(report.faults)
@@ -269,6 +280,13 @@ def _basins(options: argparse.Namespace) -> None:
     write_whole(options.out, as_csv(table))
     print_basins(table, maps)
     print(f"the table lies in {options.out}")
+
+
+def _view(options: argparse.Namespace) -> None:
+    from snowmap.maps.view import view
+
+    layers = [name for name in options.layers.split(",") if name]
+    print(f"the page lies in {view(options.path, options.out, layers, options.windows)}")
 
 
 def _compare(options: argparse.Namespace) -> None:

@@ -39,12 +39,13 @@ def connect(workers: int | None = None, scheduler: str | None = None) -> Iterato
         raise SnowmapError("--workers starts a cluster, --scheduler names one; give one of them")
     if workers is not None and workers < 1:
         raise SnowmapError(f"--workers {workers}; expected at least 1")
-    import dask
+    import dask.config
     from distributed import Client, LocalCluster
 
     logging.getLogger("distributed").setLevel(logging.CRITICAL)  # here; what workers come and go is no news
     with contextlib.ExitStack() as stack:
-        stack.enter_context(dask.config.set({"logging.distributed": "error"}))  # in the workers
+        environment = dask.config.get("distributed.nanny.pre-spawn-environ") | {"DASK_LOGGING__DISTRIBUTED": "critical"}
+        stack.enter_context(dask.config.set({"distributed.nanny.pre-spawn-environ": environment}))  # in the workers
         if scheduler is None:
             local = {"n_workers": workers, "threads_per_worker": 1, "dashboard_address": None, "memory_limit": 0}
             cluster = stack.enter_context(LocalCluster(**local, silence_logs=False))
@@ -80,7 +81,8 @@ def deal(client: "Client | None", work: Callable[..., Any], common: Any, pieces:
 
     # by a key of its own: that of its content would be taken for one that was sent, and let go, before
     sent, waiting = client.scatter(common, broadcast=True, hash=False), deque[Any]()
-    most = AHEAD * max(1, sum(client.nthreads().values()))
+    threads: Any = client.nthreads()
+    most = AHEAD * max(1, sum(threads.values()))
     try:
         for piece in pieces:
             waiting.append(client.submit(work, sent, piece, pure=False))

@@ -52,7 +52,14 @@ def test_a_dem_that_is_none(tmp_path, capsys):
 
 
 def test_help_and_version_need_no_torch_and_no_xarray():
-    for words in (["--help"], ["--version"], ["check", "--help"], ["basins", "--help"], ["compare", "--help"]):
+    for words in (
+        ["--help"],
+        ["--version"],
+        ["check", "--help"],
+        ["basins", "--help"],
+        ["compare", "--help"],
+        ["view", "--help"],
+    ):
         program = (
             "import sys\nfrom snowmap.cli import main\n"
             f"try:\n    main({words})\nfinally:\n    print({{'torch', 'xarray', 'rasterio'}} & set(sys.modules))"

@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from snowmap.cli import main
+from tests.build.region import write_region
 from tests.commands import ROOT, succeed
 from tests.hub_server import Hub, serve_hub
 from tests.sources.trentino.test_download import REPOSITORY, packed
@@ -100,6 +101,7 @@ def begun(archive, tmp_path_factory) -> Clone:
     """A clone in which the README's archive and run lie already; one for all documents that a process tests."""
     clone = Clone(tmp_path_factory.mktemp("begun") / "clone")
     shutil.copytree(archive, clone.folder / "data" / archive.name)
+    write_region(clone.folder, pairs=13)  # the products of docs/your-region.md
     clone.run(MINE)
     return clone
 

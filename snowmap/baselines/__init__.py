@@ -100,7 +100,7 @@ def baseline_maps(
     for name, kind in BASELINES.items():
         if not kind.stands_beside or {kind.maps_classes} != classes:
             continue
-        if scene is not None and scene is not cube and kind.keeps_grid:
+        if scene is not None and kind.keeps_grid:
             continue
         try:
             fitted = kind().fit(cube, train, targets, phase, others)

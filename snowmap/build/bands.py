@@ -58,8 +58,10 @@ def _on_grid(
     if "incidence" not in names and "elevation" in layers and layers.keys() >= {*LOOK}:
         layers["incidence"] = local_incidence(layers["elevation"], [layers[name] for name in LOOK])
     components = layers.pop("component", None)
-    unwrapped = layers.pop("unwrapped_phase", None)
+    unwrapped, wrapped = layers.pop("unwrapped_phase", None), layers.pop("wrapped_phase", None)
     made = regrid({name: layer for name, layer in layers.items() if name not in LOOK}, LAYERS, grid, coverage)
+    if wrapped is not None:
+        made["wrapped_phase"] = _wrapped(wrapped, layers.get("coherence"), grid, coverage)
     if unwrapped is not None:
         made["unwrapped_phase"] = _unwrapped(unwrapped, components, component, grid, coverage)
     made = dict.fromkeys({*names, "wrapped_phase", "incidence"} - {*LOOK, "component"}, nothing) | made
@@ -113,6 +115,18 @@ def _unwrapped(
     for each in np.unique(majority[majority > 0]):
         out = np.where(majority == each, mean(_where(phase, number == each), 1e-3), out)
     return np.where(np.isfinite(mean(_where(phase, number > 0), coverage)), out, np.nan)
+
+
+def _wrapped(phase: xr.DataArray, coherence: xr.DataArray | None, grid: Grid, coverage: float) -> np.ndarray:
+    """Weighted by the coherence, which some products have in larger pixels."""
+    layers = {"wrapped_phase": phase}
+    if coherence is not None and phase.shape != coherence.shape:
+        own = Grid((phase.sizes["y"], phase.sizes["x"]), phase.rio.transform(), phase.rio.crs)
+        weight = regrid({"coherence": coherence}, LAYERS, own, coverage=1e-3)["coherence"]
+        coherence = as_raster(weight, own.transform, own.crs)
+    if coherence is not None:
+        layers["coherence"] = coherence
+    return regrid(layers, LAYERS, grid, coverage)["wrapped_phase"]
 
 
 def _where(layer: xr.DataArray, kept: np.ndarray) -> xr.DataArray:

@@ -12,6 +12,7 @@ from snowmap.build.bands import LOOK
 from snowmap.build.recipe import Plan, read_recipe
 from snowmap.data.cube import date_order, window_name
 from snowmap.errors import SnowmapError
+from snowmap.products.outlines import check_outlines
 from snowmap.products.overlap import check_overlap
 from snowmap.products.pairs import Found, Opener, Pair
 from snowmap.products.rasters import open_raster
@@ -79,6 +80,8 @@ def prepare(recipe: Path) -> Prepared:
         SnowmapError: When products contradict each other, or lack what every window needs.
     """
     plan = read_recipe(recipe)
+    for path in plan.outlines.values():
+        check_outlines(path, plan.grid)
     found: Found = plan.insar.reader.read(plan.insar.files, plan.insar.options)
     pairs = _of_one_track(found, plan)
     _refuse_doubles(pairs)

@@ -2,7 +2,7 @@
 
 import glob
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -154,7 +154,10 @@ def _choice(key: str, given: Any, readers: Mapping[str, Reader], folder: Path) -
     if source not in readers:
         raise SnowmapError(f"{key}.source={shown(source)}: expected {words}{nearest(source, readers)}")
     options = typed(readers[source].keys, given, f"{key}.")
-    return Choice(readers[source], options | {"folder": str(folder)}, _files(key, options, folder))
+    for entry in fields(readers[source].keys):
+        if "file" in entry.metadata and options[entry.name]:
+            options[entry.name] = str(_files(f"{key}.{entry.name}", {"path": options[entry.name]}, folder)[0])
+    return Choice(readers[source], options, _files(f"{key}.path", options, folder))
 
 
 def _files(key: str, options: Mapping[str, Any], folder: Path) -> list[Path]:
@@ -164,13 +167,13 @@ def _files(key: str, options: Mapping[str, Any], folder: Path) -> list[Path]:
     for pattern in patterns:
         matched = sorted(glob.glob(str(folder / Path(pattern).expanduser()), recursive=True))  # noqa: PTH207  absolute ones, too
         if not matched:
-            raise SnowmapError(f"{key}.path={pattern}: no such file or folder below {folder}; mend the pattern")
+            raise SnowmapError(f"{key}={pattern}: no such file or folder below {folder}; mend the path")
         found |= dict.fromkeys(map(Path, matched))
     return list(found)
 
 
 def _file(key: str, given: Any, folder: Path) -> Path:
-    files = _files(key, typed(File, given, f"{key}."), folder)
+    files = _files(f"{key}.path", typed(File, given, f"{key}."), folder)
     if len(files) > 1:
         raise SnowmapError(f"{key}.path={given['path']}: {len(files)} files match; expected one")
     return files[0]

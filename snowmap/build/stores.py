@@ -12,7 +12,7 @@ from snowmap.build.preparing import STATIC_BANDS, Prepared, edges
 from snowmap.files import remove_unfinished
 from snowmap.sources.trentino.layout import raster_path
 from snowmap.sources.trentino.quantities import BANDS, TARGETS, as_cube
-from snowmap.sources.trentino.raster import BANDS_TAG, ORIGIN_TAG, SIGN_TAG, opened
+from snowmap.sources.trentino.raster import BANDS_TAG, ORIGIN_TAG, SIGN_TAG, TARGETS_TAG, opened
 from snowmap.sources.trentino.writing import write_layer, write_mask
 from snowmap.sources.zarr import CHUNK, create_zarr, finish_zarr, is_store, write_piece
 
@@ -60,6 +60,7 @@ class ArchiveStore:
     def finish(self, mask: np.ndarray) -> None:
         """Write the mask, without which it is no archive."""
         tags = {ORIGIN_TAG: self.prepared.plan.keys["name"], BANDS_TAG: ",".join(self.prepared.bands), SIGN_TAG: "1"}
+        tags[TARGETS_TAG] = ",".join(self.prepared.plan.targets)
         write_mask(self.root, mask, self.prepared.plan.grid, tags)
 
     def _path(self, name: str, window: int) -> Path:

@@ -18,7 +18,7 @@ from snowmap.data.cube import units_of, window_names
 from snowmap.data.splits import OF_THE_MAP, Area, Split, areas
 from snowmap.errors import SnowmapError
 
-FORMAT = 6
+FORMAT = 7
 """Of the checkpoints that are written, and the only one that is read. It grows when weights or keys change."""
 
 UNREADABLE = (

@@ -10,7 +10,7 @@ from typing import Any
 from omegaconf import MISSING
 
 from snowmap.config.fields import Expected, choice, distinct, integer, integers, number, special
-from snowmap.units import SNOW_DEPTH_M, WET_SNOW_DB
+from snowmap.units import METRES, SNOW_DEPTH_M, WET_SNOW_DB
 
 
 def _channels(default: list[int]) -> Any:
@@ -143,6 +143,50 @@ class Zarr(Data):
     in_memory: bool | None = (
         None  # read whole before the training; None: where it fills half of the free memory or less
     )
+
+
+@dataclass
+class SnowSarVariables:
+    """What each band is called in the files; None: they do not have it."""
+
+    ku_vv: str | None = "KuVV"
+    ku_vh: str | None = "KuVH"
+    x_vv: str | None = "XVV"
+    x_vh: str | None = "XVH"
+    ku_vv_incidence: str | None = "KuVV_incidence"
+    ku_vh_incidence: str | None = "KuVH_incidence"
+    x_vv_incidence: str | None = "XVV_incidence"
+    x_vh_incidence: str | None = "XVH_incidence"
+    elevation: str | None = "DEM"
+    land_cover: str | None = "LandCover"
+    vegetation: str | None = "Vegetation"
+
+
+@dataclass
+class Points:
+    """Measurements at points, from which a target is made: the mean of those in each cell."""
+
+    path: str | None = None  # a .csv, or any vector file of points
+    hs: str = "hs"  # columns
+    swe: str = "swe"
+    date: str = "date"
+    x: str = "lon"  # of a .csv
+    y: str = "lat"
+    crs: str = "EPSG:4326"
+    hs_unit: str | None = choice(None, *METRES)
+    swe_unit: str | None = choice(None, *METRES)
+    days: int = integer(3, at_least=0, at_most=366)  # that a measurement may lie from the flight
+
+
+@dataclass
+class SnowSar(Data):
+    """Keys of `snowmap.sources.snowsar`: NetCDF files of an airborne X and Ku band radar, one for each flight."""
+
+    name: str = "snowsar"
+    resolution: float = number(100.0, at_least=1, at_most=10_000)  # of the grid, m
+    sigma0_unit: str | None = choice(None, "dB", "linear")  # None: what the files say
+    variables: SnowSarVariables = field(default_factory=SnowSarVariables)
+    points: Points = field(default_factory=Points)
 
 
 @dataclass
@@ -519,6 +563,7 @@ class EvaluateConfig:
 DATA: dict[str, type] = {
     "archive": Archive,
     "zarr": Zarr,
+    "snowsar": SnowSar,
 }
 """Schema of each `data=`."""
 

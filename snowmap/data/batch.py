@@ -1,8 +1,8 @@
 """The Batch: what a network trains on, as tensors with their shapes in the type."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from types import MappingProxyType
-from typing import NamedTuple
+from typing import NamedTuple, Protocol, runtime_checkable
 
 import numpy as np
 import torch
@@ -10,7 +10,7 @@ import xarray as xr
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from snowmap.data.sequences import Sample, added_days, gap_days, length_days, season_starts
+from snowmap.data.sequences import WHOLE, Sample, added_days, gap_days, length_days, season_starts
 
 
 class Batch(NamedTuple):
@@ -49,6 +49,19 @@ class Batch(NamedTuple):
     def to(self, device: torch.device) -> "Batch":
         """The same on `device`."""
         return Batch(*(tensor.to(device, non_blocking=True) for tensor in self))
+
+
+@runtime_checkable
+class Statistical(Protocol):
+    """Maps over which statistics can be summed: a Cube in memory (`CubeTensors`), or in its store (`LazyTensors`)."""
+
+    def pieces(self, windows: Sequence[int]) -> "Iterator[CubeTensors]":
+        """The windows one by one, whole or in pieces."""
+        ...
+
+    def targets_alone(self) -> "Statistical":
+        """The same without bands."""
+        ...
 
 
 class CubeTensors(NamedTuple):
@@ -121,16 +134,44 @@ class CubeTensors(NamedTuple):
         """Bytes of the bands and targets."""
         return sum(tensor.nbytes for tensor in (*self.x, *self.y))
 
-    def collate(self, samples: Sequence[Sample], area: Bool[Tensor, "height width"] | None = None) -> Batch:
+    chunk = None
+    """A Cube in memory has none."""
+
+    def narrowed_to(self, inside: Bool[Tensor, "height width"]) -> "CubeTensors":
+        """The same with another study area."""
+        return self._replace(inside=inside)
+
+    def targets_alone(self) -> "CubeTensors":
+        """The same without bands."""
+        return self._replace(x=())
+
+    def pieces(self, windows: Sequence[int]) -> "Iterator[CubeTensors]":
+        """The windows one by one, for sums over all of them."""
+        return (self.cut(window) for window in windows)
+
+    def cut(self, window: int, rows: slice = WHOLE, columns: slice = WHOLE) -> "CubeTensors":
+        """A piece of one window; bands and targets alone are cut in time."""
+        x, y = (tuple(maps[window : window + 1, rows, columns] for maps in stack) for stack in (self.x, self.y))
+        return self._replace(x=x, y=y, inside=self.inside[rows, columns])
+
+    def collate(
+        self,
+        samples: Sequence[Sample],
+        area: Bool[Tensor, "height width"] | None = None,
+        time: int = 0,
+        supervised: int = 0,
+    ) -> Batch:
         """The Batch of the sequences, whose pieces are copied and nothing else.
 
         Args:
             samples: The sequences; all have as many supervised steps, or as many as they have steps, and pieces of one
                 size.
             area: Where targets may be looked at; everywhere in the study area by default.
+            time: Steps that the Batch has at least.
+            supervised: Supervised steps that it has at least.
         """
-        time = max(len(sample.steps) for sample in samples)
-        supervised = max(len(sample.supervised) for sample in samples)
+        time = max(time, *(len(sample.steps) for sample in samples))
+        supervised = max(supervised, *(len(sample.supervised) for sample in samples))
         device = self.inside.device
         # a padded step repeats the first window: whatever it holds is invalid
         steps = torch.tensor([[s.steps[0]] * (time - len(s.steps)) + list(s.steps) for s in samples], device=device)

@@ -14,6 +14,7 @@ from torch.utils.data import DataLoader, DistributedSampler, Sampler
 from snowmap.data.augment import AUGMENTATIONS
 from snowmap.data.batch import Batch, CubeTensors
 from snowmap.data.cube import archive_names, window_names
+from snowmap.data.lazy import LazyTensors
 from snowmap.data.pieces import random_pieces, tiled
 from snowmap.data.sequences import SEASON, Sample, samples
 from snowmap.data.splits import Split
@@ -46,7 +47,7 @@ class SnowDataModule(pl.LightningDataModule):
     def __init__(
         self,
         cubes: Sequence[xr.Dataset],
-        tensors: Sequence[CubeTensors],
+        tensors: Sequence[CubeTensors | LazyTensors],
         splits: Sequence[Split],
         targets: Sequence[str],
         *,
@@ -95,13 +96,15 @@ class SnowDataModule(pl.LightningDataModule):
         for index, (archive, cube, split) in enumerate(zip(archives, cubes, splits, strict=True)):
             maps, end = self.tensors[index], cube["end"].values
             names = [f"{window} of {archive}" if archive else window for window in window_names(cube)]
-            train = _with_target(maps, names, split.train, "training", targets, self.train_areas[index])
+            observed = [cube[target] for target in targets if target in cube]
+            train = _with_target(maps, observed, names, split.train, "training", targets, self.train_areas[index])
             chosen = split.validation  # none of a final fit
             if chosen:
-                chosen = _with_target(maps, names, chosen, "validation", targets, self.validation_areas[index])
+                area = self.validation_areas[index]
+                chosen = _with_target(maps, observed, names, chosen, "validation", targets, area)
             training = samples(end, train, time, maps_every_step=every, allowed=train)
             validation = samples(end, chosen, time, maps_every_step=maps_every_step and time == SEASON)
-            _refuse_empty(maps, names, [*training, *validation], cube["features"].values)
+            _refuse_empty(maps, names, [*training, *validation], cube["features"])
             self.first_windows.append(len(self.names))
             self.names += names
             self.train += [sample._replace(cube=index) for sample in training]
@@ -151,7 +154,8 @@ class SnowDataModule(pl.LightningDataModule):
             step = self.trainer.fit_loop.epoch_loop.total_batch_idx
             torch.manual_seed(hash((self.seed, step, self.trainer.global_rank)))
             if self.crop_size:
-                batch = random_pieces(batch, self.crop_size, self.tensors[batch[0].cube].inside.shape)
+                maps = self.tensors[batch[0].cube]
+                batch = random_pieces(batch, self.crop_size, maps.inside.shape, maps.chunk)
         areas = self.train_areas if self.trainer.training else self.validation_areas
         return self.trainer.precision_plugin.convert_input(self.collate(batch, areas))
 
@@ -176,7 +180,7 @@ class SnowDataModule(pl.LightningDataModule):
     def _any_target(self, sample: Sample) -> bool:
         """Whether a target has a value in the sequence's piece."""
         tensors, area = self.tensors[sample.cube], self.validation_areas[sample.cube]
-        return bool(tensors._replace(x=()).collate([sample], area).y_valid.any())
+        return bool(tensors.targets_alone().collate([sample], area).y_valid.any())
 
 
 class _Batches(Sampler[list[int]]):
@@ -227,7 +231,8 @@ def _chunks(values: list[Any], size: int) -> list[list[Any]]:
 
 
 def _with_target(
-    tensors: CubeTensors,
+    tensors: CubeTensors | LazyTensors,
+    observed: Sequence[xr.DataArray],
     names: Sequence[str],
     windows: Sequence[int],
     subset: str,
@@ -235,7 +240,7 @@ def _with_target(
     area: torch.Tensor | None,
 ) -> list[int]:
     visible = tensors.inside if area is None else tensors.inside & area
-    known = [window for window in windows if any((y[window].isfinite() & visible).any() for y in tensors.y)]
+    known = [window for window in windows if any(_any_value(maps[window], visible) for maps in observed)]
     if not known:
         where = "the study area" + (f", as far as it is the split's {subset} area" if area is not None else "")
         raise SnowmapError(f"no {subset} window has a valid pixel of {', '.join(targets)} inside {where}")
@@ -249,12 +254,21 @@ def _with_target(
     return known
 
 
+def _any_value(maps: xr.DataArray, inside: torch.Tensor) -> bool:
+    """Whether maps (…, y, x) have a value somewhere inside; those of a store are read only until one is found."""
+    height = max(maps.variable.chunksizes.get("y", (len(inside),)))
+    for row in range(0, len(inside), height):
+        rows = slice(row, row + height)
+        if (np.isfinite(maps[..., rows, :].values) & inside[rows].numpy()).any():
+            return True
+    return False
+
+
 def _refuse_empty(
-    tensors: CubeTensors, names: Sequence[str], sequences: Sequence[Sample], features: np.ndarray
+    tensors: CubeTensors | LazyTensors, names: Sequence[str], sequences: Sequence[Sample], features: xr.DataArray
 ) -> None:
     used = sorted({step for sample in sequences for step in sample.steps})
-    inside = tensors.inside.numpy()
-    filled = {step for step in used if any((np.isfinite(band) & inside).any() for band in features[step])}
+    filled = {step for step in used if _any_value(features[step], tensors.inside)}
     for sample in sequences:
         if not filled.intersection(sample.steps):
             steps = ", ".join(names[step] for step in sample.steps)

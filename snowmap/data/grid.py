@@ -108,6 +108,11 @@ def cell_areas(cube: xr.Dataset) -> Areas:
     return 0.5 * np.abs(falling[..., 0] * rising[..., 1] - falling[..., 1] * rising[..., 0])  # of the diagonals
 
 
+def stretch(grid: xr.Dataset | xr.DataArray) -> float:
+    """Height of a unit of y over width of a unit of x on the ground."""
+    return 1 / np.cos(np.deg2rad(float(grid["y"].mean()))) if grid.rio.crs.is_geographic else 1.0
+
+
 def gradient(cube: xr.Dataset) -> tuple[np.ndarray, np.ndarray]:
     """Rise of the ground per m to the east and to the north, ``(window, y, x)``; NaN beside missing elevation."""
     elevation = cube["features"].sel(band="elevation").values

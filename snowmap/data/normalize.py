@@ -8,7 +8,7 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
-from snowmap.data.batch import CubeTensors
+from snowmap.data.batch import Statistical
 from snowmap.errors import SnowmapError
 
 logger = logging.getLogger(__name__)
@@ -30,10 +30,14 @@ class Normalizer(nn.Module):
         wrapped: Those that are wrapped phase.
         band_mean: Mean of each band, in its unit; 0 for wrapped phase. Shape (band,).
         band_std: Standard deviation of each band, in its unit; 1 for wrapped phase. Shape (band,).
+        band_least: Least value of each band; −π for wrapped phase. Shape (band,).
+        band_greatest: Greatest value of each band; π for wrapped phase. Shape (band,).
     """
 
     band_mean: Tensor
     band_std: Tensor
+    band_least: Tensor
+    band_greatest: Tensor
 
     def __init__(self, bands: Sequence[str], wrapped: Sequence[str] = ()) -> None:
         super().__init__()
@@ -41,6 +45,8 @@ class Normalizer(nn.Module):
         self.wrapped = tuple(band for band in bands if band in wrapped)
         self.register_buffer("band_mean", torch.full((len(bands),), torch.nan))
         self.register_buffer("band_std", torch.full((len(bands),), torch.nan))
+        self.register_buffer("band_least", torch.full((len(bands),), torch.nan))
+        self.register_buffer("band_greatest", torch.full((len(bands),), torch.nan))
 
     @property
     def channels(self) -> int:
@@ -54,7 +60,7 @@ class Normalizer(nn.Module):
         sines = [f"{name} (sin)" for name in self.wrapped]
         return [*names, *sines, *(f"{name} (known)" for name in self.bands)]
 
-    def fit(self, training: Sequence[tuple[CubeTensors, Sequence[int]]]) -> None:
+    def fit(self, training: Sequence[tuple[Statistical, Sequence[int]]]) -> None:
         """Take the statistics from the valid pixels of the training windows inside the study area.
 
         Args:
@@ -63,13 +69,17 @@ class Normalizer(nn.Module):
         Raises:
             SnowmapError: When a band has no valid pixel there.
         """
-        constant = []
+        constant, moments = [], [Moments() for _ in self.bands]
+        scaled = [position for position, name in enumerate(self.bands) if name not in self.wrapped]
+        for piece in (piece for tensors, train in training for piece in tensors.pieces(train)):
+            for position in scaled:
+                moments[position].add(piece.x[position][0].numpy()[piece.inside.numpy()])
         for position, name in enumerate(self.bands):
-            if name in self.wrapped:
-                mean, std = 0.0, 1.0
-            else:
-                maps = [(tensors.x[position].numpy(), train, tensors.inside.numpy()) for tensors, train in training]
-                mean, std = mean_and_std(maps, f"band '{name}'")
+            mean, std, ends = 0.0, 1.0, (-np.pi, np.pi)
+            if position in scaled:
+                mean, std = moments[position].mean_and_std(f"band '{name}'")
+                ends = moments[position].range
+            self.band_least[position], self.band_greatest[position] = ends
             if std == 0:
                 constant.append(name)
                 std = 1.0
@@ -103,7 +113,7 @@ class Normalizer(nn.Module):
 def mean_and_std(
     maps: Sequence[tuple[Float[np.ndarray, "_ _ _"], Sequence[int], Bool[np.ndarray, "_ _"]]], what: str
 ) -> tuple[float, float]:
-    """Over the valid pixels, window by window: a Cube may be larger than the memory (Chan et al. 1983, eq. 2.1).
+    """Over the valid pixels, window by window.
 
     Args:
         maps: Of each Cube the maps ``(window, y, x)``, the windows that count and the pixels ``(y, x)`` that do.
@@ -112,17 +122,35 @@ def mean_and_std(
     Raises:
         SnowmapError: When there is no valid pixel.
     """
-    count, mean, squares = 0, 0.0, 0.0
-    for values in (of_cube[window][inside] for of_cube, windows, inside in maps for window in windows):
+    moments = Moments()
+    for of_cube, windows, inside in maps:
+        for window in windows:
+            moments.add(np.asarray(of_cube[window])[inside])
+    return moments.mean_and_std(what)
+
+
+class Moments:
+    """Mean, standard deviation and range of values that come piece by piece (Chan et al. 1983, eq. 2.1)."""
+
+    def __init__(self) -> None:
+        self.count, self.mean, self.squares, self.range = 0, 0.0, 0.0, (np.inf, -np.inf)
+
+    def add(self, values: Float[np.ndarray, " pixel"]) -> None:
+        """Some more of them; what is not finite does not count."""
         values = values[np.isfinite(values)].astype(np.float64)
         if values.size:
-            total = count + values.size
-            off = values.mean() - mean
-            squares += values.var() * values.size + off**2 * count * values.size / total
-            mean += off * values.size / total
-            count = total
-    if count == 0:
-        raise SnowmapError(
-            f"{what} has no valid pixel inside the study area in any training window; leave it out or mend the rasters"
-        )
-    return float(mean), float(np.sqrt(squares / count))
+            total = self.count + values.size
+            off = values.mean() - self.mean
+            self.squares += values.var() * values.size + off**2 * self.count * values.size / total
+            self.mean += off * values.size / total
+            self.count = total
+            self.range = min(self.range[0], values.min()), max(self.range[1], values.max())
+
+    def mean_and_std(self, what: str) -> tuple[float, float]:
+        """Of all values; an error that says `what` they are of where there was none."""
+        if self.count == 0:
+            raise SnowmapError(
+                f"{what} has no valid pixel inside the study area in any training window; leave it out or mend the "
+                "rasters"
+            )
+        return float(self.mean), float(np.sqrt(self.squares / self.count))

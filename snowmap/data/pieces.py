@@ -18,16 +18,26 @@ VALIDATION_PIXELS = 2**20
 `conf/model/` within about 1 GiB."""
 
 
-def random_pieces(samples: Sequence[Sample], size: Sequence[int], extent: Sequence[int]) -> list[Sample]:
+def random_pieces(
+    samples: Sequence[Sample], size: Sequence[int], extent: Sequence[int], chunk: Sequence[int] | None = None
+) -> list[Sample]:
     """A random piece of `size` (height, width) of each sequence on a grid of `extent`, the same for all its windows.
 
-    Safe for every band. A side that is shorter than the piece stays whole.
+    Safe for every band. A side that is shorter than the piece stays whole. With `chunk`, the height and width of a
+    store's chunks, a piece lies within one of them, or begins with one if it is larger: no other chunk is read for it
+    but for the pixels around it.
     """
     lengths = [min(wanted, whole) for wanted, whole in zip(size, extent, strict=True)]
     firsts = [
-        (torch.rand(len(samples)) * (whole - length + 1)).long().tolist()
-        for whole, length in zip(extent, lengths, strict=True)
+        (torch.rand(len(samples)) * (whole - length + 1)).long() for whole, length in zip(extent, lengths, strict=True)
     ]
+    if chunk is not None:
+        for first, side, whole, length in zip(firsts, chunk, extent, lengths, strict=True):
+            drawn = first * whole // (whole - length + 1)  # a pixel of the map, whose chunk is the one
+            begin = drawn // side * side
+            room = ((whole - begin).clamp(max=side) - length).clamp(min=0)
+            first[:] = (begin + (drawn - begin) * (room + 1) // side).clamp(max=whole - length)
+    firsts = [first.tolist() for first in firsts]
     return [
         sample._replace(rows=slice(row, row + lengths[0]), columns=slice(column, column + lengths[1]))
         for sample, row, column in zip(samples, *firsts, strict=True)

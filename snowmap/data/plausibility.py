@@ -25,6 +25,9 @@ SAMPLED_WINDOWS, SAMPLED_ROWS = 64, 96
 MOST_SHIFT, MOST_SPREAD = 3.0, 5.0
 """Standard deviations of the training by which the mean of a band may differ, and by how many times its spread."""
 
+MOST_BEYOND = 0.01
+"""Share of the pixels of a band that may lie outside the range that it had in the training."""
+
 PHASE_BANDS = ("unwrapped_phase", "elevation", "mean_temperature")
 SURE, COLD_SHARE = 2.5, 0.2
 """Standard errors of a sign test (a chance of 1 in 160); the share of pixels with frost from which a window counts."""
@@ -96,7 +99,7 @@ class Tally:
 def values_inside(cube: xr.Dataset, name: str, window: int = 0) -> np.ndarray:
     """(pixel): those of a window inside the study area."""
     maps = cube[name] if name in cube.data_vars else cube["features"].sel(band=name)
-    return maps.values[window][cube["mask"].values]
+    return maps[window].values[cube["mask"].values]
 
 
 def implausible(cube: xr.Dataset, split: Split, targets: Sequence[str]) -> list[str]:
@@ -134,11 +137,20 @@ def unlike_training(cube: xr.Dataset, windows: Sequence[int], preprocessor: Prep
             tally.add(values_inside(piece, name))
         rises += _rise_of_phase(piece) if {*PHASE_BANDS} <= {*read} else []
     sentences = [doubt for name, tally in tallies.items() for doubt in tally.doubts(known[name].unit)]
-    trained = zip(normalizer.bands, normalizer.band_mean.tolist(), normalizer.band_std.tolist(), strict=True)
-    for name, mean, std in trained:
+    statistics = (normalizer.band_mean, normalizer.band_std, normalizer.band_least, normalizer.band_greatest)
+    trained = zip(normalizer.bands, *(values.tolist() for values in statistics), strict=True)
+    for name, mean, std, least, greatest in trained:
         if name not in tallies or name in normalizer.wrapped or not (tallies[name].valid and np.isfinite(mean)):
             continue
-        here, spread = float(tallies[name].sample.mean()), float(tallies[name].sample.std())
+        tally, unit = tallies[name], known[name].unit
+        beyond = float(((tally.sample < least) | (tally.sample > greatest)).mean())
+        if beyond > MOST_BEYOND:
+            sentences.append(
+                f"'{name}' is {tally.least:.4g} … {tally.greatest:.4g} {unit}, {beyond:.0%} of it outside the range of "
+                f"the training windows of the checkpoint, {least:.4g} … {greatest:.4g} {unit}"
+            )
+            continue
+        here, spread = float(tally.sample.mean()), float(tally.sample.std())
         if abs(here - mean) > MOST_SHIFT * std or spread > MOST_SPREAD * std:
             sentences.append(
                 f"'{name}' is {here:.4g} ± {spread:.2g} {known[name].unit}; in the training windows of the checkpoint "

@@ -77,7 +77,7 @@ def class_chart(entries: Sequence[Mapping[str, Any]], score: str, label: str, na
     for shift, name in zip(np.linspace(-0.2, 0.2, len(names)), names, strict=True):
         values = _numbers(by_map(entry)[name][score] for entry in entries)
         size = 7 if name == "model" else 5
-        axis.plot(places + shift, values, "o", label=label_of(name), markersize=size, color=_colour(name))
+        axis.plot(places + shift, values, "o", label=label_of(name), markersize=size, color=colour_of(name))
     if score == "bias":
         axis.axhline(0, color="0.3", linewidth=1)
     many = max(map(len, labels)) * len(labels) > 45
@@ -103,7 +103,7 @@ def series_chart(area: Sequence[Mapping[str, Any]], quantity: str, label: str, n
         thick = name in ("observed", "model")
         values = [entry[f"{name}_{quantity}"] if thick else entry["baselines"][name][quantity] for entry in area]
         style = {"marker": "o", "linewidth": 1.8} if thick else {"linewidth": 1}
-        axis.plot(dates, scale * _numbers(values), label=label_of(name), markersize=4, color=_colour(name), **style)
+        axis.plot(dates, scale * _numbers(values), label=label_of(name), markersize=4, color=colour_of(name), **style)
     locator = AutoDateLocator(maxticks=7)
     axis.xaxis.set_major_locator(locator)
     axis.xaxis.set_major_formatter(ConciseDateFormatter(locator))
@@ -144,8 +144,8 @@ def difference_chart(differences: Mapping[str, Mapping[str, Any]], label: str) -
     figure, axis = _blank(height=0.9 + 0.38 * len(of_rmse))
     axis.axvline(0, color="0.3", linewidth=1)
     for place, (name, score) in enumerate(of_rmse.items()):
-        axis.plot(_numbers([score["low"], score["high"]]), [place, place], linewidth=3, color=_colour(name))
-        axis.plot(score["difference"], place, "o", markersize=7, color=_colour(name))
+        axis.plot(_numbers([score["low"], score["high"]]), [place, place], linewidth=3, color=colour_of(name))
+        axis.plot(score["difference"], place, "o", markersize=7, color=colour_of(name))
     axis.set_yticks(range(len(of_rmse)), [label_of(name) for name in of_rmse])
     axis.set(xlabel=label, ylim=(-0.6, len(of_rmse) - 0.4))
     return figure
@@ -220,8 +220,9 @@ def _legend(axis: Axes) -> None:
     axis.legend(fontsize=7.5, frameon=False, ncols=4, loc="lower left", bbox_to_anchor=(0, 1), borderaxespad=0)
 
 
-def _colour(name: str) -> str:
-    return COLOURS.get(name, "0.5")
+def colour_of(name: str) -> str:
+    """Of a map in every chart, by its name."""
+    return COLOURS.get(name, "#808080")
 
 
 def _numbers(values: Iterable[float | None]) -> np.ndarray:

@@ -9,6 +9,7 @@ from matplotlib.figure import Figure
 from matplotlib.image import imread, imsave
 
 from snowmap.data.cube import is_synthetic, window_names
+from snowmap.data.grid import stretch
 from snowmap.files import as_png
 
 MOST_ROWS = 12
@@ -56,7 +57,7 @@ def maps_figure(
     """
     shown = spaced(len(windows)) if shown is None else shown
     rows = len(shown) * len(targets)
-    aspect = cube.sizes["y"] / cube.sizes["x"] * _stretch(cube)
+    aspect = cube.sizes["y"] / cube.sizes["x"] * stretch(cube)
     figure = Figure(figsize=(12, 0.9 + rows * max(3.0 * aspect + 0.25, 1.0)), layout="constrained")
     names = [window_names(maps)[position] for position in shown]
     title = provenance_title(cube)
@@ -106,7 +107,7 @@ def _draw_target(
         sigma = maps[f"{target}_sigma"].values
         columns.append(("σ", sigma, {"cmap": "magma", "vmin": 0, "vmax": _upper(sigma)}, f"σ {name}"))
     west, south, east, north = observed.rio.bounds()
-    place = {"extent": (west, east, south, north), "aspect": _stretch(observed), "interpolation": "nearest"}
+    place = {"extent": (west, east, south, north), "aspect": stretch(observed), "interpolation": "nearest"}
     for column, (title, values, colours, label) in enumerate(columns):
         axes[0, column].set_title(f"{observed.attrs['long_name']}, {title}", fontsize=9)
         below = zip(axes[:, column], shown, strict=True)
@@ -130,8 +131,3 @@ def _upper(*values: np.ndarray) -> float:
 def provenance_title(data: xr.Dataset) -> str:
     """Where a Cube or maps come from, as the title of a figure."""
     return "SYNTHETIC data: proves the pipeline, not skill" if is_synthetic(data) else str(data.attrs.get("origin", ""))
-
-
-def _stretch(grid: xr.Dataset | xr.DataArray) -> float:
-    """Height of a unit of y over width of a unit of x on the ground."""
-    return 1 / np.cos(np.deg2rad(float(grid["y"].mean()))) if grid.rio.crs.is_geographic else 1.0

@@ -75,7 +75,7 @@ def _write_quantities(result: Mapping[str, Any], scene: ScoredMaps, folder: Path
     maps, _, cube, windows = scene
     pictures = {target: map_pictures(maps, cube, windows, target) for target in result["target"]}
     write_whole(folder / "maps.png", stacked([*chain.from_iterable(pictures.values())]))
-    write_report(result, maps, cube, windows, pictures, folder / "report.html")
+    write_report(result, scene, pictures, folder / "report.html")
 
 
 def _score_classes(scene: ScoredMaps, targets: Sequence[str], options: Mapping[str, Any]) -> dict[str, Any]:

@@ -17,9 +17,16 @@ from matplotlib.figure import Figure
 
 from snowmap.baselines import label_of
 from snowmap.data.cube import is_synthetic
-from snowmap.evaluation.charts import class_chart, density_chart, difference_chart, reliability_chart, series_chart
+from snowmap.evaluation.charts import (
+    class_chart,
+    colour_of,
+    density_chart,
+    difference_chart,
+    reliability_chart,
+    series_chart,
+)
 from snowmap.evaluation.figures import spaced
-from snowmap.evaluation.map_scores import by_map
+from snowmap.evaluation.map_scores import ScoredMaps, by_map
 from snowmap.evaluation.metrics import REQUIREMENT_BORDER_MM
 from snowmap.files import write_whole
 from snowmap.tables import number
@@ -42,9 +49,7 @@ SCORE_LABELS = {"rmse": "RMSE", "bias": "Bias"}
 
 def write_report(
     result: Mapping[str, Any],
-    maps: xr.Dataset,
-    cube: xr.Dataset,
-    windows: Sequence[int],
+    scene: ScoredMaps,
     pictures: Mapping[str, Sequence[bytes]],
     path: Path,
 ) -> Path:
@@ -52,22 +57,23 @@ def write_report(
 
     Args:
         result: What ``metrics.json`` holds, with its provenance.
-        maps: Predictions ``(window, y, x)``.
-        cube: The Cube that was mapped.
-        windows: Index in the Cube of each window of `maps`.
+        scene: The maps, those of the baselines, and the Cube that was mapped.
         pictures: Of each target, what `map_pictures` gives.
         path: The file; replaced whole or not at all.
 
     Returns:
         `path`.
     """
+    maps, _, cube, windows = scene
     environment = Environment(
         loader=PackageLoader("snowmap.evaluation", "."), autoescape=True, undefined=StrictUndefined, trim_blocks=True,
         lstrip_blocks=True,
     )  # fmt: skip
     environment.filters |= {"number": number, "share": _share, "volume": _volume, "label": label_of}
     provenance = result["provenance"]
+    head, explorers = _explorers(scene, [*result["target"]])
     page = environment.get_template("report.html.jinja").render(
+        explorer_head=head,
         origin=cube.attrs.get("origin", ""),
         synthetic=is_synthetic(cube),
         subset=provenance["subset"],
@@ -75,7 +81,11 @@ def write_report(
         first=np.datetime_as_string(maps["start"].values[0], "D"),
         last=np.datetime_as_string(maps["end"].values[-1], "D"),
         targets=[
-            {**_section(name, entry, maps, cube, windows), "maps": [_png(picture) for picture in pictures[name]]}
+            {
+                **_section(name, entry, maps, cube, windows),
+                "explorer": explorers[name],
+                "maps": [_png(picture) for picture in pictures[name]],
+            }
             for name, entry in result["target"].items()
         ],
         provenance=_provenance_rows(provenance),
@@ -85,6 +95,18 @@ def write_report(
         chosen_by=provenance.get("chosen_by", ""),
     )
     return write_whole(path, page)
+
+
+def _explorers(scene: ScoredMaps, targets: Sequence[str]) -> tuple[Markup, dict[str, Markup]]:
+    """What the page needs in its head, and the explorer of each target."""
+    from snowmap.maps.explorer import embedded  # with Bokeh, which what imports this module seldom needs
+    from snowmap.maps.view import target_explorer
+
+    part = scene.cube.isel(window=list(scene.windows))
+    observed = {f"{name}_observed": part[name].where(part["mask"]) for name in targets}
+    maps = scene.maps.assign(observed).assign_attrs(origin=part.attrs.get("origin", ""))
+    baselines = {label_of(name): (colour_of(name), others) for name, others in scene.baselines.items()}
+    return embedded({name: target_explorer(maps, name, baselines) for name in targets})
 
 
 def _section(name: str, entry: Mapping[str, Any], maps: xr.Dataset, cube: xr.Dataset, windows: Sequence[int]) -> dict:

@@ -142,11 +142,18 @@ def _scene(
             logger.warning("no baselines: none of the archives trained; give all of the checkpoint's as data.root")
             return ScoredMaps(maps, {}, scored, windows)
         logger.warning("the baselines are fitted on %s", training[0][0].attrs["archive"])
+    if training[0][0]["features"].chunks:
+        logger.warning(
+            "no baselines: %s is larger than data.in_memory allows, and they read it whole",
+            training[0][0].attrs["archive"],
+        )
+        return ScoredMaps(maps, {}, scored, windows)
     phase = model.preprocessor.phase._replace(sign=None)  # which each estimates
     (known, train), *rest = (
         (with_targets_inside(other, areas_of(model.metadata, other)[0]), train) for other, train in training
     )
-    fitted = baseline_maps(known, train, windows, list(model.targets), phase, cube, rest)
+    another = None if training[0][0] is cube else cube
+    fitted = baseline_maps(known, train, windows, list(model.targets), phase, another, rest)
     return ScoredMaps(maps, fitted, scored, windows)
 
 

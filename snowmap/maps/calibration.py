@@ -53,7 +53,7 @@ def calibrate(
     for target in task.targets:
         stated, truth, lengths = [], [], []
         for maps, cube, windows in mapped:
-            observed = np.where(cube["mask"].values, cube[target].values[list(windows)], np.nan)
+            observed = np.where(cube["mask"].values, cube[target][list(windows)].values, np.nan)
             valid = np.isfinite(observed) & shows_snow(maps, target)
             stated.append(distribution_of(maps, target, valid))
             truth.append(torch.from_numpy(observed[valid].astype(np.float64)))

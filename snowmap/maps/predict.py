@@ -1,13 +1,15 @@
 """`snowmap predict`: from a checkpoint and an archive to files that others open, one or two for each window."""
 
+import contextlib
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import date
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
+import torch
 import xarray as xr
 from rich.progress import Progress
 
@@ -96,7 +98,7 @@ def predict_archive(
     provenance = _provenance(checkpoint, model, cube, scene)
     written, tables = list[Path](), []
     remove_unfinished(out)
-    with connect(workers, scheduler) as client, Progress() as progress:
+    with one_thread(), connect(workers, scheduler) as client, Progress() as progress:
         bar = progress.add_task(_words(cube, scene.passes[0]), total=scene.steps)
         for some, maps in scene.maps(client, lambda steps: progress.advance(bar, steps)):
             progress.update(bar, description=_words(cube, some))
@@ -109,6 +111,20 @@ def predict_archive(
     if tables:
         written.append(write_whole(out / "basins.csv", as_csv(pd.concat(tables, ignore_index=True))))
     return written
+
+
+@contextlib.contextmanager
+def one_thread() -> Iterator[None]:
+    """Let PyTorch compute with one thread: with several it rounds sums by their number, and maps depend on the machine.
+
+    Several cores are for several workers.
+    """
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)
 
 
 def choose_windows(cube: xr.Dataset, wanted: Sequence[str]) -> list[int]:

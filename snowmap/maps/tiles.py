@@ -3,8 +3,9 @@
 from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
-import dask
+import dask.config
 import numpy as np
+import torch
 import xarray as xr
 from jaxtyping import Float
 
@@ -93,6 +94,7 @@ class Scene:
                 the order in which it would map them by itself. None: this process does all.
             advance: Called with the number of `steps` that were done.
         """
+        self.threads = torch.get_num_threads()
         work = [(some, places) for some in self.passes for places in self._strips(some)]
         results = deal(client, _map_places, self, work)
         for some in self.passes:
@@ -160,7 +162,7 @@ class Scene:
 
 def map_windows(model: SnowRegression | Baseline, cube: xr.Dataset, windows: Sequence[int]) -> xr.Dataset:
     """The maps of ``model.predict(cube, windows)``, by tiles where the scene is larger than one."""
-    if _is_whole(model, cube, TILE):
+    if _is_whole(model, cube, TILE) and not cube["features"].chunks:
         return model.predict(cube, windows)
     scene = Scene(model, cube, windows)
     return xr.concat([maps for _, maps in scene.maps()], "window", data_vars="minimal")
@@ -190,6 +192,7 @@ def ramp(place: slice, size: int, overlap: int) -> Float[np.ndarray, " pixel"]:
 
 def _map_places(scene: Scene, work: tuple[list[int], list[Place]]) -> list[Any]:
     """What a scene's model gives for each of some places: values (layer, window, y, x), or maps of the whole scene."""
+    torch.set_num_threads(scene.threads)  # of the process that deals: by another number sums are rounded differently
     windows, places = work
     first = scene._first_read(windows)
     rows, left, right = places[0][0], places[0][1].start, places[-1][1].stop

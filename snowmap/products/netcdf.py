@@ -3,7 +3,6 @@
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 import cftime
 import numpy as np
@@ -32,21 +31,16 @@ UNEVEN = 0.02
 DAY = np.timedelta64(1, "D")
 
 
-def open_netcdf(path: Path, *, grib: bool = False) -> xr.Dataset:
+def open_netcdf(path: Path) -> xr.Dataset:
     """A NetCDF file, its variables read when they are looked at.
-
-    Args:
-        path: The file.
-        grib: Whether GRIB is read, too.
 
     Raises:
         SnowmapError: When it is none, or is damaged.
     """
-    engine = _engine(path, grib)
+    engine = _engine(path)
     times = xr.coders.CFDatetimeCoder(use_cftime=None)
-    options: dict[str, Any] = {"backend_kwargs": {"indexpath": ""}} if engine == "cfgrib" else {}
     try:
-        opened = xr.open_dataset(path, engine=engine, chunks={}, decode_times=times, decode_coords="all", **options)
+        opened = xr.open_dataset(path, engine=engine, chunks={}, decode_times=times, decode_coords="all")
         if engine == "scipy":
             for name in opened.variables:  # a file cut short opens, and fails where its end should be
                 opened[name].variable[(slice(-1, None),) * opened[name].ndim].load()
@@ -55,20 +49,21 @@ def open_netcdf(path: Path, *, grib: bool = False) -> xr.Dataset:
     return opened
 
 
-def _engine(path: Path, grib: bool) -> str:
+def first_bytes(path: Path) -> bytes:
+    """The first four, which tell the format of a file.
+
+    Raises:
+        SnowmapError: When it cannot be read.
+    """
     try:
         with path.open("rb") as file:
-            start = file.read(4)
+            return file.read(4)
     except OSError as error:
         raise SnowmapError(f"{path} cannot be read: {error}") from error
-    if start == b"GRIB" and grib:
-        try:
-            import cfgrib  # noqa: F401  # pyright: ignore[reportMissingImports]
-        except ImportError as error:
-            raise SnowmapError(
-                f"{path} is GRIB, and cfgrib is not installed: pip install 'snowmap[grib]', or fetch NetCDF"
-            ) from error
-        return "cfgrib"
+
+
+def _engine(path: Path) -> str:
+    start = first_bytes(path)
     if start.startswith(b"PK"):
         raise SnowmapError(f"{path} is a zip archive, whatever its name says; unpack it and give the files in it")
     if start not in ENGINES:

@@ -4,6 +4,7 @@
 # pyright: reportGeneralTypeIssues=false, reportReturnType=false
 # pandas has no stubs here: every selection is a Series, a DataFrame or an array to the type checker
 
+import functools
 import logging
 from pathlib import Path
 
@@ -15,6 +16,7 @@ from exactextract.raster import NumPyRasterSource
 from pyogrio.errors import DataLayerError, DataSourceError
 from rasterio.features import geometry_mask
 from rasterio.transform import array_bounds
+from shapely import box
 from shapely.geometry.base import BaseGeometry
 
 from snowmap.data.grid import Grid
@@ -70,12 +72,15 @@ def read_outlines(path: str | Path, name: str | None = None) -> gpd.GeoDataFrame
 
 
 def inside(path: str | Path, grid: Grid) -> np.ndarray:
-    """The pixels whose middle lies in an outline, bool ``(y, x)``.
+    """The pixels of a grid, or a piece of one, whose middle lies in an outline, bool ``(y, x)``.
 
     Raises:
-        SnowmapError: As `read_outlines`, and when no outline meets the grid.
+        SnowmapError: As `read_outlines`.
     """
-    return geometry_mask([_one(path, grid)], grid.shape, grid.transform, invert=True)
+    outline = _together(path, grid)
+    if outline.is_empty:
+        return np.zeros(grid.shape, dtype=bool)
+    return geometry_mask([outline], grid.shape, grid.transform, invert=True)
 
 
 def pixels_inside(outlines: gpd.GeoDataFrame, grid: Grid) -> np.ndarray:
@@ -88,28 +93,42 @@ def pixels_inside(outlines: gpd.GeoDataFrame, grid: Grid) -> np.ndarray:
 
 
 def share(path: str | Path, grid: Grid) -> np.ndarray:
-    """The part of each pixel's area that lies in an outline, 0 … 1, float32 ``(y, x)``; overlaps count once.
+    """The part of each pixel of a grid, or a piece of one, that lies in outlines, 0 … 1, float32 ``(y, x)``.
 
     Raises:
-        SnowmapError: As `read_outlines`, and when no outline meets the grid.
+        SnowmapError: As `read_outlines`.
     """
-    outline = gpd.GeoDataFrame(geometry=[_one(path, grid)], crs=grid.crs)
+    part, outline = np.zeros(grid.shape, dtype=np.float32), _together(path, grid)
     west, south, east, north = array_bounds(*grid.shape, grid.transform)
-    source = NumPyRasterSource(
-        np.zeros(grid.shape), min(west, east), min(south, north), max(west, east), max(south, north)
-    )
-    cells = exact_extract(source, outline, ["cell_id", "coverage"], output="pandas").iloc[0]
-    part = np.zeros(grid.shape, dtype=np.float32)
-    part.flat[np.asarray(cells["cell_id"], dtype=int)] = cells["coverage"]
+    (west, east), (south, north) = sorted((west, east)), sorted((south, north))
+    if not outline.intersects(box(west, south, east, north)):
+        return part
+    source = NumPyRasterSource(np.zeros(grid.shape), west, south, east, north)
+    table = gpd.GeoDataFrame(geometry=[outline], crs=grid.crs)
+    (cells,) = exact_extract(source, table, ["cell_id", "coverage"])  # GeoJSON features
+    part.flat[np.asarray(cells["properties"]["cell_id"], dtype=int)] = cells["properties"]["coverage"]
     if grid.transform.e > 0:  # exactextract counts from the north-west
         part = part[::-1]
     return part if grid.transform.a > 0 else part[:, ::-1]
 
 
-def _one(path: str | Path, grid: Grid) -> BaseGeometry:
+def check_outlines(path: str | Path, grid: Grid) -> None:
+    """Refuse outlines that cannot be read, or lie wholly beside a region.
+
+    Raises:
+        SnowmapError: As `read_outlines`, and with both bounds.
+    """
+    check_overlap(read_outlines(path), str(path), grid)
+
+
+def _together(path: str | Path, grid: Grid) -> BaseGeometry:
     """All outlines as one geometry in the CRS of a grid."""
-    outlines = read_outlines(path)
-    check_overlap(outlines, str(path), grid)
-    local = outlines.to_crs(grid.crs)
-    finite = np.isfinite(local.bounds).all(axis=1)  # the CRS of the grid does not reach everywhere
+    assert grid.crs is not None
+    return _union(Path(path), grid.crs.to_wkt())
+
+
+@functools.lru_cache(maxsize=4)
+def _union(path: Path, wkt: str) -> BaseGeometry:  # every piece of every window asks for it
+    local = read_outlines(path).to_crs(wkt)
+    finite = np.isfinite(local.bounds).all(axis=1)  # the CRS does not reach everywhere
     return local[finite].make_valid().union_all()

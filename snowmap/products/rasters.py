@@ -8,6 +8,7 @@ import dask.array as da
 import numpy as np
 import rioxarray
 import xarray as xr
+from dask.array.core import normalize_chunks
 from rasterio.crs import CRS
 from rasterio.errors import RasterioError
 from rasterio.transform import Affine
@@ -73,7 +74,7 @@ def lazily(shape: tuple[int, int], dtype: Any, read: Callable[[slice, slice], np
 
     `read` opens the file itself, so that none stays open in between and blocks can be read by other processes.
     """
-    chunks = da.core.normalize_chunks(_BLOCK, shape)
+    chunks = normalize_chunks(_BLOCK, shape)
     return da.map_blocks(_block, read, chunks=chunks, dtype=dtype, meta=np.empty((0, 0), dtype))
 
 

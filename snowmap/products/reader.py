@@ -1,11 +1,11 @@
 """What a product's module gives to the recipe: the keys that a user may type, and the function that reads."""
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from snowmap.config.fields import choice, number, special
+from snowmap.config.fields import Expected, choice, number, special
 
 
 def paths() -> Any:
@@ -16,6 +16,12 @@ def paths() -> Any:
         return bool(several) and all(isinstance(path, str) and path for path in several)
 
     return special("???", "a path, a pattern such as downloads/*.zip, or a list of them", holds)
+
+
+def file(default: Any) -> Any:
+    """A field of a file, relative to the recipe's folder; what is read is its whole path."""
+    expected = Expected("a path", lambda value: bool(value))
+    return field(default=default, metadata={"expected": expected, "file": True})
 
 
 @dataclass

@@ -1,5 +1,6 @@
 """Where Cubes come from: each source reads one layout of files, and nothing else knows that layout."""
 
+import contextlib
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -8,7 +9,7 @@ import xarray as xr
 
 from snowmap.data.cube import check, fingerprint, quantities_of, targets_of, window_names
 from snowmap.errors import SnowmapError
-from snowmap.sources import trentino, zarr
+from snowmap.sources import snowsar, trentino, zarr
 
 Source = Callable[[Mapping[str, Any], Sequence[str]], xr.Dataset]
 """``(data, targets) -> Cube``: the ``data`` group of the configuration, and the targets that every window must have.
@@ -19,6 +20,7 @@ Without targets the Cube is to be mapped and may be larger than the memory: `fea
 SOURCES: dict[str, Source] = {
     "archive": trentino.open_source,
     "zarr": zarr.open_source,
+    "snowsar": snowsar.open_flights,
 }
 """Every source under the name that users type (``data=archive``); its keys stand in `snowmap.config.schema.DATA`."""
 
@@ -81,6 +83,7 @@ def _name_of(data: Mapping[str, Any]) -> str:
     if data["name"] in ("archive", "zarr"):
         if zarr.is_store(data["root"]):
             return "zarr"
-        if (Path(data["root"]) / trentino.MASK_NAME).is_file():
-            return "archive"
+        with contextlib.suppress(PermissionError):  # the source says so
+            if (Path(data["root"]) / trentino.MASK_NAME).is_file():
+                return "archive"
     return data["name"]

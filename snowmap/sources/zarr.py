@@ -3,17 +3,19 @@
 A store is the Cube as xarray writes it (Zarr 3); a chunk of `features` is all bands of a square of one window.
 """
 
+import contextlib
 import zlib
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import dask
 import dask.array as da
 import numpy as np
 import psutil
 import xarray as xr
 import zarr
+from dask.array.core import normalize_chunks
+from dask.base import compute
 
 from snowmap.data.cube import check, fingerprint, targets_of, window_names
 from snowmap.errors import SnowmapError
@@ -35,8 +37,10 @@ PACKING = ("_FillValue", "scale_factor", "add_offset")
 
 
 def is_store(root: str | Path) -> bool:
-    """Whether a Zarr store lies there."""
-    return (Path(root) / METADATA).is_file()
+    """Whether a Zarr store lies there; what may not be read is none."""
+    with contextlib.suppress(PermissionError):
+        return (Path(root) / METADATA).is_file()
+    return False
 
 
 def open_source(data: Mapping[str, Any], targets: Sequence[str]) -> xr.Dataset:
@@ -261,7 +265,7 @@ def _chunks(path: Path, name: str) -> da.Array:
                 f"({error}); write the store again"
             ) from error
 
-    chunks = da.core.normalize_chunks(array.chunks, array.shape)
+    chunks = normalize_chunks(array.chunks, array.shape)
     return da.map_blocks(read, chunks=chunks, dtype=array.dtype, meta=np.empty((0,) * array.ndim, array.dtype))
 
 
@@ -283,7 +287,7 @@ def _fingerprint(cube: xr.Dataset) -> str:
         return np.full((1,) * block.ndim, zlib.crc32(np.ascontiguousarray(block).data), np.uint32)
 
     values = [cube[name].data for name in ("features", *targets_of(cube))]
-    sums = dask.compute(*(array.map_blocks(total, dtype=np.uint32, chunks=(1,) * array.ndim) for array in values))
+    sums = compute(*(array.map_blocks(total, dtype=np.uint32, chunks=(1,) * array.ndim) for array in values))
     return fingerprint(
         (cube["band"].values.tolist(), targets_of(cube), window_names(cube)), [cube["mask"].values, *sums]
     )

@@ -16,6 +16,7 @@ from snowmap.data.ablation import plan_ablation
 from snowmap.data.cube import narrowed, target_attributes, with_targets_inside
 from snowmap.data.datamodule import SnowDataModule
 from snowmap.data.features import DERIVED, refuse_unfit_bands
+from snowmap.data.lazy import LazyTensors
 from snowmap.data.preprocessing import Preprocessor
 from snowmap.data.radar.phase import Phase, warn_of_snow
 from snowmap.data.sequences import SEASON, check_time, longest_season
@@ -108,9 +109,15 @@ def make_parts(
         time=time,
         metadata=metadata,
     )
-    tensors = [task.preprocessor.tensors(task.preprocessor.scene(cube), targets) for cube in cubes]
+    scenes = [task.preprocessor.scene(cube) for cube in cubes]
+    tensors = [
+        LazyTensors.of(task.preprocessor, scene, targets)
+        if scene["features"].chunks
+        else task.preprocessor.tensors(scene, targets)
+        for scene in scenes
+    ]
     training = [
-        (maps._replace(inside=torch.from_numpy(narrowed(cube, split.train_area)["mask"].values)), split.train)
+        (maps.narrowed_to(torch.from_numpy(narrowed(cube, split.train_area)["mask"].values)), split.train)
         for maps, cube, split in zip(tensors, cubes, splits, strict=True)
     ]
     task.preprocessor.normalizer.fit(training)

@@ -14,9 +14,9 @@ from torch import Tensor, nn
 from torch.nn import functional
 from torchmetrics import MeanAbsoluteError, MeanSquaredError, MetricCollection
 
-from snowmap.data.batch import CubeTensors
+from snowmap.data.batch import Statistical
 from snowmap.data.cube import refuse_class_maps
-from snowmap.data.normalize import mean_and_std
+from snowmap.data.normalize import Moments
 from snowmap.distribution import DEVIATES, LEVELS, NAMES, Distribution, widened
 from snowmap.errors import SnowmapError
 from snowmap.units import QUANTILES
@@ -96,7 +96,7 @@ class Point(nn.Module):
             }
         )  # type: ignore[assignment]
 
-    def fit(self, training: Sequence[tuple[CubeTensors, Sequence[int]]]) -> None:
+    def fit(self, training: Sequence[tuple[Statistical, Sequence[int]]]) -> None:
         """Take the targets' statistics from the valid pixels of the training windows inside the study area.
 
         Args:
@@ -105,9 +105,12 @@ class Point(nn.Module):
         Raises:
             SnowmapError: When a target has no valid pixel there, or is constant.
         """
+        moments = [Moments() for _ in self.targets]
+        for piece in (piece for tensors, train in training for piece in tensors.targets_alone().pieces(train)):
+            for of_target, maps in zip(moments, piece.y, strict=True):
+                of_target.add(maps[0].numpy()[piece.inside.numpy()])
         for position, name in enumerate(self.targets):
-            maps = [(tensors.y[position].numpy(), train, tensors.inside.numpy()) for tensors, train in training]
-            mean, std = mean_and_std(maps, f"target '{name}'")
+            mean, std = moments[position].mean_and_std(f"target '{name}'")
             if std == 0:
                 raise SnowmapError(
                     f"target '{name}' is {mean:g} everywhere in the training windows; there is nothing to learn"

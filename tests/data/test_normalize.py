@@ -64,7 +64,7 @@ def test_encoding_scales_keeps_wrapped_phase_continuous_and_marks_what_is_missin
 
 def test_every_wrapped_phase_goes_in_as_cosine_and_sine_whatever_its_name():
     normalizer = Normalizer(["phase_x", "elevation", "phase_ku"], ["phase_ku", "phase_x"])
-    normalizer.load_state_dict({"band_mean": torch.tensor([0.0, 100, 0]), "band_std": torch.tensor([1.0, 50, 1])})
+    normalizer.band_mean[:], normalizer.band_std[:] = torch.tensor([0.0, 100, 0]), torch.tensor([1.0, 50, 1])
     x, valid = torch.tensor([0.5, 150, -2.0])[:, None, None], torch.tensor([True, True, False])[:, None, None]
     assert normalizer.channels == len(normalizer.channel_names) == 8
     encoded = dict(zip(normalizer.channel_names, normalizer.encode(x, valid).flatten().tolist(), strict=True))

@@ -1,3 +1,5 @@
+import re
+
 import numpy as np
 import pytest
 
@@ -41,6 +43,22 @@ def test_archives_of_two_signs_are_a_warning_before_they_are_trained_on(scene, c
     caplog.clear()
     warn_of_values(splits[:1], scenes[:1], ["swe"], 1)
     assert not caplog.text
+
+
+def test_what_lies_outside_the_training_range_is_named_with_both_ranges(scene):
+    """Ground that is higher than the training's by less than its mean could tell, and weather that it knew."""
+    trained = Preprocessor(BANDS, phase={"sign": 1})
+    tensors = trained.tensors(scene)
+    trained.normalizer.fit([(tensors, range(0, 64, 2))])
+    assert unlike_training(scene, range(64), trained) == []
+    higher = scene.copy(deep=True)
+    higher["features"].loc[{"band": "elevation"}] += 600
+    (doubt,) = unlike_training(higher, range(64), trained)
+    height = scene["features"].sel(band="elevation").values[:, scene["mask"].values]
+    beyond = (height + 600 > height.max()).mean()
+    assert f"'elevation' is {height.min() + 600:.4g} … {height.max() + 600:.4g} m" in doubt
+    assert f"the training windows of the checkpoint, {height.min():.4g} … {height.max():.4g} m" in doubt
+    assert float(re.search(r"(\d+)% of it outside", doubt)[1]) == pytest.approx(100 * beyond, abs=2)
 
 
 def test_an_atmosphere_without_snow_is_no_doubt(scene):

@@ -12,7 +12,7 @@ from shapely import Polygon, box
 
 from snowmap.data.grid import Grid
 from snowmap.errors import SnowmapError
-from snowmap.products.outlines import inside, share
+from snowmap.products.outlines import check_outlines, inside, share
 
 UTM = CRS.from_epsg(32632)
 NORTH_UP = Affine(100, 0, 600_000, 0, -100, 5_101_000)
@@ -51,7 +51,9 @@ def test_an_outline_that_crosses_itself_is_mended(tmp_path, caplog):
 def test_outlines_that_miss_the_grid(tmp_path):
     path = write(tmp_path / "a.gpkg", box(700_000, 5_100_700, 700_400, 5_101_000))
     with pytest.raises(SnowmapError, match=r"a\.gpkg lies over 11\.58.* the region over 10\.29.*they do not meet"):
-        inside(path, Grid((10, 8), NORTH_UP, UTM))
+        check_outlines(path, Grid((10, 8), NORTH_UP, UTM))
+    assert not share(path, Grid((10, 8), NORTH_UP, UTM)).any()  # as of a piece of a region
+    assert not inside(path, Grid((10, 8), NORTH_UP, UTM)).any()
 
 
 def test_real_glaciers(shared_data):

@@ -80,7 +80,9 @@ class TestCrossValidation:
             summarize(tmp_path)
         for seed in (0, 1):
             write_run(tmp_path / str(seed), of_fold(0, seed=seed), None)
-        with pytest.raises(SnowmapError, match=r"2 finished runs .* differ neither in split\.fold nor in ablation"):
+        with pytest.raises(
+            SnowmapError, match=r"2 finished runs .* differ neither in split\.fold or split\.holdout nor in ablation"
+        ):
             summarize(tmp_path)
         summarize(tmp_path, required=False)
         assert not list(tmp_path.glob("cross_validation*"))

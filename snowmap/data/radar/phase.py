@@ -308,7 +308,7 @@ def _covariance(cube: xr.Dataset, train: Sequence[int], phase: Phase) -> float:
             continue
         window = cube.isel(window=[after])
         change, weight = phase_swe_change(window, phase)[0], squared_coherence(window)
-        gained = window[target].values[0] - cube[target].values[before]
+        gained = window[target].values[0] - cube[target][before].values
         usable = inside & np.isfinite(gained) & np.isfinite(change)
         if usable.sum() > 1 and np.mean(gained[usable]) > 0:
             centred = change[usable] - np.median(change[usable])

@@ -70,7 +70,8 @@ def _pair(path: Path, options: Mapping[str, Any]) -> Pair:
             variable(file, f"{_GEOMETRY}/{name}", DEGREES)
         wavelength = float(np.asarray(variable(file, "/science/radarMetaData/wavelength")[()]).reshape(-1)[0])
         screen = _IONOSPHERE if options["ionosphere"] == "subtract" and _IONOSPHERE in file else ""
-        models = sorted(file[_TROPOSPHERE]) if _TROPOSPHERE in file else []
+        troposphere: Any = file.get(_TROPOSPHERE, ())
+        models = sorted(troposphere)
         has_amplitude = f"{_DATA}/amplitude" in file
     phase, sign = f"{_DATA}/unwrappedPhase", sign_of(reference, secondary)
     layers: dict[str, Opener] = {
@@ -135,4 +136,8 @@ def _delay(path: Path, model: str, metres_per_radian: float, dem: str) -> xr.Dat
     return at_ground(path, parts, change, open_layer(path, f"{_DATA}/coherence"), dem)
 
 
-READER = Reader(Gunw, read, "path: gunw/S1-GUNW-*.nc")
+_EXAMPLE = """\
+path: gunw/S1-GUNW-*.nc
+dem: dem.tif                           # elevation in m: the product has none"""
+
+READER = Reader(Gunw, read, _EXAMPLE)

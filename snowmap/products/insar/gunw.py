@@ -21,10 +21,10 @@ from rasterio.vrt import WarpedVRT
 from rasterio.windows import Window
 from scipy.ndimage import map_coordinates
 
-from snowmap.config.fields import choice, special
+from snowmap.config.fields import choice
 from snowmap.errors import SnowmapError
 from snowmap.products.rasters import as_raster, lazily
-from snowmap.products.reader import Insar
+from snowmap.products.reader import Insar, file
 
 RADIANS = ("rad", "radian", "radians")
 DEGREES = ("degree", "degrees", "deg")
@@ -34,7 +34,7 @@ DEGREES = ("degree", "degrees", "deg")
 class Gunw(Insar):
     """Keys of products without a DEM of their own."""
 
-    dem: str = special("???", "a path of a raster of elevation in m", lambda path: isinstance(path, str) and bool(path))
+    dem: str = file("???")  # raster of elevation in m
     ionosphere: str = choice("subtract", "keep")  # the product's estimate, taken off the unwrapped phase or not
 
 
@@ -56,13 +56,15 @@ def variable(file: h5py.File, name: str, units: Sequence[str] = ()) -> h5py.Data
     Raises:
         SnowmapError: When it is not there, or is in none of these units.
     """
-    found = file.get(name)
+    found: Any = file.get(name)
     if not isinstance(found, h5py.Dataset):
-        group = name
-        while group and not isinstance(file.get(group), h5py.Group):
-            group = group.rpartition("/")[0]
-        inside = ", ".join(file[group or "/"])
-        raise SnowmapError(f"{file.filename}: no layer {name}; {group or '/'} has {inside or 'nothing'}")
+        group: Any = file
+        for part in name.strip("/").split("/"):
+            inner = group.get(part)
+            if not isinstance(inner, h5py.Group):
+                break
+            group = inner
+        raise SnowmapError(f"{file.filename}: no layer {name}; {group.name} has {', '.join(group) or 'nothing'}")
     unit = text(found.attrs.get("units", ""))
     if units and unit.lower() not in units:
         raise SnowmapError(f"{file.filename}: {name} has the units '{unit}'; expected {' or '.join(units)}")
@@ -200,7 +202,8 @@ def _values(stored: Any, part: Any) -> np.ndarray:
 
 def _crs_of(stored: h5py.Dataset) -> CRS:
     """The CRS of a variable, by its ``grid_mapping``."""
-    mapping = stored.parent.get(text(stored.attrs.get("grid_mapping", "-")))
+    group: Any = stored.parent
+    mapping = group.get(text(stored.attrs.get("grid_mapping", "-")))
     if isinstance(mapping, h5py.Dataset):
         words = {key: text(value) for key, value in mapping.attrs.items()}
         code = words.get("epsg_code") or (

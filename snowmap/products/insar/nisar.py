@@ -77,9 +77,7 @@ def _pair(path: Path, file: h5py.File, options: Mapping[str, Any]) -> Pair:
     layers: dict[str, Opener] = {
         "coherence": partial(open_layer, path, f"{unwrapped}/coherenceMagnitude"),
         "component": partial(open_layer, path, f"{unwrapped}/connectedComponents"),
-        "unwrapped_phase": partial(
-            open_phase, path, f"{unwrapped}/unwrappedPhase", sign, screen if screen in file else ""
-        ),
+        "unwrapped_phase": partial(open_phase, path, f"{unwrapped}/unwrappedPhase", sign, screen),
         "elevation": partial(open_raster, options["dem"]),
     }
     for layer, component in _LOOK.items():
@@ -118,4 +116,8 @@ def _is_water(mask: np.ndarray) -> np.ndarray:
     return np.where(np.isnan(mask), np.nan, mask // 100 == 1)
 
 
-READER = Reader(Gunw, read, "path: gunw/NISAR_L2_*GUNW*.h5")
+_EXAMPLE = """\
+path: gunw/NISAR_L2_*GUNW*.h5
+dem: dem.tif                           # elevation in m: the product has none"""
+
+READER = Reader(Gunw, read, _EXAMPLE)

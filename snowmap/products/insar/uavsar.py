@@ -21,11 +21,10 @@ import xarray as xr
 from rasterio.crs import CRS
 from rasterio.transform import Affine
 
-from snowmap.config.fields import special
 from snowmap.errors import SnowmapError
 from snowmap.products.pairs import Found, Opener, Pair
 from snowmap.products.rasters import as_raster, lazily
-from snowmap.products.reader import Insar, Reader
+from snowmap.products.reader import Insar, Reader, file
 
 _LINE = re.compile(r"\s*(?P<key>[^;=(]*[^;=(\s])\s*(\((?P<unit>[^)]*)\))?\s*=\s*(?P<value>[^;]*)")
 _METRES = {"cm": 0.01, "m": 1.0}
@@ -38,7 +37,7 @@ _WGS84 = CRS.from_epsg(4326)
 class Uavsar(Insar):
     """Keys of UAVSAR."""
 
-    incidence: str | None = special(None, "a path of a local incidence angle, .inc", lambda path: path.endswith(".inc"))
+    incidence: str | None = file(None)  # a local incidence angle, .inc
 
 
 class Said(NamedTuple):

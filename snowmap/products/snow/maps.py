@@ -37,6 +37,7 @@ def points_to_grid(points: gpd.GeoDataFrame, grid: Grid) -> np.ndarray:
         points: As `SnowMaps` has them.
         grid: Of the pixels.
     """
+    assert grid.crs is not None
     local = points.to_crs(grid.crs).geometry
     row, column = rowcol(grid.transform, local.x.to_numpy(), local.y.to_numpy(), op=np.floor)
     row, column = np.asarray(row), np.asarray(column)

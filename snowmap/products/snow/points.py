@@ -12,7 +12,7 @@ import pandas as pd
 from snowmap.errors import SnowmapError
 from snowmap.products.netcdf import files_in_words
 from snowmap.products.reader import Reader, Snow
-from snowmap.products.snow.maps import SnowMaps
+from snowmap.products.snow.maps import Opener, SnowMaps
 from snowmap.products.table import read_places
 from snowmap.products.units import one_unit, to_metres
 from snowmap.units import MOST_SNOW_M
@@ -47,7 +47,9 @@ def read_points(paths: list[Path], options: Mapping[str, Any]) -> SnowMaps:
     whole = pd.concat(parts)
     if whole.empty:
         raise SnowmapError(f"{files_in_words(paths)}: no row with place, date and {target}; {'; '.join(left_out)}")
-    maps = {np.datetime64(day, "D"): gpd.GeoDataFrame(rows).copy for day, rows in whole.groupby("day")}
+    maps: dict[np.datetime64, Opener] = {
+        np.datetime64(str(day)[:10], "D"): gpd.GeoDataFrame(rows).copy for day, rows in whole.groupby("day")
+    }
     return SnowMaps(maps, files_in_words(paths), left_out)
 
 

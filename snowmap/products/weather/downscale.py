@@ -16,9 +16,13 @@ from snowmap.products.weather.daily import DailyWeather, window_days
 LAPSE_RATE = 6.5
 """K km⁻¹ where the field does not tell: the standard atmosphere's (ISO 2533)."""
 
-LEAST_SPREAD_M, LEAST_CELLS = 100.0, 8
+LEAST_SPREAD_M, LEAST_CELLS = 150.0, 8
 """Standard deviation of the heights of cells or stations, beside what a plane explains, and their number, from which
-they tell a day's lapse rate."""
+they tell a day's lapse rate: of ERA5's cells about Davos (113 m) it comes out as 4 to 14 K km⁻¹, about Finse (177 m) as
+1 to 8 on nine days of ten."""
+
+DRY_ADIABATIC = 9.8
+"""K km⁻¹, g over the heat capacity of air: no day's mean cools faster with height; nor does it warm faster."""
 
 PLAUSIBLE = (-90.0, 60.0)
 """°C, daily means of air temperature; beyond is a wrong unit."""
@@ -115,7 +119,7 @@ def _own_rate(values: NDArray[np.float64], cells: Cells) -> float:
     rest = height - plane @ np.linalg.lstsq(plane, height, rcond=None)[0]
     if rest.std() < LEAST_SPREAD_M:
         return LAPSE_RATE
-    return float(-1e3 * (rest @ values[known]) / (rest @ rest))
+    return float(np.clip(-1e3 * (rest @ values[known]) / (rest @ rest), -DRY_ADIABATIC, DRY_ADIABATIC))
 
 
 def _on_grid(fields: xr.Dataset, grid: Grid, height: NDArray[np.float64]) -> tuple[Cells, Spread]:

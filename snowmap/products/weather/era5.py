@@ -1,5 +1,6 @@
 """ERA5 and ERA5-Land from the Climate Data Store: hourly NetCDF of its old and new layout, or GRIB."""
 
+import itertools
 import logging
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -14,6 +15,7 @@ from snowmap.errors import SnowmapError
 from snowmap.products.netcdf import (
     files_in_words,
     find,
+    first_bytes,
     joined,
     on_grid,
     open_netcdf,
@@ -65,8 +67,7 @@ def read_era5(paths: list[Path], options: Mapping[str, Any]) -> DailyWeather:
     """
     name, parts = files_in_words(paths), {key: ([], []) for key in VARIABLES}
     for path in paths:
-        dataset = open_netcdf(path, grib=True)
-        for key, (what, standard, names) in VARIABLES.items():
+        for dataset, (key, (what, standard, names)) in itertools.product(_open(path), VARIABLES.items()):
             if variable := find(dataset, path, what, None, standard, names):
                 parts[key][0].append(_field(dataset, variable, str(path), key))
                 parts[key][1].append(str(path))
@@ -83,6 +84,34 @@ def read_era5(paths: list[Path], options: Mapping[str, Any]) -> DailyWeather:
     if parts["height"][0]:
         weather["height"] = _beside(parts["height"][0][0], temperature, parts["height"][1][0])
     return DailyWeather(weather, name)
+
+
+def _open(path: Path) -> list[xr.Dataset]:
+    """A file, or the parts of a GRIB file, whose variables have times of their own."""
+    if first_bytes(path) != b"GRIB":
+        return [open_netcdf(path)]
+    try:
+        import cfgrib  # pyright: ignore[reportMissingImports]
+    except ImportError as error:
+        raise SnowmapError(
+            f"{path} is GRIB, and cfgrib is not installed: pip install 'snowmap[grib]', or fetch NetCDF"
+        ) from error
+    try:
+        parts = cfgrib.open_datasets(str(path), backend_kwargs={"indexpath": ""})
+    except Exception as error:  # of many kinds
+        raise SnowmapError(f"{path}: not readable as GRIB ({error}); fetch it again") from error
+    if not parts:
+        raise SnowmapError(f"{path}: no whole message of GRIB in it; fetch it again")
+    return [_one_time(part) for part in parts]
+
+
+def _one_time(part: xr.Dataset) -> xr.Dataset:
+    """Fields by the time for which they are valid, not by those of their forecast."""
+    dims = [dim for dim in ("time", "step") if dim in part.dims]
+    if not dims:
+        return part
+    whole = part.stack(stamp=dims, create_index=False).dropna("stamp", how="all")  # what no forecast holds
+    return whole.drop_vars(["time", "step"], errors="ignore").swap_dims(stamp="valid_time").transpose("valid_time", ...)
 
 
 def _field(dataset: xr.Dataset, variable: str, source: str, key: str) -> xr.DataArray:

@@ -1,6 +1,7 @@
 """Daily air temperature and precipitation at stations, from tables."""
 
 # pyright: reportArgumentType=false, reportAttributeAccessIssue=false, reportCallIssue=false
+# pyright: reportGeneralTypeIssues=false, reportReturnType=false
 # pandas has no stubs here: every selection is a Series, a DataFrame or an array to the type checker
 
 from collections.abc import Mapping
@@ -44,11 +45,11 @@ def read_stations(paths: list[Path], options: Mapping[str, Any]) -> DailyWeather
     """
     rows = pd.concat([_rows(read_places(path), options) for path in paths], ignore_index=True)
     name = files_in_words(paths)
-    if rows["temperature"].isna().all():
+    if not rows["temperature"].notna().sum():
         raise SnowmapError(f"{name}: no row with station, place, date and temperature; expected one for each day")
-    again = rows.duplicated(["station", "date"])
-    if again.any():
-        first = rows[again].iloc[0]
+    again = rows[rows.duplicated(["station", "date"])]
+    if len(again):
+        first = again.iloc[0]
         raise SnowmapError(f"{name}: {first['station']} stands twice on {first['date']:%Y-%m-%d}; expected daily means")
     places = rows.groupby("station")[["x", "y", "height"]].first()
     fields = xr.Dataset(coords={"x": ("station", places["x"]), "y": ("station", places["y"])})

@@ -17,7 +17,7 @@ from snowmap.errors import SnowmapError
 from snowmap.physics import SENTINEL_1_WAVELENGTH, phase_of_swe_oveisgharan
 from snowmap.sources.trentino import survey
 from snowmap.sources.trentino.layout import files_of
-from snowmap.sources.trentino.opening import UNKNOWN
+from snowmap.sources.trentino.opening import UNKNOWN, stated
 from snowmap.sources.trentino.quantities import FURTHER_BANDS, INSAR_BANDS, SWE_IN_UNITS, TARGETS, WEATHER_BANDS
 from snowmap.sources.trentino.raster import WAVELENGTH_TAG
 from snowmap.sources.zarr import is_store, survey_store
@@ -61,15 +61,17 @@ def check_archive(
     root: str | Path,
     *,
     bands: Iterable[str] | None = None,
-    targets: Iterable[str] = ("hs", "swe"),
+    targets: Iterable[str] | None = None,
     swe_unit: str = "auto",
 ) -> Report:
     """Check everything that can be checked without training.
 
     Args:
         root: The archive's folder, or a Zarr store.
-        bands: Bands that every window must have; the nine of the public archive, or all of a store, by default.
-        targets: Targets that every window must have; of a store, of which it must have one.
+        bands: Bands that every window must have; by default those that the archive states, or the nine of the public
+            one, or all of a store.
+        targets: Targets that every window must have, by default those that the archive states, or both; of a store, of
+            which it must have one.
         swe_unit: ``auto``, ``cm`` or ``mm``.
 
     Returns:
@@ -78,7 +80,7 @@ def check_archive(
     Raises:
         SnowmapError: When a band or target is unknown.
     """
-    statistics, targets = _Statistics(), list(targets)
+    statistics, targets = _Statistics(), list(stated(Path(root))[1] if targets is None else targets)
     stored = is_store(root)
     options = {"bands": bands, "targets": targets}
     result: Any = (

@@ -18,7 +18,7 @@ from snowmap.errors import SnowmapError
 from snowmap.sources.trentino import cache as cached
 from snowmap.sources.trentino import layout
 from snowmap.sources.trentino.quantities import BANDS, INSAR_BANDS, STANDARD_BANDS, TARGETS, as_cube
-from snowmap.sources.trentino.raster import BANDS_TAG, choose_wavelength, opened
+from snowmap.sources.trentino.raster import BANDS_TAG, TARGETS_TAG, choose_wavelength, opened
 from snowmap.sources.trentino.reading import Plan, Reader
 from snowmap.sources.trentino.swe_unit import check_snow_depth, decide
 
@@ -56,7 +56,7 @@ def open_archive(
     root: str | Path,
     *,
     bands: Iterable[str] | None = None,
-    targets: Iterable[str] = ("hs", "swe"),
+    targets: Iterable[str] | None = None,
     swe_unit: str = "auto",
     strict: bool = False,
     zero_is_missing: Iterable[str] = tuple(INSAR_BANDS),
@@ -71,7 +71,8 @@ def open_archive(
         bands: Bands that every window must have; by default those that the archive states, as `snowmap build` writes
             it, else the nine of the public archive. With `layover_shadow`
             the bands of the radar have no value where it is 1.
-        targets: Targets that every window must have; another one on disk is read too, NaN where a window lacks it.
+        targets: Targets that every window must have, by default those that the archive states, else both; another one
+            on disk is read too, NaN where a window lacks it.
             Empty for prediction.
         swe_unit: "cm", "mm", or "auto": found from the ratio of SWE to HS. A contradiction is an error.
         strict: Whether a window that has to be left out is an error.
@@ -136,7 +137,7 @@ def survey(
     look: Callable[[xr.Dataset], None] = lambda cube: None,
     *,
     bands: Iterable[str] | None = None,
-    targets: Iterable[str] = ("hs", "swe"),
+    targets: Iterable[str] | None = None,
     swe_unit: str = "auto",
 ) -> Reader:
     """Look at an archive as `open_archive` does, but gather every fault instead of raising; for `snowmap check`.
@@ -184,28 +185,37 @@ def _unit_of_swe(metadata: Mapping[str, Any], configured: str) -> str:
 
 
 def _plan(
-    root: Path, bands: Iterable[str] | None, targets: Iterable[str], zero_is_missing: Iterable[str], threads: int | None
+    root: Path,
+    bands: Iterable[str] | None,
+    targets: Iterable[str] | None,
+    zero_is_missing: Iterable[str],
+    threads: int | None,
 ) -> Plan:
     """The request in canonical order; unknown names are an error."""
-    chosen = _stated_bands(root) if bands is None else list(bands)
+    of_archive = stated(root) if bands is None or targets is None else ((), ())
+    chosen = list(of_archive[0] if bands is None else bands)
     if not chosen:
         raise SnowmapError(f"data.bands: found no band; expected at least one of {list(BANDS)}")
     if threads is not None and threads < 1:
         raise SnowmapError(f"threads: found {threads}; expected at least 1")
     return Plan(
         _known("data.bands", chosen, BANDS),
-        _known("targets", targets, TARGETS),
+        _known("targets", of_archive[1] if targets is None else targets, TARGETS),
         _known("zero_is_missing", zero_is_missing, BANDS),
         threads or min(8, len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1),
     )
 
 
-def _stated_bands(root: Path) -> list[str]:
-    """The bands that an archive says it has, else those of the public one."""
+def stated(root: Path) -> tuple[list[str], list[str]]:
+    """The bands and the targets that an archive says it has, else those of the public one."""
+    tags: dict[str, str] = {}
     with contextlib.suppress(SnowmapError), opened(root / layout.MASK_NAME) as raster:  # its faults are found later
-        if stated := raster.tags().get(BANDS_TAG):
-            return stated.split(",")
-    return list(STANDARD_BANDS)
+        tags = raster.tags()
+    defaults = {BANDS_TAG: STANDARD_BANDS, TARGETS_TAG: TARGETS}
+    bands, targets = (
+        [*filter(None, tags[tag].split(","))] if tag in tags else [*names] for tag, names in defaults.items()
+    )
+    return bands, targets
 
 
 def _known(key: str, names: Iterable[str], known: Mapping[str, object]) -> tuple[str, ...]:

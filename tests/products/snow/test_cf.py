@@ -81,6 +81,17 @@ def test_longitudes_from_0_to_360_and_latitudes_upwards(tmp_path, swe):
     assert opened(read(west), DAYS[0])["x"].values.tolist() == list(range(-110, -102))
 
 
+@pytest.mark.parametrize(("source", "target", "name"), [("itsnow", "swe", "SWE"), ("ua", "hs", "DEPTH")])
+def test_times_beside_their_dimension(tmp_path, swe, source, target, name):
+    """IT-SNOW's: the times are a variable, latitudes run upwards, there is no grid mapping."""
+    dims = ("time", "Latitude", "Longitude")
+    dataset = xr.Dataset({name: (dims, swe * 1e3, {"units": "mm"}), "Time": ("time", DAYS.astype("datetime64[ns]"))})
+    dataset = dataset.assign_coords(Latitude=46 + 0.005 * np.arange(4), Longitude=10 + 0.005 * np.arange(6))
+    dataset.to_netcdf(tmp_path / "a.nc", engine="h5netcdf")
+    found = SNOW[source].read([tmp_path / "a.nc"], {"target": target})
+    np.testing.assert_allclose(opened(found, DAYS[1]), swe[1][::-1], rtol=1e-6)
+
+
 @pytest.mark.parametrize(("calendar", "dates"), [("noleap", (2, 28, 3, 1)), ("360_day", (2, 30, 3, 1))])
 def test_dates_of_calendars_without_leap_days(tmp_path, swe, calendar, dates):
     times = [cftime.datetime(2020, *dates[:2], calendar=calendar), cftime.datetime(2020, *dates[2:], calendar=calendar)]

@@ -66,6 +66,12 @@ def test_flat_fields_tell_no_lapse_rate(elevation):
     np.testing.assert_allclose(bands["mean_temperature"], expected(warmth, 6.5, elevation)[0], atol=1e-4)
 
 
+def test_no_day_cools_faster_than_dry_air(elevation):
+    weather, _ = planar(12.0)
+    own, dry = (window_bands(weather, START, END, GRID, elevation, rate)["pdd"] for rate in (None, 9.8))
+    np.testing.assert_array_equal(own, dry)
+
+
 def test_a_piece_has_the_values_of_the_whole(elevation):
     weather, _ = planar(5.0)
     whole = window_bands(weather, START, END, GRID, elevation)

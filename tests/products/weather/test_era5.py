@@ -138,3 +138,40 @@ def test_real_files(shared_data, files, first):
     np.testing.assert_allclose(weather.fields["x"], longitude, atol=1e-4)
     if height is not None:
         np.testing.assert_allclose(weather.fields["height"], height, atol=1e-2)
+
+
+def grib_message(eccodes, name, values, base, step):
+    """One field on the grid; with a step, what fell in the hour before its end."""
+    message = eccodes.codes_grib_new_from_samples("regular_ll_sfc_grib1")
+    first, last = (float(LATITUDE[0]), float(LONGITUDE[0])), (float(LATITUDE[-1]), float(LONGITUDE[-1]))
+    keys = {"centre": 98, "Ni": 4, "Nj": 3, "iDirectionIncrementInDegrees": 0.25, "jDirectionIncrementInDegrees": 0.25}
+    for point, (latitude, longitude) in (("First", first), ("Last", last)):
+        keys |= {f"latitudeOf{point}GridPointInDegrees": latitude, f"longitudeOf{point}GridPointInDegrees": longitude}
+    keys |= {"dataDate": int(str(base)[:10].replace("-", "")), "dataTime": 100 * int(str(base)[11:13])}
+    keys |= {"shortName": name} | ({"stepType": "accum", "stepRange": f"{step - 1}-{step}"} if step else {})
+    for key, value in (keys | {"bitsPerValue": 24}).items():
+        eccodes.codes_set(message, key, value)
+    eccodes.codes_set_values(message, values.ravel())
+    return eccodes.codes_get_message(message)
+
+
+def test_grib(tmp_path):
+    pytest.importorskip("cfgrib", reason="needs the extra grib")
+    import eccodes
+
+    (kelvin, hourly), path = truth(), tmp_path / "a.grib"
+    with path.open("wb") as file:
+        for index, time in enumerate(TIMES):
+            step = (HOUR_OF_DAY[index] - 7) % 12 + 1  # forecasts begin at 06 and 18 UTC
+            file.write(grib_message(eccodes, "2t", kelvin[index], time, 0))
+            file.write(grib_message(eccodes, "tp", hourly[index], time - np.timedelta64(step, "h"), step))
+        file.write(grib_message(eccodes, "z", np.full((3, 4), 9806.65), TIMES[0], 0))
+    fields = read(path).fields
+    assert fields.sizes["day"] == 4
+    np.testing.assert_allclose(fields["temperature"][1], of_day(kelvin, "2021-01-31").mean(axis=0) - 273.15, atol=1e-3)
+    fallen = of_day(hourly, "2021-01-31", after=True).sum(axis=0) * 1e3
+    np.testing.assert_allclose(fields["precipitation"][1], fallen, atol=1e-3)
+    np.testing.assert_allclose(fields["height"], 1000, atol=0.1)
+    path.write_bytes(path.read_bytes()[:50])
+    with pytest.raises(SnowmapError, match=r"a\.grib: not readable as GRIB"):
+        read(path)
