@@ -173,7 +173,8 @@ def refuse_class_maps(targets: Mapping[str, Mapping[str, Any]], what: str) -> No
         if "flag_values" in attributes:
             classes = attributes["flag_meanings"]
             raise SnowmapError(
-                f"target '{name}' is a class map ({classes}), but {what} maps quantities; choose another target="
+                f"target '{name}' is a class map ({classes}), but {what} maps quantities; choose another target=, or "
+                f"another {what.partition('=')[0]}="
             )
 
 
