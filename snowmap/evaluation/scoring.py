@@ -11,7 +11,7 @@ from typing import Any
 import xarray as xr
 
 from snowmap.baselines import Baseline, baseline_maps
-from snowmap.checkpoints.provenance import archive_of, areas_of, check_fit, entry_of, windows_of
+from snowmap.checkpoints.provenance import archive_of, area_of, check_fit, entry_of, windows_of
 from snowmap.config.schema import Scoring
 from snowmap.data.cube import archive_names, narrowed, with_targets_inside
 from snowmap.data.plausibility import unlike_training
@@ -128,8 +128,7 @@ def _scene(
             fitted on the Cube itself, or, where it has no training window, on the one that has most.
     """
     windows = windows_of(model.metadata, subset, cube)
-    train_area, validation_area = areas_of(model.metadata, cube)
-    scored = narrowed(cube, train_area if subset == "train" else validation_area)
+    scored = narrowed(cube, area_of(model.metadata, subset, cube))
     maps = map_windows(model, cube, windows).where(scored["mask"])
     if not others:
         return ScoredMaps(maps, {}, scored, windows)
@@ -150,7 +149,7 @@ def _scene(
         return ScoredMaps(maps, {}, scored, windows)
     phase = model.preprocessor.phase._replace(sign=None)  # which each estimates
     (known, train), *rest = (
-        (with_targets_inside(other, areas_of(model.metadata, other)[0]), train) for other, train in training
+        (with_targets_inside(other, area_of(model.metadata, "train", other)), train) for other, train in training
     )
     another = None if training[0][0] is cube else cube
     fitted = baseline_maps(known, train, windows, list(model.targets), phase, another, rest)

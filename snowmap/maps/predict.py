@@ -128,7 +128,7 @@ def one_thread() -> Iterator[None]:
 
 
 def choose_windows(cube: xr.Dataset, wanted: Sequence[str]) -> list[int]:
-    """Indices of windows by name or date; all where none is named.
+    """Indices of windows by name or date; where none is named all, or those at which sequences end.
 
     Args:
         cube: The Cube.
@@ -148,7 +148,11 @@ def choose_windows(cube: xr.Dataset, wanted: Sequence[str]) -> list[int]:
                 f"{names[-1]}; name one, or a span such as {names[0]}..{names[-1]} (or two dates)"
             )
         chosen.update(known)
-    return sorted(chosen) if wanted else list(range(len(names)))
+    if wanted:
+        return sorted(chosen)
+    return (
+        list(range(len(names))) if "sequence_end" not in cube.coords else np.flatnonzero(cube["sequence_end"]).tolist()
+    )
 
 
 def _between(cube: xr.Dataset, first: str, last: str) -> list[int]:

@@ -36,10 +36,11 @@ def _print_split(title: str, split: Split, cube: xr.Dataset) -> None:
         dates["validation"] = ", ".join(names[window] for window in split.validation)
     windows = [str(len(windows)) for windows in split.subsets.values()]
     print_table(title, {"subset": split.subsets, "windows": windows, "dates": dates.values()}, folded=["dates"])
-    if split.train_area is not None and split.validation_area is not None:
-        inside = cube["mask"].values
-        train, validation = (int((inside & area).sum()) for area in (split.train_area, split.validation_area))
-        print(f"{train} pixels train, {validation} are held out for validation and test, the rest lies between them")
+    inside = cube["mask"].values
+    pixels = {subset: int((inside & area).sum()) for subset, area in split.areas.items() if area is not None}
+    if pixels:
+        words = ", ".join(f"{subset} {count:,}" for subset, count in pixels.items())
+        print(f"of {inside.sum():,} pixels: {words}")
     if split.note:
         print(f"note: {split.note}")
 

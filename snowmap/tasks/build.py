@@ -71,7 +71,9 @@ def make_parts(
     data, targets = config["data"], list(config["target"]["names"])
     metadata = {**metadata_of(cubes, splits, config), "chosen_by": chosen_by}
     # of what only tests the training knows nothing but the name
-    cubes, splits = zip(*((cube, split) for cube, split in zip(cubes, splits, strict=True) if split.train), strict=True)
+    pairs = [(cube, split) for cube, split in zip(cubes, splits, strict=True) if split.train or split.validation]
+    cubes, splits = zip(*pairs, strict=True)
+    learnt = [(cube, split) for cube, split in pairs if split.train]
     bands = cubes[0]["band"].values.tolist()
     net = NETS[config["model"]["name"]]
     needed = [
@@ -79,12 +81,12 @@ def make_parts(
     ]  # others are derived, or missed by `build_net`
     refuse_unfit_bands(cubes[0], needed, f"model={config['model']['name']}")
     preprocessor = Preprocessor.plan(
-        [(narrowed(cube, split.train_area), split.train) for cube, split in zip(cubes, splits, strict=True)],
+        [(narrowed(cube, split.train_area), split.train) for cube, split in learnt],
         bands=[band for band in bands if band not in net.ignores],
         derived=choose_derived(net, data["derived"], bands),
         phase=Phase.of(data),
         wet_snow_db=data["wet_snow_db"],
-        ablation=plan_ablation(config["ablation"], cubes, splits, config["seed"]),
+        ablation=plan_ablation(config["ablation"], *zip(*learnt, strict=True), config["seed"]),
     )
     if plan := preprocessor.ablation:
         changed = ", ".join([*plan["values"], *plan["shuffled"]])
@@ -120,6 +122,7 @@ def make_parts(
     narrow = [
         maps.narrowed_to(torch.from_numpy(narrowed(cube, split.train_area)["mask"].values))
         for maps, cube, split in zip(tensors, cubes, splits, strict=True)
+        if split.train
     ]
     read = [_windows_read(split, cube["end"].values, time) for split, cube in zip(splits, cubes, strict=True)]
     decibels = [band for band in bands if metadata["units"][band] == "dB"]
