@@ -192,8 +192,6 @@ def _check_together(config: dict[str, Any]) -> None:
     for key, default in (("ablation", "all"), ("init_from", None)):
         if model in BASELINES and config[key] != default:
             raise SnowmapError(f"{key}=… is for nets; model={model} is a baseline; leave {key}=… out")
-    if model in BASELINES and isinstance(config["data"]["root"], list) and len(config["data"]["root"]) > 1:
-        raise SnowmapError(f"model={model} is a baseline, which is of one grid; give data.root=… one archive, or a net")
     if config["final_fit"] and config["evaluate"] == "validation":
         raise SnowmapError("evaluate=validation with final_fit=true: these windows train, too; choose test or none")
     if config["freeze"] != "none" and not (config["ckpt"] or config["init_from"] or config["model"].get("weights")):

@@ -123,6 +123,26 @@ def _holdout() -> Any:
     return special(None, "the number of an archive, its short name, or null", holds)
 
 
+def _dates() -> Any:
+    """Which dates of a scene are read."""
+
+    def holds(value: Any) -> bool:
+        return value == "all" or (type(value) is int and 1 <= value <= 366)
+
+    return special("all", "all, or a number of dates for each year from 1 to 366", holds)
+
+
+def _scenes() -> Any:
+    """Scenes by name, or a share of them."""
+
+    def holds(value: Any) -> bool:
+        if isinstance(value, list):
+            return len({*map(str, value)}) == len(value) > 0 and all(isinstance(name, str) and name for name in value)
+        return type(value) in (int, float) and 0 < value < 1
+
+    return special(0.2, "a share above 0 and below 1, or a list of names of scenes", holds)
+
+
 def _corrections() -> Any:
     """What is fitted to the phase and taken off."""
     known = {"ramp", "stratified"}
@@ -176,6 +196,20 @@ class Zarr(Data):
     in_memory: bool | None = (
         None  # read whole before the training; None: where it fills half of the free memory or less
     )
+
+
+@dataclass
+class SarStack(Data):
+    """Keys of `snowmap.sources.sar_stack`: scenes of a SAR time series, one or several below each root."""
+
+    name: str = "sar_stack"
+    pattern: str | None = None  # of the rasters' names, "{scene}/{date:%Y%m%d}_{band}.tif"; None: as they are known
+    scale: str = choice("auto", "linear", "db")  # of the backscatter in the rasters; auto: by its range
+    dates: Any = _dates()  # or one of each of so many equal periods of every year
+    sequences: str = choice("whole", "yearly", "dated")  # what is mapped: the scene, each year, each date with labels
+    classes: dict[int, str] | None = None  # codes of class rasters, {1: frozen, 2: thawed}; None: those of the target
+    ignore: int | None = integer(None, at_least=-(2**31), at_most=2**31)  # a code of pixels that nobody looked at
+    outcrops: str | None = None  # COLUMN=VALUE of outlines of rock within the ice; None: GLIMS' line_type=intrnl_rock
 
 
 @dataclass
@@ -296,6 +330,33 @@ class Regions(Named):
 
 
 @dataclass
+class Scenes(Named):
+    """Whole scenes validate and test; see `snowmap.data.area_splits.scenes`."""
+
+    validation: Any = _scenes()  # a share of the scenes, drawn by the seed, or their names
+    test: Any = _scenes()
+    seed: int = _seed()
+
+
+@dataclass
+class Outlines(Named):
+    """Outlines validate and test, with what is nearest to them; see `snowmap.data.area_splits.outlines`."""
+
+    buffer: int = integer(8, at_least=0)  # pixels of neither side between two subsets
+    validation: float = number(0.2, above=0, below=1)  # of the area
+    test: float = number(0.2, above=0, below=1)
+    seed: int = _seed()
+
+
+@dataclass
+class Blocks(Outlines):
+    """Rectangles of each scene validate and test; see `snowmap.data.area_splits.blocks`."""
+
+    rows: int = integer(4, at_least=1)  # rectangles from north to south
+    columns: int = integer(4, at_least=1)  # rectangles from west to east
+
+
+@dataclass
 class Target:
     """What to map."""
 
@@ -402,6 +463,28 @@ class BoostedTrees(Named):
 
 class BoostedTreesWithoutSar(Named):
     """`snowmap.baselines.regressions.BoostedTreesWithoutSar`: terrain and weather alone."""
+
+
+class Otsu(Named):
+    """`snowmap.baselines.class_series.Otsu`: two classes, by a threshold on the temporal mean."""
+
+
+@dataclass
+class RandomForest(Named):
+    """Arguments of `snowmap.baselines.class_series.RandomForest`."""
+
+    trees: int = integer(100, at_least=1, at_most=10_000)
+
+
+class Terrain(Named):
+    """`snowmap.baselines.class_ground.Terrain`: classes from elevation and slope alone."""
+
+
+@dataclass
+class LastInventory(Named):
+    """Arguments of `snowmap.baselines.class_ground.LastInventory`."""
+
+    path: str | None = None  # vector file of outlines, older than what is mapped
 
 
 class Point(Named):
@@ -601,6 +684,7 @@ class EvaluateConfig:
 DATA: dict[str, type] = {
     "archive": Archive,
     "zarr": Zarr,
+    "sar_stack": SarStack,
     "snowsar": SnowSar,
 }
 """Schema of each `data=`."""
@@ -613,6 +697,10 @@ BASELINES: dict[str, type] = {
     "insar_swe": InsarSwe,
     "boosted_trees_no_sar": BoostedTreesWithoutSar,
     "boosted_trees": BoostedTrees,
+    "otsu": Otsu,
+    "random_forest": RandomForest,
+    "terrain": Terrain,
+    "last_inventory": LastInventory,
 }
 """Schema of each `model=` that is no net."""
 
@@ -635,6 +723,9 @@ SPLITS: dict[str, type] = {
     "expanding": Expanding,
     "spatial": Spatial,
     "regions": Regions,
+    "scenes": Scenes,
+    "blocks": Blocks,
+    "outlines": Outlines,
 }
 """Schema of each `split=`."""
 

@@ -106,8 +106,9 @@ class SnowDataModule(pl.LightningDataModule):
             maps, end = self.tensors[index], cube["end"].values
             names = [f"{window} of {archive}" if archive else window for window in window_names(cube)]
             known = [cube[target] for target in targets if target in cube]
-            train = _with_target(maps, known, names, split.train, "training", targets, self.train_areas[index])
-            chosen = split.validation  # none of a final fit
+            train, chosen = split.train, split.validation  # a scene may serve one of them, a final fit only trains
+            if train:
+                train = _with_target(maps, known, names, train, "training", targets, self.train_areas[index])
             if chosen:
                 area = self.validation_areas[index]
                 chosen = _with_target(maps, known, names, chosen, "validation", targets, area)

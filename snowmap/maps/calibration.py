@@ -11,10 +11,10 @@ import xarray as xr
 from jaxtyping import Float
 
 from snowmap.checkpoints.files import save_whole
-from snowmap.checkpoints.provenance import areas_of, windows_of
+from snowmap.checkpoints.provenance import area_of, windows_of
 from snowmap.data.classes import Classes
 from snowmap.data.cube import narrowed
-from snowmap.data.splits import Area
+from snowmap.data.split import Area
 from snowmap.distribution import NAMES, Distribution, distribution_of, shows_snow, widened
 from snowmap.maps.class_calibration import calibrate_classes
 from snowmap.maps.correlation import correlation_length_m, pixel_spacing_m
@@ -134,7 +134,7 @@ def calibrate_checkpoint(
     calibration = calibrate(
         validated,
         [
-            (cube, windows, areas_of(metadata, cube)[1])
+            (cube, windows, area_of(metadata, "validation", cube))
             for cube in cubes
             if (windows := windows_of(metadata, "validation", cube))
         ],

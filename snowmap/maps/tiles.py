@@ -11,7 +11,7 @@ from jaxtyping import Float
 
 from snowmap.baselines import Baseline
 from snowmap.cluster import deal
-from snowmap.data.classes import Classes
+from snowmap.data.class_maps import decided, is_class_map
 from snowmap.data.cube import targets_of
 from snowmap.data.pieces import OVERLAP, TILE, tiles
 from snowmap.data.preprocessing import as_maps
@@ -44,7 +44,8 @@ class Scene:
     """A Cube that is mapped by a model, window by window and tile by tile; see `docs/prediction.md`.
 
     Scenes up to the size of a tile, and models that need the whole scene, are mapped without tiles. Else each tile is
-    mapped by itself and the tiles are blended in the maps' units, quantiles alike, by the weights of `ramp`.
+    mapped by itself and the tiles are blended in the maps' units, quantiles alike, by the weights of `ramp`; of
+    classes the probabilities are blended, which decide the class.
     Gaps, season starts and the reference of the phase are those of the scene.
 
     Attributes:
@@ -118,12 +119,12 @@ class Scene:
                     layer[:, rows, columns] += weight * of_layer
             advance(len(places))
         maps = as_maps(self.cube, windows, blended, layers)
-        for target in targets_of_maps(maps):  # σ of blended quantiles is not the blended σ
-            if (sigma := f"{target}_sigma") in maps:
+        for target in targets_of_maps(maps):
+            if is_class_map(maps[target].attrs):  # a mean of classes is none
+                maps[target].values[:] = decided(maps, target)
+            elif (sigma := f"{target}_sigma") in maps:  # σ of blended quantiles is not the blended σ
                 pixels = np.isfinite(maps[sigma].values)
                 maps[sigma].values[pixels] = distribution_of(maps, target, pixels).std()
-            elif "flag_values" in maps[target].attrs:  # nor is a blend of classes one
-                _decide(maps, target)
         return maps
 
     def _strips(self, windows: Sequence[int]) -> list[list[Place]]:
@@ -157,14 +158,6 @@ class Scene:
         for year in dict.fromkeys(season[list(windows)].tolist()):
             of_season = [window for window in windows if season[window] == year]
             yield from (of_season[first : first + most] for first in range(0, len(of_season), most))
-
-
-def _decide(maps: xr.Dataset, target: str) -> None:
-    """Decide a class map, in place, from the blended probabilities of its classes."""
-    classes = Classes.of(target, maps[target].attrs)
-    pixels = np.isfinite(maps[target].values)
-    probability = torch.from_numpy(np.stack([maps[name].values[pixels] for name in classes.probabilities]))
-    maps[target].values[pixels] = classes.decided(probability, maps[target].attrs.get("threshold"))
 
 
 def map_windows(model: SnowRegression | Baseline, cube: xr.Dataset, windows: Sequence[int]) -> xr.Dataset:

@@ -29,18 +29,26 @@ from snowmap.tasks.transfer import say_transfer, starting_point, transfer
 logger = logging.getLogger(__name__)
 
 
-def fit_baseline(config: Mapping[str, Any], cube: xr.Dataset, split: Split) -> Baseline:
-    """The baseline that the configuration asks for, fitted on the training windows.
+def fit_baseline(config: Mapping[str, Any], cubes: Sequence[xr.Dataset], splits: Sequence[Split]) -> Baseline:
+    """The baseline that the configuration asks for, fitted on the training windows of the Cubes.
 
     Raises:
         SnowmapError: When the baseline cannot be built, or the Cube lacks what it needs.
     """
     baseline = build_baseline(config["model"])
-    baseline.metadata = metadata_of([cube], [split], config)
-    known, phase = with_targets_inside(cube, split.train_area), Phase.of(config["data"])
+    if len(cubes) > 1 and not baseline.learns_from_all:
+        raise SnowmapError(
+            f"model={baseline.name} is a baseline, which is of one grid; give data.root=… one archive, or a net"
+        )
+    baseline.metadata, phase = metadata_of(cubes, splits, config), Phase.of(config["data"])
     if "unwrapped_phase" in baseline.archive_bands:
-        warn_of_snow(cube, phase)
-    return baseline.fit(known, split.train, config["target"]["names"], phase)
+        warn_of_snow(cubes[0], phase)
+    (cube, train), *others = (
+        (with_targets_inside(cube, split.train_area), split.train)
+        for cube, split in zip(cubes, splits, strict=True)
+        if split.train
+    )
+    return baseline.fit(cube, train, config["target"]["names"], phase, others)
 
 
 def make_parts(
@@ -63,7 +71,9 @@ def make_parts(
     data, targets = config["data"], list(config["target"]["names"])
     metadata = {**metadata_of(cubes, splits, config), "chosen_by": chosen_by}
     # of what only tests the training knows nothing but the name
-    cubes, splits = zip(*((cube, split) for cube, split in zip(cubes, splits, strict=True) if split.train), strict=True)
+    pairs = [(cube, split) for cube, split in zip(cubes, splits, strict=True) if split.train or split.validation]
+    cubes, splits = zip(*pairs, strict=True)
+    learnt = [(cube, split) for cube, split in pairs if split.train]
     bands = cubes[0]["band"].values.tolist()
     net = NETS[config["model"]["name"]]
     needed = [
@@ -71,12 +81,12 @@ def make_parts(
     ]  # others are derived, or missed by `build_net`
     refuse_unfit_bands(cubes[0], needed, f"model={config['model']['name']}")
     preprocessor = Preprocessor.plan(
-        [(narrowed(cube, split.train_area), split.train) for cube, split in zip(cubes, splits, strict=True)],
+        [(narrowed(cube, split.train_area), split.train) for cube, split in learnt],
         bands=[band for band in bands if band not in net.ignores],
         derived=choose_derived(net, data["derived"], bands),
         phase=Phase.of(data),
         wet_snow_db=data["wet_snow_db"],
-        ablation=plan_ablation(config["ablation"], cubes, splits, config["seed"]),
+        ablation=plan_ablation(config["ablation"], *zip(*learnt, strict=True), config["seed"]),
     )
     if plan := preprocessor.ablation:
         changed = ", ".join([*plan["values"], *plan["shuffled"]])
@@ -112,6 +122,7 @@ def make_parts(
     narrow = [
         maps.narrowed_to(torch.from_numpy(narrowed(cube, split.train_area)["mask"].values))
         for maps, cube, split in zip(tensors, cubes, splits, strict=True)
+        if split.train
     ]
     read = [_windows_read(split, cube["end"].values, time) for split, cube in zip(splits, cubes, strict=True)]
     decibels = [band for band in bands if metadata["units"][band] == "dB"]

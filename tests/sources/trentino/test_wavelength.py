@@ -48,7 +48,7 @@ def test_an_archive_without_a_tag_is_sentinel_1s_unless_the_configuration_says_o
         with_derived(cube, ["phase_swe"], Phase(1))["features"].sel(band="phase_swe") for cube in (c_band, given)
     )
     np.testing.assert_allclose(long, short * (L_BAND / 0.05547), rtol=1e-4, atol=1e-3)
-    assert any("wavelength 0.05547 m (no tag" in line for line in check_archive(root).notes)
+    assert any("wavelength 0.05547 m (not stated" in line for line in check_archive(root).notes)
 
 
 def test_contradictory_wavelengths_are_one_line(l_band, tmp_path):
