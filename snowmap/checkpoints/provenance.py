@@ -179,7 +179,7 @@ def check_fit(metadata: Mapping[str, Any], bands: Sequence[str], targets: Mappin
     Args:
         metadata: Of the checkpoint, as `metadata_of` makes them.
         bands: Bands of the checkpoint.
-        targets: Unit of each target of the checkpoint.
+        targets: Unit of each target of the checkpoint; that of a class map is empty.
         cube: The Cube to score on.
 
     Raises:
@@ -189,8 +189,8 @@ def check_fit(metadata: Mapping[str, Any], bands: Sequence[str], targets: Mappin
     for name, unit in targets.items():
         if name not in cube:
             faults.append(f"target '{name}' is missing")
-        elif cube[name].attrs["units"] != unit:
-            faults.append(f"target '{name}' is in {cube[name].attrs['units']}; the checkpoint was trained on {unit}")
+        elif (found := cube[name].attrs.get("units", "")) != unit:
+            faults.append(f"target '{name}' is in {found}; the checkpoint was trained on {unit}")
     _raise_if(faults + _grid_faults(entry_of(metadata, cube)["grid"], cube))
 
 

@@ -84,6 +84,15 @@ def inside(path: str | Path, grid: Grid) -> np.ndarray:
     return geometry_mask([outline], grid.shape, grid.transform, invert=True)
 
 
+def pixels_inside(outlines: gpd.GeoDataFrame, grid: Grid) -> np.ndarray:
+    """The same of outlines that were read, on a grid that they may miss, as a piece of a scene; bool ``(y, x)``."""
+    local = outlines.to_crs(grid.crs)
+    local = local[np.isfinite(local.bounds).all(axis=1)]  # the CRS of the grid does not reach everywhere
+    if local.empty:
+        return np.zeros(grid.shape, bool)
+    return geometry_mask(local.geometry, grid.shape, grid.transform, invert=True)
+
+
 def share(path: str | Path, grid: Grid) -> np.ndarray:
     """The part of each pixel of a grid, or a piece of one, that lies in outlines, 0 … 1, float32 ``(y, x)``.
 

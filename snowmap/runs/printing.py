@@ -11,6 +11,7 @@ from snowmap.data.cube import archive_names, narrowed, window_names
 from snowmap.data.plausibility import implausible
 from snowmap.data.radar.phase import estimate_phase_sign
 from snowmap.data.splits import Split
+from snowmap.evaluation.kinds import kind_of
 from snowmap.runs.folder import RunFolder
 from snowmap.runs.selection import Fits
 from snowmap.tables import print_table
@@ -86,11 +87,13 @@ def warn_of_values(
 def print_validation(run: RunFolder) -> None:
     """Print how long the training was and how the best checkpoint maps the validation windows."""
     epochs = f"{run.record['epochs']} epochs, " if run.record["epochs"] else ""
-    scores = (
-        f"{name.upper()} {scored['rmse']:.3g} {scored['unit']}" if scored["pixels"] else f"{name.upper()} unknown"
-        for name, scored in run.record["validation"].items()
-    )
-    print(f"\n{epochs}validation RMSE {', '.join(scores)}")
+    validation, texts = run.record["validation"], []
+    for name, scored in validation.items():
+        main = kind_of(scored).columns[0]
+        value = "unknown" if scored[main.score] is None else f"{scored[main.score]:.3g} {scored.get('unit', '')}"
+        texts.append(f"{name.upper()} {value}".strip())
+    score = kind_of(next(iter(validation.values()))).columns[0].head.format("").strip()
+    print(f"\n{epochs}validation {score} {', '.join(texts)}")
 
 
 def print_files(folder: Path, subset: str) -> None:
