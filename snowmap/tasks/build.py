@@ -119,15 +119,17 @@ def make_parts(
         else task.preprocessor.tensors(scene, targets)
         for scene in scenes
     ]
-    narrow = [
-        maps.narrowed_to(torch.from_numpy(narrowed(cube, split.train_area)["mask"].values))
+    training = [
+        (maps.narrowed_to(torch.from_numpy(narrowed(cube, split.train_area)["mask"].values)), cube, split)
         for maps, cube, split in zip(tensors, cubes, splits, strict=True)
         if split.train
     ]
-    read = [_windows_read(split, cube["end"].values, time) for split, cube in zip(splits, cubes, strict=True)]
-    decibels = [band for band in bands if metadata["units"][band] == "dB"]
-    task.preprocessor.normalizer.fit(list(zip(narrow, read, strict=True)), data["clip_percentiles"], decibels)
-    task.head.fit([(maps, split.train) for maps, split in zip(narrow, splits, strict=True)])
+    task.preprocessor.normalizer.fit(
+        [(maps, _windows_read(split, cube["end"].values, time)) for maps, cube, split in training],
+        data["clip_percentiles"],
+        [band for band in bands if metadata["units"][band] == "dB"],
+    )
+    task.head.fit([(maps, split.train) for maps, _, split in training])
     check_reach(config["split"], time, task.net.reach)
     if not config["ckpt"]:
         task.net.take_pretrained()
