@@ -47,7 +47,7 @@ def main(config: dict[str, Any], folder: Path, callbacks: Sequence[Any] = ()) ->
         warn_of_values(splits, cubes, config["target"]["names"], config["data"]["phase_sign"])
         fits = parts = None
         if config["model"]["name"] in BASELINES:
-            save_baseline(fit_baseline(config, cubes[0], splits[0]), run.best)
+            save_baseline(fit_baseline(config, cubes, splits), run.best)
             run.update(parameters=0)
         elif run.record["stage"] == "training":
             fits = plan_fits(config, splits, cubes)

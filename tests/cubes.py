@@ -6,12 +6,14 @@ import numpy as np
 import xarray as xr
 from rasterio.transform import from_origin
 
+from snowmap.baselines import BASELINES
 from snowmap.data.cube import band_coordinates, check
 from snowmap.data.grid import steepness
 from snowmap.physics import per_slope_area, phase_of_swe_oveisgharan
 from snowmap.sources.trentino.quantities import BANDS, STANDARD_BANDS, TARGETS
 
 PIXEL_DEGREES = 0.005
+BASELINES_OF_QUANTITIES = [name for name, kind in BASELINES.items() if not kind.maps_classes]
 
 
 def make_cube(

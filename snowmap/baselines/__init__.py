@@ -6,12 +6,15 @@ from typing import Any
 
 import xarray as xr
 
-from snowmap.baselines.base import Baseline
+from snowmap.baselines.base import Baseline, Training
 from snowmap.baselines.checkpoint import restore, save_baseline
+from snowmap.baselines.class_ground import LastInventory, Terrain
+from snowmap.baselines.class_series import Otsu, RandomForest
 from snowmap.baselines.degree_day import DegreeDay
 from snowmap.baselines.insar_swe import InsarSwe
 from snowmap.baselines.regressions import BoostedTrees, BoostedTreesWithoutSar, Elevation
 from snowmap.baselines.remembered import Climatology, Persistence
+from snowmap.data.class_maps import is_class_map
 from snowmap.data.radar.phase import DEFAULT_PHASE, Phase
 from snowmap.errors import SnowmapError
 
@@ -19,7 +22,10 @@ __all__ = ["BASELINES", "Baseline", "baseline_maps", "build_baseline", "label_of
 
 BASELINES: dict[str, type[Baseline]] = {
     kind.name: kind
-    for kind in (Climatology, Persistence, Elevation, DegreeDay, InsarSwe, BoostedTreesWithoutSar, BoostedTrees)
+    for kind in (
+        *(Climatology, Persistence, Elevation, DegreeDay, InsarSwe, BoostedTreesWithoutSar, BoostedTrees),
+        *(Otsu, RandomForest, Terrain, LastInventory),
+    )
 }
 """Every baseline under the name that users type (``model=climatology``)."""
 
@@ -28,6 +34,8 @@ LABELS = {
     "insar_swe": "summed InSAR ΔSWE",
     "degree_day": "degree-day model",
     "boosted_trees_no_sar": "boosted trees, no SAR",
+    "otsu": "Otsu's threshold",
+    "terrain": "terrain alone",
 }
 """What a map is called where its own name says too little."""
 
@@ -70,8 +78,11 @@ def baseline_maps(
     targets: Sequence[str],
     phase: Phase = DEFAULT_PHASE,
     scene: xr.Dataset | None = None,
+    others: Training = (),
 ) -> dict[str, xr.Dataset]:
-    """Maps of every baseline with its default options; one that cannot be fitted is left out, with a warning.
+    """Maps of every baseline of the targets' kind with its default options.
+
+    One that cannot be fitted is left out, with a warning.
 
     Args:
         cube: The Cube to fit them on.
@@ -80,16 +91,19 @@ def baseline_maps(
         targets: Names of the targets.
         phase: How phase becomes a change of SWE.
         scene: The Cube to map; that of the training by default. What remembers maps cannot map another one.
+        others: Further Cubes to learn from, as `Baseline.fit` takes them.
 
     Returns:
         What `Baseline.predict` gives, by name.
     """
-    maps = {}
+    maps, classes = {}, {is_class_map(cube[target].attrs) for target in targets}
     for name, kind in BASELINES.items():
+        if not kind.stands_beside or {kind.maps_classes} != classes:
+            continue
         if scene is not None and kind.keeps_grid:
             continue
         try:
-            fitted = kind().fit(cube, train, targets, phase)
+            fitted = kind().fit(cube, train, targets, phase, others)
             maps[name] = fitted.predict(cube if scene is None else scene, windows)
         except SnowmapError as error:
             logger.warning("no baseline %s: %s", name, error)

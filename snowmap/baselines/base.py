@@ -23,6 +23,8 @@ from snowmap.physics import density_guyennon
 from snowmap.units import unit_factor
 
 Maps = Float[np.ndarray, "window y x"]
+Training = Sequence[tuple[xr.Dataset, Sequence[int]]]
+"""Cubes and the indices of their training windows."""
 
 logger = logging.getLogger(__name__)
 
@@ -34,6 +36,9 @@ class Baseline(ABC):
 
     Attributes:
         name: What users type.
+        maps_classes: Whether its targets are class maps; else they are quantities.
+        learns_from_all: Whether it learns from several Cubes at once; else from the first alone.
+        stands_beside: Whether it is made, with its default options, to stand beside every other model.
         keeps_grid: Whether it remembers maps, so that it can only map the grid on which it was fitted.
         maps_pieces: Whether a piece of a scene can be mapped by itself.
         maps_every_step: Whether one pass over a season maps all its windows.
@@ -49,6 +54,9 @@ class Baseline(ABC):
     """
 
     name: ClassVar[str]
+    maps_classes: ClassVar[bool] = False
+    learns_from_all: ClassVar[bool] = False
+    stands_beside: ClassVar[bool] = True
     keeps_grid: ClassVar[bool] = False
     maps_pieces: ClassVar[bool] = False
     maps_every_step: ClassVar[bool] = False
@@ -73,9 +81,9 @@ class Baseline(ABC):
         self.metadata: dict[str, Any] = {}
 
     @property
+    @abstractmethod
     def targets(self) -> dict[str, str]:
-        """Unit of each target, by name."""
-        return {name: str(attributes["units"]) for name, attributes in self.layers.items()}
+        """Unit of each target, by name; that of a class map is empty."""
 
     @property
     def archive_bands(self) -> list[str]:
@@ -83,8 +91,14 @@ class Baseline(ABC):
         derived = (band for name in self.derived for band in DERIVED[name].needs)
         return list(dict.fromkeys([*self.needs, *derived, *self.preprocessor.archive_bands]))
 
+    @abstractmethod
     def fit(
-        self, cube: xr.Dataset, train: Sequence[int], targets: Sequence[str], phase: Phase = DEFAULT_PHASE
+        self,
+        cube: xr.Dataset,
+        train: Sequence[int],
+        targets: Sequence[str],
+        phase: Phase = DEFAULT_PHASE,
+        others: Training = (),
     ) -> "Baseline":
         """Learn each target from the training windows.
 
@@ -93,6 +107,7 @@ class Baseline(ABC):
             train: Indices of the training windows.
             targets: Names of the targets.
             phase: How phase becomes a change of SWE.
+            others: Further Cubes to learn from, where it `learns_from_all`.
 
         Returns:
             Itself.
@@ -100,6 +115,49 @@ class Baseline(ABC):
         Raises:
             SnowmapError: When a band is missing, or there is no training pixel to learn from.
         """
+
+    @abstractmethod
+    def predict(self, cube: xr.Dataset, windows: Sequence[int] | None = None) -> xr.Dataset:
+        """Map windows of a Cube.
+
+        Args:
+            cube: The Cube; its targets are not looked at.
+            windows: Indices of the windows to map; all by default.
+
+        Returns:
+            Variables ``(window, y, x)`` float32 as `layers` names them, NaN outside the study area and where it has no
+            value. Dates, CRS and grid of the Cube.
+
+        Raises:
+            SnowmapError: When bands or units do not fit, or the grid of a baseline that remembers maps.
+        """
+
+    def predict_piece(self, cube: xr.Dataset, windows: Sequence[int]) -> xr.Dataset:
+        """As `predict`: a piece is the whole scene, see `maps_pieces`."""
+        return self.predict(cube, windows)
+
+    def to(self, device: str | torch.device) -> "Baseline":
+        """Itself: a baseline works on the processor, whatever the device."""
+        return self
+
+
+class QuantityBaseline(Baseline):
+    """Maps quantities, learnt from the maps of one Cube; it leaves others alone."""
+
+    @property
+    def targets(self) -> dict[str, str]:
+        """Unit of each target, by name."""
+        return {name: str(attributes["units"]) for name, attributes in self.layers.items()}
+
+    def fit(
+        self,
+        cube: xr.Dataset,
+        train: Sequence[int],
+        targets: Sequence[str],
+        phase: Phase = DEFAULT_PHASE,
+        others: Training = (),
+    ) -> "QuantityBaseline":
+        """As every baseline."""
         refuse_unfit_bands(cube, self.archive_bands, f"model={self.name}")
         attributes = target_attributes(cube, targets)
         refuse_class_maps(attributes, f"model={self.name}")
@@ -147,14 +205,6 @@ class Baseline(ABC):
         inputs = self.preprocessor.features(self.preprocessor.scene(cube))
         values = np.stack([self.map(inputs, chosen, target) for target in self.targets]).astype(np.float32)
         return as_maps(cube, chosen, np.where(cube["mask"].values, values, np.float32(np.nan)), self.layers)
-
-    def predict_piece(self, cube: xr.Dataset, windows: Sequence[int]) -> xr.Dataset:
-        """As `predict`: a piece is the whole scene, see `maps_pieces`."""
-        return self.predict(cube, windows)
-
-    def to(self, device: str | torch.device) -> "Baseline":
-        """Itself: a baseline works on the processor, whatever the device."""
-        return self
 
     @abstractmethod
     def learn(self, inputs: xr.Dataset, train: list[int], known: Maps, target: str) -> dict[str, Any]:

@@ -14,7 +14,7 @@ from snowmap.baselines.base import Baseline
 from snowmap.checkpoints.files import save_whole
 from snowmap.data.preprocessing import Preprocessor
 
-TRUSTED = ["sklearn.ensemble._hist_gradient_boosting.predictor.TreePredictor"]
+TRUSTED = ["sklearn.ensemble._hist_gradient_boosting.predictor.TreePredictor", "sklearn.tree._tree.Tree"]
 """Types that skops does not know by itself and that a baseline holds: the trees are arrays of numbers."""
 
 KEYS = ("needs", "derived", "layers", "grid", "metadata")

@@ -8,7 +8,7 @@ import xarray as xr
 from jaxtyping import Bool, Float
 from scipy.optimize import least_squares
 
-from snowmap.baselines.base import Baseline, Maps
+from snowmap.baselines.base import Maps, QuantityBaseline
 from snowmap.data.sequences import Dates, added_days, gap_days, length_days, season_of, season_starts
 from snowmap.errors import SnowmapError
 from snowmap.physics import DEGREE_DAY_FACTOR, snow_fraction
@@ -58,7 +58,7 @@ class Weather(NamedTuple):
     height: Float[np.ndarray, " pixel"]
 
 
-class DegreeDay(Baseline):
+class DegreeDay(QuantityBaseline):
     """SWE ← max(0, SWE + days·P(z)·snow fraction(T) − DDF·PDD), window by window (Hock 2003).
 
     The archive holds no precipitation: P(z) = p₀·(1 + gradient·(z − z̄)/1000) ≥ 0 stands for it, the same on all days.

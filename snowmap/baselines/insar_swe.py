@@ -6,12 +6,12 @@ import numpy as np
 import xarray as xr
 from scipy.ndimage import gaussian_filter
 
-from snowmap.baselines.base import Baseline, Maps
+from snowmap.baselines.base import Maps, QuantityBaseline
 from snowmap.data.radar.network import season_sum
 from snowmap.data.radar.phase import added_change, phase_swe_change
 
 
-class InsarSwe(Baseline):
+class InsarSwe(QuantityBaseline):
     """ΔSWE of dry snow from the unwrapped phase, weighted by coherence and summed since 1 September; never negative.
 
     Phase to ΔSWE is `phase_swe_change`; windows that overlap are inverted before the sum (`added_change`). The variance

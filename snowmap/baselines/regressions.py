@@ -10,7 +10,7 @@ from typing import Any, ClassVar
 import numpy as np
 import xarray as xr
 
-from snowmap.baselines.base import Baseline, Maps
+from snowmap.baselines.base import Maps, QuantityBaseline, Training
 from snowmap.data.features import DERIVED, DERIVED_BANDS
 from snowmap.data.radar.phase import DEFAULT_PHASE, Phase
 from snowmap.errors import SnowmapError
@@ -19,7 +19,7 @@ TRAINING_PIXELS = 200_000
 """Drawn from the training pixels: more of them change nothing but the time."""
 
 
-class _PixelRegression(Baseline):
+class _PixelRegression(QuantityBaseline):
     """A regression on `needs` and `derived`, without negative snow; remembers the fitted estimator."""
 
     takes_missing: ClassVar[bool] = False
@@ -95,14 +95,19 @@ class BoostedTrees(_PixelRegression):
             raise ValueError(f"derived={unknown} is unknown; known are {', '.join(DERIVED)}")
 
     def fit(
-        self, cube: xr.Dataset, train: Sequence[int], targets: Sequence[str], phase: Phase = DEFAULT_PHASE
+        self,
+        cube: xr.Dataset,
+        train: Sequence[int],
+        targets: Sequence[str],
+        phase: Phase = DEFAULT_PHASE,
+        others: Training = (),
     ) -> "BoostedTrees":
         """As every baseline; what it reads follows from the Cube where the options leave it open."""
         bands = self.options.get("bands")
         self.needs = self._bands(cube) if bands is None else tuple(bands)
         possible = tuple(name for name in type(self).derived if not {*DERIVED[name].needs} - {*self.needs})
         self.derived = tuple(self.options.get("derived") or possible)
-        super().fit(cube, train, targets, phase)
+        super().fit(cube, train, targets, phase, others)
         return self
 
     def estimator(self) -> Any:

@@ -6,13 +6,13 @@ import numpy as np
 import xarray as xr
 from jaxtyping import Float
 
-from snowmap.baselines.base import Baseline, Maps
+from snowmap.baselines.base import Maps, QuantityBaseline
 from snowmap.data.sequences import Dates
 
 YEAR_DAYS = 365.25
 
 
-class _Remembered(Baseline):
+class _Remembered(QuantityBaseline):
     """Remembers the training maps ``(window, y, x)`` and their dates, in days since 1970."""
 
     keeps_grid = True

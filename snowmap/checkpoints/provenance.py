@@ -4,6 +4,7 @@ import pickle
 import platform
 import subprocess
 import zipfile
+import zlib
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from importlib.metadata import version
@@ -15,7 +16,7 @@ import torch
 import xarray as xr
 
 from snowmap.data.cube import units_of, window_names
-from snowmap.data.splits import OF_THE_MAP, Area, Split, areas
+from snowmap.data.split import Area, Split
 from snowmap.errors import SnowmapError
 
 FORMAT = 7
@@ -47,6 +48,7 @@ def metadata_of(cubes: Sequence[xr.Dataset], splits: Sequence[Split], config: Ma
                 "grid": grid_of(cube),
                 "split": split.named(cube["start"].values, cube["end"].values),
                 "split_note": split.note,
+                "areas": {subset: None if area is None else _packed(area) for subset, area in split.areas.items()},
             }
             for cube, split in zip(cubes, splits, strict=True)
         ],
@@ -177,7 +179,7 @@ def check_fit(metadata: Mapping[str, Any], bands: Sequence[str], targets: Mappin
     Args:
         metadata: Of the checkpoint, as `metadata_of` makes them.
         bands: Bands of the checkpoint.
-        targets: Unit of each target of the checkpoint.
+        targets: Unit of each target of the checkpoint; that of a class map is empty.
         cube: The Cube to score on.
 
     Raises:
@@ -187,8 +189,8 @@ def check_fit(metadata: Mapping[str, Any], bands: Sequence[str], targets: Mappin
     for name, unit in targets.items():
         if name not in cube:
             faults.append(f"target '{name}' is missing")
-        elif cube[name].attrs["units"] != unit:
-            faults.append(f"target '{name}' is in {cube[name].attrs['units']}; the checkpoint was trained on {unit}")
+        elif (found := cube[name].attrs.get("units", "")) != unit:
+            faults.append(f"target '{name}' is in {found}; the checkpoint was trained on {unit}")
     _raise_if(faults + _grid_faults(entry_of(metadata, cube)["grid"], cube))
 
 
@@ -205,12 +207,17 @@ def windows_of(metadata: Mapping[str, Any], subset: str, cube: xr.Dataset) -> li
     return [position[name] for name in names]
 
 
-def areas_of(metadata: Mapping[str, Any], cube: xr.Dataset) -> tuple[Area | None, Area | None]:
-    """Training area and held-out area of the checkpoint's split on the grid of a Cube; None is the study area."""
-    options = metadata["config"]["split"]
-    if options["name"] not in OF_THE_MAP:
-        return None, None
-    return areas(cube["mask"].shape, *(options[key] for key in ("rows", "columns", "fold", "buffer")))
+def area_of(metadata: Mapping[str, Any], subset: str, cube: xr.Dataset) -> Area | None:
+    """The area of a subset of the checkpoint's split on the grid of a Cube; None is the study area."""
+    packed = entry_of(metadata, cube)["areas"][subset]
+    if packed is None:
+        return None
+    bits = np.frombuffer(zlib.decompress(packed), np.uint8)
+    return np.unpackbits(bits, count=cube["mask"].size).astype(bool).reshape(cube["mask"].shape)
+
+
+def _packed(area: Area) -> bytes:
+    return zlib.compress(np.packbits(area).tobytes())
 
 
 def _band_faults(bands: Sequence[str], cube: xr.Dataset, metadata: Mapping[str, Any]) -> list[str]:

@@ -187,16 +187,24 @@ def _check_together(config: dict[str, Any]) -> None:
             f"data.retrieval={retrieval} with data.snow_density_kg_m3={shown(density)}: guneriussen needs a density, "
             f"the others have none; {mend}"
         )
+    _check_pieces(config)
     model = config["model"]["name"]
     for key, default in (("ablation", "all"), ("init_from", None)):
         if model in BASELINES and config[key] != default:
             raise SnowmapError(f"{key}=… is for nets; model={model} is a baseline; leave {key}=… out")
-    if model in BASELINES and isinstance(config["data"]["root"], list) and len(config["data"]["root"]) > 1:
-        raise SnowmapError(f"model={model} is a baseline, which is of one grid; give data.root=… one archive, or a net")
     if config["final_fit"] and config["evaluate"] == "validation":
         raise SnowmapError("evaluate=validation with final_fit=true: these windows train, too; choose test or none")
-    if config["freeze"] != "none" and not (config["ckpt"] or config["init_from"]):
+    if config["freeze"] != "none" and not (config["ckpt"] or config["init_from"] or config["model"].get("weights")):
         raise SnowmapError(f"freeze={config['freeze']} would hold random weights; give those of a run as init_from=…")
+
+
+def _check_pieces(config: dict[str, Any]) -> None:
+    """Refuse ways to draw training pieces that do not go together."""
+    data = config["data"]
+    if data["class_share"] is not None and (config["task"] != "segmentation" or data["crop"] is None):
+        raise SnowmapError("data.class_share=… is of pieces of a class map; give task=segmentation and data.crop=…")
+    if data["crops"] > 1 and data["crop"] is None:
+        raise SnowmapError(f"data.crops={data['crops']} pieces of each sequence need a size; give data.crop=…")
 
 
 def of_another_choice(message: str) -> str:

@@ -5,11 +5,12 @@ Imports neither torch nor xarray.
 
 import re
 from dataclasses import dataclass, field
+from itertools import pairwise
 from typing import Any
 
 from omegaconf import MISSING
 
-from snowmap.config.fields import Expected, choice, distinct, integer, integers, number, special
+from snowmap.config.fields import Expected, Within, choice, distinct, integer, integers, number, special
 from snowmap.units import METRES, SNOW_DEPTH_M, WET_SNOW_DB
 
 
@@ -58,6 +59,34 @@ def _archives(default: Any) -> Any:
     return special(default, "a text, or a list of texts, none of them empty or twice", holds)
 
 
+def _percentiles() -> Any:
+    """Where values are cut off."""
+
+    def holds(value: Any) -> bool:
+        return len(value) == 2 and 0 <= value[0] < value[1] <= 100
+
+    return special(None, "two percentiles from 0 to 100, e.g. [0.5, 99.5]", holds)
+
+
+def _restarts() -> Any:
+    """Epochs, ascending."""
+
+    def holds(value: Any) -> bool:
+        return len(value) > 0 and all(b > 0 and a < b for a, b in pairwise([0, *value]))
+
+    return special([10, 30, 70, 150], "a list of whole numbers > 0, ascending", holds)
+
+
+def _class_weights() -> Any:
+    """How much each class counts."""
+
+    def holds(value: Any) -> bool:
+        words = isinstance(value, str) and value in ("none", "balanced")
+        return words or (isinstance(value, list) and len(value) > 1 and all(Within(above=0).holds(w) for w in value))
+
+    return special("none", "none | balanced | a list of numbers > 0, one for each class", holds)
+
+
 def _lines() -> Any:
     """Lines of a script."""
     return special(None, "a list of lines", lambda value: all(isinstance(line, str) for line in value))
@@ -94,6 +123,26 @@ def _holdout() -> Any:
     return special(None, "the number of an archive, its short name, or null", holds)
 
 
+def _dates() -> Any:
+    """Which dates of a scene are read."""
+
+    def holds(value: Any) -> bool:
+        return value == "all" or (type(value) is int and 1 <= value <= 366)
+
+    return special("all", "all, or a number of dates for each year from 1 to 366", holds)
+
+
+def _scenes() -> Any:
+    """Scenes by name, or a share of them."""
+
+    def holds(value: Any) -> bool:
+        if isinstance(value, list):
+            return len({*map(str, value)}) == len(value) > 0 and all(isinstance(name, str) and name for name in value)
+        return type(value) in (int, float) and 0 < value < 1
+
+    return special(0.2, "a share above 0 and below 1, or a list of names of scenes", holds)
+
+
 def _corrections() -> Any:
     """What is fitted to the phase and taken off."""
     known = {"ramp", "stratified"}
@@ -117,8 +166,12 @@ class Data:
     time: Any = _sequence()  # windows in a sequence, or season (since 1 September); None: the model's own
     supervise: str = choice("auto", "last", "every")  # targets that the loss sees; auto: every, if all steps are mapped
     batch_size: int = integer(4, at_least=1)
-    augment: str = choice("none", "flip")
+    augment: str = choice("none", "flip", "turn")  # flips; turn: and right-angle turns
     crop: list[int] | None = integers(None, length=(2, 2), at_least=1)  # [height, width] of random pieces; None: whole
+    crops: int = integer(1, at_least=1)  # pieces of each sequence in an epoch
+    class_share: float | None = number(None, at_least=0, at_most=1)  # of the pieces: drawn around the rarest class
+    time_jitter: int = integer(0, at_least=0, at_most=1000)  # windows by which each earlier step moves in training
+    clip_percentiles: list[float] | None = _percentiles()  # of bands in dB, beyond which they are cut off
     resident_share: float = number(0.5, above=0, at_most=1)  # of the accelerator's free memory, for the Cube
 
 
@@ -143,6 +196,20 @@ class Zarr(Data):
     in_memory: bool | None = (
         None  # read whole before the training; None: where it fills half of the free memory or less
     )
+
+
+@dataclass
+class SarStack(Data):
+    """Keys of `snowmap.sources.sar_stack`: scenes of a SAR time series, one or several below each root."""
+
+    name: str = "sar_stack"
+    pattern: str | None = None  # of the rasters' names, "{scene}/{date:%Y%m%d}_{band}.tif"; None: as they are known
+    scale: str = choice("auto", "linear", "db")  # of the backscatter in the rasters; auto: by its range
+    dates: Any = _dates()  # or one of each of so many equal periods of every year
+    sequences: str = choice("whole", "yearly", "dated")  # what is mapped: the scene, each year, each date with labels
+    classes: dict[int, str] | None = None  # codes of class rasters, {1: frozen, 2: thawed}; None: those of the target
+    ignore: int | None = integer(None, at_least=-(2**31), at_most=2**31)  # a code of pixels that nobody looked at
+    outcrops: str | None = None  # COLUMN=VALUE of outlines of rock within the ice; None: GLIMS' line_type=intrnl_rock
 
 
 @dataclass
@@ -263,6 +330,33 @@ class Regions(Named):
 
 
 @dataclass
+class Scenes(Named):
+    """Whole scenes validate and test; see `snowmap.data.area_splits.scenes`."""
+
+    validation: Any = _scenes()  # a share of the scenes, drawn by the seed, or their names
+    test: Any = _scenes()
+    seed: int = _seed()
+
+
+@dataclass
+class Outlines(Named):
+    """Outlines validate and test, with what is nearest to them; see `snowmap.data.area_splits.outlines`."""
+
+    buffer: int = integer(8, at_least=0)  # pixels of neither side between two subsets
+    validation: float = number(0.2, above=0, below=1)  # of the area
+    test: float = number(0.2, above=0, below=1)
+    seed: int = _seed()
+
+
+@dataclass
+class Blocks(Outlines):
+    """Rectangles of each scene validate and test; see `snowmap.data.area_splits.blocks`."""
+
+    rows: int = integer(4, at_least=1)  # rectangles from north to south
+    columns: int = integer(4, at_least=1)  # rectangles from west to east
+
+
+@dataclass
 class Target:
     """What to map."""
 
@@ -304,7 +398,19 @@ class UNet3D(Named):
     """Arguments of `snowmap.models.unet3d.UNet3D`."""
 
     channels: list[int] = _channels([16, 32, 64])
+    collapse: str = choice("last_and_weights", "weights", "max")  # of time, at each skip
     dropout: float = number(0.0, at_least=0, below=1)
+
+
+@dataclass
+class SegmentationModel(Named):
+    """Arguments of `snowmap.models.smp.SegmentationModel`."""
+
+    architecture: str = "unet"  # as segmentation-models-pytorch calls it
+    encoder: str = "resnet34"  # as segmentation-models-pytorch calls it
+    weights: str | None = None  # a file with the encoder's state_dict
+    time: str = choice("single", "stack")
+    steps: int = integer(6, at_least=1, at_most=1000)  # windows in the stack
 
 
 @dataclass
@@ -359,6 +465,28 @@ class BoostedTreesWithoutSar(Named):
     """`snowmap.baselines.regressions.BoostedTreesWithoutSar`: terrain and weather alone."""
 
 
+class Otsu(Named):
+    """`snowmap.baselines.class_series.Otsu`: two classes, by a threshold on the temporal mean."""
+
+
+@dataclass
+class RandomForest(Named):
+    """Arguments of `snowmap.baselines.class_series.RandomForest`."""
+
+    trees: int = integer(100, at_least=1, at_most=10_000)
+
+
+class Terrain(Named):
+    """`snowmap.baselines.class_ground.Terrain`: classes from elevation and slope alone."""
+
+
+@dataclass
+class LastInventory(Named):
+    """Arguments of `snowmap.baselines.class_ground.LastInventory`."""
+
+    path: str | None = None  # vector file of outlines, older than what is mapped
+
+
 class Point(Named):
     """A value alone, trained by `loss`."""
 
@@ -372,6 +500,15 @@ class Gaussian(Named):
 
 class Quantile(Named):
     """Median and 50 and 90 % intervals, trained by the pinball loss."""
+
+
+@dataclass
+class Classes(Named):
+    """Arguments of `snowmap.tasks.class_head.ClassHead`."""
+
+    gamma: float = number(2.0, at_least=0, at_most=10)  # of loss=focal: how little easy pixels count
+    class_weights: Any = _class_weights()  # of the loss; balanced: inverse to the share of the training pixels
+    label_smoothing: float = number(0.0, at_least=0, below=1)  # share of each label that is dealt out to all classes
 
 
 class Local(Named):
@@ -421,12 +558,15 @@ class OptunaSweep(Named):
 
 @dataclass
 class Optimizer:
-    """AdamW; the learning rate rises over the warm-up, then halves every `half_life_steps`."""
+    """The learning rate rises over the warm-up, then falls as `schedule` says."""
 
+    name: str = choice("adamw", "adam")
     learning_rate: float = number(2e-3, above=0, at_most=10)
     weight_decay: float = number(1e-2, at_least=0, at_most=100)
+    schedule: str = choice("half_life", "cosine_restarts")  # halves again and again; or falls to 0, and begins anew
     warmup_steps: int = integer(50, at_least=0)
     half_life_steps: int = integer(200, at_least=1, at_most=10**9)  # no share of the run: a longer one keeps its curve
+    restarts: list[int] = _restarts()  # epochs at which the cosine begins anew, the last at which it ends
     layer_decay: float = number(1.0, above=0, at_most=1)  # of the rate, stage by stage from the head down; 1: the same
 
 
@@ -505,8 +645,11 @@ class TrainConfig:
     logger: Logger = field(default_factory=Logger)
     callbacks: Callbacks = field(default_factory=Callbacks)
     scoring: Scoring = field(default_factory=Scoring)
+    task: str = choice("regression", "segmentation")  # what the target is: a quantity, or classes
     ablation: str = _ablation()  # bands that the net sees
-    loss: str = choice("mse", "mae", "huber")  # of head=point
+    loss: str = choice(  # of head=point; the last four are of head=classes
+        "mse", "mae", "huber", "cross_entropy", "focal", "dice", "lovasz"
+    )
     ensemble: int = integer(1, at_least=1, at_most=100)  # nets that are trained side by side and map as one
     compile: bool = False  # the net, by torch.compile
     selection: str = choice("winter", "validation")  # what chooses the epoch: a whole winter, or the split's validation
@@ -541,6 +684,7 @@ class EvaluateConfig:
 DATA: dict[str, type] = {
     "archive": Archive,
     "zarr": Zarr,
+    "sar_stack": SarStack,
     "snowsar": SnowSar,
 }
 """Schema of each `data=`."""
@@ -553,6 +697,10 @@ BASELINES: dict[str, type] = {
     "insar_swe": InsarSwe,
     "boosted_trees_no_sar": BoostedTreesWithoutSar,
     "boosted_trees": BoostedTrees,
+    "otsu": Otsu,
+    "random_forest": RandomForest,
+    "terrain": Terrain,
+    "last_inventory": LastInventory,
 }
 """Schema of each `model=` that is no net."""
 
@@ -562,6 +710,7 @@ MODELS: dict[str, type] = {
     "transformer": Transformer,
     "unet3d": UNet3D,
     "massbalance": MassBalance,
+    "smp": SegmentationModel,
     **BASELINES,
 }
 """Schema of each `model=`."""
@@ -574,10 +723,13 @@ SPLITS: dict[str, type] = {
     "expanding": Expanding,
     "spatial": Spatial,
     "regions": Regions,
+    "scenes": Scenes,
+    "blocks": Blocks,
+    "outlines": Outlines,
 }
 """Schema of each `split=`."""
 
-HEADS: dict[str, type] = {"point": Point, "gaussian": Gaussian, "quantile": Quantile}
+HEADS: dict[str, type] = {"point": Point, "gaussian": Gaussian, "quantile": Quantile, "classes": Classes}
 """Schema of each `head=`."""
 
 LAUNCHERS: dict[str, type] = {"local": Local, "joblib": Joblib, "slurm": Slurm}
@@ -592,5 +744,8 @@ NAMED = {"data": DATA, "model": MODELS, "split": SPLITS, "head": HEADS, "launche
 OPTIONAL = ("experiment", "debug")
 """Groups of which nothing need be chosen."""
 
-GROUPS = ("data", "split", "target", "model", "head", "trainer", "logger", "callbacks", "launcher", "sweep", *OPTIONAL)
+GROUPS = (
+    *("task", "data", "split", "target", "model", "head", "trainer", "logger", "callbacks", "launcher", "sweep"),
+    *OPTIONAL,
+)
 """Folders of `conf/` with a file for each choice."""

@@ -29,5 +29,24 @@ def flip(batch: Batch) -> Batch:
     return batch
 
 
-AUGMENTATIONS: dict[str, Callable[[Batch], Batch] | None] = {"none": None, "flip": flip}
+def turn(batch: Batch) -> Batch:
+    """`flip`, and exchange rows and columns with probability ½: each of the eight flips and right-angle turns.
+
+    Maps that are no squares are all exchanged, or none. What `flip` says of the look direction holds here, too.
+    """
+    batch = flip(batch)
+    chosen = (torch.rand(len(batch.window)) < 0.5).to(batch.x.device)
+    square = batch.x.shape[-2] == batch.x.shape[-1]
+    if not square and not chosen[0]:
+        return batch
+    return batch._replace(
+        **{
+            name: torch.where(chosen.view(-1, *[1] * (tensor.ndim - 1)), tensor.mT, tensor) if square else tensor.mT
+            for name, tensor in batch._asdict().items()
+            if name in MAPS
+        }
+    )
+
+
+AUGMENTATIONS: dict[str, Callable[[Batch], Batch] | None] = {"none": None, "flip": flip, "turn": turn}
 """Every augmentation under the name that users type (``data.augment=flip``)."""

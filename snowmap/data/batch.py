@@ -10,6 +10,7 @@ import xarray as xr
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
+from snowmap.data.classes import observed
 from snowmap.data.sequences import WHOLE, Sample, added_days, gap_days, length_days, season_starts
 
 
@@ -54,6 +55,8 @@ class Batch(NamedTuple):
 @runtime_checkable
 class Statistical(Protocol):
     """Maps over which statistics can be summed: a Cube in memory (`CubeTensors`), or in its store (`LazyTensors`)."""
+
+    inside: Tensor
 
     def pieces(self, windows: Sequence[int]) -> "Iterator[CubeTensors]":
         """The windows one by one, whole or in pieces."""
@@ -119,7 +122,7 @@ class CubeTensors(NamedTuple):
 
         return CubeTensors(
             x=tuple(_tensor(derived[b] if b in derived else values[:, names.index(b)]) for b in bands),
-            y=tuple(_tensor(cube[name].values if name in cube else missing) for name in targets),
+            y=tuple(_tensor(observed(cube[name]) if name in cube else missing) for name in targets),
             inside=torch.from_numpy(cube["mask"].values),
             day=torch.from_numpy(end.astype("datetime64[D]").astype(np.float32)),
             gap_days=noted("gap_days", gap_days),
@@ -239,4 +242,6 @@ def _tensor(values: np.ndarray) -> Tensor:
         return torch.from_numpy(values)
     if values.strides[-2:] == (0, 0):  # one value for each window, which takes no memory here either
         return torch.from_numpy(values[..., :1, :1].copy()).expand(values.shape)
+    if values.ndim == 3 and values.strides[0] == 0:  # one map for all windows
+        return torch.from_numpy(values[:1].copy()).expand(values.shape)
     return torch.from_numpy(values.copy())

@@ -159,12 +159,13 @@ def target_attributes(cube: xr.Dataset, names: Sequence[str]) -> dict[str, dict[
     return attributes
 
 
-def refuse_class_maps(targets: Mapping[str, Mapping[str, Any]], what: str) -> None:
+def refuse_class_maps(targets: Mapping[str, Mapping[str, Any]], what: str, mend: str = "") -> None:
     """Refuse targets that are class maps, for `what` maps quantities.
 
     Args:
         targets: Attributes of each target, by name.
         what: It is, for the error.
+        mend: What else could be done than to choose another target.
 
     Raises:
         SnowmapError: Naming the first of them.
@@ -173,8 +174,13 @@ def refuse_class_maps(targets: Mapping[str, Mapping[str, Any]], what: str) -> No
         if "flag_values" in attributes:
             classes = attributes["flag_meanings"]
             raise SnowmapError(
-                f"target '{name}' is a class map ({classes}), but {what} maps quantities; choose another target="
+                f"target '{name}' is a class map ({classes}), but {what} maps quantities; choose another target={mend}"
             )
+
+
+def distinct(values: np.ndarray) -> np.ndarray:
+    """The maps of all windows, or the one that stands for all without being copied."""
+    return values[:1] if values.strides[0] == 0 else values
 
 
 def fingerprint(names: object, arrays: Iterable[np.ndarray]) -> str:
@@ -273,7 +279,7 @@ def _broken_values(cube: xr.Dataset) -> list[str]:
     broken += [
         f"'{name}' holds infinite values; missing values are NaN"
         for name in ("features", *targets_of(cube))
-        if not cube[name].chunks and any(np.isinf(window).any() for window in cube[name].values)
+        if not cube[name].chunks and any(np.isinf(window).any() for window in distinct(cube[name].values))
     ]
     return broken
 
@@ -285,5 +291,6 @@ def _broken_classes(target: xr.DataArray, quantity: Quantity) -> list[str]:
     allowed = [*values, *({quantity.ignore_index} - {None})]
     if target.chunks:
         return []
-    others = np.unique(target.values[np.isfinite(target.values) & ~np.isin(target.values, allowed)])
-    return [f"'{target.name}' holds {others[:3]}; expected its flag_values {[*values]}"] if others.size else []
+    found = {code for window in distinct(target.values) for code in np.unique(window).tolist() if code == code}
+    others = sorted(found.difference(allowed))[:3]
+    return [f"'{target.name}' holds {others}; expected its flag_values {[*values]}"] if others else []

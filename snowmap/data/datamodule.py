@@ -13,10 +13,11 @@ from torch.utils.data import DataLoader, DistributedSampler, Sampler
 
 from snowmap.data.augment import AUGMENTATIONS
 from snowmap.data.batch import Batch, CubeTensors
+from snowmap.data.classes import observed
 from snowmap.data.cube import archive_names, window_names
 from snowmap.data.lazy import LazyTensors
-from snowmap.data.pieces import random_pieces, tiled
-from snowmap.data.sequences import SEASON, Sample, samples
+from snowmap.data.pieces import around, class_centres, random_pieces, tiled
+from snowmap.data.sequences import SEASON, Sample, jittered, samples
 from snowmap.data.splits import Split
 from snowmap.errors import SnowmapError
 
@@ -57,6 +58,9 @@ class SnowDataModule(pl.LightningDataModule):
         batch_size: int = 4,
         augment: str = "none",
         crop_size: Sequence[int] | None = None,
+        crops: int = 1,
+        class_share: float | None = None,
+        time_jitter: int = 0,
         resident_share: float = RESIDENT_SHARE,
         seed: int = 0,
     ) -> None:
@@ -74,6 +78,10 @@ class SnowDataModule(pl.LightningDataModule):
             batch_size: Sequences in each step.
             augment: A key of `snowmap.data.augment.AUGMENTATIONS`.
             crop_size: Height and width of the pieces to train on; None for whole maps.
+            crops: Pieces of each sequence in an epoch.
+            class_share: Share of the pieces that are drawn around a pixel of the class that fewest training pixels
+                have, as far as their map holds it; the others may hold it, too.
+            time_jitter: Windows by which each step of a training sequence but the last may move.
             resident_share: Of the accelerator's free memory that the Cubes may fill.
             seed: Of the order of the training sequences and of everything that a training step draws.
 
@@ -82,6 +90,7 @@ class SnowDataModule(pl.LightningDataModule):
         """
         super().__init__()
         self.batch_size, self.augment, self.crop_size = batch_size, AUGMENTATIONS[augment], crop_size
+        self.class_share, self.time_jitter = class_share, time_jitter
         self.resident_share, self.seed = resident_share, seed
         self.tensors = list(tensors)
         self.train_areas, self.validation_areas = (
@@ -96,20 +105,30 @@ class SnowDataModule(pl.LightningDataModule):
         for index, (archive, cube, split) in enumerate(zip(archives, cubes, splits, strict=True)):
             maps, end = self.tensors[index], cube["end"].values
             names = [f"{window} of {archive}" if archive else window for window in window_names(cube)]
-            observed = [cube[target] for target in targets if target in cube]
-            train = _with_target(maps, observed, names, split.train, "training", targets, self.train_areas[index])
-            chosen = split.validation  # none of a final fit
+            known = [cube[target] for target in targets if target in cube]
+            train, chosen = split.train, split.validation  # a scene may serve one of them, a final fit only trains
+            if train:
+                train = _with_target(maps, known, names, train, "training", targets, self.train_areas[index])
             if chosen:
                 area = self.validation_areas[index]
-                chosen = _with_target(maps, observed, names, chosen, "validation", targets, area)
+                chosen = _with_target(maps, known, names, chosen, "validation", targets, area)
             training = samples(end, train, time, maps_every_step=every, allowed=train)
             validation = samples(end, chosen, time, maps_every_step=maps_every_step and time == SEASON)
             _refuse_empty(maps, names, [*training, *validation], cube["features"])
             self.first_windows.append(len(self.names))
             self.names += names
-            self.train += [sample._replace(cube=index) for sample in training]
+            self.train += [sample._replace(cube=index) for sample in training for _ in range(crops)]
+            if crop_size and any(side < wanted for side, wanted in zip(maps.inside.shape, crop_size, strict=True)):
+                size, wanted = (" × ".join(map(str, sides)) for sides in (maps.inside.shape, crop_size))
+                logger.warning(
+                    "%s is %s px, smaller than the pieces of data.crop, %s px: a shorter side stays whole; "
+                    "give a smaller data.crop, or larger scenes",
+                    *(cube.attrs["archive"], size, wanted),
+                )
             tiles = (tile for sample in validation for tile in tiled(sample, tuple(maps.inside.shape)))
             self.tiles += [tile for tile in (tile._replace(cube=index) for tile in tiles) if self._any_target(tile)]
+        ends = dict.fromkeys((sample.cube, sample.steps[-1]) for sample in self.train)
+        self.centres = class_centres({end: self._observed(*end) for end in ends}) if class_share else {}
 
     def setup(self, stage: str) -> None:
         """Move the windows to the device that trains, once, if they fit."""
@@ -153,11 +172,31 @@ class SnowDataModule(pl.LightningDataModule):
         if self.trainer.training:
             step = self.trainer.fit_loop.epoch_loop.total_batch_idx
             torch.manual_seed(hash((self.seed, step, self.trainer.global_rank)))
+            if self.time_jitter:
+                batch = [jittered(sample, self.time_jitter) for sample in batch]
             if self.crop_size:
-                maps = self.tensors[batch[0].cube]
-                batch = random_pieces(batch, self.crop_size, maps.inside.shape, maps.chunk)
+                batch = self._pieces(batch, self.crop_size)
         areas = self.train_areas if self.trainer.training else self.validation_areas
         return self.trainer.precision_plugin.convert_input(self.collate(batch, areas))
+
+    def _pieces(self, batch: list[Sample], size: Sequence[int]) -> list[Sample]:
+        """Random pieces of sequences of one Cube, of which `class_share` are drawn around the rarest class."""
+        maps = self.tensors[batch[0].cube]
+        extent = maps.inside.shape
+        pieces = random_pieces(batch, size, extent, maps.chunk)
+        if not self.class_share:
+            return pieces
+        chosen = torch.rand(len(pieces)) < self.class_share
+        return [
+            around(piece, self.centres[piece.cube, piece.steps[-1]], extent) if wanted else piece
+            for piece, wanted in zip(pieces, chosen.tolist(), strict=True)
+        ]
+
+    def _observed(self, cube: int, window: int) -> torch.Tensor:
+        """The first target of a window ``(y, x)`` as far as the loss may see it, NaN elsewhere."""
+        tensors, area = self.tensors[cube].targets_alone(), self.train_areas[cube]
+        batch = tensors.collate([Sample((window,), (True,))], area)
+        return torch.where(batch.y_valid, batch.y, torch.nan)[0, 0, 0]
 
     def collate(self, batch: Sequence[Sample], areas: Sequence[torch.Tensor | None] = ()) -> Batch:
         """The Batch of some sequences of one Cube.
@@ -232,7 +271,7 @@ def _chunks(values: list[Any], size: int) -> list[list[Any]]:
 
 def _with_target(
     tensors: CubeTensors | LazyTensors,
-    observed: Sequence[xr.DataArray],
+    of_targets: Sequence[xr.DataArray],
     names: Sequence[str],
     windows: Sequence[int],
     subset: str,
@@ -240,7 +279,7 @@ def _with_target(
     area: torch.Tensor | None,
 ) -> list[int]:
     visible = tensors.inside if area is None else tensors.inside & area
-    known = [window for window in windows if any(_any_value(maps[window], visible) for maps in observed)]
+    known = [window for window in windows if any(_any_value(maps[window], visible) for maps in of_targets)]
     if not known:
         where = "the study area" + (f", as far as it is the split's {subset} area" if area is not None else "")
         raise SnowmapError(f"no {subset} window has a valid pixel of {', '.join(targets)} inside {where}")
@@ -259,7 +298,7 @@ def _any_value(maps: xr.DataArray, inside: torch.Tensor) -> bool:
     height = max(maps.variable.chunksizes.get("y", (len(inside),)))
     for row in range(0, len(inside), height):
         rows = slice(row, row + height)
-        if (np.isfinite(maps[..., rows, :].values) & inside[rows].numpy()).any():
+        if (np.isfinite(observed(maps[..., rows, :])) & inside[rows].numpy()).any():
             return True
     return False
 

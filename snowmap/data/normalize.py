@@ -13,6 +13,9 @@ from snowmap.errors import SnowmapError
 
 logger = logging.getLogger(__name__)
 
+MOST_PIXELS = 2**22
+"""That percentiles are taken from."""
+
 Bands = Float[Tensor, "*batch band height width"]
 
 
@@ -32,12 +35,16 @@ class Normalizer(nn.Module):
         band_std: Standard deviation of each band, in its unit; 1 for wrapped phase. Shape (band,).
         band_least: Least value of each band; −π for wrapped phase. Shape (band,).
         band_greatest: Greatest value of each band; π for wrapped phase. Shape (band,).
+        band_low: Where each band is cut off below, before it is scaled; the least float32 if nowhere. Shape (band,).
+        band_high: Where each band is cut off above. Shape (band,).
     """
 
     band_mean: Tensor
     band_std: Tensor
     band_least: Tensor
     band_greatest: Tensor
+    band_low: Tensor
+    band_high: Tensor
 
     def __init__(self, bands: Sequence[str], wrapped: Sequence[str] = ()) -> None:
         super().__init__()
@@ -47,6 +54,9 @@ class Normalizer(nn.Module):
         self.register_buffer("band_std", torch.full((len(bands),), torch.nan))
         self.register_buffer("band_least", torch.full((len(bands),), torch.nan))
         self.register_buffer("band_greatest", torch.full((len(bands),), torch.nan))
+        least, greatest = torch.finfo(torch.float32).min, torch.finfo(torch.float32).max
+        self.register_buffer("band_low", torch.full((len(bands),), least))
+        self.register_buffer("band_high", torch.full((len(bands),), greatest))
 
     @property
     def channels(self) -> int:
@@ -60,20 +70,31 @@ class Normalizer(nn.Module):
         sines = [f"{name} (sin)" for name in self.wrapped]
         return [*names, *sines, *(f"{name} (known)" for name in self.bands)]
 
-    def fit(self, training: Sequence[tuple[Statistical, Sequence[int]]]) -> None:
+    def fit(
+        self,
+        training: Sequence[tuple[Statistical, Sequence[int]]],
+        clip_percentiles: Sequence[float] | None = None,
+        clipped: Sequence[str] = (),
+    ) -> None:
         """Take the statistics from the valid pixels of the training windows inside the study area.
 
         Args:
             training: Tensors of each Cube, with the bands of the Normalizer, and the indices of its training windows.
+            clip_percentiles: Where the bands of `clipped` are cut off; None: nowhere.
+            clipped: Names of bands whose extremes are no signal, such as backscatter in dB.
 
         Raises:
             SnowmapError: When a band has no valid pixel there.
         """
+        for position in map(self.bands.index, (name for name in clipped if name in self.bands and clip_percentiles)):
+            ends = _percentiles(training, position, clip_percentiles or ())
+            self.band_low[position], self.band_high[position] = ends
+        cut_off = list(zip(self.band_low.tolist(), self.band_high.tolist(), strict=True))
         constant, moments = [], [Moments() for _ in self.bands]
         scaled = [position for position, name in enumerate(self.bands) if name not in self.wrapped]
         for piece in (piece for tensors, train in training for piece in tensors.pieces(train)):
             for position in scaled:
-                moments[position].add(piece.x[position][0].numpy()[piece.inside.numpy()])
+                moments[position].add(piece.x[position][0].numpy()[piece.inside.numpy()], cut_off[position])
         for position, name in enumerate(self.bands):
             mean, std, ends = 0.0, 1.0, (-np.pi, np.pi)
             if position in scaled:
@@ -86,6 +107,10 @@ class Normalizer(nn.Module):
             self.band_mean[position], self.band_std[position] = mean, std
         if constant:
             logger.warning("constant in the training windows, so they tell the net nothing: %s", ", ".join(constant))
+
+    def unusual(self, x: Bands) -> Bands:
+        """How far each value is from the mean of the training, in standard deviations."""
+        return ((x - self.band_mean[:, None, None]) / self.band_std[:, None, None]).abs()
 
     def encode(
         self, x: Bands, valid: Bool[Tensor, "*batch band height width"]
@@ -100,7 +125,8 @@ class Normalizer(nn.Module):
             Scaled bands (wrapped phase as cos, and as sin behind the last band), 0 where missing; then one validity
             channel for each band.
         """
-        scaled = (x - self.band_mean[:, None, None]).div_(self.band_std[:, None, None])
+        clipped = x.clamp(self.band_low[:, None, None], self.band_high[:, None, None])
+        scaled = clipped.sub_(self.band_mean[:, None, None]).div_(self.band_std[:, None, None])
         shown = valid
         for position in map(self.bands.index, self.wrapped):
             phase = x[..., position, :, :]
@@ -135,16 +161,17 @@ class Moments:
     def __init__(self) -> None:
         self.count, self.mean, self.squares, self.range = 0, 0.0, 0.0, (np.inf, -np.inf)
 
-    def add(self, values: Float[np.ndarray, " pixel"]) -> None:
-        """Some more of them; what is not finite does not count."""
+    def add(self, values: Float[np.ndarray, " pixel"], ends: tuple[float, float] = (-np.inf, np.inf)) -> None:
+        """Some more of them, cut off at `ends` except for the range; what is not finite does not count."""
         values = values[np.isfinite(values)].astype(np.float64)
         if values.size:
+            self.range = min(self.range[0], values.min()), max(self.range[1], values.max())
+            values = values.clip(*ends)
             total = self.count + values.size
             off = values.mean() - self.mean
             self.squares += values.var() * values.size + off**2 * self.count * values.size / total
             self.mean += off * values.size / total
             self.count = total
-            self.range = min(self.range[0], values.min()), max(self.range[1], values.max())
 
     def mean_and_std(self, what: str) -> tuple[float, float]:
         """Of all values; an error that says `what` they are of where there was none."""
@@ -154,3 +181,15 @@ class Moments:
                 "rasters"
             )
         return float(self.mean), float(np.sqrt(self.squares / self.count))
+
+
+def _percentiles(
+    training: Sequence[tuple[Statistical, Sequence[int]]], band: int, wanted: Sequence[float]
+) -> tuple[float, float]:
+    """Two percentiles of a band over the valid pixels, of at most `MOST_PIXELS` that lie evenly among them."""
+    step = max(1, -(-sum(int(maps.inside.sum()) * len(windows) for maps, windows in training) // MOST_PIXELS))
+    pieces = (piece for maps, windows in training for piece in maps.pieces(windows))
+    values = np.concatenate([piece.x[band][0].numpy()[piece.inside.numpy()][::step] for piece in pieces])
+    values = values[np.isfinite(values)]
+    low, high = np.percentile(values, list(wanted)) if values.size else (0.0, 0.0)
+    return float(low), float(high)

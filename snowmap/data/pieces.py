@@ -1,9 +1,13 @@
 """Pieces of maps: random ones to train on, and tiles that cover a scene."""
 
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from itertools import product
+from typing import Any
 
 import torch
+from jaxtyping import Float, Int
+from torch import Tensor
 
 from snowmap.data.sequences import Sample
 
@@ -12,6 +16,9 @@ TILE, OVERLAP = 512, 64
 
 SMALLEST_TILE = 128
 """Pixels: half of each side of it is overlap."""
+
+MOST_CENTRES = 2**16
+"""Pixels of a class in a map, evenly among them, around which pieces are drawn."""
 
 VALIDATION_PIXELS = 2**20
 """Pixels × windows of a sequence that are validated at once where a scene is larger than a tile: they keep the nets of
@@ -42,6 +49,40 @@ def random_pieces(
         sample._replace(rows=slice(row, row + lengths[0]), columns=slice(column, column + lengths[1]))
         for sample, row, column in zip(samples, *firsts, strict=True)
     ]
+
+
+def around(piece: Sample, pixels: Int[Tensor, " pixel"], extent: Sequence[int]) -> Sample:
+    """A piece of the same size that holds one of some pixels, at a random place in it.
+
+    Args:
+        piece: From `random_pieces`.
+        pixels: Places in the flattened map.
+        extent: Height and width of the map.
+    """
+    if not len(pixels):
+        return piece
+    pixel = divmod(int(pixels[torch.randint(len(pixels), ())]), extent[1])
+    moved = []
+    for place, at, whole in zip((piece.rows, piece.columns), pixel, extent, strict=True):
+        length = place.stop - place.start
+        first = min(max(0, at - int(torch.randint(length, ()))), whole - length)
+        moved.append(slice(first, first + length))
+    return piece._replace(rows=moved[0], columns=moved[1])
+
+
+def class_centres(maps: Mapping[Any, Float[Tensor, "height width"]]) -> dict[Any, Int[Tensor, " pixel"]]:
+    """Places in each flattened map of the value that fewest pixels of all maps have, at most `MOST_CENTRES`.
+
+    Args:
+        maps: Class maps; NaN is no class.
+    """
+    counts = Counter[float]()
+    for values in maps.values():
+        found, numbers = values[values.isfinite()].unique(return_counts=True)
+        counts.update(dict(zip(found.tolist(), numbers.tolist(), strict=True)))
+    rarest = min(counts, key=lambda value: counts[value])
+    places = {key: (values == rarest).flatten().nonzero().flatten() for key, values in maps.items()}
+    return {key: pixels[:: max(1, -(-len(pixels) // MOST_CENTRES))].clone() for key, pixels in places.items()}
 
 
 def tiles(size: Sequence[int], tile: int, overlap: int) -> list[tuple[slice, slice]]:

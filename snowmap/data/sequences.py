@@ -7,6 +7,7 @@ from collections.abc import Collection, Sequence
 from typing import NamedTuple
 
 import numpy as np
+import torch
 from jaxtyping import Bool, Float32, Int, Shaped
 
 from snowmap.errors import SnowmapError
@@ -114,15 +115,33 @@ def longest_season(end: Dates) -> int:
     return int(np.unique(season_of(end), return_counts=True)[1].max())
 
 
-def check_time(time: int | str, end: Dates) -> None:
+def longest_sequence(start: Dates, end: Dates) -> int:
+    """Windows of the longest sequence by their number: a season's; of single acquisitions, which know none, all."""
+    return len(end) if (start == end).all() else longest_season(end)
+
+
+def check_time(time: int | str, start: Dates, end: Dates) -> None:
     """Refuse a length that no sequence of the archive can have.
 
     Raises:
         SnowmapError: When `time` is longer than the archive or a season.
     """
-    longest = longest_season(end)
+    longest = longest_sequence(start, end)
     if time != SEASON and int(time) > longest:
+        if (start == end).all():
+            raise SnowmapError(
+                f"data.time={time} is longer than the series, which has {longest} dates; ask for at most {longest}"
+            )
         raise SnowmapError(
             f"data.time={time} is longer than the longest season of the archive ({longest} of {len(end)} windows); "
             f"ask for at most {longest}, or data.time={SEASON}"
         )
+
+
+def jittered(sample: Sample, most: int) -> Sample:
+    """The sequence with each of its steps but the last moved by up to `most` windows, none behind the last."""
+    *before, last = sample.steps
+    if not before:
+        return sample
+    moved = torch.tensor(before) + torch.randint(-most, most + 1, (len(before),))
+    return sample._replace(steps=(*moved.clamp(0, last).sort().values.tolist(), last))

@@ -1,7 +1,8 @@
 """Which windows train, validate and test, and where: pure functions of the windows' dates and the grid's shape.
 
 A split is a function ``(start, end, **options) -> Split`` over the windows sorted by date, entered in `SPLITS` under
-the name that users type (``split=rolling``). It never sees data. ``docs/splits.md`` says what each can tell.
+the name that users type (``split=rolling``). It never sees data. ``docs/splits.md`` says what each can tell. Those that
+divide scenes and areas alone are in `snowmap.data.area_splits`.
 
 `holdout_winter` tests on a whole snow year, `regions` on a whole archive, every other split on the last `test` windows.
 None has one acquisition in two subsets, unless its `Split.note` says so.
@@ -9,53 +10,18 @@ None has one acquisition in two subsets, unless its `Split.note` says so.
 
 import logging
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import xarray as xr
-from jaxtyping import Bool, Int
 
-from snowmap.data.cube import archive_names, window_name
+from snowmap.data.area_splits import OF_CUBES, check_classes, refuse_same_labels
+from snowmap.data.cube import archive_names
 from snowmap.data.sequences import SEASON, Dates, season_of
+from snowmap.data.split import Area, Indices, Split
 from snowmap.errors import SnowmapError
 
 logger = logging.getLogger(__name__)
-
-Area = Bool[np.ndarray, "y x"]
-Indices = Int[np.ndarray, " _"]
-
-
-@dataclass(frozen=True)
-class Split:
-    """Window indices of the three subsets, each in order of date, and the areas that belong to them.
-
-    Where there are no areas, no window is in two subsets.
-
-    Attributes:
-        train: Windows whose targets the loss may see.
-        validation: Windows that choose the checkpoint.
-        test: Windows that are scored once, by `evaluate.py`.
-        train_area: Pixels whose targets the loss, the statistics and the baselines may see; None: the study area.
-        validation_area: Pixels in which validation and test are scored; None: the study area.
-        note: What has to be said of every score of this split; empty where there is nothing.
-    """
-
-    train: list[int]
-    validation: list[int]
-    test: list[int]
-    train_area: Area | None = None
-    validation_area: Area | None = None
-    note: str = ""
-
-    @property
-    def subsets(self) -> dict[str, list[int]]:
-        """The windows of each subset by its name."""
-        return {"train": self.train, "validation": self.validation, "test": self.test}
-
-    def named(self, start: Dates, end: Dates) -> dict[str, list[str]]:
-        """Names of the windows of each subset, e.g. ``{"test": ["2022-12-30_to_2023-01-11", ...]}``."""
-        return {subset: [window_name(start[i], end[i]) for i in windows] for subset, windows in self.subsets.items()}
 
 
 def rolling(start: Dates, end: Dates, *, train: int = 5, validation: int = 1, test: int = 7) -> Split:
@@ -224,7 +190,8 @@ def spatial(
     before, tested = np.arange(len(start) - test), np.arange(len(start) - test, len(start))
     notes = ["the same windows, and so the same acquisitions, train and validate: apart in space, not in time"]
     notes += _note_of_test(start, end, before, tested)
-    return Split(before.tolist(), before.tolist(), tested.tolist(), train_area, validation_area, "; ".join(notes))
+    held = (validation_area, validation_area)
+    return Split(before.tolist(), before.tolist(), tested.tolist(), train_area, *held, "; ".join(notes))
 
 
 def areas(shape: Sequence[int], rows: int, columns: int, fold: int, buffer: int) -> tuple[Area, Area]:
@@ -323,8 +290,18 @@ def split_cubes(cubes: Sequence[xr.Dataset], options: Mapping[str, Any]) -> list
         options: ``name`` and arguments of the split.
 
     Raises:
-        SnowmapError: When a Cube cannot be split; with several Cubes it is named.
+        SnowmapError: When a Cube cannot be split (with several Cubes it is named), or a class has no training pixel.
     """
+    if make := OF_CUBES.get(options["name"]):
+        splits = make(cubes, **{key: value for key, value in options.items() if key != "name"})
+    else:
+        refuse_same_labels(cubes, options["name"])
+        splits = _splits_of_dates(cubes, options)
+    check_classes(cubes, splits)
+    return splits
+
+
+def _splits_of_dates(cubes: Sequence[xr.Dataset], options: Mapping[str, Any]) -> list[Split]:
     splits, each = [], [dict(options) for _ in cubes]
     if options["name"] == "regions":
         chosen = held_out_archive(archive_names([cube.attrs for cube in cubes]), options["holdout"])

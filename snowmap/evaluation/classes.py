@@ -1,18 +1,19 @@
 """Classes of pixels by date, ground and snow: where and when the errors are."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from itertools import pairwise
 from typing import Any
 
 import numpy as np
 import pandas as pd
 import xarray as xr
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Bool, Float
 
 from snowmap.data.features import aspect, slope
 from snowmap.data.radar.phase import DEFAULT_PHASE
 from snowmap.data.radar.wet_snow import wet_snow
 from snowmap.data.sequences import season_of
+from snowmap.evaluation.bins import SLOPE_EDGES_DEGREE, binned, labelled
 from snowmap.units import snow_threshold, unit_factor
 
 Pixels = Float[np.ndarray, " pixel"]
@@ -20,10 +21,6 @@ Pixels = Float[np.ndarray, " pixel"]
 MONTHS = pd.date_range("2000-09-01", periods=12, freq="MS").month_name().tolist()
 """In the order of the snow year."""
 
-UNKNOWN = "unknown"
-"""The class of pixels whose class variable is missing."""
-
-SLOPE_EDGES_DEGREE = (5.0, 15.0, 25.0, 35.0)
 COHERENCE_EDGES = (0.2, 0.35, 0.5, 0.7)  # retrievals from phase usually begin at 0.35
 DEPTH_EDGES: dict[str, tuple[float, ...]] = {
     "hs": (50.0, 100.0, 150.0, 200.0, 300.0),
@@ -59,26 +56,26 @@ def pixel_classes(
     winters = [f"{year}/{(year + 1) % 100:02d}" for year in range(season.min(), season.max() + 1)]
     month = (end.astype("datetime64[M]").astype(int) - 8) % 12
     classes = {
-        "month": _classes(month[window], MONTHS),
-        "winter": _classes((season - season.min())[window], winters),
+        "month": labelled(month[window], MONTHS),
+        "winter": labelled((season - season.min())[window], winters),
     }
     if "elevation" in cube["band"]:
         steepness, facing = slope(cube, DEFAULT_PHASE)["slope"][valid], aspect(cube, DEFAULT_PHASE)
         east, north = facing["aspect_east"][valid], facing["aspect_north"][valid]
         height = cube["features"].sel(band="elevation").values[valid]
         classes["elevation"] = _elevation(height, options["elevation_step_m"])
-        classes["slope"] = _binned(steepness, SLOPE_EDGES_DEGREE, "°")
+        classes["slope"] = binned(steepness, SLOPE_EDGES_DEGREE, "°")
         classes["aspect"] = _aspect(east, north, steepness, options["aspect_directions"])
     if "coherence" in cube["band"]:
-        classes["coherence"] = _binned(cube["features"].sel(band="coherence").values[valid], COHERENCE_EDGES)
+        classes["coherence"] = binned(cube["features"].sel(band="coherence").values[valid], COHERENCE_EDGES)
     if "wet_below" in cube.coords:
         wet = wet_snow(cube)["wet_snow"][valid]
-        classes["wetness"] = _classes(np.nan_to_num(wet, nan=-1).astype(int), ["not wet", "wet"])
+        classes["wetness"] = labelled(np.nan_to_num(wet, nan=-1).astype(int), ["not wet", "wet"])
     unit = cube[target].attrs["units"]
     threshold = snow_threshold(target, unit, snow_depths_m(options))
     edges = [edge * unit_factor("cm", unit, target) for edge in DEPTH_EDGES.get(target, ())]
     edges = [threshold, *(edge for edge in edges if edge > threshold)]
-    classes["depth"] = _binned(cube[target].values[valid], edges, f" {unit}", below="snow-free")
+    classes["depth"] = binned(cube[target].values[valid], edges, f" {unit}", below="snow-free")
     return classes
 
 
@@ -91,7 +88,7 @@ def _elevation(height: Pixels, step: float) -> pd.Categorical:
     steps = np.floor(height[np.isfinite(height)] / step)
     edges = np.arange(steps.min(), steps.max() + 2) * step if steps.size else np.zeros(1)
     labels = [f"{low:g}–{high:g} m" for low, high in pairwise(edges)]
-    return _classes(np.digitize(height, edges) - 1, labels)
+    return labelled(np.digitize(height, edges) - 1, labels)
 
 
 def _aspect(east: Pixels, north: Pixels, steepness: Pixels, directions: int) -> pd.Categorical:
@@ -100,17 +97,4 @@ def _aspect(east: Pixels, north: Pixels, steepness: Pixels, directions: int) -> 
     turns = np.arctan2(np.where(known, east, 0), np.where(known, north, 1)) / (2 * np.pi)
     sector = np.round(turns * directions).astype(int) % directions
     code = np.select([~known, steepness < FLAT_DEGREE], [-1, directions], sector)
-    return _classes(code, [*DIRECTIONS[:: len(DIRECTIONS) // directions], "flat"])
-
-
-def _binned(values: Pixels, edges: Sequence[float], unit: str = "", below: str = "") -> pd.Categorical:
-    """Class i reaches from edge i − 1 to below edge i."""
-    inner = [f"{low:g}–{high:g}{unit}" for low, high in pairwise(edges)]
-    labels = [below or f"< {edges[0]:g}{unit}", *inner, f"≥ {edges[-1]:g}{unit}"]
-    return _classes(np.where(np.isfinite(values), np.digitize(values, np.asarray(edges, float)), -1), labels)
-
-
-def _classes(code: Int[np.ndarray, " pixel"], labels: Sequence[str]) -> pd.Categorical:
-    """The class of each pixel by its place in `labels`; any other place is `UNKNOWN`."""
-    known = (code >= 0) & (code < len(labels))
-    return pd.Categorical.from_codes(np.where(known, code, len(labels)), [*labels, UNKNOWN])
+    return labelled(code, [*DIRECTIONS[:: len(DIRECTIONS) // directions], "flat"])

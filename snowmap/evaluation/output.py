@@ -1,9 +1,9 @@
 """An evaluation on disk (metrics.json, metrics.csv, predictions.nc, maps.png, report.html) and on the screen."""
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
-from itertools import chain
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -13,9 +13,8 @@ from rich.table import Table
 
 from snowmap.baselines import label_of
 from snowmap.config.schema import Scoring
-from snowmap.evaluation.figures import map_pictures, stacked
-from snowmap.evaluation.map_scores import ScoredMaps, by_map, score_maps, score_together
-from snowmap.evaluation.report import write_report
+from snowmap.evaluation.kinds import kind_of
+from snowmap.evaluation.map_scores import ScoredMaps, by_map
 from snowmap.files import whole_folder, write_whole
 from snowmap.maps.netcdf import write_predictions
 from snowmap.tables import SYNTHETIC, as_csv, number, plain_console
@@ -30,7 +29,7 @@ def evaluate_maps(
     provenance: Mapping[str, Any],
     scoring: Mapping[str, Any] | None = None,
 ) -> dict[str, Any]:
-    """Score maps beside the baselines and write the five files; files of an earlier evaluation there are replaced.
+    """Score maps beside the baselines and write the files; those of an earlier evaluation there are replaced.
 
     Args:
         scene: The maps, those of the baselines, and the Cube that was mapped.
@@ -45,22 +44,22 @@ def evaluate_maps(
     Raises:
         SnowmapError: When there is no valid pixel to score, or `out` cannot be written.
     """
-    options = asdict(Scoring()) if scoring is None else scoring
-    maps, baselines, cube, windows = scene
-    scored = score_maps(maps, baselines, cube, windows, targets, options)
-    result = {**scored, "provenance": {**provenance, "scoring": dict(options)}}
-    pictures = {target: map_pictures(maps, cube, windows, target) for target in targets}
+    options, kind = asdict(Scoring()) if scoring is None else scoring, kind_of(scene.cube[targets[0]].attrs)
+    result = {**kind.score(scene, targets, options), "provenance": {**provenance, "scoring": dict(options)}}
     with whole_folder(out) as unfinished:
         write_whole(unfinished / "metrics.json", json.dumps(result, indent=2))
         write_whole(unfinished / "metrics.csv", as_csv(as_frame(result)))
-        write_predictions(maps, cube, list(windows), unfinished / "predictions.nc", provenance)
-        write_whole(unfinished / "maps.png", stacked([*chain.from_iterable(pictures.values())]))
-        write_report(result, scene, pictures, unfinished / "report.html")
+        write_predictions(scene.maps, scene.cube, list(scene.windows), unfinished / "predictions.nc", provenance)
+        kind.write(result, scene, unfinished)
     return result
 
 
 def write_together(
-    scenes: Mapping[str, ScoredMaps], targets: Sequence[str], out: Path, provenance: Mapping[str, Any]
+    scenes: Mapping[str, ScoredMaps],
+    targets: Sequence[str],
+    out: Path,
+    provenance: Mapping[str, Any],
+    scoring: Mapping[str, Any] | None = None,
 ) -> dict[str, Any]:
     """Score the maps of several archives one by one and together, and write ``metrics.json`` and ``metrics.csv``.
 
@@ -69,16 +68,21 @@ def write_together(
         targets: Names of the targets.
         out: Folder for the files.
         provenance: Kept in ``metrics.json``.
+        scoring: As `evaluate_maps` takes it.
 
     Returns:
-        What ``metrics.json`` holds: ``target`` with the scores over the pixels of all archives, as `score_together`
-        gives them, ``archives`` with the same of each by itself, and ``provenance``.
+        What ``metrics.json`` holds: ``target`` with the scores over the pixels of all archives, ``archives`` with the
+        same of each by itself, and ``provenance``.
     """
-    result = {"target": score_together([*scenes.values()], targets)}
-    result["archives"] = {name: {"target": score_together([scene], targets)} for name, scene in scenes.items()}
+    options = asdict(Scoring()) if scoring is None else scoring
+    kind = kind_of(next(iter(scenes.values())).cube[targets[0]].attrs)
+    result = {"target": kind.score_together([*scenes.values()], targets, options)}
+    result["archives"] = {
+        name: {"target": kind.score_together([scene], targets, options)} for name, scene in scenes.items()
+    }
     result["provenance"] = dict(provenance)
     rows = [
-        {"archive": archive, "target": target, "unit": entry["unit"], "map": name, **of_map}
+        {"archive": archive, "target": target, **_unit(entry), "map": name, **of_map}
         for archive, scored in {ALL: result, **result["archives"]}.items()
         for target, entry in scored["target"].items()
         for name, of_map in by_map(entry).items()
@@ -90,31 +94,29 @@ def write_together(
 
 
 def as_frame(result: Mapping[str, Any]) -> pd.DataFrame:
-    """The scores of `snowmap.evaluation.metrics.scores`, one row for each target, map, window and class.
+    """The scores of every map, one row for each target, map, window and class of pixels.
 
-    ``all`` stands for the pooled windows and for no grouping; the grouping ``snow`` has the classes ``snow-free`` and
-    ``snow-covered``. ``unit`` is that of rmse, mae, bias, median_error and nmad.
+    ``all`` stands for the pooled windows and for no grouping. ``unit``, of quantities, is that of rmse, mae, bias,
+    median_error and nmad.
     """
-    rows = [
-        {"target": target, "unit": result["target"][target]["unit"], "map": name, **place, **of_map}
-        for target, place, entry in _entries(result)
-        for name, of_map in by_map(entry).items()
-    ]
-    return pd.DataFrame(rows)
-
-
-def _entries(result: Mapping[str, Any]) -> Iterator[tuple[str, dict[str, str], Mapping[str, Any]]]:
-    """Of everything that has scores its target, its place in the table, and the scores of each map."""
     everywhere = {"window": ALL, "grouping": ALL, "class": ALL}
-    for target, entry in result["target"].items():
-        yield target, everywhere, entry
-        for label in ("snow-free", "snow-covered"):
-            yield target, everywhere | {"grouping": "snow", "class": label}, entry[label.replace("-", "_")]
-        for grouping, classes in entry["classes"].items():
-            for of_class in classes:
-                yield target, everywhere | {"grouping": grouping, "class": of_class["class"]}, of_class
-    for entry in result["windows"]:
-        yield entry["target"], everywhere | {"window": entry["window"]}, entry
+    places = [
+        (target, everywhere | place, of_place)
+        for target, entry in result["target"].items()
+        for place, of_place in [({}, entry), *kind_of(entry).parts(entry)]
+    ]
+    places += [(entry["target"], everywhere | {"window": entry["window"]}, entry) for entry in result["windows"]]
+    return pd.DataFrame(
+        [
+            {"target": target, **_unit(result["target"][target]), "map": name, **place, **of_map}
+            for target, place, entry in places
+            for name, of_map in by_map(entry).items()
+        ]
+    )
+
+
+def _unit(entry: Mapping[str, Any]) -> dict[str, str]:
+    return {"unit": entry["unit"]} if "unit" in entry else {}
 
 
 def print_table(result: Mapping[str, Any], console: Console | None = None) -> None:
@@ -127,23 +129,26 @@ def print_table(result: Mapping[str, Any], console: Console | None = None) -> No
     provenance = result["provenance"]
     synthetic = f" · {SYNTHETIC}" if provenance["scored_archive"]["origin"].startswith("synthetic") else ""
     for target, pooled in result["target"].items():
-        unit, intervals = pooled["unit"], pooled.get("intervals")
+        intervals, (main, *others) = pooled.get("intervals"), kind_of(pooled).columns
         archives = {name: each["target"][target] for name, each in result.get("archives", {}).items()}
         title = f"{target.upper()}, {provenance['subset']} windows{synthetic}"
         note = "The last-seen map needs a known past." if "persistence" in pooled["baselines"] else None
         table = Table(title=title, title_justify="left", caption=note, caption_justify="left")
         table.add_column("map", no_wrap=True)
         level = [f"{intervals['level']:.0%}".replace("%", " %")] if intervals else []
-        for head in (f"RMSE {unit}", *level, f"MAE {unit}", f"bias {unit}", "R²", "Pearson r", "pixels"):
+        heads = [column.head.format(pooled.get("unit")) for column in (main, *others)]
+        for head in (heads[0], *level, *heads[1:], "pixels"):
             table.add_column(head, justify="right")
         for archive, entry in {**archives, "all archives": pooled}.items():
             if archives:
                 table.add_section()
                 table.add_row(archive, style="italic")
             for name, scored in by_map(entry).items():
-                ends = [by_map(intervals)[name]["rmse"] or []] if intervals else []
-                interval = ("–".join(map(number, both)) or number(None) for both in ends)
-                others = (number(scored[key]) for key in ("mae", "bias", "r2", "pearson_r", "pixels"))
+                ends = [by_map(intervals)[name][main.score] or []] if intervals else []
+                form = partial(number, digits=main.digits)
+                interval = ("–".join(map(form, both)) or number(None) for both in ends)
+                rest = (number(scored[column.score], column.digits) for column in others)
                 style = "bold" if name == "model" else ""
-                table.add_row(label_of(name), number(scored["rmse"]), *interval, *others, style=style)
+                cells = (form(scored[main.score]), *interval, *rest, number(scored["pixels"]))
+                table.add_row(label_of(name), *cells, style=style)
         (console or plain_console()).print(table)

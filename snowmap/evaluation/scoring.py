@@ -4,17 +4,20 @@ import logging
 import shlex
 import sys
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import xarray as xr
 
 from snowmap.baselines import Baseline, baseline_maps
-from snowmap.checkpoints.provenance import archive_of, areas_of, check_fit, entry_of, windows_of
+from snowmap.checkpoints.provenance import archive_of, area_of, check_fit, entry_of, windows_of
+from snowmap.config.schema import Scoring
 from snowmap.data.cube import archive_names, narrowed, with_targets_inside
 from snowmap.data.plausibility import unlike_training
 from snowmap.errors import SnowmapError
-from snowmap.evaluation.map_scores import ScoredMaps, score_together
+from snowmap.evaluation.kinds import kind_of
+from snowmap.evaluation.map_scores import ScoredMaps
 from snowmap.evaluation.output import evaluate_maps, write_together
 from snowmap.maps.tiles import map_windows
 from snowmap.sources import open_cubes
@@ -97,7 +100,7 @@ def score_model(
         key: results[0]["provenance"][key] for key in (*OF_THE_RUN, "chosen_by", "command", "scoring")
     }
     provenance["scored_archive"] = archive_of(*(cube.attrs for cube in scored))
-    return write_together(scenes, targets, folder, provenance)
+    return write_together(scenes, targets, folder, provenance, scoring)
 
 
 def _with_windows(model: SnowRegression | Baseline, cubes: Sequence[xr.Dataset], subset: str) -> list[xr.Dataset]:
@@ -121,37 +124,36 @@ def _scene(
         model: The model.
         cube: The Cube to map.
         subset: Of the split.
-        others: Cubes that baselines may be fitted on; none without baselines. They are fitted on the Cube itself, or,
-            where it has no training window, on the one that has most.
+        others: Cubes that baselines may be fitted on; none without baselines. Those that learn from one alone are
+            fitted on the Cube itself, or, where it has no training window, on the one that has most.
     """
     windows = windows_of(model.metadata, subset, cube)
-    train_area, validation_area = areas_of(model.metadata, cube)
-    scored = narrowed(cube, train_area if subset == "train" else validation_area)
+    scored = narrowed(cube, area_of(model.metadata, subset, cube))
     maps = map_windows(model, cube, windows).where(scored["mask"])
     if not others:
         return ScoredMaps(maps, {}, scored, windows)
-    train, source = windows_of(model.metadata, "train", cube), cube
-    if not train:
+    training = [(other, train) for other in others if (train := windows_of(model.metadata, "train", other))]
+    training.sort(key=lambda pair: (pair[0] is not cube, -len(pair[1])))
+    if not training or training[0][0] is not cube:
         for doubt in unlike_training(cube, windows, model.preprocessor):
             logger.warning("%s: %s", cube.attrs["archive"], doubt)
-        train, source = max(((windows_of(model.metadata, "train", other), other) for other in others), key=_length)
-        if not train:
+        if not training:
             logger.warning("no baselines: none of the archives trained; give all of the checkpoint's as data.root")
             return ScoredMaps(maps, {}, scored, windows)
-        logger.warning("the baselines are fitted on %s", source.attrs["archive"])
-    if source["features"].chunks:
+        logger.warning("the baselines are fitted on %s", training[0][0].attrs["archive"])
+    if training[0][0]["features"].chunks:
         logger.warning(
-            "no baselines: %s is larger than data.in_memory allows, and they read it whole", source.attrs["archive"]
+            "no baselines: %s is larger than data.in_memory allows, and they read it whole",
+            training[0][0].attrs["archive"],
         )
         return ScoredMaps(maps, {}, scored, windows)
     phase = model.preprocessor.phase._replace(sign=None)  # which each estimates
-    known = with_targets_inside(source, train_area)
-    fitted = baseline_maps(known, train, windows, list(model.targets), phase, None if source is cube else cube)
+    (known, train), *rest = (
+        (with_targets_inside(other, area_of(model.metadata, "train", other)), train) for other, train in training
+    )
+    another = None if training[0][0] is cube else cube
+    fitted = baseline_maps(known, train, windows, list(model.targets), phase, another, rest)
     return ScoredMaps(maps, fitted, scored, windows)
-
-
-def _length(pair: tuple[list[int], xr.Dataset]) -> int:
-    return len(pair[0])
 
 
 def validation_of(model: SnowRegression | Baseline, cubes: Sequence[xr.Dataset]) -> dict[str, dict[str, Any]]:
@@ -162,11 +164,16 @@ def validation_of(model: SnowRegression | Baseline, cubes: Sequence[xr.Dataset])
         cubes: The Cubes that it was trained on.
 
     Returns:
-        For each target its ``unit`` and what `snowmap.evaluation.metrics.scores` gives.
+        For each target the scores of the model that ``metrics.json`` holds, and what they are of: its ``unit``, or its
+        ``classes`` and ``flag_values``.
     """
     scenes = [_scene(model, cube, "validation") for cube in _with_windows(model, cubes, "validation")]
-    scored = score_together(scenes, list(model.targets))
-    return {name: {"unit": entry["unit"], **entry["model"]} for name, entry in scored.items()}
+    targets, options = list(model.targets), asdict(Scoring())
+    scored = kind_of(scenes[0].cube[targets[0]].attrs).score_together(scenes, targets, options)
+    about = ("unit", "classes", "flag_values")
+    return {
+        name: {**{key: entry[key] for key in about if key in entry}, **entry["model"]} for name, entry in scored.items()
+    }
 
 
 def evaluation_folder(

@@ -1,4 +1,4 @@
-"""How far a net's intervals must be widened, from the validation windows alone (split conformal prediction)."""
+"""What a net states of its uncertainty, mended by the validation windows alone."""
 
 import logging
 import math
@@ -11,10 +11,12 @@ import xarray as xr
 from jaxtyping import Float
 
 from snowmap.checkpoints.files import save_whole
-from snowmap.checkpoints.provenance import areas_of, windows_of
+from snowmap.checkpoints.provenance import area_of, windows_of
+from snowmap.data.classes import Classes
 from snowmap.data.cube import narrowed
-from snowmap.data.splits import Area
+from snowmap.data.split import Area
 from snowmap.distribution import NAMES, Distribution, distribution_of, shows_snow, widened
+from snowmap.maps.class_calibration import calibrate_classes
 from snowmap.maps.correlation import correlation_length_m, pixel_spacing_m
 from snowmap.maps.tiles import map_windows
 from snowmap.tasks.pixel import SnowRegression
@@ -26,15 +28,14 @@ WIDEST, HALVINGS = math.log(1000), 26
 logger = logging.getLogger(__name__)
 
 
+Mapped = tuple[xr.Dataset, xr.Dataset, Sequence[int]]
+"""Maps of some windows, their Cube with the area where they are looked at as its study area, and the windows."""
+
+
 def calibrate(
     task: SnowRegression, validation: Sequence[tuple[xr.Dataset, Sequence[int], Area | None]]
 ) -> dict[str, dict[str, float]]:
-    """Fit the factors by which the distances of the quantiles from the map are multiplied.
-
-    Split conformal prediction with the normalised score of Lei et al. (2018, section 5.2): each factor is the least
-    that makes its interval hold its share of the truth, as the scores count it (`Distribution.inside`), over the pixels
-    of `shows_snow`. What it promises holds for pixels exchangeable with those of the validation windows; another
-    winter is not.
+    """Mend what the maps state of their uncertainty: quantiles of a quantity, probabilities of classes.
 
     Args:
         task: A task whose maps have uncertainty.
@@ -42,32 +43,52 @@ def calibrate(
             the whole study area.
 
     Returns:
-        For each target ``factor_50`` and ``factor_90``, and the length over which errors ÷ σ are alike,
-        ``correlation_length_m``, if there is one (of several Cubes the longest, which makes no sum too certain);
-        nothing for a target without such a pixel.
+        For each target what `widening_of` or `snowmap.maps.class_calibration.calibrate_classes` gives; nothing for a
+        target without a valid pixel.
     """
     kept, task.head.calibration = task.head.calibration, {}
     mapped = [(map_windows(task, cube, windows), narrowed(cube, area), windows) for cube, windows, area in validation]
     task.head.calibration = kept
-    calibration = {}
-    for target in task.targets:
-        stated, truth, lengths = [], [], []
-        for maps, cube, windows in mapped:
-            observed = np.where(cube["mask"].values, cube[target][list(windows)].values, np.nan)
-            valid = np.isfinite(observed) & shows_snow(maps, target)
-            stated.append(distribution_of(maps, target, valid))
-            truth.append(torch.from_numpy(observed[valid].astype(np.float64)))
-            errors = np.where(valid, (maps[target].values - observed) / maps[f"{target}_sigma"].values, np.nan)
-            lengths.append(correlation_length_m(errors, pixel_spacing_m(maps)))
-        observed = torch.cat(truth)
-        if not len(observed):
-            logger.warning("the maps of the validation windows show no snow: intervals of %s are as predicted", target)
-            continue
-        quantiles = torch.cat([distribution.quantiles for distribution in stated], dim=1)
-        calibration[target] = conformal_factors(Distribution(quantiles, stated[0].least), observed)
-        if length := max(filter(None, lengths), default=None):
-            calibration[target]["correlation_length_m"] = length
-    return calibration
+    found = {
+        target: calibrate_classes(Classes.of(target, attributes), mapped)
+        if "flag_values" in attributes
+        else widening_of(target, mapped)
+        for target, attributes in task.head.targets.items()
+    }
+    return {target: calibration for target, calibration in found.items() if calibration}
+
+
+def widening_of(target: str, mapped: Sequence[Mapped]) -> dict[str, float]:
+    """The factors by which the distances of the quantiles from the map are multiplied.
+
+    Split conformal prediction with the normalised score of Lei et al. (2018, section 5.2): each factor is the least
+    that makes its interval hold its share of the truth, as the scores count it (`Distribution.inside`), over the pixels
+    of `shows_snow`. What it promises holds for pixels exchangeable with those of the validation windows; another
+    winter is not.
+
+    Returns:
+        ``factor_50`` and ``factor_90``, and the length over which errors ÷ σ are alike, ``correlation_length_m``, if
+        there is one (of several Cubes the longest, which makes no sum too certain); nothing where there is no pixel.
+    """
+    stated, truth, lengths = [], [], []
+    for maps, cube, windows in mapped:
+        observed = np.where(cube["mask"].values, cube[target][list(windows)].values, np.nan)
+        valid = np.isfinite(observed) & shows_snow(maps, target)
+        stated.append(distribution_of(maps, target, valid))
+        truth.append(torch.from_numpy(observed[valid].astype(np.float64)))
+        errors = np.where(valid, (maps[target].values - observed) / maps[f"{target}_sigma"].values, np.nan)
+        lengths.append(correlation_length_m(errors, pixel_spacing_m(maps)))
+    observed = torch.cat(truth)
+    if not len(observed):
+        logger.warning("the maps of the validation windows show no snow: intervals of %s are as predicted", target)
+        return {}
+    quantiles = torch.cat([distribution.quantiles for distribution in stated], dim=1)
+    factors = conformal_factors(Distribution(quantiles, stated[0].least), observed)
+    widening = ", ".join(f"{share} % × {factors[f'factor_{share}']:.2f}" for share in INTERVALS)
+    logger.warning("intervals of %s, calibrated on the validation windows: %s", target, widening)
+    if length := max(filter(None, lengths), default=None):
+        factors["correlation_length_m"] = length
+    return factors
 
 
 def conformal_factors(stated: Distribution, observed: Float[torch.Tensor, " pixel"]) -> dict[str, float]:
@@ -96,7 +117,7 @@ def conformal_factors(stated: Distribution, observed: Float[torch.Tensor, " pixe
 def calibrate_checkpoint(
     path: Path, task: SnowRegression, cubes: Sequence[xr.Dataset], validated: SnowRegression
 ) -> None:
-    """Calibrate a task's intervals on its validation windows and write them into its checkpoint, too.
+    """Calibrate a task on its validation windows and write what was found into its checkpoint, too.
 
     A task whose maps have no uncertainty is left as it is.
 
@@ -113,7 +134,7 @@ def calibrate_checkpoint(
     calibration = calibrate(
         validated,
         [
-            (cube, windows, areas_of(metadata, cube)[1])
+            (cube, windows, area_of(metadata, "validation", cube))
             for cube in cubes
             if (windows := windows_of(metadata, "validation", cube))
         ],
@@ -122,6 +143,3 @@ def calibrate_checkpoint(
     stored["hyper_parameters"]["calibration"] = calibration
     save_whole(stored, path)
     task.head.calibration = calibration
-    for target, factors in calibration.items():
-        widening = ", ".join(f"{share} % × {factors[f'factor_{share}']:.2f}" for share in INTERVALS)
-        logger.warning("intervals of %s, calibrated on the validation windows: %s", target, widening)

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -52,14 +53,43 @@ def write_geotiff(maps: xr.Dataset, cube: xr.Dataset, path: Path, provenance: Ma
     """
     ordered = dict.fromkeys(name for target in targets_of_maps(maps) for name in (target, *companions(maps, target)))
     ordered |= dict.fromkeys(str(name) for name in maps.data_vars)
-    shape: dict[str, Any] = {"count": len(ordered), "height": maps.sizes["y"], "width": maps.sizes["x"]}
+    layers = {
+        name: (maps[name].values[0], attributes.get("units", ""), {"long_name": attributes.get("long_name", name)})
+        for name, attributes in ((name, maps[name].attrs) for name in ordered)
+    }
+    return write_cog(layers, maps, cube, path, provenance)
+
+
+def write_cog(
+    layers: Mapping[str, tuple[np.ndarray, str, Mapping[str, Any]]],
+    maps: xr.Dataset,
+    cube: xr.Dataset,
+    path: Path,
+    provenance: Mapping[str, Any],
+    form: Mapping[str, Any] = MappingProxyType({}),
+    colours: Mapping[int, tuple[int, int, int, int]] | None = None,
+) -> Path:
+    """Write bands as a Cloud-Optimised GeoTIFF.
+
+    Args:
+        layers: Values ``(y, x)``, unit and tags of each band, by its name.
+        maps: Of a single window, with its dates.
+        cube: With the grid and the origin.
+        path: The file.
+        provenance: Kept as tags; containers as JSON.
+        form: Options of the file that differ from `COG`.
+        colours: Red, green, blue and opacity of each value of the first band.
+    """
+    shape: dict[str, Any] = {"count": len(layers), "height": maps.sizes["y"], "width": maps.sizes["x"]}
     with rasterio.Env(GDAL_CACHEMAX=CACHE_MEGABYTES), MemoryFile() as memory:
-        with memory.open(**COG, **shape, crs=cube.rio.crs, transform=cube.rio.transform()) as raster:
-            for band, name in enumerate(ordered, start=1):
-                raster.write(maps[name].values[0], band)
+        with memory.open(**{**COG, **form}, **shape, crs=cube.rio.crs, transform=cube.rio.transform()) as raster:
+            for band, (name, (values, unit, tags)) in enumerate(layers.items(), start=1):
+                raster.write(values, band)
                 raster.set_band_description(band, name)
-                raster.set_band_unit(band, str(maps[name].attrs.get("units", "")))
-                raster.update_tags(band, long_name=str(maps[name].attrs.get("long_name", name)))
+                raster.set_band_unit(band, str(unit))
+                raster.update_tags(band, **{key: str(value) for key, value in tags.items()})
+            if colours:
+                raster.write_colormap(1, dict(colours))
             raster.update_tags(**_tags(maps, cube, provenance))
         return write_whole(path, memoryview(memory.getbuffer()))
 

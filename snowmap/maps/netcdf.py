@@ -11,6 +11,7 @@ import xarray as xr
 from rasterio.crs import CRS
 
 import snowmap
+from snowmap.data.class_maps import is_class_map
 from snowmap.data.cube import is_synthetic, units_of
 from snowmap.errors import SnowmapError
 from snowmap.files import write_whole
@@ -36,6 +37,9 @@ FLAGS = {
     "flag_values": np.array(list(VALID.values()), np.int8),
     "flag_meanings": " ".join(VALID),
 }
+CLASS_TYPE, NO_CLASS = np.int16, -1
+"""Of class maps, whose flags CF wants in the type of the map, and their missing value."""
+
 ELEVATION = {"standard_name": "surface_altitude", "long_name": "elevation of the ground", "units": "m"}
 STUDY_AREA = {"long_name": "study area", "flag_values": np.array([0, 1], np.int8), "flag_meanings": "outside inside"}
 
@@ -67,11 +71,11 @@ def write_predictions(
     bounds = np.stack([maps["start"].values, maps["end"].values], axis=1)
     variables: dict[str, Any] = {"time_bnds": (("time", "bnds"), bounds)}
     for name, layer in maps.data_vars.items():
-        variables[str(name)] = (("time", y, x), layer.values, _attributes(maps, str(name)))
+        variables[str(name)] = (("time", y, x), _stored(layer), _attributes(maps, str(name)))
     inside = cube["mask"].values
     for name in (target for target in targets_of_maps(maps) if target in cube):
-        observed = np.where(inside, cube[name].values[windows], np.float32(np.nan))
-        variables[f"{name}_observed"] = (("time", y, x), observed, _of_target(cube, name, "{} of the archive"))
+        observed = cube[name].isel(window=windows).where(cube["mask"])
+        variables[f"{name}_observed"] = (("time", y, x), _stored(observed), _of_target(cube, name, "{} of the archive"))
     if "features" in cube and units_of(cube).get("elevation") == BAND_UNITS["elevation"]:
         height = cube["features"].isel(window=windows[0]).sel(band="elevation").values
         variables["elevation"] = ((y, x), np.where(inside, height, np.float32(np.nan)), ELEVATION)
@@ -97,7 +101,7 @@ def targets_of_maps(maps: xr.Dataset) -> list[str]:
     """The targets that are mapped, in the order of the maps.
 
     Raises:
-        SnowmapError: When snow is in a unit that CF does not convert to that of its name.
+        SnowmapError: When a quantity has no unit, or snow is in one that CF does not convert to that of its name.
     """
     names = [str(name) for name in maps.data_vars]
     targets = [
@@ -107,6 +111,8 @@ def targets_of_maps(maps: xr.Dataset) -> list[str]:
     ]
     for name in targets:
         unit = maps[name].attrs.get("units")
+        if is_class_map(maps[name].attrs):
+            continue
         if not unit or (name in SNOW_DEPTH_M and unit not in METRES):
             possible = ", ".join(METRES) if name in SNOW_DEPTH_M else "any but none"
             raise SnowmapError(f"the map of '{name}' is in '{unit}'; a file can hold it in {possible}: set its 'units'")
@@ -120,7 +126,7 @@ def companions(maps: xr.Dataset, target: str) -> list[str]:
 
 def title(cube: xr.Dataset) -> str:
     """Of a file; synthetic data says so."""
-    return f"Snow maps predicted by snowmap{' from SYNTHETIC data' if is_synthetic(cube) else ''}"
+    return f"Maps predicted by snowmap{' from SYNTHETIC data' if is_synthetic(cube) else ''}"
 
 
 def _attributes(maps: xr.Dataset, name: str) -> dict[str, Any]:
@@ -133,13 +139,23 @@ def _attributes(maps: xr.Dataset, name: str) -> dict[str, Any]:
         return {**_of_target(maps, name, "predicted {}"), "ancillary_variables": beside}
     # CF has a name for a standard error, none for a quantile
     target, _, layer = name.rpartition("_")
-    known = maps[target].attrs.get("standard_name")
-    error = {"standard_name": f"{known} standard_error"} if known and layer == "sigma" else {}
+    known = maps[target].attrs.get("standard_name") if layer == "sigma" else None
+    error = {"standard_name": f"{known} standard_error"} if known else {}
     return {**given, **error, "cell_methods": "time: point", "ancillary_variables": "valid"}
 
 
-def _of_target(maps: xr.Dataset, name: str, words: str) -> dict[str, str]:
-    kept = {key: value for key, value in maps[name].attrs.items() if key in ("standard_name", "units")}
+def _stored(layer: xr.DataArray) -> np.ndarray:
+    """Values as they are written: those of a class map as whole numbers."""
+    if not is_class_map(layer.attrs):
+        return layer.values
+    known = layer.isin(layer.attrs["flag_values"]).values  # not what is missing, nor what is to be ignored
+    return np.where(known, layer.values, NO_CLASS).astype(CLASS_TYPE)
+
+
+def _of_target(maps: xr.Dataset, name: str, words: str) -> dict[str, Any]:
+    kept = {key: value for key, value in maps[name].attrs.items() if key in ("standard_name", "units", "flag_meanings")}
+    if is_class_map(maps[name].attrs):
+        kept["flag_values"] = np.array(maps[name].attrs["flag_values"], CLASS_TYPE)
     return {**kept, "cell_methods": "time: point", "long_name": words.format(maps[name].attrs["long_name"])}
 
 
@@ -182,3 +198,5 @@ def _encode(file: xr.Dataset) -> None:
             variable.encoding |= {"zlib": True, "complevel": 1, "shuffle": True}  # more saves 1 % of a map
         if variable.dtype == np.float32:
             variable.encoding["_FillValue"] = np.float32(np.nan)
+        if variable.dtype == CLASS_TYPE:
+            variable.encoding["_FillValue"] = CLASS_TYPE(NO_CLASS)

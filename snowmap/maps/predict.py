@@ -16,13 +16,13 @@ from rich.progress import Progress
 from snowmap.baselines import Baseline
 from snowmap.checkpoints.provenance import archive_of
 from snowmap.cluster import connect
-from snowmap.data.cube import window_names
+from snowmap.data.cube import refuse_class_maps, window_names
 from snowmap.data.pieces import OVERLAP, TILE
 from snowmap.data.plausibility import unlike_training
 from snowmap.errors import SnowmapError
 from snowmap.files import WriteError, refuse_inputs, remove_unfinished, write_whole
 from snowmap.maps.basins import basin_table
-from snowmap.maps.geotiff import write_geotiff
+from snowmap.maps.class_files import write_rasters
 from snowmap.maps.netcdf import write_predictions
 from snowmap.maps.tiles import ALIGNMENT, Scene
 from snowmap.products.outlines import read_outlines
@@ -89,6 +89,8 @@ def predict_archive(
     outlines = None if basins is None else read_outlines(basins, name)
     picked = pick_device(device)
     model = load_model(checkpoint).to(picked)
+    if outlines is not None:
+        refuse_class_maps(model.layers, "a table of basins")
     bands = model.archive_bands or None  # a baseline that reads no band still needs the windows' dates
     cube = open_cube({**model.metadata["config"]["data"], "root": str(archive), "bands": bands})
     chosen = choose_windows(cube, windows)
@@ -128,7 +130,7 @@ def one_thread() -> Iterator[None]:
 
 
 def choose_windows(cube: xr.Dataset, wanted: Sequence[str]) -> list[int]:
-    """Indices of windows by name or date; all where none is named.
+    """Indices of windows by name or date; where none is named all, or those at which sequences end.
 
     Args:
         cube: The Cube.
@@ -148,7 +150,11 @@ def choose_windows(cube: xr.Dataset, wanted: Sequence[str]) -> list[int]:
                 f"{names[-1]}; name one, or a span such as {names[0]}..{names[-1]} (or two dates)"
             )
         chosen.update(known)
-    return sorted(chosen) if wanted else list(range(len(names)))
+    if wanted:
+        return sorted(chosen)
+    return (
+        list(range(len(names))) if "sequence_end" not in cube.coords else np.flatnonzero(cube["sequence_end"]).tolist()
+    )
 
 
 def _between(cube: xr.Dataset, first: str, last: str) -> list[int]:
@@ -174,7 +180,7 @@ def _write(
         if form in ("netcdf", "both"):
             written.append(write_predictions(maps, cube, [window], out / f"{name}.nc", provenance))
         if form in ("geotiff", "both"):
-            written.append(write_geotiff(maps, cube, out / f"{name}.tif", provenance))
+            written += write_rasters(maps, cube, out, name, provenance)
     except WriteError as error:
         raise SnowmapError(
             f"{error}; the files that are there are whole; resume from this window with --windows "

@@ -11,6 +11,7 @@ from jaxtyping import Float
 
 from snowmap.baselines import Baseline
 from snowmap.cluster import deal
+from snowmap.data.class_maps import decided, is_class_map
 from snowmap.data.cube import targets_of
 from snowmap.data.pieces import OVERLAP, TILE, tiles
 from snowmap.data.preprocessing import as_maps
@@ -43,7 +44,8 @@ class Scene:
     """A Cube that is mapped by a model, window by window and tile by tile; see `docs/prediction.md`.
 
     Scenes up to the size of a tile, and models that need the whole scene, are mapped without tiles. Else each tile is
-    mapped by itself and the tiles are blended in the maps' units, quantiles alike, by the weights of `ramp`.
+    mapped by itself and the tiles are blended in the maps' units, quantiles alike, by the weights of `ramp`; of
+    classes the probabilities are blended, which decide the class.
     Gaps, season starts and the reference of the phase are those of the scene.
 
     Attributes:
@@ -117,8 +119,10 @@ class Scene:
                     layer[:, rows, columns] += weight * of_layer
             advance(len(places))
         maps = as_maps(self.cube, windows, blended, layers)
-        for target in targets_of_maps(maps):  # σ of blended quantiles is not the blended σ
-            if (sigma := f"{target}_sigma") in maps:
+        for target in targets_of_maps(maps):
+            if is_class_map(maps[target].attrs):  # a mean of classes is none
+                maps[target].values[:] = decided(maps, target)
+            elif (sigma := f"{target}_sigma") in maps:  # σ of blended quantiles is not the blended σ
                 pixels = np.isfinite(maps[sigma].values)
                 maps[sigma].values[pixels] = distribution_of(maps, target, pixels).std()
         return maps

@@ -10,6 +10,7 @@ from snowmap.models.convlstm import ConvLSTM
 from snowmap.models.ensemble import Ensemble
 from snowmap.models.massbalance import MassBalance
 from snowmap.models.net import Inputs, Net, Specification
+from snowmap.models.smp import SegmentationModel
 from snowmap.models.transformer import Transformer
 from snowmap.models.unet import UNet
 from snowmap.models.unet3d import UNet3D
@@ -22,6 +23,7 @@ NETS: dict[str, type[Net]] = {
     "transformer": Transformer,
     "unet3d": UNet3D,
     "massbalance": MassBalance,
+    "smp": SegmentationModel,
 }
 """Every net under the name that users type (``model=unet``)."""
 

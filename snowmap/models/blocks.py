@@ -8,6 +8,8 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn import functional
 
+from snowmap.models.net import Inputs
+
 Images = Float[Tensor, "image channel height width"]
 
 
@@ -94,3 +96,21 @@ def pad_to_multiple(images: Tensor, levels: int) -> Tensor:
     if height % multiple == 0 and width % multiple == 0:
         return images
     return functional.pad(images, (0, -width % multiple, 0, -height % multiple), mode="replicate")
+
+
+def stacked_channels(channels: int, steps: int) -> int:
+    """Channels of `stacked` for so many channels of each step."""
+    return (channels + 2) * steps
+
+
+def stacked(inputs: Inputs, steps: int) -> Images:
+    """The channels of the last `steps` windows, one behind the other, with the days before the target and validity."""
+    batch, time, _, height, width = inputs.x.shape
+    context = torch.stack([inputs.days / 100, inputs.step_valid.to(inputs.x.dtype)], dim=2)
+    context = context.to(inputs.x.dtype)[..., None, None].expand(-1, -1, -1, height, width)
+    known = inputs.step_valid[:, :, None, None, None]
+    x = torch.where(known, torch.cat([inputs.x, context], dim=2), 0)
+    missing = steps - time  # a batch of short sequences
+    if missing:
+        x = torch.cat([x.new_zeros(batch, missing, *x.shape[2:]), x], dim=1)
+    return x.flatten(1, 2)

@@ -35,6 +35,11 @@ class Ensemble(Net):
         of_members = [net.stages for net in self.members]
         return {name: [part for stages in of_members for part in stages[name]] for name in of_members[0]}
 
+    def take_pretrained(self) -> None:
+        """Each member by itself: the head is what they differ in."""
+        for net in self.members:
+            net.take_pretrained()
+
     def forward(self, inputs: Inputs) -> Maps:
         """Outputs of all members, one member behind the other."""
         return torch.cat([net(inputs) for net in self.members], dim=2)

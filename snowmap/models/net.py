@@ -160,6 +160,9 @@ class Net(nn.Module):
             freeze
         ]
 
+    def take_pretrained(self) -> None:
+        """Take weights from a file that its options name, before it is trained; most nets know none."""
+
     def with_fluxes(self, inputs: Inputs) -> tuple[Maps, Fluxes]:
         """The outputs and the maps of `fluxes`."""
         maps = self(inputs)

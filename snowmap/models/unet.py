@@ -3,12 +3,11 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-import torch
 from torch import nn
 
 from snowmap.config import schema
 from snowmap.config.fields import arguments
-from snowmap.models.blocks import Decoder, Encoder, pad_to_multiple
+from snowmap.models.blocks import Decoder, Encoder, pad_to_multiple, stacked, stacked_channels
 from snowmap.models.net import Inputs, Maps, Net, Specification
 
 
@@ -39,7 +38,7 @@ class UNet(Net):
         self.loops_over_steps = self.stacked
         self.steps = steps if self.stacked else 1
         self.levels = len(channels)
-        inputs = (specification.channels + 2) * self.steps if self.stacked else specification.channels
+        inputs = stacked_channels(specification.channels, steps) if self.stacked else specification.channels
         self.encoder = Encoder(inputs, channels, dropout)
         self.decoder = Decoder(channels)
         self.head = nn.Conv2d(channels[0], specification.outputs, kernel_size=1)
@@ -60,18 +59,7 @@ class UNet(Net):
 
     def forward(self, inputs: Inputs) -> Maps:
         """Maps of the target window."""
-        images = self._stack(inputs) if self.stacked else inputs.x[:, -1]
+        images = stacked(inputs, self.steps) if self.stacked else inputs.x[:, -1]
         height, width = images.shape[-2:]
         maps = self.head(self.decoder(self.encoder(pad_to_multiple(images, self.levels))))
         return maps[:, None, :, :height, :width]
-
-    def _stack(self, inputs: Inputs) -> torch.Tensor:
-        batch, time, _, height, width = inputs.x.shape
-        context = torch.stack([inputs.days / 100, inputs.step_valid.to(inputs.x.dtype)], dim=2)
-        context = context.to(inputs.x.dtype)[..., None, None].expand(-1, -1, -1, height, width)
-        known = inputs.step_valid[:, :, None, None, None]
-        x = torch.where(known, torch.cat([inputs.x, context], dim=2), 0)
-        missing = self.steps - time  # a batch of short sequences
-        if missing:
-            x = torch.cat([x.new_zeros(batch, missing, *x.shape[2:]), x], dim=1)
-        return x.flatten(1, 2)

@@ -15,32 +15,40 @@ Volumes = Float[Tensor, "batch channel time height width"]
 
 
 class UNet3D(Net):
-    """A 3-D encoder, whose features are averaged over time with learned weights, and a 2-D decoder."""
+    """A 3-D encoder, whose features are brought to one step at each skip, and a 2-D decoder."""
 
     time = 8
     minimum_time = 2
 
-    def __init__(self, specification: Specification, *, channels: Sequence[int], dropout: float) -> None:
+    def __init__(self, specification: Specification, *, channels: Sequence[int], collapse: str, dropout: float) -> None:
         """Build the net.
 
         Args:
             specification: What it is built for.
             channels: Channels at each resolution; each further one halves height and width, never time.
+            collapse: What the decoder gets of each resolution: ``max``, the greatest over the windows; ``weights``,
+                their mean with learned weights; ``last_and_weights``, the target window beside that mean, for what
+                changes from window to window.
             dropout: Share of channels dropped at the coarsest resolution while training.
         """
         super().__init__()
         self.levels = len(channels)
         self.blocks = nn.ModuleList(_block(a, b) for a, b in pairwise([specification.channels + 1, *channels]))
-        self.weights = nn.ModuleList(nn.Conv3d(size, 1, kernel_size=1) for size in channels)
+        self.collapse = collapse
+        if collapse != "max":
+            self.weights = nn.ModuleList(nn.Conv3d(size, 1, kernel_size=1) for size in channels)
         self.dropout = nn.Dropout2d(dropout)
-        self.decoder = Decoder([2 * size for size in channels])
-        self.head = nn.Conv2d(2 * channels[0], specification.outputs, kernel_size=1)
+        sizes = [2 * size for size in channels] if collapse == "last_and_weights" else list(channels)
+        self.decoder = Decoder(sizes)
+        self.head = nn.Conv2d(sizes[0], specification.outputs, kernel_size=1)
 
     @property
     def stages(self) -> dict[str, list[nn.Module]]:
         """Encoder with what weighs its steps, decoder, head."""
-        parts = zip(self.blocks, self.weights, strict=True)
-        encoder: dict[str, list[nn.Module]] = {f"encoder {i + 1}": list(both) for i, both in enumerate(parts)}
+        encoder: dict[str, list[nn.Module]] = {f"encoder {i + 1}": [block] for i, block in enumerate(self.blocks)}
+        if self.collapse != "max":
+            for parts, weigh in zip(encoder.values(), self.weights, strict=True):
+                parts.append(weigh)
         encoder[f"encoder {self.levels}"].append(self.dropout)
         return {**encoder, **self.decoder.stages, "head": [self.head]}
 
@@ -56,14 +64,22 @@ class UNet3D(Net):
         images = pad_to_multiple(torch.cat([inputs.x, days], dim=2).flatten(0, 1), self.levels)
         y = torch.where(known, images.unflatten(0, (batch, -1)).transpose(1, 2), 0)
         skips = []
-        for index, (layers, weigh) in enumerate(zip(self.blocks, self.weights, strict=True)):
+        for index, layers in enumerate(self.blocks):
             y = functional.max_pool3d(y, (1, 2, 2)) if index else y
             for layer in layers:  # type: ignore[union-attr]
                 # what a padded step holds must not reach its neighbours
                 y = torch.where(known, layer(y), 0)
-            skips.append(_collapse(y, weigh(y), known))
+            skips.append(self._collapsed(y, index, known))
         skips[-1] = self.dropout(skips[-1])
         return self.head(self.decoder(skips))[:, None, :, :height, :width]
+
+    def _collapsed(self, y: Volumes, level: int, known: Bool[Tensor, "batch 1 time 1 1"]) -> Tensor:
+        """The features of a resolution over the valid steps, as one step."""
+        if self.collapse == "max":
+            return y.masked_fill(~known, -torch.inf).amax(dim=2)
+        share = self.weights[level](y).masked_fill(~known, -torch.inf).softmax(dim=2)
+        mean = (share * y).sum(dim=2)
+        return torch.cat([y[:, :, -1], mean], dim=1) if self.collapse == "last_and_weights" else mean
 
 
 class _Convolution(nn.Module):
@@ -82,11 +98,3 @@ class _Convolution(nn.Module):
 
 def _block(inputs: int, outputs: int) -> nn.ModuleList:
     return nn.ModuleList([_Convolution(inputs, outputs), _Convolution(outputs, outputs)])
-
-
-def _collapse(
-    y: Volumes, logits: Float[Tensor, "batch 1 time height width"], known: Bool[Tensor, "batch 1 time 1 1"]
-) -> Tensor:
-    """The target window's features beside their weighted mean over the valid steps."""
-    share = logits.masked_fill(~known, -torch.inf).softmax(dim=2)
-    return torch.cat([y[:, :, -1], (share * y).sum(dim=2)], dim=1)

@@ -7,15 +7,16 @@ import numpy as np
 
 DIRECTIVES = {**dict.fromkeys("ymdHMS", r"\d\d"), "Y": r"\d{4}", "j": r"\d{3}", "b": "[A-Za-z]{3}"}
 """Of `datetime.strptime`, as regular expressions."""
-_PARTS = re.compile(r"\{(?P<date>\w+):(?P<format>[^}]+)\}|(?P<star>\*)|(?P<text>[^{*]+|\{)")
+_PARTS = re.compile(r"\{(?P<date>\w+):(?P<format>[^}]+)\}|\{(?P<word>[a-z]+)\}|(?P<star>\*)|(?P<text>[^{*]+|\{)")
 
 
 class Name:
-    """A pattern that names of files are matched with: dates in braces, and ``*`` for anything within a folder.
+    """A pattern that names of files are matched with: dates and words in braces, ``*`` for anything within a folder.
 
     Attributes:
         text: The pattern.
         dates: Names of the dates in it.
+        words: Names of the words in it, such as ``{band}``.
 
     Raises:
         ValueError: When a format of a date is not one of digits and months.
@@ -24,6 +25,7 @@ class Name:
     def __init__(self, text: str) -> None:
         self.text = text
         self._formats: dict[str, str] = {}
+        self.words = set[str]()
         self._expression = re.compile("".join(map(self._part, _PARTS.finditer(text))))
         self.dates = set(self._formats)
 
@@ -38,11 +40,20 @@ class Name:
             return None
         return {date: np.datetime64(day.date()) for date, day in days.items()}
 
+    def match_words(self, name: str) -> dict[str, str]:
+        """The words in a name that matches."""
+        found = self._expression.fullmatch(name)
+        return {word: found[word] for word in self.words} if found else {}
+
     def _part(self, part: re.Match[str]) -> str:
         if part["star"]:
             return "[^/]*"
         if part["text"]:
             return re.escape(part["text"])
+        if part["word"]:
+            again = part["word"] in self.words
+            self.words.add(part["word"])
+            return f"(?P={part['word']})" if again else f"(?P<{part['word']}>[^/]+?)"
         date, form = part["date"], part["format"]
         if self._formats.setdefault(date, form) != form:
             raise ValueError(f"two formats of {date}")

@@ -31,7 +31,7 @@ FARTHEST = 1e9
 
 
 def read_outlines(path: str | Path, name: str | None = None) -> gpd.GeoDataFrame:
-    """The polygons of a vector file, indexed by their names.
+    """The polygons of a vector file with their columns, indexed by their names.
 
     Args:
         path: Any file that geopandas reads (GeoPackage, shapefile, GeoJSON, …), in any CRS.
@@ -68,7 +68,8 @@ def read_outlines(path: str | Path, name: str | None = None) -> gpd.GeoDataFrame
     outlines = gpd.GeoSeries(table.geometry[polygons])
     if not (valid := outlines.is_valid).all():
         logger.warning("%s: mended, since they cross themselves: %s", path.name, listed(outlines.index[~valid]))
-    return gpd.GeoDataFrame(geometry=outlines.make_valid(method="structure", keep_collapsed=False))
+    mended = outlines.make_valid(method="structure", keep_collapsed=False)
+    return gpd.GeoDataFrame(table.loc[polygons, columns], geometry=mended)
 
 
 def inside(path: str | Path, grid: Grid) -> np.ndarray:
@@ -81,6 +82,15 @@ def inside(path: str | Path, grid: Grid) -> np.ndarray:
     if outline.is_empty:
         return np.zeros(grid.shape, dtype=bool)
     return geometry_mask([outline], grid.shape, grid.transform, invert=True)
+
+
+def pixels_inside(outlines: gpd.GeoDataFrame, grid: Grid) -> np.ndarray:
+    """The same of outlines that were read, on a grid that they may miss, as a piece of a scene; bool ``(y, x)``."""
+    local = outlines.to_crs(grid.crs)
+    local = local[np.isfinite(local.bounds).all(axis=1)]  # the CRS of the grid does not reach everywhere
+    if local.empty:
+        return np.zeros(grid.shape, bool)
+    return geometry_mask(local.geometry, grid.shape, grid.transform, invert=True)
 
 
 def share(path: str | Path, grid: Grid) -> np.ndarray:

@@ -229,10 +229,8 @@ def validation_maps(
 
 def suspect(batch: Batch, task: Any, names: list[str]) -> str:
     """The window and band (or target) of a Batch that lie farthest from what the Normalizer knows, in words."""
-    bands = _distance(
-        batch.x, task.preprocessor.normalizer.band_mean, task.preprocessor.normalizer.band_std, batch.x_valid
-    )
-    targets = _distance(batch.y, task.head.mean, task.head.std, batch.y_valid)
+    bands = _distance(task.preprocessor.normalizer.unusual(batch.x), batch.x_valid)
+    targets = _distance(task.head.unusual(batch.y), batch.y_valid)
     kind, distances, variables = max(
         (("band", bands, task.preprocessor.bands), ("target", targets, list(task.targets))),
         key=lambda entry: entry[1].max().item(),
@@ -250,7 +248,6 @@ def suspect(batch: Batch, task: Any, names: list[str]) -> str:
     )
 
 
-def _distance(values: Tensor, mean: Tensor, std: Tensor, valid: Tensor) -> Tensor:
+def _distance(unusual: Tensor, valid: Tensor) -> Tensor:
     """Largest distance from the mean in standard deviations, ``(batch, step, band)``."""
-    scaled = ((values - mean[:, None, None]) / std[:, None, None]).abs()
-    return torch.where(valid, scaled, 0).double().amax(dim=(-2, -1))
+    return torch.where(valid, unusual, 0).double().amax(dim=(-2, -1))

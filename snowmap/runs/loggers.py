@@ -17,7 +17,6 @@ from pytorch_lightning.utilities import rank_zero_only
 
 from snowmap.checkpoints.provenance import environment
 from snowmap.errors import SnowmapError, shown
-from snowmap.evaluation.metrics import SCORES
 from snowmap.runs.folder import SWEEP
 from snowmap.units import IN_UNITS
 
@@ -125,15 +124,14 @@ def log_results(logger: Logger | None, folder: Path, subset: str, validation: Ma
         logger: From `make_logger`.
         folder: The run folder, with ``checkpoints/best.ckpt``.
         subset: The subset that was scored into ``evaluation/<subset>``, or ``none``.
-        validation: Unit and `SCORES` of the best checkpoint on the validation windows, by target.
+        validation: Unit and scores of the best checkpoint on the validation windows, by target.
     """
     out = folder / "evaluation" / subset
     summary = _summary("best_validation", validation)
     if subset == "test":
         stored = json.loads((out / "metrics.json").read_text())["target"]
-        summary |= _summary(
-            "test", {target: entry["model"] | {"unit": entry["unit"]} for target, entry in stored.items()}
-        )
+        scored = {target: entry["model"] | {"unit": entry.get("unit")} for target, entry in stored.items()}
+        summary |= _summary("test", scored)
     if isinstance(logger, TensorBoardLogger) and summary:
         logger.log_hyperparams(logger.hparams, summary)
     if isinstance(logger, WandbLogger):
@@ -159,10 +157,10 @@ def end_run(logger: Logger | None, failed: bool) -> None:
 def _summary(prefix: str, scored: Mapping[str, Mapping[str, Any]]) -> dict[str, float]:
     """Scores by names such as ``test/swe_rmse_cm`` and ``test/swe_r2``."""
     return {
-        f"{prefix}/{target}_{score}" + (f"_{entry['unit']}" if score in IN_UNITS else ""): entry[score]
+        f"{prefix}/{target}_{score}" + (f"_{entry['unit']}" if score in IN_UNITS else ""): value
         for target, entry in scored.items()
-        for score in SCORES
-        if entry.get(score) is not None
+        for score, value in entry.items()
+        if isinstance(value, int | float)
     }
 
 

@@ -11,6 +11,7 @@ from snowmap.data.cube import archive_names, narrowed, window_names
 from snowmap.data.plausibility import implausible
 from snowmap.data.radar.phase import estimate_phase_sign
 from snowmap.data.splits import Split
+from snowmap.evaluation.kinds import kind_of
 from snowmap.runs.folder import RunFolder
 from snowmap.runs.selection import Fits
 from snowmap.tables import print_table
@@ -35,10 +36,11 @@ def _print_split(title: str, split: Split, cube: xr.Dataset) -> None:
         dates["validation"] = ", ".join(names[window] for window in split.validation)
     windows = [str(len(windows)) for windows in split.subsets.values()]
     print_table(title, {"subset": split.subsets, "windows": windows, "dates": dates.values()}, folded=["dates"])
-    if split.train_area is not None and split.validation_area is not None:
-        inside = cube["mask"].values
-        train, validation = (int((inside & area).sum()) for area in (split.train_area, split.validation_area))
-        print(f"{train} pixels train, {validation} are held out for validation and test, the rest lies between them")
+    inside = cube["mask"].values
+    pixels = {subset: int((inside & area).sum()) for subset, area in split.areas.items() if area is not None}
+    if pixels:
+        words = ", ".join(f"{subset} {count:,}" for subset, count in pixels.items())
+        print(f"of {inside.sum():,} pixels: {words}")
     if split.note:
         print(f"note: {split.note}")
 
@@ -85,11 +87,13 @@ def warn_of_values(
 def print_validation(run: RunFolder) -> None:
     """Print how long the training was and how the best checkpoint maps the validation windows."""
     epochs = f"{run.record['epochs']} epochs, " if run.record["epochs"] else ""
-    scores = (
-        f"{name.upper()} {scored['rmse']:.3g} {scored['unit']}" if scored["pixels"] else f"{name.upper()} unknown"
-        for name, scored in run.record["validation"].items()
-    )
-    print(f"\n{epochs}validation RMSE {', '.join(scores)}")
+    validation, texts = run.record["validation"], []
+    for name, scored in validation.items():
+        main = kind_of(scored).columns[0]
+        value = "unknown" if scored[main.score] is None else f"{scored[main.score]:.3g} {scored.get('unit', '')}"
+        texts.append(f"{name.upper()} {value}".strip())
+    score = kind_of(next(iter(validation.values()))).columns[0].head.format("").strip()
+    print(f"\n{epochs}validation {score} {', '.join(texts)}")
 
 
 def print_files(folder: Path, subset: str) -> None:

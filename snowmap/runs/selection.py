@@ -9,7 +9,8 @@ import xarray as xr
 
 from snowmap.data.cube import archive_names
 from snowmap.data.sequences import Dates, season_of
-from snowmap.data.splits import Split, without_neighbours
+from snowmap.data.split import Split
+from snowmap.data.splits import without_neighbours
 from snowmap.errors import SnowmapError
 
 
@@ -43,7 +44,9 @@ def plan_fits(config: Mapping[str, Any], splits: Sequence[Split], cubes: Sequenc
     winters: list[Split | None] = [None for _ in pairs]
     if config["selection"] == "winter":
         winters = [
-            held_out_winter(split, cube["start"].values, cube["end"].values) if split.train else None
+            held_out_winter(split, cube["start"].values, cube["end"].values)
+            if split.train and "sequence_end" not in cube.coords  # there a year has the labels of the others
+            else None
             for split, cube in pairs
         ]
     choosing = [winter or split for winter, split in zip(winters, splits, strict=True)]
@@ -91,7 +94,7 @@ def held_out_winter(split: Split, start: Dates, end: Dates) -> Split | None:
     train = without_neighbours(start, end, train[season[train] != year], validation, 0)
     if not train.size:  # windows that overlap share acquisitions with all that is left
         return None
-    return Split(train.tolist(), validation.tolist(), split.test, split.train_area, split.train_area)
+    return Split(train.tolist(), validation.tolist(), split.test, split.train_area, split.train_area, split.test_area)
 
 
 def _words(split: Split, end: np.ndarray) -> str:

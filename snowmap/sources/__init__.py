@@ -9,7 +9,7 @@ import xarray as xr
 
 from snowmap.data.cube import check, fingerprint, quantities_of, targets_of, window_names
 from snowmap.errors import SnowmapError
-from snowmap.sources import snowsar, trentino, zarr
+from snowmap.sources import sar_stack, snowsar, trentino, zarr
 
 Source = Callable[[Mapping[str, Any], Sequence[str]], xr.Dataset]
 """``(data, targets) -> Cube``: the ``data`` group of the configuration, and the targets that every window must have.
@@ -20,18 +20,24 @@ Without targets the Cube is to be mapped and may be larger than the memory: `fea
 SOURCES: dict[str, Source] = {
     "archive": trentino.open_source,
     "zarr": zarr.open_source,
+    "sar_stack": sar_stack.open_source,
     "snowsar": snowsar.open_flights,
 }
 """Every source under the name that users type (``data=archive``); its keys stand in `snowmap.config.schema.DATA`."""
 
+ROOTS: dict[str, Callable[[Mapping[str, Any], str], list[str]]] = {"sar_stack": sar_stack.scene_roots}
+"""What of a root is a Cube each, for sources whose folders hold several."""
+
 
 def open_cubes(data: Mapping[str, Any], targets: Sequence[str] = ()) -> list[xr.Dataset]:
-    """The Cube of each archive that ``data.root`` names; the arguments are those of `open_cube`.
+    """The Cube of each archive or scene that ``data.root`` names; the arguments are those of `open_cube`.
 
     Raises:
         SnowmapError: When one cannot be read, two hold the same data, or bands, targets or their units differ.
     """
     roots = data["root"] if isinstance(data["root"], list) else [data["root"]]
+    if parts := ROOTS.get(data["name"]):
+        roots = [part for root in roots for part in parts(data, root)]
     cubes = [open_cube({**data, "root": root}, targets) for root in roots]
     if len({cube.attrs.get("fingerprint", index) for index, cube in enumerate(cubes)}) < len(cubes):
         raise SnowmapError(f"data.root: two of {', '.join(roots)} hold the same data; name each archive once")

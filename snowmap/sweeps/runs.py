@@ -163,9 +163,9 @@ def _scores(subset: str, targets: Mapping[str, Any]) -> dict[str, float]:
     """The known scores of each target by `column`, with lengths in `UNIT`."""
     scores = {}
     for target, entry in targets.items():
-        factor = unit_factor(entry["unit"], UNIT, target, "its scores")
+        factor = unit_factor(entry["unit"], UNIT, target, "its scores") if "unit" in entry else 1.0
         for name, value in entry.get("model", entry).items():
-            if name != "unit" and value is not None:
+            if isinstance(value, int | float):
                 scores[column(subset, target, name)] = float(value) * (factor if name in IN_UNITS else 1)
     return scores
 

@@ -19,7 +19,7 @@ from snowmap.data.features import DERIVED, refuse_unfit_bands
 from snowmap.data.lazy import LazyTensors
 from snowmap.data.preprocessing import Preprocessor
 from snowmap.data.radar.phase import Phase, warn_of_snow
-from snowmap.data.sequences import SEASON, check_time, longest_season
+from snowmap.data.sequences import SEASON, check_time, history, longest_sequence
 from snowmap.data.splits import Split, check_reach
 from snowmap.errors import SnowmapError
 from snowmap.models import NETS, Net
@@ -29,18 +29,26 @@ from snowmap.tasks.transfer import say_transfer, starting_point, transfer
 logger = logging.getLogger(__name__)
 
 
-def fit_baseline(config: Mapping[str, Any], cube: xr.Dataset, split: Split) -> Baseline:
-    """The baseline that the configuration asks for, fitted on the training windows.
+def fit_baseline(config: Mapping[str, Any], cubes: Sequence[xr.Dataset], splits: Sequence[Split]) -> Baseline:
+    """The baseline that the configuration asks for, fitted on the training windows of the Cubes.
 
     Raises:
         SnowmapError: When the baseline cannot be built, or the Cube lacks what it needs.
     """
     baseline = build_baseline(config["model"])
-    baseline.metadata = metadata_of([cube], [split], config)
-    known, phase = with_targets_inside(cube, split.train_area), Phase.of(config["data"])
+    if len(cubes) > 1 and not baseline.learns_from_all:
+        raise SnowmapError(
+            f"model={baseline.name} is a baseline, which is of one grid; give data.root=… one archive, or a net"
+        )
+    baseline.metadata, phase = metadata_of(cubes, splits, config), Phase.of(config["data"])
     if "unwrapped_phase" in baseline.archive_bands:
-        warn_of_snow(cube, phase)
-    return baseline.fit(known, split.train, config["target"]["names"], phase)
+        warn_of_snow(cubes[0], phase)
+    (cube, train), *others = (
+        (with_targets_inside(cube, split.train_area), split.train)
+        for cube, split in zip(cubes, splits, strict=True)
+        if split.train
+    )
+    return baseline.fit(cube, train, config["target"]["names"], phase, others)
 
 
 def make_parts(
@@ -63,7 +71,9 @@ def make_parts(
     data, targets = config["data"], list(config["target"]["names"])
     metadata = {**metadata_of(cubes, splits, config), "chosen_by": chosen_by}
     # of what only tests the training knows nothing but the name
-    cubes, splits = zip(*((cube, split) for cube, split in zip(cubes, splits, strict=True) if split.train), strict=True)
+    pairs = [(cube, split) for cube, split in zip(cubes, splits, strict=True) if split.train or split.validation]
+    cubes, splits = zip(*pairs, strict=True)
+    learnt = [(cube, split) for cube, split in pairs if split.train]
     bands = cubes[0]["band"].values.tolist()
     net = NETS[config["model"]["name"]]
     needed = [
@@ -71,12 +81,12 @@ def make_parts(
     ]  # others are derived, or missed by `build_net`
     refuse_unfit_bands(cubes[0], needed, f"model={config['model']['name']}")
     preprocessor = Preprocessor.plan(
-        [(narrowed(cube, split.train_area), split.train) for cube, split in zip(cubes, splits, strict=True)],
+        [(narrowed(cube, split.train_area), split.train) for cube, split in learnt],
         bands=[band for band in bands if band not in net.ignores],
         derived=choose_derived(net, data["derived"], bands),
         phase=Phase.of(data),
         wet_snow_db=data["wet_snow_db"],
-        ablation=plan_ablation(config["ablation"], cubes, splits, config["seed"]),
+        ablation=plan_ablation(config["ablation"], *zip(*learnt, strict=True), config["seed"]),
     )
     if plan := preprocessor.ablation:
         changed = ", ".join([*plan["values"], *plan["shuffled"]])
@@ -86,7 +96,8 @@ def make_parts(
             warn_of_snow(cube, preprocessor.phase)
     if preprocessor.phase.sign == -1 and preprocessor.reads_phase:
         logger.warning("the phase falls where snow is added (phase_sign=-1), as far as the training windows tell")
-    time = choose_time(config["model"], data["time"], max((cube["end"].values for cube in cubes), key=longest_season))
+    dates = ((cube["start"].values, cube["end"].values) for cube in cubes)
+    time = choose_time(config["model"], data["time"], *max(dates, key=lambda pair: longest_sequence(*pair)))
     source = starting_point(config, metadata)
     pl.seed_everything(config["seed"], workers=True, verbose=False)
     task = SnowRegression(
@@ -109,12 +120,19 @@ def make_parts(
         for scene in scenes
     ]
     training = [
-        (maps.narrowed_to(torch.from_numpy(narrowed(cube, split.train_area)["mask"].values)), split.train)
+        (maps.narrowed_to(torch.from_numpy(narrowed(cube, split.train_area)["mask"].values)), cube, split)
         for maps, cube, split in zip(tensors, cubes, splits, strict=True)
+        if split.train
     ]
-    task.preprocessor.normalizer.fit(training)
-    task.head.fit(training)
+    task.preprocessor.normalizer.fit(
+        [(maps, _windows_read(split, cube["end"].values, time)) for maps, cube, split in training],
+        data["clip_percentiles"],
+        [band for band in bands if metadata["units"][band] == "dB"],
+    )
+    task.head.fit([(maps, split.train) for maps, _, split in training])
     check_reach(config["split"], time, task.net.reach)
+    if not config["ckpt"]:
+        task.net.take_pretrained()
     if source:
         say_transfer(transfer(source, task), metadata["weights_from"])
     if config["compile"]:
@@ -126,10 +144,13 @@ def make_parts(
         targets,
         time=time,
         maps_every_step=task.net.maps_every_step,
-        supervise=choose_supervision(task.net, data["supervise"]),
+        supervise=choose_supervision(task.net, data["supervise"], data["time_jitter"]),
         batch_size=data["batch_size"],
         augment=data["augment"],
         crop_size=data["crop"],
+        crops=data["crops"],
+        class_share=data["class_share"],
+        time_jitter=data["time_jitter"],
         resident_share=data["resident_share"],
         seed=config["seed"],
     )
@@ -146,8 +167,20 @@ def choose_derived(net: type[Net], derived: Sequence[str] | None, bands: Sequenc
     return [name for name in net.derived if name in net.needs or set(DERIVED[name].needs) <= set(bands)]
 
 
-def choose_time(model: Mapping[str, Any], time: int | str | None, end: np.ndarray) -> int | str:
+def _windows_read(split: Split, end: np.ndarray, time: int | str) -> list[int]:
+    """The windows whose bands give the statistics: those that training sequences read, without other subsets'."""
+    others = {*split.validation, *split.test} - {*split.train}
+    return sorted({step for window in split.train for step in history(end, window, time)} - others)
+
+
+def choose_time(model: Mapping[str, Any], time: int | str | None, start: np.ndarray, end: np.ndarray) -> int | str:
     """The length of the sequences: `time`, else the net's own, which a short archive may cut.
+
+    Args:
+        model: Name and options of the net.
+        time: What is configured.
+        start: First day of each window of the archive that has the longest sequence.
+        end: Last day of each window.
 
     Raises:
         SnowmapError: When the net cannot work with it, or the archive has no such sequence.
@@ -155,21 +188,25 @@ def choose_time(model: Mapping[str, Any], time: int | str | None, end: np.ndarra
     net = NETS[model["name"]]
     fixed = net.fixed_time(model)
     if time is None:
-        time = fixed or (net.time if net.time == SEASON else min(int(net.time), longest_season(end)))
+        time = fixed or (net.time if net.time == SEASON else min(int(net.time), longest_sequence(start, end)))
     if fixed and time != fixed:
         raise SnowmapError(f"data.time={time}, but the net reads stacks of {fixed}; give model.steps={time} instead")
     if time != SEASON and int(time) < net.minimum_time:
         raise SnowmapError(f"data.time={time}, but the net needs at least {net.minimum_time} windows")
-    check_time(time, end)
+    check_time(time, start, end)
     return time
 
 
-def choose_supervision(net: Net, supervise: str) -> str:
+def choose_supervision(net: Net, supervise: str, time_jitter: int = 0) -> str:
     """``last`` or ``every``.
 
     Raises:
-        SnowmapError: When every step is to be supervised, but the net maps the target window alone.
+        SnowmapError: When every step is to be supervised, but the net maps the target window alone, or steps move.
     """
+    if time_jitter:
+        if supervise == "every":
+            raise SnowmapError("data.time_jitter=… moves the windows before the target; give data.supervise=last")
+        return "last"
     if supervise == "every" and not net.maps_every_step:
         raise SnowmapError(
             "data.supervise=every, but this net maps the target window alone; choose data.supervise=last"

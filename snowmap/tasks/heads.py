@@ -1,6 +1,6 @@
 """Heads: what a net's outputs mean for each target, how they are trained, scored and turned into maps.
 
-`Gaussian` and `Quantile` add uncertainty to what `snowmap.tasks.point_head.Point` does.
+`Gaussian` and `Quantile` add uncertainty to what `snowmap.tasks.point_head.Point` does; `ClassHead` maps classes.
 """
 
 from collections.abc import Mapping
@@ -12,6 +12,8 @@ from torch import Tensor
 from torch.nn import functional
 
 from snowmap.distribution import LEVELS
+from snowmap.tasks.class_head import ClassHead
+from snowmap.tasks.head import Head
 from snowmap.tasks.point_head import (
     LEAST_SIGMA,
     Members,
@@ -77,17 +79,17 @@ class Quantile(Point):
         return torch.stack([-near_below - below, -near_below, none, near_above, near_above + above], dim=-3)
 
 
-HEADS: dict[str, type[Point]] = {"point": Point, "gaussian": Gaussian, "quantile": Quantile}
+HEADS: dict[str, type[Head]] = {"point": Point, "gaussian": Gaussian, "quantile": Quantile, "classes": ClassHead}
 """Every head under the name that users type (``head=gaussian``)."""
 
 
-def build_head(head: Mapping[str, Any], targets: Mapping[str, Mapping[str, Any]], **options: Any) -> Point:
+def build_head(head: Mapping[str, Any], targets: Mapping[str, Mapping[str, Any]], **options: Any) -> Head:
     """The head that `head` describes.
 
     Args:
         head: ``name``, a key of `HEADS`, and the keyword arguments of that head.
         targets: Attributes of each target, by name.
-        options: ``members``, ``calibration`` and ``loss`` of `Point`.
+        options: ``members``, ``calibration`` and ``loss``.
     """
     arguments = dict(head)
-    return HEADS[arguments.pop("name")](targets, **options, **arguments)
+    return HEADS[arguments.pop("name")](targets, **options, **arguments)  # type: ignore[call-arg]

@@ -1,5 +1,6 @@
 """SnowRegression: a net with its normalisation, head and optimiser, whole in its checkpoint."""
 
+import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import MappingProxyType
@@ -21,6 +22,7 @@ from snowmap.data.sequences import SEASON, samples
 from snowmap.errors import SnowmapError
 from snowmap.models import Inputs, Specification, build_net
 from snowmap.tasks.heads import build_head
+from snowmap.tasks.schedules import learning_rate_factor
 
 Parameters = Float[Tensor, "member batch step target parameter height width"]
 
@@ -31,7 +33,7 @@ class SnowRegression(pl.LightningModule):
     Every hyper-parameter is a plain dict, list or scalar, so that the checkpoint loads under ``weights_only=True``.
 
     Attributes:
-        targets: Unit of each target, by name.
+        targets: Unit of each target, by name; that of a class map is empty.
         head: What the net's outputs mean: loss, scores and map layers.
         preprocessor: What the net sees of a Cube: ablation, derived features, choice of bands, normalisation.
         time: Windows in a sequence, or ``season``.
@@ -62,10 +64,10 @@ class SnowRegression(pl.LightningModule):
         Args:
             model: ``name`` of the net and its arguments.
             preprocessing: Arguments of `snowmap.data.preprocessing.Preprocessor`.
-            targets: Attributes of each target, by name: ``units``, ``long_name``, ``valid_min``.
-            optimizer: ``learning_rate``, ``weight_decay``, ``warmup_steps``, ``half_life_steps``, ``layer_decay``.
+            targets: Attributes of each target, by name, as `snowmap.data.cube.target_attributes` gives them.
+            optimizer: What `snowmap.config.schema.Optimizer` describes.
             freeze: ``none``, ``encoder`` or ``all_but_head``: the stages of the net that do not learn.
-            loss: A key of `snowmap.tasks.point_head.LOSSES`, for the head ``point``.
+            loss: A key of `snowmap.tasks.point_head.LOSSES` or `snowmap.tasks.class_losses.LOSSES`, as the head takes.
             head: ``name`` of the head and its arguments.
             ensemble: Nets that are trained side by side and map as one.
             time: Windows in a sequence, or ``season``.
@@ -76,7 +78,7 @@ class SnowRegression(pl.LightningModule):
         self.save_hyperparameters(logger=False)
         self.metadata, self.optimizer_options, self.time = dict(metadata), dict(optimizer), time
         self.head = build_head(head, targets, members=ensemble, calibration=calibration, loss=loss)
-        self.targets = {name: str(attributes["units"]) for name, attributes in targets.items()}
+        self.targets = {name: str(attributes.get("units", "")) for name, attributes in targets.items()}
         self.preprocessor = Preprocessor(**preprocessing)
         bands, channels = self.preprocessor.bands, self.preprocessor.normalizer.channels
         specification = Specification(channels, tuple(bands), self.targets, self.head.parameters_per_target)
@@ -164,14 +166,14 @@ class SnowRegression(pl.LightningModule):
     def on_validation_epoch_end(self) -> None:
         """Log the head's scores; its `monitor` chooses the checkpoint."""
         for name, value in self.head.scores().items():
-            self.log(f"validation/{name}", value, prog_bar="_rmse_" in name, sync_dist=True)
+            self.log(f"validation/{name}", value, prog_bar=self.head.shown in name, sync_dist=True)
 
     def configure_optimizers(self) -> Any:
-        """AdamW whose learning rate rises linearly, then halves every `half_life_steps`.
+        """Adam or AdamW, whose learning rate rises linearly and falls by `snowmap.tasks.schedules`.
 
         With ``layer_decay`` each stage before the head learns by this factor slower than the one behind it (Howard &
-        Ruder 2018, arXiv:1801.06146, section 3.2). AdamW passes over what is frozen; it is in its list, so that a run
-        can be resumed unfrozen.
+        Ruder 2018, arXiv:1801.06146, section 3.2). The optimiser passes over what is frozen; it is in its list, so that
+        a run can be resumed unfrozen.
         """
         options = self.optimizer_options
         rate, groups = options["learning_rate"], [{"params": self.net.parameters()}]
@@ -181,10 +183,13 @@ class SnowRegression(pl.LightningModule):
                 | {"lr": rate * options["layer_decay"] ** depth}
                 for depth, (name, parts) in enumerate(reversed(self.net.stages.items()))
             ]
-        optimizer = torch.optim.AdamW(groups, lr=rate, weight_decay=options["weight_decay"])
+        kind = {"adamw": torch.optim.AdamW, "adam": torch.optim.Adam}[options["name"]]
+        optimizer = kind(groups, lr=rate, weight_decay=options["weight_decay"])
 
         def factor(step: int) -> float:
-            return min(1.0, (step + 1) / max(1, options["warmup_steps"])) * 0.5 ** (step / options["half_life_steps"])
+            # before the training begins there are infinitely many batches in an epoch, and step is 0
+            steps = math.ceil(self.trainer.num_training_batches / self.trainer.accumulate_grad_batches) if step else 1
+            return learning_rate_factor(step, steps, options)
 
         return [optimizer], [{"scheduler": LambdaLR(optimizer, factor), "interval": "step"}]
 
@@ -197,7 +202,7 @@ class SnowRegression(pl.LightningModule):
 
     def maps(self, batch: Batch) -> Float[Tensor, "batch step target height width"]:
         """Targets of the last steps in their units."""
-        return self.head.location(self(batch)).mean(dim=0)
+        return self.head.mapped(self(batch))
 
     def predict(self, cube: xr.Dataset, windows: Sequence[int] | None = None) -> xr.Dataset:
         """Map windows of a Cube, of any height and width.

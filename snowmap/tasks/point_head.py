@@ -19,6 +19,7 @@ from snowmap.data.cube import refuse_class_maps
 from snowmap.data.normalize import Moments
 from snowmap.distribution import DEVIATES, LEVELS, NAMES, Distribution, widened
 from snowmap.errors import SnowmapError
+from snowmap.tasks.head import Head
 from snowmap.units import QUANTILES
 
 Parameters = Float[Tensor, "*batch parameter height width"]
@@ -41,25 +42,22 @@ LEAST_SIGMA = 0.01
 """Least σ, in standard deviations of the target: no pixel without snow dominates the loss by its certainty."""
 
 
-class Point(nn.Module):
+class Point(Head):
     """Regression by a value alone; the base of all regression heads.
 
     Attributes:
-        parameters_per_target: Outputs of the net that it reads for each target.
-        monitor: The score that chooses the checkpoint: RMSE ÷ standard deviation of the target in training, the mean
-            over the targets.
-        mode: Whether `monitor` is to be minimised (``min``) or maximised (``max``).
+        monitor: RMSE ÷ standard deviation of the target in training, the mean over the targets.
         targets: Attributes of each target, by name: ``units``, ``long_name`` and, where it has a lower bound,
             ``valid_min``, below which no map goes.
-        members: Nets of the ensemble whose outputs it reads, one behind the other.
         calibration: Of each target, by `snowmap.maps.calibration.calibrate`: how far its distribution is widened.
         mean: Mean of each target in training, in its unit. Shape (target,).
         std: Standard deviation of each target in training, in its unit. Shape (target,).
     """
 
-    parameters_per_target: ClassVar[int] = 1
+    parameters_per_target = 1
     monitor: ClassVar[str] = "nrmse"
     mode: ClassVar[str] = "min"
+    shown: ClassVar[str] = "_rmse_"
 
     mean: Tensor
     std: Tensor
@@ -83,10 +81,9 @@ class Point(nn.Module):
         Raises:
             SnowmapError: When a target is a class map.
         """
-        super().__init__()
-        refuse_class_maps(targets, "a regression head")
-        self.targets = {name: dict(attributes) for name, attributes in targets.items()}
-        self.members, self.calibration, self.loss_of_value = members, dict(calibration or {}), LOSSES[loss]
+        super().__init__(targets, members, calibration)
+        refuse_class_maps(targets, "a regression head", ", or task=segmentation")
+        self.loss_of_value = self.chosen(loss, LOSSES)
         self.register_buffer("mean", torch.full((len(self.targets),), torch.nan))
         self.register_buffer("std", torch.full((len(self.targets),), torch.nan))
         self.metrics: Mapping[str, MetricCollection] = nn.ModuleDict(
@@ -128,14 +125,8 @@ class Point(nn.Module):
     def parameters_of(
         self, outputs: Float[Tensor, "batch step output height width"], in_target_units: bool = False
     ) -> Float[Tensor, "member batch step target parameter height width"]:
-        """A net's outputs by member, target and parameter, normalised.
-
-        Args:
-            outputs: Of the net.
-            in_target_units: Whether the net gives the first parameter of each target in the target's unit.
-        """
-        shape = (self.members, len(self.targets), self.parameters_per_target)
-        parameters = outputs.float().unflatten(2, shape).movedim(2, 0)
+        """The same, normalised."""
+        parameters = super().parameters_of(outputs)
         if not in_target_units:
             return parameters
         location = self.encode(parameters[..., 0, :, :])
@@ -154,13 +145,7 @@ class Point(nn.Module):
         y: Float[Tensor, "batch step target height width"],
         valid: Bool[Tensor, "batch step target height width"],
     ) -> Float[Tensor, ""]:
-        """Mean loss over the valid pixels, and over the members.
-
-        Args:
-            parameters: From `parameters_of`.
-            y: Targets in their units; any value, also NaN, where `valid` is false.
-            valid: True where the target counts.
-        """
+        """Mean loss over the valid pixels, and over the members; see `Head.loss`."""
         shape = (len(parameters), *y.shape)
         return self.masked_loss(parameters, self.encode(y).expand(shape), valid.expand(shape))
 
@@ -190,7 +175,7 @@ class Point(nn.Module):
         valid: Bool[Tensor, "batch step target height width"],
     ) -> None:
         """Collect the errors of valid pixels; the arguments are those of `loss`."""
-        maps = self.location(parameters).mean(dim=0)
+        maps = self.mapped(parameters)
         for index, metrics in enumerate(self.metrics.values()):
             counted = valid[:, :, index]
             if counted.any():
@@ -205,6 +190,16 @@ class Point(nn.Module):
             scores |= {f"{name}_{score}_{self.targets[name]['units']}": value for score, value in errors.items()}
             normalised.append(errors["rmse"] / self.std[index])
         return {**scores, self.monitor: torch.stack(normalised).mean()}
+
+    def unusual(self, y: Float[Tensor, "*batch target height width"]) -> Float[Tensor, "*batch target height width"]:
+        """How far each value is from the mean of the training, in standard deviations."""
+        return self.encode(y).abs()
+
+    def mapped(
+        self, parameters: Float[Tensor, "member *batch target parameter height width"]
+    ) -> Float[Tensor, "*batch target height width"]:
+        """The mean of the members' locations, in the targets' units."""
+        return self.location(parameters).mean(dim=0)
 
     @property
     def uncertain(self) -> bool:

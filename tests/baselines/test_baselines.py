@@ -6,10 +6,10 @@ import xarray as xr
 
 from snowmap.baselines import BASELINES, baseline_maps, build_baseline
 from snowmap.errors import SnowmapError
-from tests.cubes import make_cube
+from tests.cubes import BASELINES_OF_QUANTITIES, make_cube
 
 TRAIN, LATER = [0, 1, 2, 3, 4, 6, 7, 8, 9, 10], [13, 14, 15]
-every_baseline = pytest.mark.parametrize("name", BASELINES)
+every_baseline = pytest.mark.parametrize("name", BASELINES_OF_QUANTITIES)
 
 
 def maps_of(name: str, cube: xr.Dataset, targets=("hs", "swe")) -> xr.Dataset:
@@ -69,7 +69,7 @@ def test_maps_are_on_the_grid_of_the_cube_in_the_unit_of_the_target_without_nega
         assert set(maps[target].attrs) == {"units", "long_name", "standard_name"}
 
 
-@pytest.mark.parametrize("name", sorted({*BASELINES} - {"climatology", "persistence"}))
+@pytest.mark.parametrize("name", sorted({*BASELINES_OF_QUANTITIES} - {"climatology", "persistence"}))
 def test_what_was_learnt_on_part_of_the_study_area_maps_all_of_it_and_other_grids(name):
     cube = make_cube()
     part = cube.copy(deep=True)
@@ -99,7 +99,11 @@ def test_nothing_to_learn_from_is_an_error(name):
 
 def test_what_lacks_a_band_is_left_out_and_said(caplog):
     cube = make_cube(bands=["coherence", "phase", "pdd"])
-    assert set(BASELINES) - set(baseline_maps(cube, TRAIN, LATER, ["swe"])) == {"elevation", "degree_day", "insar_swe"}
+    assert set(BASELINES_OF_QUANTITIES) - set(baseline_maps(cube, TRAIN, LATER, ["swe"])) == {
+        "elevation",
+        "degree_day",
+        "insar_swe",
+    }
     assert (
         "no baseline elevation: model=elevation needs the band elevation; it has coherence, phase, pdd" in caplog.text
     )

@@ -16,7 +16,7 @@ from snowmap.data.radar.phase import Phase
 from snowmap.data.splits import make_split
 from snowmap.errors import SnowmapError
 from snowmap.tasks.load import load_model
-from tests.cubes import make_cube
+from tests.cubes import BASELINES_OF_QUANTITIES, make_cube
 
 LATER = [13, 14, 15]
 OPTIONS = {"climatology": {"season_days": 30.0}, "boosted_trees": {"derived": ["slope", "cumulative_pdd"]}}
@@ -30,7 +30,7 @@ def fitted(name: str, **options):
     return cube, baseline.fit(cube, split.train, ["hs", "swe"], phase=Phase(-1))
 
 
-@pytest.mark.parametrize("name", BASELINES)
+@pytest.mark.parametrize("name", BASELINES_OF_QUANTITIES)
 def test_what_comes_back_gives_the_same_maps_bit_for_bit(name, tmp_path):
     cube, baseline = fitted(name, **OPTIONS.get(name, {}))
     loaded = load_model(save_baseline(baseline, tmp_path / "checkpoints" / "best.ckpt")).to("cpu")
@@ -41,7 +41,7 @@ def test_what_comes_back_gives_the_same_maps_bit_for_bit(name, tmp_path):
     assert [file.name for file in (tmp_path / "checkpoints").iterdir()] == ["best.ckpt"]
 
 
-@pytest.mark.parametrize("name", BASELINES)
+@pytest.mark.parametrize("name", BASELINES_OF_QUANTITIES)
 def test_the_file_holds_plain_containers_and_tensors(name, tmp_path):
     _, baseline = fitted(name)
     stored = torch.load(save_baseline(baseline, tmp_path / "a.ckpt"), weights_only=True)

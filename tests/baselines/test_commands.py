@@ -7,10 +7,10 @@ from pathlib import Path
 import pytest
 import yaml
 
-from snowmap.baselines import BASELINES
 from snowmap.sources.trentino import open_archive
 from snowmap.tasks.load import load_model
 from tests.commands import SMALL, fail, succeed, train
+from tests.cubes import BASELINES_OF_QUANTITIES
 
 pytestmark = pytest.mark.slow
 
@@ -38,7 +38,7 @@ def test_a_baseline_is_fitted_saved_and_scored_from_its_file(archive, tmp_path, 
     assert yaml.safe_load((run / "config.yaml").read_text())["model"]["name"] == name
     for scores in metrics(run / "evaluation" / "test").values():
         assert scores["model"]["rmse"] == pytest.approx(scores["baselines"][name]["rmse"])
-        assert set(scores["baselines"]) == set(BASELINES)
+        assert set(scores["baselines"]) == set(BASELINES_OF_QUANTITIES)
     maps = load_model(run / "checkpoints" / "best.ckpt").predict(open_archive(archive))
     assert maps.sizes == {"window": 20, "y": 16, "x": 24}
 
@@ -78,4 +78,4 @@ def test_a_net_and_a_baseline_stand_beside_the_same_baselines(archive, tmp_path)
             "trainer.max_epochs=1")  # fmt: skip
     found = [metrics(tmp_path / kind / "evaluation" / "test")["swe"]["baselines"] for kind in ("baseline", "net")]
     assert found[0] == found[1]
-    assert set(BASELINES) - set(found[0]) == {"insar_swe"}
+    assert set(BASELINES_OF_QUANTITIES) - set(found[0]) == {"insar_swe"}

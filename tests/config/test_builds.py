@@ -28,7 +28,7 @@ def cube():
 def build(config: dict, cube, folder: Path):
     splits = split_cubes([cube], config["split"])
     if config["model"]["name"] in BASELINES:
-        return fit_baseline(config, cube, *splits), None
+        return fit_baseline(config, [cube], splits), None
     task, datamodule = make_parts(config, [cube], splits)
     logger = make_logger(config, folder)
     with finishing(logger):

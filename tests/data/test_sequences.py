@@ -80,12 +80,15 @@ def test_every_target_is_supervised_and_no_hidden_one_ever(targets, hidden, time
 
 
 def test_a_length_that_no_season_has_is_refused():
-    _, end = dates()
-    check_time(30, end)
-    check_time(SEASON, end)
+    start, end = dates()
+    check_time(30, start, end)
+    check_time(SEASON, start, end)
+    check_time(64, end, end)  # single acquisitions know no season
+    with pytest.raises(SnowmapError, match=r"data\.time=65 is longer than the series, which has 64 dates"):
+        check_time(65, end, end)
     with pytest.raises(
         SnowmapError, match=r"data\.time=65 is longer than the longest season of the archive \(30 of 64"
     ):
-        check_time(65, end)
+        check_time(65, start, end)
     with pytest.raises(SnowmapError, match=r"ask for at most 30, or data\.time=season"):
-        check_time(31, end)
+        check_time(31, start, end)

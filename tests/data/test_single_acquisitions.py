@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import xarray as xr
 
-from snowmap.baselines import BASELINES, baseline_maps
+from snowmap.baselines import baseline_maps
 from snowmap.data.cube import check
 from snowmap.data.splits import rolling
 from snowmap.errors import SnowmapError
@@ -12,7 +12,7 @@ from snowmap.maps.netcdf import write_predictions
 from snowmap.maps.read import read_maps
 from snowmap.sources.trentino import open_archive, write_archive
 from snowmap.sources.trentino.check import check_archive
-from tests.cubes import make_cube
+from tests.cubes import BASELINES_OF_QUANTITIES, make_cube
 from tests.tasks.test_pixel import fit
 
 
@@ -49,7 +49,7 @@ def test_a_window_that_ends_before_it_starts_is_none(cube):
 def test_every_baseline_maps_them(cube):
     train, windows = range(13), [3, 13, 14]
     maps = baseline_maps(cube, train, windows, ["swe"])
-    assert set(maps) == set(BASELINES)
+    assert set(maps) == set(BASELINES_OF_QUANTITIES)
     inside = cube["mask"].values
     for name in set(maps) - {"climatology", "persistence", "insar_swe"}:  # these have gaps of their own
         assert np.isfinite(maps[name]["swe"].values[:, inside]).mean() > 0.9, name

@@ -7,7 +7,8 @@ from rasterio.transform import from_origin
 
 from snowmap.config.schema import Scoring
 from snowmap.data.radar.wet_snow import with_wet_threshold
-from snowmap.evaluation.classes import UNKNOWN, pixel_classes
+from snowmap.evaluation.bins import UNKNOWN
+from snowmap.evaluation.classes import pixel_classes
 from tests.cubes import make_cube
 
 OPTIONS = asdict(Scoring())

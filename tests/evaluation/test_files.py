@@ -10,12 +10,12 @@ from rich.console import Console
 from scipy.stats import median_abs_deviation, pearsonr, spearmanr
 from sklearn.metrics import mean_absolute_error, r2_score, root_mean_squared_error
 
-from snowmap.baselines import BASELINES, baseline_maps
+from snowmap.baselines import baseline_maps
 from snowmap.errors import SnowmapError
 from snowmap.evaluation import evaluate_maps, print_table
 from snowmap.evaluation.map_scores import ScoredMaps
 from snowmap.evaluation.metrics import SCORES, scores
-from tests.cubes import make_cube
+from tests.cubes import BASELINES_OF_QUANTITIES, make_cube
 from tests.maps.test_netcdf import WINDOWS, predictions
 
 TRAIN = [0, 1, 2, 3, 6, 7]
@@ -70,7 +70,7 @@ def test_json_and_csv_tell_the_same(evaluated):
     _, out, result = evaluated
     assert json.loads((out / "metrics.json").read_text()) == result
     frame = pd.read_csv(out / "metrics.csv")
-    assert len(frame.query("grouping == 'all'")) == 2 * (1 + len(BASELINES)) * (1 + len(WINDOWS))
+    assert len(frame.query("grouping == 'all'")) == 2 * (1 + len(BASELINES_OF_QUANTITIES)) * (1 + len(WINDOWS))
     pooled = frame.query("window == 'all' and target == 'swe' and map == 'climatology'").iloc[0]
     assert {key: pooled[key] for key in SCORES} == pytest.approx(result["target"]["swe"]["baselines"]["climatology"])
     assert set(frame["unit"]) == {"cm"}

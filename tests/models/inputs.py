@@ -13,6 +13,8 @@ SMALL = {
     "convlstm-bidirectional": {"channels": [8, 16], "hidden": [8, 8], "bidirectional": True},
     "transformer": {"channels": [8, 16], "heads": 2},
     "unet3d": {"channels": [8, 16]},
+    "unet3d-weights": {"channels": [8, 16], "collapse": "weights"},
+    "unet3d-max": {"channels": [8, 16], "collapse": "max"},
     "massbalance": {"channels": [8, 16], "hidden": 8},
 }
 """Every net, and every form of it, at a size that a test can wait for."""

@@ -1,0 +1,64 @@
+"""The classes of a target that is a class map, and how probabilities become one."""
+
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+import numpy as np
+import xarray as xr
+from jaxtyping import Float
+from torch import Tensor
+
+
+class Classes(NamedTuple):
+    """Of a class map.
+
+    Attributes:
+        target: Its name.
+        values: The value of each class in the map.
+        meanings: A word for each class.
+    """
+
+    target: str
+    values: tuple[int, ...]
+    meanings: tuple[str, ...]
+
+    @classmethod
+    def of(cls, target: str, attributes: Mapping[str, Any]) -> "Classes":
+        """Those that the attributes of a class map, ``flag_values`` and ``flag_meanings``, list."""
+        values = np.atleast_1d(attributes["flag_values"]).tolist()
+        return cls(target, tuple(values), tuple(str(attributes["flag_meanings"]).split()))
+
+    @property
+    def named(self) -> int | None:
+        """Of two classes the index of the one that the target names, else of the second; None of more classes."""
+        if len(self.values) != 2:
+            return None
+        return self.meanings.index(self.target) if self.target in self.meanings else 1
+
+    @property
+    def probabilities(self) -> list[str]:
+        """The name of the map of each class's probability."""
+        return [f"{self.target}_probability_{meaning}" for meaning in self.meanings]
+
+    def decided(
+        self, probability: Float[Tensor, "class *pixels"], threshold: float | None = None
+    ) -> Float[Tensor, "*pixels"]:
+        """The class map: of two classes the named one where its probability reaches `threshold`, else the likeliest."""
+        values = probability.new_tensor(self.values)
+        if self.named is None or threshold is None:
+            return values[probability.argmax(dim=0)]
+        chosen = probability[self.named] >= threshold
+        return chosen.to(values.dtype) * (values[self.named] - values[1 - self.named]) + values[1 - self.named]
+
+
+def observed(target: xr.DataArray) -> np.ndarray:
+    """Values of a target ``(window, y, x)``: NaN where a class map has its ``ignore_index``.
+
+    A map that is the same in all windows, broadcast without a copy, stays so.
+    """
+    values = target.values
+    if "ignore_index" not in target.attrs:
+        return values
+    known = values[:1] if values.strides[0] == 0 else values
+    kept = np.where(known == np.float32(target.attrs["ignore_index"]), np.float32(np.nan), known)
+    return np.broadcast_to(kept, values.shape) if len(kept) < len(values) else kept

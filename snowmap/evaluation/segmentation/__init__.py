@@ -1,0 +1,1 @@
+"""Scores, intervals, figures and report of class maps."""

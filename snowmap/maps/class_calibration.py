@@ -1,0 +1,102 @@
+"""Temperature and threshold of class probabilities, from the validation windows alone."""
+
+import logging
+import math
+from collections.abc import Sequence
+
+import torch
+import xarray as xr
+from jaxtyping import Float, Int
+from scipy.optimize import minimize_scalar
+from torch import Tensor
+
+from snowmap.data.classes import Classes, observed
+from snowmap.tasks.class_scores import CalibrationError
+
+logger = logging.getLogger(__name__)
+
+LEAST_TEMPERATURE, GREATEST_TEMPERATURE = 0.05, 20.0
+
+MOST_PIXELS = 2**20
+"""That the temperature is fitted to, evenly among all."""
+
+THRESHOLDS = 1000
+"""Steps of probability, from which the threshold is chosen."""
+
+
+def calibrate_classes(
+    classes: Classes, mapped: Sequence[tuple[xr.Dataset, xr.Dataset, Sequence[int]]]
+) -> dict[str, float]:
+    """Temperature and threshold of a target's probabilities.
+
+    Args:
+        classes: Of the target.
+        mapped: Maps of some windows, the Cube whose study area is where they are looked at, and the windows.
+
+    Returns:
+        ``temperature`` and, of two classes, ``threshold``; nothing where no pixel has a class.
+    """
+    stated, truths = [], []
+    for maps, cube, windows in mapped:
+        known = torch.from_numpy(observed(cube[classes.target])[list(windows)].copy())
+        index = sum(position * (known == value) for position, value in enumerate(classes.values))
+        valid = known.isfinite() & torch.from_numpy(cube["mask"].values)
+        layers = [torch.from_numpy(maps[name].values)[valid] for name in classes.probabilities]
+        stated.append(torch.stack(layers))
+        truths.append(torch.as_tensor(index)[valid])
+    probability, truth = torch.cat(stated, dim=1), torch.cat(truths)
+    if not len(truth):
+        logger.warning("no validation pixel has a class: probabilities of %s are as predicted", classes.target)
+        return {}
+    log_probability = probability.clamp(min=torch.finfo(torch.float32).tiny).log()
+    found = {"temperature": temperature_of(log_probability, truth)}
+    calibrated = (log_probability / found["temperature"]).softmax(dim=0)
+    words = f"temperature {found['temperature']:.2f}"
+    if classes.named is not None:
+        found["threshold"] = threshold_of(calibrated[classes.named], (truth == classes.named).long())
+        words += f", threshold of '{classes.meanings[classes.named]}' {found['threshold']:.3f}"
+    before, after = (_calibration_error(each, truth) for each in (probability, calibrated))
+    logger.warning(
+        "probabilities of %s, calibrated on the validation windows: %s; calibration error there %.3f, before %.3f",
+        *(classes.target, words, after, before),
+    )
+    return found
+
+
+def temperature_of(log_probability: Float[Tensor, "class pixel"], truth: Int[Tensor, " pixel"]) -> float:
+    """The temperature under which the truth is likeliest (Guo et al. 2017, arXiv:1706.04599, section 4.2).
+
+    Args:
+        log_probability: Natural logarithm of each class's probability.
+        truth: Index of the true class.
+    """
+    step = max(1, -(-len(truth) // MOST_PIXELS))
+    logits, truth = log_probability[:, ::step].double().T, truth[::step]
+
+    def nll(logarithm: float) -> float:
+        return float(torch.nn.functional.cross_entropy(logits / math.exp(logarithm), truth))
+
+    bounds = math.log(LEAST_TEMPERATURE), math.log(GREATEST_TEMPERATURE)
+    return math.exp(minimize_scalar(nll, bounds=bounds, method="bounded").x)
+
+
+def threshold_of(probability: Float[Tensor, " pixel"], truth: Int[Tensor, " pixel"]) -> float:
+    """The probability of a class from which on a pixel is of it, for the greatest IoU; of several the middle.
+
+    Args:
+        probability: Of the class.
+        truth: 1 where the pixel is of the class, else 0.
+    """
+    bins = (probability.double() * THRESHOLDS).floor().long().clamp(0, THRESHOLDS)
+    counts = torch.stack([torch.bincount(bins[truth == kind], minlength=THRESHOLDS + 1) for kind in (0, 1)])
+    false, true = counts.flip(1).cumsum(1).flip(1)[:, 1:].double()  # of the pixels that reach each threshold but 0
+    iou = true / (counts[1].sum() + false)
+    best = (iou == iou.max()).nonzero().flatten()
+    return float(best[len(best) // 2] + 1) / THRESHOLDS
+
+
+def _calibration_error(probability: Float[Tensor, "class pixel"], truth: Int[Tensor, " pixel"]) -> float:
+    error = CalibrationError()
+    confidence, likeliest = probability.max(dim=0)
+    error.update(confidence, likeliest == truth)
+    return float(error.compute())

@@ -1,0 +1,59 @@
+"""Scores of class maps, pooled over pixels: from a confusion matrix, and the calibration error of probabilities."""
+
+import torch
+from jaxtyping import Bool, Float, Int
+from torch import Tensor
+from torchmetrics import Metric
+
+BINS = 15
+"""Of confidence, in the calibration error (Guo et al. 2017, arXiv:1706.04599)."""
+
+
+def class_scores(confusion: Int[Tensor, "observed predicted"]) -> dict[str, Float[Tensor, " class"]]:
+    """Scores of each class against all others; NaN where its denominator has no pixel.
+
+    Args:
+        confusion: Number of pixels by observed and predicted class.
+
+    Returns:
+        ``iou``, ``f1``, ``precision``, ``recall`` and ``accuracy``.
+    """
+    counts = confusion.double()
+    both = counts.diagonal()
+    observed, predicted, total = counts.sum(dim=1), counts.sum(dim=0), counts.sum()
+    return {
+        "iou": both / (observed + predicted - both),
+        "f1": 2 * both / (observed + predicted),
+        "precision": both / predicted,
+        "recall": both / observed,
+        "accuracy": (total - observed - predicted + 2 * both) / total,
+    }
+
+
+class CalibrationError(Metric):
+    """Expected calibration error of the likeliest class, by `BINS` equal bins of its probability.
+
+    torchmetrics has the same score, but keeps every pixel.
+    """
+
+    full_state_update = False
+
+    def __init__(self) -> None:
+        super().__init__()
+        for name in ("count", "confidence", "correct"):
+            self.add_state(name, torch.zeros(BINS, dtype=torch.float64), dist_reduce_fx="sum")
+
+    def update(self, confidence: Float[Tensor, " pixel"], correct: Bool[Tensor, " pixel"]) -> None:
+        """Some more pixels: the probability of the likeliest class, and whether it is the true one."""
+        bins = (confidence * BINS).long().clamp(max=BINS - 1)
+        confidence = confidence.double()
+        for total, of_pixel in (
+            (self.count, torch.ones_like(confidence)),
+            (self.confidence, confidence),
+            (self.correct, correct.double()),
+        ):
+            total += torch.zeros_like(total).index_put((bins,), of_pixel, accumulate=True)  # type: ignore[operator]
+
+    def compute(self) -> Float[Tensor, ""]:
+        """Mean over the pixels of how far the share of true ones is from the mean probability of their bin."""
+        return (self.correct - self.confidence).abs().sum() / self.count.sum()  # type: ignore[operator]
