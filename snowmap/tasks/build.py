@@ -124,9 +124,11 @@ def make_parts(
         for maps, cube, split in zip(tensors, cubes, splits, strict=True)
         if split.train
     ]
-    read = [(maps, _windows_read(split, cube["end"].values, time)) for maps, cube, split in training]
-    decibels = [band for band in bands if metadata["units"][band] == "dB"]
-    task.preprocessor.normalizer.fit(read, data["clip_percentiles"], decibels)
+    task.preprocessor.normalizer.fit(
+        [(maps, _windows_read(split, cube["end"].values, time)) for maps, cube, split in training],
+        data["clip_percentiles"],
+        [band for band in bands if metadata["units"][band] == "dB"],
+    )
     task.head.fit([(maps, split.train) for maps, _, split in training])
     check_reach(config["split"], time, task.net.reach)
     if not config["ckpt"]:
