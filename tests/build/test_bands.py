@@ -71,6 +71,13 @@ def test_the_unwrapped_phase_of_the_largest_component_is_kept() -> None:
     assert np.isfinite(insar_bands(several, GRID, 0.3, component=component)["coherence"]).all()
 
 
+def test_the_largest_component_is_found_without_looking_at_every_pixel(monkeypatch: pytest.MonkeyPatch) -> None:
+    number = np.where(np.mgrid[: SHAPE[0], : SHAPE[1]][1] < 24, 5, 3)
+    several = pair(unwrapped_phase=1.0, component=number, coherence=0.8, elevation=0, incidence=40)
+    monkeypatch.setattr("snowmap.build.bands.THIN_GRID", 5)
+    assert largest_component(several, GRID) == (3, pytest.approx(24 / 60, abs=0.1))
+
+
 def test_a_cell_on_the_border_of_components_is_the_mean_of_one_of_them() -> None:
     phase, number = two_components()
     several = pair(unwrapped_phase=phase, component=number, coherence=0.8, elevation=0, incidence=40)
