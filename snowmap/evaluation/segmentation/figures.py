@@ -111,7 +111,7 @@ def _draw_outlines(
                 axis.contour(x, y, inside, levels=[0.5], colors=[colour], linestyles=style, linewidths=1)
     axis.set(xlim=place["extent"][:2], ylim=place["extent"][2:])
     lines = [Line2D([], [], color=OBSERVED), Line2D([], [], color=MAPPED, linestyle="dashed")]
-    axis.legend(lines, ["observed", "mapped"], fontsize=7, loc="lower right")
+    _below(axis, lines, ["observed", "mapped"])
 
 
 def _draw_agreement(
@@ -134,7 +134,14 @@ def _key(axis: Axes, colours: Mapping[str, Any]) -> None:
         Line2D([], [], marker="s", linestyle="", markerfacecolor=colour, markeredgecolor="0.5")
         for colour in colours.values()
     ]
-    axis.legend(squares, [name.replace("_", " ") for name in colours], fontsize=7, loc="lower right")
+    _below(axis, squares, [name.replace("_", " ") for name in colours])
+
+
+def _below(axis: Axes, drawn: Sequence[Line2D], names: Sequence[str]) -> None:
+    """A key that covers nothing of the map."""
+    axis.legend(
+        drawn, names, fontsize=7, frameon=False, ncols=len(names), loc="upper center", bbox_to_anchor=(0.5, -0.09)
+    )
 
 
 def _palette(classes: Classes) -> ListedColormap:
