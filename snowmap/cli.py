@@ -56,8 +56,14 @@ def _parser() -> argparse.ArgumentParser:
     download.add_argument("--revision", default="main", help="branch, tag or commit (default: %(default)s)")
     download.set_defaults(run=_download)
 
-    synthesize = commands.add_parser("synthesize", help="write a synthetic archive in the same layout")
+    synthesize = commands.add_parser("synthesize", help="write synthetic data: an archive, or scenes of a SAR stack")
     synthesize.add_argument("out", type=Path, help="the folder to write, e.g. data/synthetic/Dataset_icip2026")
+    synthesize.add_argument(
+        "--kind",
+        default="archive",
+        choices=["archive", "glaciers", "ice_cracks"],
+        help="an archive in the same layout, or scenes for data=sar_stack (default: %(default)s)",
+    )
     synthesize.add_argument("--seed", type=int, default=0)
     synthesize.add_argument("--windows", type=int, default=64, help="number of 12-day windows (default: %(default)s)")
     synthesize.add_argument("--shape", type=int, nargs=2, metavar=("HEIGHT", "WIDTH"), help="pixels (default: 93 211)")
@@ -65,6 +71,12 @@ def _parser() -> argparse.ArgumentParser:
     synthesize.add_argument(
         "--further", action="store_true", help="also precipitation, forest cover, layover and shadow"
     )
+    synthesize.add_argument("--scenes", type=int, help="of glaciers and ice_cracks (default: 3, with a DEM 1)")
+    synthesize.add_argument(
+        "--dates", type=int, help="of each of these scenes (default: 15 of glaciers, 1 of ice_cracks)"
+    )
+    synthesize.add_argument("--outlines", type=Path, help="glaciers on the DEM, in any vector file")
+    synthesize.add_argument("--looks", type=float, help="equivalent number of looks of their speckle")
     synthesize.set_defaults(run=_synthesize)
 
     build = commands.add_parser("build", help="turn interferograms, weather and snow maps of a region into an archive")
@@ -214,6 +226,9 @@ def _download(options: argparse.Namespace) -> bool:
 
 
 def _synthesize(options: argparse.Namespace) -> None:
+    if options.kind != "archive":
+        _synthesize_scenes(options)
+        return
     from snowmap.sources.synthetic import synthesize
     from snowmap.sources.trentino import write_archive
 
@@ -223,6 +238,26 @@ def _synthesize(options: argparse.Namespace) -> None:
     size = f"{cube.sizes['window']} windows of {cube.sizes['y']} × {cube.sizes['x']} px"
     print(f"a SYNTHETIC archive, {size}, lies in {root}")
     print(f"next: python train.py data.root={root}")
+
+
+def _synthesize_scenes(options: argparse.Namespace) -> None:
+    from snowmap.sources.synthetic.scenes import synthesize_cracks, synthesize_glaciers
+
+    glaciers = options.kind == "glaciers"
+    given = {key: getattr(options, key) for key in ("seed", "scenes", "dates", "looks")}
+    given |= {"scenes": options.scenes or (1 if options.dem else 3), "dates": options.dates or (15 if glaciers else 1)}
+    given["shape"] = tuple(options.shape) if options.shape else None
+    if glaciers:
+        pixels = synthesize_glaciers(options.out, **given, dem=options.dem, outlines=options.outlines)
+    elif options.dem or options.outlines:
+        raise SnowmapError("--dem and --outlines are of --kind glaciers; an ice shelf has none")
+    else:
+        pixels = synthesize_cracks(options.out, **given)
+    name = "glacier" if glaciers else "crack"
+    print(
+        f"SYNTHETIC scenes: {given['scenes']} of {given['dates']} dates, {pixels:,} {name} pixels, lie in {options.out}"
+    )
+    print(f"next: python train.py data=sar_stack data.root={options.out} target={name} task=segmentation split=scenes")
 
 
 def _build(options: argparse.Namespace) -> None:

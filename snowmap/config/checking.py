@@ -19,7 +19,7 @@ from omegaconf import MISSING, DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from snowmap.config.fields import Expected
-from snowmap.config.schema import BASELINES, GROUPS, LOSSES, NAMED, OPTIONAL, TrainConfig
+from snowmap.config.schema import BASELINES, GROUPS, NAMED, OPTIONAL, TrainConfig
 from snowmap.errors import SnowmapError, shown
 
 KINDS = {bool: "true or false", str: "a text", dict: "a mapping, e.g. {key: value}"}
@@ -187,7 +187,7 @@ def _check_together(config: dict[str, Any]) -> None:
             f"data.retrieval={retrieval} with data.snow_density_kg_m3={shown(density)}: guneriussen needs a density, "
             f"the others have none; {mend}"
         )
-    _check_task(config)
+    _check_pieces(config)
     model = config["model"]["name"]
     for key, default in (("ablation", "all"), ("init_from", None)):
         if model in BASELINES and config[key] != default:
@@ -198,23 +198,13 @@ def _check_together(config: dict[str, Any]) -> None:
         raise SnowmapError(f"freeze={config['freeze']} would hold random weights; give those of a run as init_from=…")
 
 
-def _check_task(config: dict[str, Any]) -> None:
-    """Refuse a head or a loss of another task; of these only the head `point` and that of classes take a loss."""
-    task, head, loss = config["task"], config["head"]["name"], config["loss"]
-    if (task == "segmentation") != (head == "classes"):
-        heads = ["classes"] if task == "segmentation" else [name for name in NAMED["head"] if name != "classes"]
-        raise SnowmapError(f"head={head} with task={task}: expected {' | '.join(heads)}, or the other task=")
-    if loss not in LOSSES[task]:
-        raise SnowmapError(f"loss={loss} with task={task}: expected {' | '.join(LOSSES[task])}")
-    if loss == "lovasz" and config["head"]["label_smoothing"]:
-        raise SnowmapError("loss=lovasz takes labels as they are; give head.label_smoothing=0, or another loss=")
+def _check_pieces(config: dict[str, Any]) -> None:
+    """Refuse ways to draw training pieces that do not go together."""
     data = config["data"]
-    if data["class_share"] is not None and (task != "segmentation" or data["crop"] is None):
+    if data["class_share"] is not None and (config["task"] != "segmentation" or data["crop"] is None):
         raise SnowmapError("data.class_share=… is of pieces of a class map; give task=segmentation and data.crop=…")
     if data["crops"] > 1 and data["crop"] is None:
         raise SnowmapError(f"data.crops={data['crops']} pieces of each sequence need a size; give data.crop=…")
-    if data["time_jitter"] and data["supervise"] == "every":
-        raise SnowmapError("data.time_jitter=… moves the windows before the target; give data.supervise=last")
 
 
 def of_another_choice(message: str) -> str:

@@ -629,10 +629,6 @@ class Scoring:
     level: float = number(0.9, above=0, below=1)  # nominal coverage of the confidence intervals
 
 
-LOSSES = {"regression": ("mse", "mae", "huber"), "segmentation": ("cross_entropy", "focal", "dice", "lovasz")}
-"""What `loss=` takes, by task."""
-
-
 @dataclass
 class TrainConfig:
     """All of `conf/train.yaml`."""
@@ -651,7 +647,9 @@ class TrainConfig:
     scoring: Scoring = field(default_factory=Scoring)
     task: str = choice("regression", "segmentation")  # what the target is: a quantity, or classes
     ablation: str = _ablation()  # bands that the net sees
-    loss: str = choice("mse", *LOSSES["regression"][1:], *LOSSES["segmentation"])  # of head=point, or of head=classes
+    loss: str = choice(  # of head=point; the last four are of head=classes
+        "mse", "mae", "huber", "cross_entropy", "focal", "dice", "lovasz"
+    )
     ensemble: int = integer(1, at_least=1, at_most=100)  # nets that are trained side by side and map as one
     compile: bool = False  # the net, by torch.compile
     selection: str = choice("winter", "validation")  # what chooses the epoch: a whole winter, or the split's validation

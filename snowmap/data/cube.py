@@ -159,12 +159,13 @@ def target_attributes(cube: xr.Dataset, names: Sequence[str]) -> dict[str, dict[
     return attributes
 
 
-def refuse_class_maps(targets: Mapping[str, Mapping[str, Any]], what: str) -> None:
+def refuse_class_maps(targets: Mapping[str, Mapping[str, Any]], what: str, mend: str = "") -> None:
     """Refuse targets that are class maps, for `what` maps quantities.
 
     Args:
         targets: Attributes of each target, by name.
         what: It is, for the error.
+        mend: What else could be done than to choose another target.
 
     Raises:
         SnowmapError: Naming the first of them.
@@ -173,8 +174,7 @@ def refuse_class_maps(targets: Mapping[str, Mapping[str, Any]], what: str) -> No
         if "flag_values" in attributes:
             classes = attributes["flag_meanings"]
             raise SnowmapError(
-                f"target '{name}' is a class map ({classes}), but {what} maps quantities; choose another target=, or "
-                f"another {what.partition('=')[0]}="
+                f"target '{name}' is a class map ({classes}), but {what} maps quantities; choose another target={mend}"
             )
 
 

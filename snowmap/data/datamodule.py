@@ -13,7 +13,7 @@ from torch.utils.data import DataLoader, DistributedSampler, Sampler
 
 from snowmap.data.augment import AUGMENTATIONS
 from snowmap.data.batch import Batch, CubeTensors
-from snowmap.data.classes import observed as known
+from snowmap.data.classes import observed
 from snowmap.data.cube import archive_names, window_names
 from snowmap.data.lazy import LazyTensors
 from snowmap.data.pieces import around, class_centres, random_pieces, tiled
@@ -105,13 +105,13 @@ class SnowDataModule(pl.LightningDataModule):
         for index, (archive, cube, split) in enumerate(zip(archives, cubes, splits, strict=True)):
             maps, end = self.tensors[index], cube["end"].values
             names = [f"{window} of {archive}" if archive else window for window in window_names(cube)]
-            observed = [cube[target] for target in targets if target in cube]
+            known = [cube[target] for target in targets if target in cube]
             train, chosen = split.train, split.validation  # a scene may serve one of them, a final fit only trains
             if train:
-                train = _with_target(maps, observed, names, train, "training", targets, self.train_areas[index])
+                train = _with_target(maps, known, names, train, "training", targets, self.train_areas[index])
             if chosen:
                 area = self.validation_areas[index]
-                chosen = _with_target(maps, observed, names, chosen, "validation", targets, area)
+                chosen = _with_target(maps, known, names, chosen, "validation", targets, area)
             training = samples(end, train, time, maps_every_step=every, allowed=train)
             validation = samples(end, chosen, time, maps_every_step=maps_every_step and time == SEASON)
             _refuse_empty(maps, names, [*training, *validation], cube["features"])
@@ -271,7 +271,7 @@ def _chunks(values: list[Any], size: int) -> list[list[Any]]:
 
 def _with_target(
     tensors: CubeTensors | LazyTensors,
-    observed: Sequence[xr.DataArray],
+    of_targets: Sequence[xr.DataArray],
     names: Sequence[str],
     windows: Sequence[int],
     subset: str,
@@ -279,7 +279,7 @@ def _with_target(
     area: torch.Tensor | None,
 ) -> list[int]:
     visible = tensors.inside if area is None else tensors.inside & area
-    known = [window for window in windows if any(_any_value(maps[window], visible) for maps in observed)]
+    known = [window for window in windows if any(_any_value(maps[window], visible) for maps in of_targets)]
     if not known:
         where = "the study area" + (f", as far as it is the split's {subset} area" if area is not None else "")
         raise SnowmapError(f"no {subset} window has a valid pixel of {', '.join(targets)} inside {where}")
@@ -298,7 +298,7 @@ def _any_value(maps: xr.DataArray, inside: torch.Tensor) -> bool:
     height = max(maps.variable.chunksizes.get("y", (len(inside),)))
     for row in range(0, len(inside), height):
         rows = slice(row, row + height)
-        if (np.isfinite(known(maps[..., rows, :])) & inside[rows].numpy()).any():
+        if (np.isfinite(observed(maps[..., rows, :])) & inside[rows].numpy()).any():
             return True
     return False
 

@@ -119,15 +119,17 @@ def make_parts(
         else task.preprocessor.tensors(scene, targets)
         for scene in scenes
     ]
-    narrow = [
-        maps.narrowed_to(torch.from_numpy(narrowed(cube, split.train_area)["mask"].values))
+    training = [
+        (maps.narrowed_to(torch.from_numpy(narrowed(cube, split.train_area)["mask"].values)), cube, split)
         for maps, cube, split in zip(tensors, cubes, splits, strict=True)
         if split.train
     ]
-    read = [_windows_read(split, cube["end"].values, time) for split, cube in zip(splits, cubes, strict=True)]
-    decibels = [band for band in bands if metadata["units"][band] == "dB"]
-    task.preprocessor.normalizer.fit(list(zip(narrow, read, strict=True)), data["clip_percentiles"], decibels)
-    task.head.fit([(maps, split.train) for maps, split in zip(narrow, splits, strict=True)])
+    task.preprocessor.normalizer.fit(
+        [(maps, _windows_read(split, cube["end"].values, time)) for maps, cube, split in training],
+        data["clip_percentiles"],
+        [band for band in bands if metadata["units"][band] == "dB"],
+    )
+    task.head.fit([(maps, split.train) for maps, _, split in training])
     check_reach(config["split"], time, task.net.reach)
     if not config["ckpt"]:
         task.net.take_pretrained()
@@ -142,7 +144,7 @@ def make_parts(
         targets,
         time=time,
         maps_every_step=task.net.maps_every_step,
-        supervise=choose_supervision(task.net, data["supervise"]),
+        supervise=choose_supervision(task.net, data["supervise"], data["time_jitter"]),
         batch_size=data["batch_size"],
         augment=data["augment"],
         crop_size=data["crop"],
@@ -195,12 +197,16 @@ def choose_time(model: Mapping[str, Any], time: int | str | None, start: np.ndar
     return time
 
 
-def choose_supervision(net: Net, supervise: str) -> str:
+def choose_supervision(net: Net, supervise: str, time_jitter: int = 0) -> str:
     """``last`` or ``every``.
 
     Raises:
-        SnowmapError: When every step is to be supervised, but the net maps the target window alone.
+        SnowmapError: When every step is to be supervised, but the net maps the target window alone, or steps move.
     """
+    if time_jitter:
+        if supervise == "every":
+            raise SnowmapError("data.time_jitter=… moves the windows before the target; give data.supervise=last")
+        return "last"
     if supervise == "every" and not net.maps_every_step:
         raise SnowmapError(
             "data.supervise=every, but this net maps the target window alone; choose data.supervise=last"

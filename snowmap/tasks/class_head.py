@@ -59,13 +59,15 @@ class ClassHead(Head):
             label_smoothing: Share of the labels that is dealt out evenly to all classes.
 
         Raises:
-            SnowmapError: When there are several targets, or one is no class map, or the weights are not one for each
-                class.
+            SnowmapError: When there are several targets, or one is no class map, the weights are not one for each
+                class, or the loss is none of classes or takes no smoothing.
         """
         super().__init__(targets, members, calibration)
         self.classes = _only(self.targets)
         self.parameters_per_target = count = len(self.classes.values)
-        self.loss_of_classes, self.gamma, self.smoothing = LOSSES[loss], gamma, label_smoothing
+        self.loss_of_classes, self.gamma, self.smoothing = self.chosen(loss, LOSSES), gamma, label_smoothing
+        if loss == "lovasz" and label_smoothing:
+            raise SnowmapError("loss=lovasz takes labels as they are; give head.label_smoothing=0, or another loss=")
         self.balanced = class_weights == "balanced"
         given = [1.0] * count if isinstance(class_weights, str) else list(class_weights)
         if len(given) != count:

@@ -1,13 +1,14 @@
 """What every head is: the meaning of a net's outputs, how they are trained, scored and turned into maps."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, ClassVar
 
 from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
 from snowmap.data.batch import Statistical
+from snowmap.errors import SnowmapError
 
 
 class Head(nn.Module, ABC):
@@ -35,6 +36,17 @@ class Head(nn.Module, ABC):
         super().__init__()
         self.targets = {name: dict(attributes) for name, attributes in targets.items()}
         self.members, self.calibration = members, dict(calibration or {})
+
+    @staticmethod
+    def chosen(loss: str, losses: Mapping[str, Callable[..., Tensor]]) -> Callable[..., Tensor]:
+        """The loss of this name.
+
+        Raises:
+            SnowmapError: When the head has none of it.
+        """
+        if loss not in losses:
+            raise SnowmapError(f"loss={loss} is not for this head=: expected {' | '.join(losses)}; task= chooses both")
+        return losses[loss]
 
     @property
     def uncertain(self) -> bool:

@@ -82,8 +82,8 @@ class Point(Head):
             SnowmapError: When a target is a class map.
         """
         super().__init__(targets, members, calibration)
-        refuse_class_maps(targets, "task=regression")
-        self.loss_of_value = LOSSES[loss]
+        refuse_class_maps(targets, "a regression head", ", or task=segmentation")
+        self.loss_of_value = self.chosen(loss, LOSSES)
         self.register_buffer("mean", torch.full((len(self.targets),), torch.nan))
         self.register_buffer("std", torch.full((len(self.targets),), torch.nan))
         self.metrics: Mapping[str, MetricCollection] = nn.ModuleDict(

@@ -197,7 +197,10 @@ UP = "and ≤ 1000000"
         ("callbacks.patience=-1", f"expected {WHOLE}1 {UP}, or null"),
         ("callbacks.ema=1.5", "expected a number > 0 and < 1, or null"),
         ("seed=-1", f"expected {WHOLE}0 and ≤ 4294967295"),
-        ("loss=msee", "loss=msee: expected mse | mae | huber; did you mean 'mse'?"),
+        (
+            "loss=msee",
+            "loss=msee: expected mse | mae | huber | cross_entropy | focal | dice | lovasz; did you mean 'mse'?",
+        ),
         ("evaluate=true", "evaluate=True: expected test | validation | none"),
         ("ablation=no_sra", "did you mean 'no_sar'?"),
         ("compile=perhaps", "compile=perhaps: expected true or false"),
