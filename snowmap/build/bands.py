@@ -7,7 +7,7 @@ from rasterio.transform import Affine
 from snowmap.data.grid import Grid, gradient_of
 from snowmap.physics import displacement
 from snowmap.products.pairs import LAYERS, UNWRAPPED, Opener, Pair
-from snowmap.products.rasters import as_raster, place_of
+from snowmap.products.rasters import as_raster, place_of, placed
 from snowmap.products.regrid import MARGIN_PIXELS, clipped, pixels_per_cell, regrid
 
 LOOK = ("look_east", "look_north", "look_up")
@@ -94,13 +94,25 @@ def largest_component(pair: Pair, grid: Grid) -> tuple[int | None, float]:
         a, b, c, d, e, f = grid.transform[:6]
         wider, higher = grid.shape[1] / width, grid.shape[0] / height
         thin = Grid((height, width), Affine(a * wider, b * higher, c, d * wider, e * higher, f), grid.crs)
-        found = regrid({"component": layer}, LAYERS, thin)["component"]
+        found = regrid({"component": _every(layer, int(pixels_per_cell(layer, thin) / 2))}, LAYERS, thin)["component"]
     finally:
         layer.close()
     numbers, counts = np.unique(found[found > 0], return_counts=True)
     if not len(numbers):
         return None, 0.0
     return int(numbers[counts.argmax()]), float(1 - counts.max() / counts.sum())
+
+
+def _every(layer: xr.DataArray, step: int) -> xr.DataArray:
+    """Every so many pixels of a layer, so that a large one need not be in memory."""
+    if step < 2:
+        return layer
+    (a, b, c, d, e, f), crs = place_of(layer)[0][:6], place_of(layer)[1]
+    first = step // 2
+    thin = layer.isel(y=slice(first, None, step), x=slice(first, None, step))
+    corner = first + 0.5 - step / 2
+    affine = Affine(a * step, b * step, c + (a + b) * corner, d * step, e * step, f + (d + e) * corner)
+    return placed(thin, affine, crs)
 
 
 def _by_component(phase: xr.DataArray, components: xr.DataArray, grid: Grid, coverage: float) -> np.ndarray:
