@@ -33,6 +33,10 @@ COLOURS = {
     "insar_swe": "#56B4E9",
     "boosted_trees_no_sar": "#7F7F7F",
     "boosted_trees": "#8C6D31",
+    "otsu": "#E69F00",
+    "random_forest": "#D55E00",
+    "terrain": "#009E73",
+    "last_inventory": "#CC79A7",
 }
 """One colour for each map in every chart, which colour-blind eyes distinguish too (Okabe & Ito 2008)."""
 
@@ -52,7 +56,7 @@ def density_chart(predicted: Float[np.ndarray, "*dims"], observed: Float[np.ndar
     both = np.isfinite(predicted) & np.isfinite(observed)
     p, o = predicted[both], observed[both]
     top = max(float(np.percentile(np.concatenate([p, o]), 99.9)), 1e-3) if len(p) else 1.0
-    figure, axis = _blank()
+    figure, axis = blank()
     count, _, _ = np.histogram2d(o, p, bins=70, range=[[0, top], [0, top]])
     place = {"origin": "lower", "extent": (0, top, 0, top), "interpolation": "none"}
     drawn = axis.imshow(count.T, norm=LogNorm(), cmap="viridis", **place)  # one image, where a mesh is 4900 shapes
@@ -72,7 +76,7 @@ def class_chart(entries: Sequence[Mapping[str, Any]], score: str, label: str, na
         label: Of the score's axis.
         names: Maps to show, ``model`` among them.
     """
-    figure, axis = _blank()
+    figure, axis = blank()
     places, labels = np.arange(len(entries)), [entry["class"] for entry in entries]
     for shift, name in zip(np.linspace(-0.2, 0.2, len(names)), names, strict=True):
         values = _numbers(by_map(entry)[name][score] for entry in entries)
@@ -83,7 +87,7 @@ def class_chart(entries: Sequence[Mapping[str, Any]], score: str, label: str, na
     many = max(map(len, labels)) * len(labels) > 45
     axis.set_xticks(places, labels, rotation=45 if many else 0, ha="right" if many else "center")
     axis.set_ylabel(label)
-    _legend(axis)
+    legend(axis)
     return figure
 
 
@@ -96,7 +100,7 @@ def series_chart(area: Sequence[Mapping[str, Any]], quantity: str, label: str, n
         label: Of the vertical axis.
         names: Maps to show, ``model`` among them.
     """
-    figure, axis = _blank()
+    figure, axis = blank()
     scale = 1e-6 if quantity == "volume_m3" else 1.0
     dates = np.array([entry["end"] for entry in area], "datetime64[D]")
     for name in reversed(["observed", *names]):
@@ -109,7 +113,7 @@ def series_chart(area: Sequence[Mapping[str, Any]], quantity: str, label: str, n
     axis.xaxis.set_major_formatter(ConciseDateFormatter(locator))
     axis.set_ylim(bottom=0)
     axis.set_ylabel(label)
-    _legend(axis)
+    legend(axis)
     return figure
 
 
@@ -119,7 +123,7 @@ def reliability_chart(points: Sequence[Mapping[str, float]]) -> Figure:
     Args:
         points: ``nominal``, ``observed`` and ``uncalibrated``, the share inside the intervals as predicted.
     """
-    figure, axis = _blank()
+    figure, axis = blank()
     axis.axline((0, 0), slope=1, color="0.3", linewidth=1, linestyle="--", label="perfect")
     nominal = [point["nominal"] for point in points]
     for key, label, colour in (
@@ -128,26 +132,27 @@ def reliability_chart(points: Sequence[Mapping[str, float]]) -> Figure:
     ):
         axis.plot(nominal, [point[key] for point in points], "o-", markersize=5, label=label, color=COLOURS[colour])
     axis.set(xlabel="share promised", ylabel="share observed", xlim=(0, 1), ylim=(0, 1), aspect="equal")
-    _legend(axis)
+    legend(axis)
     return figure
 
 
-def difference_chart(differences: Mapping[str, Mapping[str, Any]], label: str) -> Figure:
-    """RMSE of the model minus that of each baseline, with its interval; left of 0 the model is better.
+def difference_chart(differences: Mapping[str, Mapping[str, Any]], label: str, score: str = "rmse") -> Figure:
+    """A score of the model minus that of each baseline, with its interval.
 
     Args:
-        differences: By baseline ``{"rmse": {"difference", "low", "high"}}``.
+        differences: By baseline and score ``{"difference", "low", "high"}``.
         label: Of the horizontal axis.
+        score: Which.
     """
-    of_rmse = {name: scores["rmse"] for name, scores in reversed(differences.items())}
-    of_rmse = {name: score for name, score in of_rmse.items() if score["difference"] is not None}
-    figure, axis = _blank(height=0.9 + 0.38 * len(of_rmse))
+    shown = {name: scores[score] for name, scores in reversed(differences.items())}
+    shown = {name: ends for name, ends in shown.items() if ends["difference"] is not None}
+    figure, axis = blank(height=0.9 + 0.38 * len(shown))
     axis.axvline(0, color="0.3", linewidth=1)
-    for place, (name, score) in enumerate(of_rmse.items()):
-        axis.plot(_numbers([score["low"], score["high"]]), [place, place], linewidth=3, color=colour_of(name))
-        axis.plot(score["difference"], place, "o", markersize=7, color=colour_of(name))
-    axis.set_yticks(range(len(of_rmse)), [label_of(name) for name in of_rmse])
-    axis.set(xlabel=label, ylim=(-0.6, len(of_rmse) - 0.4))
+    for place, (name, ends) in enumerate(shown.items()):
+        axis.plot(_numbers([ends["low"], ends["high"]]), [place, place], linewidth=3, color=colour_of(name))
+        axis.plot(ends["difference"], place, "o", markersize=7, color=colour_of(name))
+    axis.set_yticks(range(len(shown)), [label_of(name) for name in shown])
+    axis.set(xlabel=label, ylim=(-0.6, len(shown) - 0.4))
     return figure
 
 
@@ -206,7 +211,8 @@ def _draw_series(matches: pd.DataFrame, maps: xr.Dataset, axis: Axes) -> None:
     axis.set_ylim(bottom=min(0.0, float(np.nanmin(matches["observed"]))))
 
 
-def _blank(height: float = SIZE[1]) -> tuple[Figure, Axes]:
+def blank(height: float = SIZE[1]) -> tuple[Figure, Axes]:
+    """A figure with one axis, in the form of all charts."""
     figure = Figure(figsize=(SIZE[0], height), layout="constrained")
     axis = figure.subplots()
     axis.grid(color="0.9", linewidth=0.7)
@@ -216,7 +222,8 @@ def _blank(height: float = SIZE[1]) -> tuple[Figure, Axes]:
     return figure, axis
 
 
-def _legend(axis: Axes) -> None:
+def legend(axis: Axes) -> None:
+    """Above the axis."""
     axis.legend(fontsize=7.5, frameon=False, ncols=4, loc="lower left", bbox_to_anchor=(0, 1), borderaxespad=0)
 
 

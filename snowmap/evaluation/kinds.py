@@ -6,11 +6,15 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from snowmap.data.class_maps import is_class_map
+from snowmap.data.cube import window_names
 from snowmap.evaluation.figures import map_pictures, stacked
 from snowmap.evaluation.map_scores import ScoredMaps, score_maps, score_together
 from snowmap.evaluation.report import write_report
+from snowmap.evaluation.segmentation.figures import class_pictures
+from snowmap.evaluation.segmentation.report import write_class_report
 from snowmap.evaluation.segmentation.scoring import score_class_maps
 from snowmap.files import write_whole
+from snowmap.maps.class_files import write_rasters
 
 Part = tuple[dict[str, str], Mapping[str, Any]]
 """A place in the table of all scores, and the scores there."""
@@ -94,7 +98,11 @@ def _parts_of_classes(entry: Mapping[str, Any]) -> list[Part]:
 
 
 def _write_classes(result: Mapping[str, Any], scene: ScoredMaps, folder: Path) -> None:
-    """Nothing yet."""
+    pictures = {target: class_pictures(scene, target) for target in result["target"]}
+    write_whole(folder / "maps.png", stacked([*chain.from_iterable(pictures.values())]))
+    write_class_report(result, scene, pictures, folder / "report.html")
+    for position, name in enumerate(window_names(scene.maps)):
+        write_rasters(scene.maps.isel(window=[position]), scene.cube, folder, name, result["provenance"])
 
 
 QUANTITIES = Kind(

@@ -1,22 +1,14 @@
-"""report.html: the evaluation on one page that opens without a network, on a phone and on paper."""
+"""report.html of quantities; see `snowmap.evaluation.page`."""
 
-import base64
-import io
-import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import matplotlib as mpl
 import numpy as np
 import xarray as xr
-from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
-from matplotlib.backends.backend_svg import FigureCanvasSVG
-from matplotlib.figure import Figure
 
 from snowmap.baselines import label_of
-from snowmap.data.cube import is_synthetic
 from snowmap.evaluation.charts import (
     class_chart,
     colour_of,
@@ -28,8 +20,7 @@ from snowmap.evaluation.charts import (
 from snowmap.evaluation.figures import spaced
 from snowmap.evaluation.map_scores import ScoredMaps, by_map
 from snowmap.evaluation.metrics import REQUIREMENT_BORDER_MM
-from snowmap.files import write_whole
-from snowmap.tables import number
+from snowmap.evaluation.page import png, svg, write_page
 from snowmap.units import METRES, unit_factor
 
 GROUPINGS = {
@@ -65,36 +56,16 @@ def write_report(
         `path`.
     """
     maps, _, cube, windows = scene
-    environment = Environment(
-        loader=PackageLoader("snowmap.evaluation", "."), autoescape=True, undefined=StrictUndefined, trim_blocks=True,
-        lstrip_blocks=True,
-    )  # fmt: skip
-    environment.filters |= {"number": number, "share": _share, "volume": _volume, "label": label_of}
-    provenance = result["provenance"]
     head, explorers = _explorers(scene, [*result["target"]])
-    page = environment.get_template("report.html.jinja").render(
-        explorer_head=head,
-        origin=cube.attrs.get("origin", ""),
-        synthetic=is_synthetic(cube),
-        subset=provenance["subset"],
-        windows=len(windows),
-        first=np.datetime_as_string(maps["start"].values[0], "D"),
-        last=np.datetime_as_string(maps["end"].values[-1], "D"),
-        targets=[
-            {
-                **_section(name, entry, maps, cube, windows),
-                "explorer": explorers[name],
-                "maps": [_png(picture) for picture in pictures[name]],
-            }
-            for name, entry in result["target"].items()
-        ],
-        provenance=_provenance_rows(provenance),
-        model=_configured(provenance, "model").get("name", "model"),
-        split=_configured(provenance, "split").get("name", ""),
-        split_note=provenance.get("split_note", ""),
-        chosen_by=provenance.get("chosen_by", ""),
-    )
-    return write_whole(path, page)
+    sections = [
+        {
+            **_section(name, entry, maps, cube, windows),
+            "explorer": explorers[name],
+            "maps": [png(picture) for picture in pictures[name]],
+        }
+        for name, entry in result["target"].items()
+    ]
+    return write_page("report.html.jinja", result, scene, path, explorer_head=head, targets=sections)
 
 
 def _explorers(scene: ScoredMaps, targets: Sequence[str]) -> tuple[Markup, dict[str, Markup]]:
@@ -142,7 +113,7 @@ def _section(name: str, entry: Mapping[str, Any], maps: xr.Dataset, cube: xr.Dat
         "requirement": f"{REQUIREMENT_BORDER_MM * unit_factor('mm', unit):g} {unit}" if name == "swe" else "",
         "uses": _use_rows(entry),
         "best": next(iter(_best(entry, 1)), None),
-        "charts": [(caption, _svg(figure, caption)) for caption, figure in charts],
+        "charts": [(caption, svg(figure, caption)) for caption, figure in charts],
         "left_out": len(windows) - len(spaced(len(windows))),
     }
 
@@ -157,51 +128,3 @@ def _best(entry: Mapping[str, Any], count: int) -> list[str]:
     """Names of the baselines of least RMSE, the best first."""
     rmse = {name: scores["rmse"] for name, scores in entry["baselines"].items() if scores["rmse"] is not None}
     return sorted(rmse, key=lambda name: rmse[name])[:count]
-
-
-def _configured(provenance: Mapping[str, Any], group: str) -> Mapping[str, Any]:
-    return provenance.get("config", {}).get(group, {})
-
-
-def _provenance_rows(provenance: Mapping[str, Any]) -> list[tuple[str, str]]:
-    """What the maps were made of, in words; what is not known is left out."""
-    scored, subsets = provenance["scored_archive"], provenance.get("split", {}).items()
-    split = " ".join(f"{key}={value}" for key, value in _configured(provenance, "split").items())
-    metadata = {
-        "checkpoint": provenance.get("checkpoint"),
-        "archive": scored.get("archive"),
-        "origin": scored.get("origin"),
-        "fingerprint of its content": scored.get("fingerprint"),
-        "trained on the fingerprint": provenance.get("archive", {}).get("fingerprint"),
-        "split": f"{split}: " + ", ".join(f"{len(names)} {subset}" for subset, names in subsets) + " windows"
-        if split
-        else "",
-        "epoch chosen by": provenance.get("chosen_by"),
-        "model": json.dumps(_configured(provenance, "model")) if _configured(provenance, "model") else "",
-        "seed": provenance.get("config", {}).get("seed"),
-        "command": provenance.get("command"),
-        "versions": ", ".join(f"{name} {number}" for name, number in provenance.get("versions", {}).items()),
-        "git revision": provenance.get("git_revision"),
-    }
-    return [(key, str(value)) for key, value in metadata.items() if value not in (None, "")]
-
-
-def _svg(figure: Figure, words: str) -> Markup:
-    """The figure as part of the page, with its text as text."""
-    file = io.StringIO()
-    with mpl.rc_context({"svg.fonttype": "none", "font.size": 9, "font.family": "sans-serif"}):
-        FigureCanvasSVG(figure).print_svg(file, metadata={"Date": None, "Title": words})  # as `as_png`: drawn once
-    drawn = file.getvalue()
-    return Markup(drawn[drawn.index("<svg") :])
-
-
-def _png(picture: bytes) -> str:
-    return "data:image/png;base64," + base64.b64encode(picture).decode()
-
-
-def _share(value: float | None) -> str:
-    return "–" if value is None else f"{value:.0%}"
-
-
-def _volume(value: float | None) -> str:
-    return "–" if value is None else f"{value / 1e6:+.1f}"

@@ -115,7 +115,10 @@ def count_scene(scene: ScoredMaps, target: str, elevation_step_m: float) -> Coun
                 for label, of_group in zip(labels, of_groups, strict=True):
                     groups[label][name] = groups[label].get(name, 0) + of_group
         if classes.named is not None:
-            counts.outlines.extend(_outlines(whole, mapped, areas, classes.named))
+            numbers = cube["outline"].values if "outline" in cube.coords else ndimage.label(whole == classes.named)[0]
+            counts.outlines.extend(
+                _outlines(np.where(whole == classes.named, numbers, 0), mapped, valid, areas, classes)
+            )
     return counts
 
 
@@ -200,15 +203,23 @@ def _groupings(cube: xr.Dataset, window: int, valid: np.ndarray, step: float) ->
 
 
 def _outlines(
-    truth: np.ndarray, mapped: Mapping[str, np.ndarray], areas: np.ndarray, named: int
+    numbers: np.ndarray, mapped: Mapping[str, np.ndarray], valid: np.ndarray, areas: np.ndarray, classes: Classes
 ) -> list[dict[str, Any]]:
-    """Area in m² of each observed outline, a patch of pixels that touch at their sides, and of what each map finds."""
-    numbers, count = ndimage.label(truth == named)  # type: ignore[misc]
-    valid = truth >= 0
+    """Area in m² of each observed outline, and of what each map finds of it.
+
+    Args:
+        numbers: Of the outline of each pixel, 0 for none: those of the Cube where it knows them, else of the patches of
+            pixels that touch at their sides.
+        mapped: Place of the class of the valid pixels in each map.
+        valid: Which pixels these are.
+        areas: Of all pixels in m².
+        classes: Two of them.
+    """
+    count = int(numbers.max(initial=0)) + 1
     of_pixel, ground = numbers[valid], areas[valid]
-    whole = _sums(of_pixel, ground, count + 1)[1:]
-    found = {name: _sums(of_pixel, ground * (places == named), count + 1)[1:] for name, places in mapped.items()}
+    whole = _sums(of_pixel, ground, count)
+    found = {name: _sums(of_pixel, ground * (places == classes.named), count) for name, places in mapped.items()}
     return [
-        {"area": float(area), "found": {name: float(of[number]) for name, of in found.items()}}
-        for number, area in enumerate(whole)
+        {"area": float(whole[number]), "found": {name: float(of[number]) for name, of in found.items()}}
+        for number in 1 + np.flatnonzero(whole[1:])
     ]
