@@ -261,7 +261,8 @@ def _synthesize_scenes(options: argparse.Namespace) -> None:
     print(
         f"SYNTHETIC scenes: {given['scenes']} of {given['dates']} dates, {pixels:,} {name} pixels, lie in {options.out}"
     )
-    print(f"next: python train.py data=sar_stack data.root={options.out} target={name} task=segmentation split=scenes")
+    split = "scenes" if given["scenes"] >= 3 else "blocks"
+    print(f"next: python train.py data=sar_stack data.root={options.out} target={name} task=segmentation split={split}")
 
 
 def _build(options: argparse.Namespace) -> None:

@@ -11,7 +11,10 @@ from scipy.ndimage import distance_transform_cdt
 from snowmap.data.area_splits import OF_CUBES, SUBSETS
 from snowmap.data.splits import split_cubes
 from snowmap.errors import SnowmapError
+from snowmap.maps.predict import choose_windows
+from snowmap.tasks.build import make_parts
 from tests.class_cubes import glacier_cube
+from tests.config.test_checking import checked
 
 SHAPE = (48, 64)
 
@@ -122,3 +125,24 @@ def test_a_class_that_cannot_be_scored_is_said(caplog):
     with caplog.at_level(logging.WARNING):
         split_cubes(made, {"name": "scenes", "validation": ["scene_0"], "test": ["scene_2"]})
     assert "target 'glacier': no validation pixel of class glacier" in caplog.text
+
+
+def test_statistics_are_of_the_scenes_that_train_and_the_others_validate():
+    made = cubes(3)
+    bright = made[1].assign(features=made[1]["features"] + 20)
+    names = ("split.validation=[scene_1]", "split.test=[scene_2]")
+    config = checked("task=segmentation", "target=glacier", "split=scenes", *names)
+    splits = split_cubes([made[0], bright, made[2]], config["split"])
+    task, datamodule = make_parts(config, [made[0], bright, made[2]], splits)
+    assert {sample.cube for sample in datamodule.train} == {0}
+    assert {tile.cube for tile in datamodule.tiles} == {1}
+    normalizer = task.preprocessor.normalizer
+    known = made[0]["features"].sel(band="VV").values[:, made[0]["mask"].values]
+    assert normalizer.band_mean[normalizer.bands.index("VV")].item() == pytest.approx(np.nanmean(known), abs=0.5)
+
+
+def test_the_end_of_each_sequence_is_mapped_unless_others_are_named():
+    (cube,) = cubes(1)
+    assert choose_windows(cube, []) == [3]
+    assert choose_windows(cube, ["2020-01-05_to_2020-01-05"]) == [0]
+    assert choose_windows(cube.drop_vars("sequence_end"), []) == [0, 1, 2, 3]
