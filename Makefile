@@ -58,6 +58,7 @@ bench: $(READY)  ## the ratios of benchmarks/ (about half an hour)
 	$(BIN)/python -m benchmarks.scaling
 	$(BIN)/python -m benchmarks.evaluating
 	$(BIN)/python -m benchmarks.predicting
+	$(BIN)/python -m benchmarks.building
 	$(BIN)/python -m benchmarks.dealing
 	$(BIN)/python -m benchmarks.sweeping
 	$(BIN)/python -m benchmarks.kills

@@ -204,6 +204,10 @@ def _basin_options(options: argparse.Namespace) -> dict[str, Any]:
 
 
 def _check(options: argparse.Namespace) -> bool:
+    from snowmap.sources.sar_stack.check import check_scenes, holds_scenes
+
+    if holds_scenes(options.archive):
+        return check_scenes(options.archive)
     from snowmap.sources.trentino.check import check_archive, print_report
 
     bands = options.bands.split(",") if options.bands else None

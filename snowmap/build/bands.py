@@ -7,7 +7,7 @@ from rasterio.transform import Affine
 from snowmap.data.grid import Grid, gradient_of
 from snowmap.physics import displacement
 from snowmap.products.pairs import LAYERS, UNWRAPPED, Opener, Pair
-from snowmap.products.rasters import as_raster
+from snowmap.products.rasters import as_raster, place_of, placed
 from snowmap.products.regrid import MARGIN_PIXELS, clipped, pixels_per_cell, regrid
 
 LOOK = ("look_east", "look_north", "look_up")
@@ -34,6 +34,8 @@ def insar_bands(
         Bands of the archive as far as the product has them, ``(y, x)`` float32, and ``water`` where it knows.
     """
     openers = {**pair.layers, **({"elevation": dem} if dem else {})}
+    if "incidence" in openers:
+        openers = {name: opener for name, opener in openers.items() if name not in LOOK}
     layers = {name: open_layer() for name, open_layer in openers.items()}
     try:
         near = {name: piece for name, layer in layers.items() if (piece := _near(layer, grid)) is not None}
@@ -57,13 +59,17 @@ def _on_grid(
         layers["wrapped_phase"] = layers["unwrapped_phase"]  # the mean of complex numbers wraps it
     if "incidence" not in names and "elevation" in layers and layers.keys() >= {*LOOK}:
         layers["incidence"] = local_incidence(layers["elevation"], [layers[name] for name in LOOK])
-    components = layers.pop("component", None)
-    unwrapped, wrapped = layers.pop("unwrapped_phase", None), layers.pop("wrapped_phase", None)
-    made = regrid({name: layer for name, layer in layers.items() if name not in LOOK}, LAYERS, grid, coverage)
-    if wrapped is not None:
-        made["wrapped_phase"] = _wrapped(wrapped, layers.get("coherence"), grid, coverage)
-    if unwrapped is not None:
-        made["unwrapped_phase"] = _unwrapped(unwrapped, components, component, grid, coverage)
+    components, apart = layers.pop("component", None), {}
+    together = {name: layer for name, layer in layers.items() if name not in LOOK}
+    if components is not None and "unwrapped_phase" in together and components.shape == layers["unwrapped_phase"].shape:
+        unwrapped = together.pop("unwrapped_phase")
+        if component is None:
+            apart["unwrapped_phase"] = _by_component(unwrapped, components, grid, coverage)
+        else:
+            together["unwrapped_phase"] = _where(unwrapped, components.values == component)
+    if {"wrapped_phase", "coherence"} <= together.keys() and layers["wrapped_phase"].shape != layers["coherence"].shape:
+        apart["wrapped_phase"] = _wrapped(together.pop("wrapped_phase"), layers["coherence"], grid, coverage)
+    made = regrid(together, LAYERS, grid, coverage) | apart
     made = dict.fromkeys({*names, "wrapped_phase", "incidence"} - {*LOOK, "component"}, nothing) | made
     if "unwrapped_phase" in made:
         made["displacement"] = np.asarray(displacement(made["unwrapped_phase"], wavelength=wavelength_m), np.float32)
@@ -88,7 +94,7 @@ def largest_component(pair: Pair, grid: Grid) -> tuple[int | None, float]:
         a, b, c, d, e, f = grid.transform[:6]
         wider, higher = grid.shape[1] / width, grid.shape[0] / height
         thin = Grid((height, width), Affine(a * wider, b * higher, c, d * wider, e * higher, f), grid.crs)
-        found = regrid({"component": layer}, LAYERS, thin)["component"]
+        found = regrid({"component": _every(layer, int(pixels_per_cell(layer, thin) / 2))}, LAYERS, thin)["component"]
     finally:
         layer.close()
     numbers, counts = np.unique(found[found > 0], return_counts=True)
@@ -97,19 +103,25 @@ def largest_component(pair: Pair, grid: Grid) -> tuple[int | None, float]:
     return int(numbers[counts.argmax()]), float(1 - counts.max() / counts.sum())
 
 
-def _unwrapped(
-    phase: xr.DataArray, components: xr.DataArray | None, component: int | None, grid: Grid, coverage: float
-) -> np.ndarray:
+def _every(layer: xr.DataArray, step: int) -> xr.DataArray:
+    """Every so many pixels of a layer, so that a large one need not be in memory."""
+    if step < 2:
+        return layer
+    (a, b, c, d, e, f), crs = place_of(layer)[0][:6], place_of(layer)[1]
+    first = step // 2
+    thin = layer.isel(y=slice(first, None, step), x=slice(first, None, step))
+    corner = first + 0.5 - step / 2
+    affine = Affine(a * step, b * step, c + (a + b) * corner, d * step, e * step, f + (d + e) * corner)
+    return placed(thin, affine, crs)
+
+
+def _by_component(phase: xr.DataArray, components: xr.DataArray, grid: Grid, coverage: float) -> np.ndarray:
     """Each cell is the mean within one connected component: between two lies an unknown number of cycles."""
 
     def mean(of: xr.DataArray, covered: float) -> np.ndarray:
         return regrid({"phase": of}, {"phase": UNWRAPPED}, grid, covered)["phase"]
 
-    if components is None or components.shape != phase.shape:
-        return mean(phase, coverage)
     number = components.values
-    if component is not None:
-        return mean(_where(phase, number == component), coverage)
     majority = regrid({"component": _where(components, number > 0)}, LAYERS, grid)["component"]
     out = np.full(grid.shape, np.nan, np.float32)
     for each in np.unique(majority[majority > 0]):
@@ -117,21 +129,17 @@ def _unwrapped(
     return np.where(np.isfinite(mean(_where(phase, number > 0), coverage)), out, np.nan)
 
 
-def _wrapped(phase: xr.DataArray, coherence: xr.DataArray | None, grid: Grid, coverage: float) -> np.ndarray:
-    """Weighted by the coherence, which some products have in larger pixels."""
-    layers = {"wrapped_phase": phase}
-    if coherence is not None and phase.shape != coherence.shape:
-        own = Grid((phase.sizes["y"], phase.sizes["x"]), phase.rio.transform(), phase.rio.crs)
-        weight = regrid({"coherence": coherence}, LAYERS, own, coverage=1e-3)["coherence"]
-        coherence = as_raster(weight, own.transform, own.crs)
-    if coherence is not None:
-        layers["coherence"] = coherence
+def _wrapped(phase: xr.DataArray, coherence: xr.DataArray, grid: Grid, coverage: float) -> np.ndarray:
+    """Weighted by a coherence in pixels of another size."""
+    own = Grid((phase.sizes["y"], phase.sizes["x"]), *place_of(phase))
+    weight = regrid({"coherence": coherence}, LAYERS, own, coverage=1e-3)["coherence"]
+    layers = {"coherence": as_raster(weight, own.transform, own.crs), "wrapped_phase": phase}
     return regrid(layers, LAYERS, grid, coverage)["wrapped_phase"]
 
 
 def _where(layer: xr.DataArray, kept: np.ndarray) -> xr.DataArray:
     values = np.where(kept, layer.values, np.nan).astype(np.float32)
-    return as_raster(values, layer.rio.transform(), layer.rio.crs)
+    return as_raster(values, *place_of(layer))
 
 
 def local_incidence(elevation: xr.DataArray, look: list[xr.DataArray]) -> xr.DataArray:
@@ -145,7 +153,7 @@ def local_incidence(elevation: xr.DataArray, look: list[xr.DataArray]) -> xr.Dat
     Returns:
         On the grid of the elevation; NaN where the ground faces away.
     """
-    grid = Grid((elevation.sizes["y"], elevation.sizes["x"]), elevation.rio.transform(), elevation.rio.crs)
+    grid = Grid((elevation.sizes["y"], elevation.sizes["x"]), *place_of(elevation))
     east, north, up = regrid(dict(zip(LOOK, look, strict=True)), LAYERS, grid).values()
     to_east, to_north = gradient_of(
         elevation.values, elevation["y"].values, elevation["x"].values, geographic=elevation.rio.crs.is_geographic

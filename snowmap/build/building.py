@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import dask.config
 import geopandas as gpd
 import numpy as np
 import xarray as xr
@@ -120,7 +121,11 @@ def _write_record(out: Path, record: dict[str, Any]) -> None:
 
 def _window(common: tuple[Path, Path], number: int) -> dict[str, Any]:
     """Build one window; what the record says of it."""
-    recipe, out = common
+    with dask.config.set(scheduler="synchronous"):  # a block is read sooner than threads wait for each other
+        return _build_window(*common, number)
+
+
+def _build_window(recipe: Path, out: Path, number: int) -> dict[str, Any]:
     prepared = prepare(recipe)
     pair, store = prepared.pairs[number], store_of(out, prepared)
     every, grid = prepared.plan.keys["coverage"], prepared.plan.grid

@@ -16,6 +16,7 @@ from rasterio.warp import reproject, transform
 
 from snowmap.data.grid import Grid, moved
 from snowmap.products.pairs import ANGLE, CLASS, POWER, WRAPPED
+from snowmap.products.rasters import place_of, placed
 
 MARGIN_PIXELS = 2
 """Of the source around the target grid, beyond what one target pixel covers: slopes and bilinear weights need them."""
@@ -49,7 +50,7 @@ def regrid(
     """
     out: dict[str, np.ndarray] = {}
     for names in _same_grid(layers):
-        crs, pixels = layers[names[0]].rio.crs, pixels_per_cell(layers[names[0]], grid)
+        crs, pixels = place_of(layers[names[0]])[1], pixels_per_cell(layers[names[0]], grid)
         pieces = {name: _read(layers[name], grid, pixels) for name in names}
         read = {name: piece[0] for name, piece in pieces.items() if piece is not None}
         if not read:
@@ -87,21 +88,23 @@ def clipped(layer: xr.DataArray, grid: Grid, margin: int = MARGIN_PIXELS) -> xr.
     ]
     if any(span.start >= span.stop for span in spans):
         return None
-    piece = layer.isel(y=spans[0], x=spans[1])
-    return piece.rio.write_transform(moved(layer.rio.transform(), spans[1].start, spans[0].start))
+    affine, crs = place_of(layer)
+    return placed(layer.isel(y=spans[0], x=spans[1]), moved(affine, spans[1].start, spans[0].start), crs)
 
 
 def _same_grid(layers: Mapping[str, xr.DataArray]) -> Iterator[list[str]]:
     by_grid: dict[object, list[str]] = {}
     for name, layer in layers.items():
-        by_grid.setdefault((layer.shape, tuple(layer.rio.transform()), layer.rio.crs.to_wkt()), []).append(name)
+        affine, crs = place_of(layer)
+        by_grid.setdefault((layer.shape, tuple(affine), crs.to_wkt()), []).append(name)
     yield from by_grid.values()
 
 
 def _pixels(layer: xr.DataArray, grid: Grid, columns: np.ndarray, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Column and row in a layer of those of the grid; infinite where there is no such place."""
-    x, y = transform(grid.crs, layer.rio.crs, *_applied(grid.transform, columns, rows))[:2]
-    return _applied(~layer.rio.transform(), np.array(x), np.array(y))
+    affine, crs = place_of(layer)
+    x, y = transform(grid.crs, crs, *_applied(grid.transform, columns, rows))[:2]
+    return _applied(~affine, np.array(x), np.array(y))
 
 
 def _applied(affine: Affine, x: np.ndarray, y: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -115,7 +118,7 @@ def _read(layer: xr.DataArray, grid: Grid, pixels: float) -> tuple[np.ndarray, A
     if piece is None:
         return None
     values = np.pad(np.asarray(piece.values, np.float32), rim, constant_values=np.nan)
-    return values, moved(piece.rio.transform(), -rim, -rim)
+    return values, moved(place_of(piece)[0], -rim, -rim)
 
 
 def _sums(name: str, kind: str, layers: Mapping[str, np.ndarray]) -> _Sums:

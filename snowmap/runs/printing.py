@@ -29,7 +29,7 @@ def print_splits(splits: Sequence[Split], cubes: Sequence[xr.Dataset]) -> None:
 def _print_split(title: str, split: Split, cube: xr.Dataset) -> None:
     names = window_names(cube)
     dates = {
-        subset: f"{names[windows[0]]} … {names[windows[-1]]}" if windows else "–"
+        subset: " … ".join(dict.fromkeys((names[windows[0]], names[windows[-1]]))) if windows else "–"
         for subset, windows in split.subsets.items()
     }
     if split.validation_area is None:

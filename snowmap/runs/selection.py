@@ -101,6 +101,8 @@ def _words(split: Split, end: np.ndarray) -> str:
     """E.g. ``the winter 2021/22 (21 windows, which do not train)``."""
     years = np.unique(season_of(end)[split.validation])
     windows = f"{len(split.validation)} windows"
+    if not split.train:
+        return f"the validation windows ({windows} of an archive that does not train)"
     if len(years) == 1 and not np.isin(years, season_of(end)[split.train]).any():
         return f"the winter {years[0]}/{(years[0] + 1) % 100:02d} ({windows}, which do not train)"
     return f"the validation windows ({windows}, of winters that train, too)"

@@ -60,7 +60,7 @@ def open_source(data: Mapping[str, Any], targets: Sequence[str]) -> xr.Dataset:
         cube = cube.isel(band=[index for index, name in enumerate(known) if name in wanted])
     if not targets:
         return cube
-    cube = cube.assign_attrs(fingerprint=_fingerprint(cube))
+    cube = cube.assign_attrs(fingerprint=fingerprint_of(cube))
     in_memory = data.get("in_memory")
     if in_memory is None:
         in_memory = cube.nbytes <= MEMORY_SHARE * psutil.virtual_memory().available
@@ -280,14 +280,18 @@ def _form(cube: xr.Dataset, chunk: int) -> dict[str, Any]:
     return {"encoding": encoding, "zarr_format": 3, "consolidated": False, "align_chunks": True}
 
 
-def _fingerprint(cube: xr.Dataset) -> str:
-    """Of the content, chunk by chunk."""
+def fingerprint_of(cube: xr.Dataset) -> str:
+    """Of the content of a Cube that is read chunk by chunk."""
 
     def total(block: np.ndarray) -> np.ndarray:
         return np.full((1,) * block.ndim, zlib.crc32(np.ascontiguousarray(block).data), np.uint32)
 
-    values = [cube[name].data for name in ("features", *targets_of(cube))]
-    sums = compute(*(array.map_blocks(total, dtype=np.uint32, chunks=(1,) * array.ndim) for array in values))
+    sums = compute(
+        *(
+            values.data.map_blocks(total, dtype=np.uint32, chunks=(1,) * values.ndim) if values.chunks else values.data
+            for values in (cube[name] for name in ("features", *targets_of(cube)))
+        )
+    )
     return fingerprint(
         (cube["band"].values.tolist(), targets_of(cube), window_names(cube)), [cube["mask"].values, *sums]
     )

@@ -206,6 +206,9 @@ class _Match:
         if before != after:
             return row._replace(notes=(f"built anew: head={before} in the checkpoint, {after} here",))
         targets, known = list(self.task.targets), list(self.source.targets)
+        classes, others = (_classes(task) for task in (self.task, self.source))
+        if classes != others:
+            return row._replace(notes=(f"built anew: classes {others} in the checkpoint, {classes} here",))
         if any(old[kind].shape[1:] != new[kind].shape[1:] for kind in new):
             return row._replace(notes=(_shapes(old, new),))
         common = [target for target in targets if target in known]
@@ -215,6 +218,11 @@ class _Match:
                 of_new[targets.index(target)] = of_old[known.index(target)]
         notes = tuple(f"built anew: {target}" for target in targets if target not in known)
         return row._replace(taken=row.parameters * len(common) // len(targets), notes=notes)
+
+
+def _classes(task: SnowRegression) -> str:
+    """The words of the classes, in order, whatever their target is called; none of a regression."""
+    return ", ".join(str(attributes.get("flag_meanings", "")) for attributes in task.head.targets.values()).strip(", ")
 
 
 def _members(net: Net) -> list[Net]:

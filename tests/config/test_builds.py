@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 
@@ -12,6 +13,7 @@ from snowmap.runs.launchers import LAUNCHERS
 from snowmap.runs.loggers import make_logger
 from snowmap.runs.training import finishing, make_trainer
 from snowmap.tasks.build import fit_baseline, make_parts
+from tests.class_cubes import glacier_cube
 from tests.config.test_checking import FILES, checked
 from tests.cubes import make_cube
 
@@ -20,16 +22,31 @@ WINDOWS = 70
 """Two winters and more, as some splits need."""
 
 
+OF_SEVERAL = ("regions", "scenes")
+"""Splits that hold out whole archives."""
+
+OF_CLASSES = ("glacier", "crack", "freeze_thaw", "blocks", "outlines", "segmentation")
+"""Choices that go with class maps."""
+
+OUTLINES = np.add.outer(np.arange(48) // 24, 2 * (np.arange(64) // 32)).astype(np.int32) + 1
+
+
 @pytest.fixture(scope="module")
 def cube():
     return make_cube(WINDOWS, shape=(16, 24))
 
 
 def build(config: dict, cube, folder: Path):
-    splits = split_cubes([cube], config["split"])
+    if config["task"] == "segmentation":
+        cubes = [glacier_cube(seed=seed, target=config["target"]["names"][0]) for seed in range(3)]
+        cubes = [cube.assign_coords(outline=(("y", "x"), OUTLINES)) for cube in cubes]
+    else:
+        cubes = [cube.assign_attrs(archive=f"archive {number}") for number in range(3)]
+        cubes = cubes if config["split"]["name"] in OF_SEVERAL else cubes[:1]
+    splits = split_cubes(cubes, config["split"])
     if config["model"]["name"] in BASELINES:
-        return fit_baseline(config, [cube], splits), None
-    task, datamodule = make_parts(config, [cube], splits)
+        return fit_baseline(config, cubes, splits), None
+    task, datamodule = make_parts(config, cubes, splits)
     logger = make_logger(config, folder)
     with finishing(logger):
         make_trainer(config, folder, logger)
@@ -39,7 +56,8 @@ def build(config: dict, cube, folder: Path):
 @pytest.mark.parametrize("file", FILES, ids=lambda file: f"{file.parent.name}={file.stem}")
 def test_every_file_can_be_built(file, cube, tmp_path):
     group, choice = file.parent.name, file.stem
-    config = checked(*FAST, f"{group}={choice}")
+    given = ("task=segmentation", "target=glacier", "split=blocks", "split.buffer=2") if choice in OF_CLASSES else ()
+    config = checked(*FAST, *given, f"{group}={choice}")
     if group == "trainer" and choice != "cpu" and not torch.cuda.is_available():
         with pytest.raises(SnowmapError, match="the trainer cannot be set up as asked"):
             build(config, cube, tmp_path)

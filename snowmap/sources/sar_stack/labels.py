@@ -73,10 +73,9 @@ def read_labels(root: Path, grid: Grid, quantity: Quantity, data: Mapping[str, A
     Raises:
         SnowmapError: When there are none, or they cannot be read, miss the scene, or hold unknown codes.
     """
-    path = _vector(root, "outlines") or _vector(root.parent, "outlines")
+    path, whole, dated = label_files(root)
     ids = None if path is None else _outlines(path, root, grid, data.get("outcrops"))
-    dated, whole = dated_classes(root), root / "classes.tif"
-    if whole.is_file():
+    if whole:
         return Labels({None: _classes(whole, grid, quantity, data.get("ignore"))}, ids, str(path))
     if dated:
         maps = {day: _classes(path, grid, quantity, data.get("ignore")) for day, path in dated.items()}
@@ -92,6 +91,13 @@ def read_labels(root: Path, grid: Grid, quantity: Quantity, data: Mapping[str, A
         )
     outside, inside = quantity.flag_values
     return Labels({None: np.where(ids > 0, np.float32(inside), np.float32(outside))}, ids, str(path))
+
+
+def label_files(root: Path) -> tuple[Path | None, Path | None, dict[np.datetime64, Path]]:
+    """Outlines, class raster and dated class rasters of a scene, as far as they are there."""
+    whole = root / "classes.tif"
+    outlines = _vector(root, "outlines") or _vector(root.parent, "outlines")
+    return outlines, whole if whole.is_file() else None, dated_classes(root)
 
 
 def _vector(folder: Path, name: str) -> Path | None:

@@ -7,6 +7,7 @@ from typing import Any
 
 import dask.array as da
 import numpy as np
+import psutil
 import xarray as xr
 from rasterio.enums import Resampling
 
@@ -17,6 +18,7 @@ from snowmap.sources.sar_stack.dates import Acquisitions, by_calendar, ends_of_s
 from snowmap.sources.sar_stack.labels import Labels, class_quantity, read_labels
 from snowmap.sources.sar_stack.layout import Raster, rasters_of
 from snowmap.sources.sar_stack.reading import ELEVATION, common_grid, lazy_band, on_grid, quantity_of
+from snowmap.sources.zarr import MEMORY_SHARE, fingerprint_of
 
 DEM = "dem.tif"
 
@@ -32,7 +34,8 @@ def open_source(data: Mapping[str, Any], targets: Sequence[str]) -> xr.Dataset:
 
     Args:
         data: As `snowmap.config.schema.SarStack` describes it, with one scene of `layout.scene_roots` as ``root``.
-        targets: The class map that the labels give; without one nothing but the mask is read before it is looked at.
+        targets: The class map that the labels give. With one a scene is read into the memory where it takes no more
+            than `MEMORY_SHARE` of it; else nothing but the mask is read before it is looked at.
     """
     root = Path(data["root"])
     rasters = rasters_of(root, data.get("pattern"))
@@ -46,7 +49,7 @@ def open_source(data: Mapping[str, Any], targets: Sequence[str]) -> xr.Dataset:
     _say_missing(root, rasters, bands, dates)
     elevation = None if dem is None or "elevation" not in bands else on_grid(dem, grid, Resampling.bilinear)
     features = _features(rasters, list(bands), dates, grid, elevation, data.get("scale") or "auto")
-    if targets:
+    if targets and features.nbytes <= MEMORY_SHARE * psutil.virtual_memory().available:
         values = np.empty(features.shape, np.float32)
         da.store([features], [values], lock=False)
         features = values
@@ -76,9 +79,9 @@ def open_source(data: Mapping[str, Any], targets: Sequence[str]) -> xr.Dataset:
     cube = cube.assign(
         {targets[0]: (("window", "y", "x"), _target(labels, dates.days, root, sequences), quantity.attributes)}
     )
-    if labels.outlines is None:
-        return cube
-    return cube.assign_coords(outline=(("y", "x"), labels.outlines, {"source": labels.source}))
+    if labels.outlines is not None:
+        cube = cube.assign_coords(outline=(("y", "x"), labels.outlines, {"source": labels.source}))
+    return cube.assign_attrs(fingerprint=fingerprint_of(cube))
 
 
 def _bands(root: Path, rasters: Sequence[Raster], dem: bool, wanted: Sequence[str] | None) -> dict[str, Quantity]:

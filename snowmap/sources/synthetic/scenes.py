@@ -163,7 +163,7 @@ def _cracks(shape: tuple[int, int], rng: np.random.Generator) -> tuple[np.ndarra
     while cracks.mean() < CRACK_AREA:
         y, x = rng.uniform(0, shape[0]), rng.uniform(0, shape[1])
         direction, width = main + rng.normal(0, 0.25), int(rng.integers(1, 4))
-        length = int(rng.uniform(0.15, 0.8) * max(shape))
+        length = int(rng.uniform(0.08, 0.4) * max(shape))
         sign = 1 if rng.random() < BRIGHT_SHARE else -1
         strength, bridges = sign * rng.uniform(*CONTRAST), gaussian_filter(rng.normal(size=length), 12)
         fading = np.clip(0.6 + bridges / (bridges.std() + 1e-9), 0, 1) if length > 1 else np.ones(length)

@@ -1,0 +1,67 @@
+"""`snowmap check` on scenes of a SAR time series: what is there, and every scene that cannot be read."""
+
+from pathlib import Path
+
+import numpy as np
+
+from snowmap.data.cube import is_synthetic
+from snowmap.errors import SnowmapError
+from snowmap.sources.sar_stack.labels import label_files
+from snowmap.sources.sar_stack.layout import scene_roots
+from snowmap.sources.sar_stack.opening import open_source
+from snowmap.tables import plain_console, print_table
+
+LOOKED_AT = 3
+"""Dates of a scene of which values are looked at: the first, the last, and those in between."""
+
+
+def holds_scenes(root: Path) -> bool:
+    """Whether a folder has rasters in the layout of ``data=sar_stack``."""
+    try:
+        return bool(scene_roots({}, str(root)))
+    except SnowmapError:
+        return False
+
+
+def check_scenes(root: Path) -> bool:
+    """Print a table of the scenes below a folder, and their faults; returns whether there are any."""
+    console, rows, faults = plain_console(), [], []
+    synthetic = False
+    for place in map(Path, scene_roots({}, str(root))):
+        try:
+            cube = open_source({"root": str(place)}, ())
+            windows = np.unique(np.linspace(0, cube.sizes["window"] - 1, LOOKED_AT).round().astype(int))
+            values = cube["features"].isel(window=windows).values
+        except SnowmapError as error:
+            faults.append(str(error))
+            continue
+        bands = cube["band"].values.tolist()
+        quantiles = [
+            np.quantile(known, [0.05, 0.5, 0.95]) if (known := band[np.isfinite(band)]).size else np.full(3, np.nan)
+            for band in np.moveaxis(values, 1, 0)
+        ]
+        days = np.datetime_as_string(cube["start"].values, "D")
+        outlines, whole, dated = label_files(place)
+        labels = [file.name for file in (outlines, whole) if file] + ([f"{len(dated)} × classes"] if dated else [])
+        rows.append(
+            (
+                place.name,
+                f"{len(days)}: {days[0]} … {days[-1]}",
+                f"{cube.sizes['y']} × {cube.sizes['x']}",
+                f"{cube['mask'].values.mean():.0%}",
+                ", ".join(bands),
+                ", ".join(" … ".join(f"{value:.3g}" for value in some) for some in quantiles),
+                ", ".join(labels) or "none",
+            )
+        )
+        synthetic |= is_synthetic(cube)
+    heads = ("scene", "dates", "pixels", "cover", "bands", "5 % … median … 95 %", "labels")
+    if rows:
+        print_table("scenes", dict(zip(heads, zip(*rows, strict=True), strict=True)), folded=heads[1:])
+    if synthetic:
+        console.print("SYNTHETIC data: it proves the pipeline, never skill", style="bold red", soft_wrap=True)
+    for fault in faults:
+        console.print(f"FAULT: {fault}", style="bold red", soft_wrap=True)
+    verdict = f"NOT fit to read: {len(faults)} faults" if faults else "fit to read with data=sar_stack"
+    console.print(f"{root}: {verdict}", style="bold", soft_wrap=True)
+    return bool(faults)
