@@ -722,10 +722,10 @@ SPLITS: dict[str, type] = {
     "blocked": Blocked,
     "expanding": Expanding,
     "spatial": Spatial,
-    "regions": Regions,
     "scenes": Scenes,
     "blocks": Blocks,
     "outlines": Outlines,
+    "regions": Regions,
 }
 """Schema of each `split=`."""
 
