@@ -158,7 +158,7 @@ def _parser() -> argparse.ArgumentParser:
     runs = commands.add_parser("runs", help="a table of all runs below a folder, sorted by a validation score")
     runs.add_argument("folder", type=Path, help="e.g. outputs; runs may lie in it at any depth")
     runs.add_argument(
-        "--by", default="rmse", help="e.g. mae, r2, or swe.rmse where there are several targets (default: %(default)s)"
+        "--by", help="e.g. mae, r2, or swe.rmse where there are several targets (default: rmse, of classes iou)"
     )
     runs.add_argument("--each", action="store_true", help="a row for each run, not one for all seeds")
     runs.add_argument("--out", type=Path, help="folder for runs.csv, .json, .md and .png (default: the folder)")

@@ -10,7 +10,7 @@ from torch import nn
 
 from snowmap.config import schema
 from snowmap.config.fields import arguments
-from snowmap.errors import SnowmapError
+from snowmap.errors import SnowmapError, shown
 from snowmap.models.blocks import pad_to_multiple, stacked, stacked_channels
 from snowmap.models.net import Inputs, Maps, Net, Specification
 
@@ -61,7 +61,7 @@ class SegmentationModel(Net):
                 architecture, encoder, encoder_weights=None, in_channels=self.channels, classes=specification.outputs
             )
         except KeyError as error:
-            raise ValueError(error.args[0]) from error
+            raise ValueError(shown(str(error.args[0]), longest=200)) from error
 
     @classmethod
     def fixed_time(cls, model: Mapping[str, Any]) -> int | None:

@@ -24,6 +24,10 @@ def summarize(folder: Path, required: bool = True) -> None:
     from snowmap.sweeps.runs import configurations, read_runs
 
     runs = read_runs(folder).query("state == 'finished'")
+    if "segmentation" in {settings.get("task") for settings in runs["settings"]}:
+        if required:
+            raise SnowmapError(f"the runs in {folder} map classes; their only table is that of `snowmap runs {folder}`")
+        return
     if len({settings.get("ablation") for settings in runs["settings"]}) > 1:
         from snowmap.sweeps.ablation_table import ablation_table
 

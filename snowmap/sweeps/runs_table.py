@@ -37,19 +37,30 @@ SCORES = {
     "spearman_r": ("Spearman r", "largest"),
     "nse": ("NSE", "largest"),
 }
-"""What each score is called, and which of its values is the best."""
+"""What each score of a quantity is called, and which of its values is the best."""
+
+OF_CLASSES = {
+    "iou": ("IoU", "largest"),
+    "f1": ("F1", "largest"),
+    "precision": ("precision", "largest"),
+    "recall": ("recall", "largest"),
+    "accuracy": ("accuracy", "largest"),
+}
+"""The same of classes."""
+
+ALL = SCORES | OF_CLASSES
 
 SORT_KEYS = {"smallest": np.positive, "nearest to 0": np.abs, "largest": np.negative}
 LONGEST_VALUE = 18
 """Characters of a setting that are shown."""
 
 
-def runs_table(folder: Path, by: str = "rmse", each: bool = False) -> Result:
+def runs_table(folder: Path, by: str | None = None, each: bool = False) -> Result:
     """The table of all runs below a folder, at any depth.
 
     Args:
         folder: The folder.
-        by: A validation score, as ``rmse`` (of each target) or ``swe.mae``.
+        by: A validation score, as ``mae`` (of each target) or ``swe.mae``; by default ``rmse``, of classes ``iou``.
         each: Whether runs that differ in their seed alone stay apart.
 
     Returns:
@@ -60,13 +71,15 @@ def runs_table(folder: Path, by: str = "rmse", each: bool = False) -> Result:
         SnowmapError: When there is no run, or `by` is no validation score.
     """
     runs = read_runs(folder)
-    targets, score = parse_score(by, runs)
+    classes = set(runs["settings"].map(lambda settings: settings.get("task"))) == {"segmentation"}
+    targets, score = parse_score(by or ("iou" if classes else "rmse"), runs)
     places = [column(VALIDATION, target, score) for target in targets]
     scored = runs["scores"].map(lambda scores: any(place in scores for place in places))
     ranked = runs[scored & (runs["state"] == "finished")].sort_values("seed", kind="stable")
     settings = _settings(ranked, each)
-    rows = _means(ranked, settings, targets, each)
-    rows = rows.sort_values(places[0], key=SORT_KEYS[SCORES[score][1]], kind="stable")
+    known = OF_CLASSES if score in OF_CLASSES else SCORES
+    rows = _means(ranked, settings, [column(*place) for place in product((VALIDATION, "test"), targets, known)], each)
+    rows = rows.sort_values(places[0], key=SORT_KEYS[ALL[score][1]], kind="stable")
     keys = distinguishing_keys(settings)
     shown = [target for target, place in zip(targets, places, strict=True) if rows[place].count()]
     sections = [_section(rows, target, score, keys) for target in shown]
@@ -94,10 +107,11 @@ def parse_score(by: str, runs: pd.DataFrame) -> tuple[list[str], str]:
         )
     *target, score = by.removeprefix(f"{VALIDATION}.").split(".")
     known = sorted({*runs["targets"].sum()} or {"swe"})
-    if len(target) > 1 or score not in SCORES or not {*target} <= {*known}:
+    if len(target) > 1 or score not in ALL or not {*target} <= {*known}:
         raise SnowmapError(
-            f"--by {by} is no validation score; choose {' | '.join(SCORES)}, of one target alone with its name before "
-            f"it, as {known[-1]}.{score if score in SCORES else 'rmse'} (targets here: {', '.join(known)})"
+            f"--by {by} is no validation score; choose {' | '.join(SCORES)}, of classes "
+            f"{' | '.join(OF_CLASSES)}, of one target alone with its name before "
+            f"it, as {known[-1]}.{score if score in ALL else 'rmse'} (targets here: {', '.join(known)})"
         )
     return target or known, score
 
@@ -109,9 +123,8 @@ def _settings(runs: pd.DataFrame, each: bool) -> pd.DataFrame:
     return differing_settings(runs).drop(columns=dropped, errors="ignore")
 
 
-def _means(runs: pd.DataFrame, settings: pd.DataFrame, targets: list[str], each: bool) -> pd.DataFrame:
+def _means(runs: pd.DataFrame, settings: pd.DataFrame, places: list[str], each: bool) -> pd.DataFrame:
     """One row for the runs of one configuration: no mean of a score that one of them lacks."""
-    places = [column(*place) for place in product((VALIDATION, "test"), targets, SCORES)]
     scores = pd.DataFrame([*runs["scores"]], runs.index, places, dtype=float)
     texts = runs[["folder", "seed"]].astype(str).set_axis(["folders", "seeds"], axis=1)
     table = pd.concat([settings, texts, runs[["state", *NUMBERS]], scores], axis=1)
@@ -123,7 +136,7 @@ def _means(runs: pd.DataFrame, settings: pd.DataFrame, targets: list[str], each:
 
 def _section(rows: pd.DataFrame, target: str, score: str, keys: list[str]) -> Section:
     """What is shown of one target: the keys that distinguish the rows, scores, numbers, and test scores."""
-    name, best = SCORES[score]
+    name, best = ALL[score]
     label = f"{target.upper()} {name}" + (f" {UNIT}" if score in IN_UNITS else "")
     order, test = column(VALIDATION, target, score), column("test", target, score)
     rows = rows.dropna(subset=order).sort_values(order, key=SORT_KEYS[best], kind="stable")

@@ -31,6 +31,7 @@ from snowmap.runs.record import read_record
 from snowmap.sources import open_cubes
 from snowmap.sweeps.search_space import changed, distributions, value_of
 from snowmap.sweeps.study_report import folder_name, report
+from snowmap.tasks.heads import HEADS
 from snowmap.tasks.pixel import SnowRegression
 
 MOST_TRIES = 3
@@ -87,12 +88,15 @@ def optimize(main: Main, config: dict[str, Any], folder: Path) -> optuna.Study:
     optuna.logging.set_verbosity(optuna.logging.ERROR)
     with locked(folder, patience_s=0.0), env_override({SWEEP: str(folder)}):
         storage, pruner = f"sqlite:///{folder.absolute() / 'study.db'}", _pruner(config)
-        study = optuna.create_study(storage=storage, study_name="snowmap", load_if_exists=True, pruner=pruner)
+        direction = {"min": "minimize", "max": "maximize"}[HEADS[config["head"]["name"]].mode]
+        study = optuna.create_study(
+            storage=storage, study_name="snowmap", load_if_exists=True, pruner=pruner, direction=direction
+        )
         _claim(study, folder, config, search)
         print(f"study in {folder}; the same command with hydra.run.dir={folder} resumes it")
         _queue_killed(study)
         _run_trials(study, space, main, config, folder)
-        report(study, search, folder, typed)
+        report(study, search, folder, typed, HEADS[config["head"]["name"]])
     return study
 
 
@@ -126,7 +130,7 @@ def _run_trial(
         # what it prints stands in its run.log
         with Path(os.devnull).open("w") as nowhere, contextlib.redirect_stdout(nowhere):
             main(config, run, [Reporting(trial)])
-        value = nrmse((read_record(run) or {})["validation"], std)
+        value = HEADS[config["head"]["name"]].merit((read_record(run) or {})["validation"], std)
         study.tell(trial, value)
         return f"{value:.4g}"
     except Interrupted:
@@ -140,24 +144,8 @@ def _run_trial(
         return f"failed: {trial.user_attrs['error']}"
 
 
-def nrmse(validation: Mapping[str, Mapping[str, Any]], std: Mapping[str, float]) -> float:
-    """What a study minimises: the mean over targets of RMSE ÷ standard deviation in the training windows.
-
-    It is what a training calls ``validation/nrmse``, of its best checkpoint; baselines have it, too.
-
-    Args:
-        validation: Unit and scores of each target, as in ``run.json``.
-        std: Standard deviation of each target in its unit.
-
-    Raises:
-        SnowmapError: When a target has no RMSE.
-    """
-    if missing := [target for target in std if validation[target]["rmse"] is None]:
-        raise SnowmapError(f"no validation RMSE of {', '.join(missing)}")
-    return float(np.mean([validation[target]["rmse"] / std[target] for target in std]))
-
-
 def _std_of_targets(config: Mapping[str, Any]) -> dict[str, float]:
+    """Of quantities, in the training windows; nothing of classes."""
     targets = config["target"]["names"]
     cubes = open_cubes(config["data"], targets)
     known = [
@@ -167,6 +155,7 @@ def _std_of_targets(config: Mapping[str, Any]) -> dict[str, float]:
     return {
         name: mean_and_std([(cube[name].values, train, cube["mask"].values) for cube, train in known], name)[1]
         for name in targets
+        if "units" in cubes[0][name].attrs
     }
 
 

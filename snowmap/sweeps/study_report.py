@@ -23,6 +23,7 @@ from snowmap.sweeps.output import publish
 from snowmap.sweeps.runs_table import runs_table
 from snowmap.sweeps.search_space import value_of
 from snowmap.tables import SYNTHETIC
+from snowmap.tasks.head import Head
 
 LEAST_TRIALS = 4
 """That finished, for an importance to mean anything."""
@@ -31,7 +32,9 @@ NOT_OF_THE_BEST = ("sweep", "search", "evaluate", "seed")
 """Typed keys that are not repeated in the command that trains the best settings."""
 
 
-def report(study: optuna.Study, search: Mapping[str, Any], folder: Path, typed: Sequence[str]) -> None:
+def report(
+    study: optuna.Study, search: Mapping[str, Any], folder: Path, typed: Sequence[str], head: type[Head]
+) -> None:
     """Print the table of all trials and the best settings; write ``best.yaml``, the figures and the table's files.
 
     Args:
@@ -39,6 +42,7 @@ def report(study: optuna.Study, search: Mapping[str, Any], folder: Path, typed: 
         search: Its search space.
         folder: Of the study.
         typed: The overrides of the command line.
+        head: Of the trials.
 
     Raises:
         SnowmapError: When no trial finished, or a file cannot be written.
@@ -52,13 +56,14 @@ def report(study: optuna.Study, search: Mapping[str, Any], folder: Path, typed: 
     publish(trials, folder)
     synthetic = SYNTHETIC if SYNTHETIC in trials.notes else ""
     explains = len(finished) >= LEAST_TRIALS and len({trial.value for trial in finished}) > 1
-    _draw(study, folder, explains, synthetic)
+    _draw(study, folder, explains, synthetic, f"validation {head.monitored}")
     best = {key: value_of(entry, study.best_params[key]) for key, entry in search.items()}
     run, command = folder_name(study.best_trial), command_of(best, typed, folder)
-    content = {"trial": run, "nrmse": study.best_value, "trials": len(finished), "overrides": best, "command": command}
+    content = {"trial": run, head.monitor: study.best_value, "trials": len(finished)}
+    content |= {"overrides": best, "command": command}
     content |= {"data": synthetic} if synthetic else {}
     write_whole(folder / "best.yaml", OmegaConf.to_yaml(OmegaConf.create(content)))
-    print(f"\nbest     {run}: RMSE {study.best_value:.3g} standard deviations of the targets on validation windows")
+    print(f"\nbest     {run}: {head.monitored} {study.best_value:.3g} on validation windows")
     print(f"files    best.yaml, study.png{' and importances.png' * explains} lie in {folder}")
     print(f"next     {command}")
     print("         its validation score is the best of many and therefore too good; only new seeds and the test tell")
@@ -79,9 +84,8 @@ def command_of(best: Mapping[str, Any], typed: Sequence[str], folder: Path) -> s
     return shlex.join(["python", "train.py", "-m", *kept, *words, "seed=0,1,2", f"hydra.sweep.dir={folder}-best"])
 
 
-def _draw(study: optuna.Study, folder: Path, explains: bool, synthetic: str) -> None:
+def _draw(study: optuna.Study, folder: Path, explains: bool, synthetic: str, name: str) -> None:
     """Optuna's own figures: the score of each trial with the best so far, and what the searched keys explain."""
-    name = "validation RMSE ÷ standard deviation of the targets"
     with mpl.rc_context(), warnings.catch_warnings():  # Optuna sets a style
         warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
         drawn = {"study.png": visualization.plot_optimization_history(study, target_name=name)}

@@ -30,6 +30,7 @@ class ClassHead(Head):
 
     monitor: ClassVar[str] = "iou"
     mode: ClassVar[str] = "max"
+    monitored: ClassVar[str] = "IoU"
     shown: ClassVar[str] = "iou"
 
     weights: Tensor
@@ -160,6 +161,14 @@ class ClassHead(Head):
 
     def _pooled(self, values: Float[Tensor, " class"]) -> Float[Tensor, ""]:
         return values.nanmean() if self.classes.named is None else values[self.classes.named]
+
+    @staticmethod
+    def merit(validation: Mapping[str, Mapping[str, Any]], std: Mapping[str, float]) -> float:
+        """IoU, as `scores` pools it; baselines have it, too."""
+        ((target, scored),) = validation.items()
+        if scored["iou"] is None:
+            raise SnowmapError(f"no validation IoU of {target}")
+        return float(scored["iou"])
 
     def unusual(self, y: Float[Tensor, "*batch target height width"]) -> Float[Tensor, "*batch target height width"]:
         """A class is never unusual."""

@@ -18,6 +18,7 @@ class Head(nn.Module, ABC):
         parameters_per_target: Outputs of the net that it reads for each target.
         monitor: The score that chooses the checkpoint.
         mode: Whether `monitor` is to be minimised (``min``) or maximised (``max``).
+        monitored: What it is, in words.
         shown: Part of the names of the scores that the progress bar shows.
         targets: Attributes of each target, by name, as `snowmap.data.cube.target_attributes` gives them.
         members: Nets of the ensemble whose outputs it reads, one behind the other.
@@ -28,6 +29,7 @@ class Head(nn.Module, ABC):
     parameters_per_target: int
     monitor: ClassVar[str]
     mode: ClassVar[str]
+    monitored: ClassVar[str]
     shown: ClassVar[str]
 
     def __init__(
@@ -100,6 +102,19 @@ class Head(nn.Module, ABC):
     @abstractmethod
     def scores(self) -> dict[str, Tensor]:
         """Scores of all that was collected, by name, `monitor` among them; then the collection is empty."""
+
+    @staticmethod
+    @abstractmethod
+    def merit(validation: Mapping[str, Mapping[str, Any]], std: Mapping[str, float]) -> float:
+        """What a study of trials optimises: `monitor` of the best checkpoint, from the scores in ``run.json``.
+
+        Args:
+            validation: Scores of each target.
+            std: Standard deviation of each quantity in training, in its unit.
+
+        Raises:
+            SnowmapError: When a target has no such score.
+        """
 
     @abstractmethod
     def unusual(self, y: Float[Tensor, "*batch target height width"]) -> Float[Tensor, "*batch target height width"]:

@@ -57,6 +57,7 @@ class Point(Head):
     parameters_per_target = 1
     monitor: ClassVar[str] = "nrmse"
     mode: ClassVar[str] = "min"
+    monitored: ClassVar[str] = "RMSE ÷ standard deviation of the targets"
     shown: ClassVar[str] = "_rmse_"
 
     mean: Tensor
@@ -190,6 +191,13 @@ class Point(Head):
             scores |= {f"{name}_{score}_{self.targets[name]['units']}": value for score, value in errors.items()}
             normalised.append(errors["rmse"] / self.std[index])
         return {**scores, self.monitor: torch.stack(normalised).mean()}
+
+    @staticmethod
+    def merit(validation: Mapping[str, Mapping[str, Any]], std: Mapping[str, float]) -> float:
+        """The mean over the targets of RMSE ÷ standard deviation; baselines have it, too."""
+        if missing := [target for target in std if validation[target]["rmse"] is None]:
+            raise SnowmapError(f"no validation RMSE of {', '.join(missing)}")
+        return sum(validation[target]["rmse"] / std[target] for target in std) / len(std)
 
     def unusual(self, y: Float[Tensor, "*batch target height width"]) -> Float[Tensor, "*batch target height width"]:
         """How far each value is from the mean of the training, in standard deviations."""

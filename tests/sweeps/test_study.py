@@ -20,7 +20,8 @@ from snowmap.data.splits import split_cubes
 from snowmap.errors import Interrupted, SnowmapError
 from snowmap.runs.folder import working_in
 from snowmap.sources.trentino import open_archive
-from snowmap.sweeps.study import nrmse, optimize
+from snowmap.sweeps.study import optimize
+from snowmap.tasks.point_head import Point
 from tests.commands import begin, succeed
 from tests.config.test_checking import checked
 from tests.sweeps.runs import score
@@ -170,9 +171,9 @@ class TestStudy:
 
 def test_the_objective_weighs_targets_by_their_std():
     validation = {"hs": score(30.0), "swe": score(2.0)}
-    assert nrmse(validation, {"hs": 60.0, "swe": 8.0}) == pytest.approx((0.5 + 0.25) / 2)
+    assert Point.merit(validation, {"hs": 60.0, "swe": 8.0}) == pytest.approx((0.5 + 0.25) / 2)
     with pytest.raises(SnowmapError, match="no validation RMSE of swe"):
-        nrmse(validation | {"swe": {"unit": "cm", "rmse": None}}, {"hs": 60.0, "swe": 8.0})
+        Point.merit(validation | {"swe": {"unit": "cm", "rmse": None}}, {"hs": 60.0, "swe": 8.0})
 
 
 @pytest.fixture(scope="module")
