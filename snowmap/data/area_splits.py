@@ -220,7 +220,7 @@ def _dealt_out(areas: Mapping[tuple[str, int], int], shares: Sequence[float], se
 
 def _of_areas(cube: xr.Dataset, parts: Parts, buffer: int) -> Split:
     """The split whose subsets have parts of the map; what validates keeps away from the test, what trains from both."""
-    near = [maximum_filter(parts == subset, size=2 * buffer + 1) for subset in (1, 2)]
+    near = [np.asarray(maximum_filter(parts == subset, size=2 * buffer + 1), bool) for subset in (1, 2)]
     mask = cube["mask"].values
     areas = {
         "train": mask & (parts == 0) & ~near[0] & ~near[1],
@@ -234,8 +234,9 @@ def _of_areas(cube: xr.Dataset, parts: Parts, buffer: int) -> Split:
 def _split(cube: xr.Dataset, subsets: set[str], areas: Mapping[str, Area] | None = None, note: str = "") -> Split:
     ends = cube["sequence_end"].values if "sequence_end" in cube.coords else np.ones(cube.sizes["window"], bool)
     windows = np.flatnonzero(ends).tolist()
-    by_name = {f"{subset}_area": area for subset, area in (areas or {}).items()}
-    return Split(*(windows if subset in subsets else [] for subset in SUBSETS), **by_name, note=note)
+    train, validation, test = (windows if subset in subsets else [] for subset in SUBSETS)
+    placed = [(areas or {}).get(subset) for subset in SUBSETS]
+    return Split(train, validation, test, *placed, note=note)
 
 
 def _refuse_missing(splits: Sequence[Split], name: str) -> None:

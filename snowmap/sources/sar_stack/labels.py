@@ -1,5 +1,8 @@
 """Labels of a scene on its grid: outlines of a vector file, or class rasters with a code for "not looked at"."""
 
+# pyright: reportArgumentType=false, reportAttributeAccessIssue=false
+# pandas has no stubs here: every selection is a Series, a DataFrame or an array to the type checker
+
 import logging
 from collections.abc import Mapping
 from pathlib import Path

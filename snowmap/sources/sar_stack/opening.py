@@ -49,8 +49,9 @@ def open_source(data: Mapping[str, Any], targets: Sequence[str]) -> xr.Dataset:
     _say_missing(root, rasters, bands, dates)
     elevation = None if dem is None or "elevation" not in bands else on_grid(dem, grid, Resampling.bilinear)
     features = _features(rasters, list(bands), dates, grid, elevation, data.get("scale") or "auto")
-    if targets and features.nbytes <= MEMORY_SHARE * psutil.virtual_memory().available:
-        values = np.empty(features.shape, np.float32)
+    size = 4 * len(dates.days) * len(bands) * grid.shape[0] * grid.shape[1]
+    if targets and size <= MEMORY_SHARE * psutil.virtual_memory().available:
+        values = np.empty((len(dates.days), len(bands), *grid.shape), np.float32)
         da.store([features], [values], lock=False)
         features = values
     cube = xr.Dataset(
@@ -106,7 +107,7 @@ def _features(
     """``(window, band, y, x)``, NaN for a date or band that is missing."""
     known = {(raster.date, raster.band): raster for raster in rasters}
     missing = da.full(grid.shape, np.float32(np.nan), dtype=np.float32, chunks=1024)
-    ground = missing if elevation is None else da.from_array(elevation, chunks=1024)
+    ground = missing if elevation is None else da.from_array(elevation).rechunk(missing.chunks)
 
     def layer(day: np.datetime64, there: bool, band: str) -> da.Array:
         if band == "elevation":

@@ -96,7 +96,7 @@ def real_grounds(dem: Path, outlines: Path | None, scenes: int, rng: np.random.G
     if outlines is not None:
         table = read_outlines(outlines)
         check_overlap(table, str(outlines), Grid(valid.shape, transform, crs))
-        ice = rasterize(table.to_crs(crs).geometry, elevation.shape, transform=transform).astype(bool) & valid
+        ice = np.asarray(rasterize(table.to_crs(crs).geometry, elevation.shape, transform=transform), bool) & valid
         if not ice.any():
             raise SnowmapError(f"{outlines}: no outline covers the middle of a pixel of {dem}")
     known = elevation[ice] if ice is not None else elevation[valid]
@@ -147,14 +147,15 @@ def _glaciers(terrain: Terrain, height: Field) -> Mask:
         if into[cell] >= 0:
             flux[into[cell]] += carried
     carrying = np.reshape(flux, smooth.shape) / terrain.spacing[1]
-    flowing = carrying > 1.0
+    flowing: Mask = carrying > 1.0
     weight = np.where(flowing, carrying**0.5, 0)
     surface = smooth + THICKNESS * np.where(flowing, carrying, 0) ** FLUX_EXPONENT
     wide = VALLEY / terrain.spacing[0]
     near = gaussian_filter(weight, wide)
     level = gaussian_filter(weight * surface, wide) / np.maximum(near, 1e-9)
-    ice = (terrain.elevation < level) & (near > 0.3 * np.quantile(near[flowing], 0.5) if flowing.any() else flowing)
-    accumulating = (height > 0) & binary_dilation(ice, iterations=4)
+    near_enough = np.asarray(near > 0.3 * np.quantile(near[flowing], 0.5) if flowing.any() else flowing, bool)
+    ice = (terrain.elevation < level) & near_enough
+    accumulating = (height > 0) & np.asarray(binary_dilation(ice, iterations=4), bool)
     whole = gaussian_filter(((ice | accumulating) & ~bare).astype(float), 1.5) > 0.5
     pieces, _ = cast(tuple[NDArray[np.int32], int], label(whole))
     return whole & (np.bincount(pieces.ravel())[pieces] * area > SMALLEST)
@@ -194,12 +195,12 @@ def _covered(terrain: Terrain, crs: CRS, ice: Mask, height: Field, ela: float, r
     slope = np.degrees(np.arccos(surface_normal(terrain.elevation, spacing)[2]))
     patches = power_law_field(shape, spacing, -2.6, rng, 600.0)
     tongue = ice & (height < 0)
-    margin = tongue & binary_dilation(~ice, iterations=2)  # lateral moraines
+    margin = tongue & np.asarray(binary_dilation(~ice, iterations=2), bool)  # lateral moraines
     load = patches + margin - height / 300.0
     debris = tongue & (load > np.quantile(load[tongue], 1 - DEBRIS_SHARE)) if tongue.any() else tongue
     woods = power_law_field(shape, spacing, -2.6, rng, 1_500.0)
     low = ~ice & (height < -max(250.0, ela / 3))
     vegetation = low & (woods > np.quantile(woods[low], 1 - VEGETATION_SHARE)) if low.any() else low
     waters = power_law_field(shape, spacing, -3.0, rng, 800.0)
-    lake = ~ice & (gaussian_filter(slope, 2) < LAKE_SLOPE) & (waters > 0.8)
+    lake = ~ice & np.asarray(gaussian_filter(slope, 2) < LAKE_SLOPE, bool) & (waters > 0.8)
     return Ground(terrain, crs, ice, debris, vegetation & ~lake, lake, height)
