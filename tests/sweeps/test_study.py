@@ -20,8 +20,10 @@ from snowmap.data.splits import split_cubes
 from snowmap.errors import Interrupted, SnowmapError
 from snowmap.runs.folder import working_in
 from snowmap.sources.trentino import open_archive
+from snowmap.sources.zarr import write_zarr
 from snowmap.sweeps.study import optimize
 from snowmap.tasks.point_head import Point
+from tests.class_cubes import glacier_cube
 from tests.commands import begin, succeed
 from tests.config.test_checking import checked
 from tests.sweeps.runs import score
@@ -58,7 +60,19 @@ class Bowl:
             self.runs.append((folder.name, rate))
             if folder.name in self.ends:
                 raise self.ends.pop(folder.name)
-            run.update(validation={"swe": score(1 + math.log(rate / BEST) ** 2)})
+            run.update(validation=self.validation(1 + math.log(rate / BEST) ** 2))
+
+    @staticmethod
+    def validation(distance: float) -> dict[str, Any]:
+        return {"swe": score(distance)}
+
+
+class Peak(Bowl):
+    """The same of classes, whose IoU is 1 at the best learning rate and falls with the distance from it."""
+
+    @staticmethod
+    def validation(distance: float) -> dict[str, Any]:
+        return {"glacier": {"flag_values": [0, 1], "iou": 1 / distance, "pixels": 9}}
 
 
 def trials(folder: Path) -> list[optuna.trial.FrozenTrial]:
@@ -81,6 +95,14 @@ class TestStudy:
             assert figure in said
             assert Image.open(tmp_path / "s" / figure).size[0] > 600
         assert (tmp_path / "s" / "runs.csv").is_file()
+
+    def test_of_classes_the_greatest_iou_is_searched(self, tmp_path, capfd):
+        root = write_zarr(glacier_cube(), tmp_path / "cube.zarr")
+        words = ("task=segmentation", "data=zarr", "target.names=[glacier]", "split=spatial", "sweep.trials=6")
+        study = optimize(Peak(), of_study(root, *words), tmp_path / "s")
+        assert study.best_value == max(trial.value for trial in study.trials)
+        assert yaml.safe_load((tmp_path / "s" / "best.yaml").read_text())["iou"] == study.best_value
+        assert f"IoU {study.best_value:.3g} on validation windows" in capfd.readouterr().out
 
     def test_the_same_command_goes_on_to_the_number_that_is_asked_for_as_if_it_had_never_stopped(
         self, archive, tmp_path
