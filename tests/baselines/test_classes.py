@@ -82,7 +82,7 @@ def test_terrain_maps_what_altitude_tells_and_nothing_else(cube, inventory):
 def test_an_older_inventory_is_its_outlines_on_the_grid(cube, inventory):
     maps = fitted("last_inventory", cube, inventory).predict(cube, LAST)
     shapes = gpd.GeoSeries(gpd.read_file(inventory).geometry).to_crs(cube.rio.crs)
-    expected = rasterize(list(shapes), cube["mask"].shape, transform=cube.rio.transform())
+    expected = np.asarray(rasterize(list(shapes), cube["mask"].shape, transform=cube.rio.transform()))
     inside = cube["mask"].values
     np.testing.assert_array_equal(maps["glacier"].values[0][inside], expected[inside])
     np.testing.assert_array_equal(maps["glacier_probability_glacier"].values[0][inside], expected[inside])
