@@ -47,7 +47,7 @@ class LastInventory(ClassBaseline):
         """1 for a pixel whose middle lies in an outline, else 0."""
         if self.options["path"] is None:
             raise SnowmapError(f"model={self.name} needs an older inventory: give a vector file as model.path=")
-        grid = Grid(cube["mask"].shape, transform_of(cube), cube.rio.crs)
+        grid = Grid((cube.sizes["y"], cube.sizes["x"]), transform_of(cube), cube.rio.crs)
         return pixels_inside(inventory(self.options["path"]), grid).flat[places][:, None].astype(np.float32)
 
     def learn_classes(self, pixels: Columns, labels: Int[np.ndarray, " pixel"], classes: Classes) -> dict[str, Any]:

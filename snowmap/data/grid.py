@@ -13,6 +13,9 @@ from snowmap.errors import SnowmapError
 
 Areas = Float64[np.ndarray, "y x"]
 
+STRIP_ROWS = 256
+"""Rows of which areas are computed at once."""
+
 SPHERE = 6_371_000.0
 """Mean radius of the Earth in m."""
 
@@ -100,12 +103,18 @@ def cell_areas(cube: xr.Dataset) -> Areas:
         parallels = radian * (transform.f + transform.e * np.arange(height + 1))
         rows = abs(radian * transform.a) * _zones(np.clip(parallels, -np.pi / 2, np.pi / 2), *_axes(crs))
         return np.repeat(rows[:, None], width, axis=1)
-    columns, lines = np.meshgrid(np.arange(width + 1), np.arange(height + 1))
-    x = transform.a * columns + transform.b * lines + transform.c
-    y = transform.d * columns + transform.e * lines + transform.f
-    corners = np.stack(_equal_area(crs, x, y), axis=-1)
-    falling, rising = corners[1:, 1:] - corners[:-1, :-1], corners[:-1, 1:] - corners[1:, :-1]
-    return 0.5 * np.abs(falling[..., 0] * rising[..., 1] - falling[..., 1] * rising[..., 0])  # of the diagonals
+    a, b, c, d, e, f = transform[:6]
+    middle = (a * width + b * height) / 2 + c, (d * width + e * height) / 2 + f
+    areas = np.empty((height, width))
+    for first in range(0, height, STRIP_ROWS):  # the corners of a large scene would fill the memory
+        rows = np.arange(first, min(height, first + STRIP_ROWS) + 1)
+        columns, lines = np.meshgrid(np.arange(width + 1), rows)
+        x, y = a * columns + b * lines + c, d * columns + e * lines + f
+        corners = np.stack(_equal_area(crs, x, y, middle), axis=-1)
+        falling, rising = corners[1:, 1:] - corners[:-1, :-1], corners[:-1, 1:] - corners[1:, :-1]
+        diagonals = falling[..., 0] * rising[..., 1] - falling[..., 1] * rising[..., 0]
+        areas[first : first + len(rows) - 1] = 0.5 * np.abs(diagonals)
+    return areas
 
 
 def stretch(grid: xr.Dataset | xr.DataArray) -> float:
@@ -153,11 +162,11 @@ def _zones(parallels: Float64[np.ndarray, " edge"], a: float, b: float) -> Float
     return 0.5 * a**2 * np.abs(np.diff(q))
 
 
-def _equal_area(crs: CRS, x: np.ndarray, y: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def _equal_area(crs: CRS, x: np.ndarray, y: np.ndarray, middle: tuple[float, float]) -> tuple[np.ndarray, np.ndarray]:
     projection, (a, b) = Proj(crs), _axes(crs)
     longitude, latitude = projection(x, y, inverse=True)
-    middle = projection(x.mean(), y.mean(), inverse=True)
-    return Proj(proj="laea", lon_0=middle[0], lat_0=middle[1], a=a, b=b)(longitude, latitude)
+    centre = projection(*middle, inverse=True)
+    return Proj(proj="laea", lon_0=centre[0], lat_0=centre[1], a=a, b=b)(longitude, latitude)
 
 
 def _axes(crs: CRS) -> tuple[float, float]:

@@ -129,13 +129,13 @@ def print_table(result: Mapping[str, Any], console: Console | None = None) -> No
     provenance = result["provenance"]
     synthetic = f" · {SYNTHETIC}" if provenance["scored_archive"]["origin"].startswith("synthetic") else ""
     for target, pooled in result["target"].items():
-        intervals, (main, *others) = pooled.get("intervals"), kind_of(pooled).columns
+        level, (main, *others) = pooled.get("intervals", {}).get("level"), kind_of(pooled).columns
         archives = {name: each["target"][target] for name, each in result.get("archives", {}).items()}
         title = f"{target.upper()}, {provenance['subset']} windows{synthetic}"
         note = "The last-seen map needs a known past." if "persistence" in pooled["baselines"] else None
         table = Table(title=title, title_justify="left", caption=note, caption_justify="left")
         table.add_column("map", no_wrap=True)
-        level = [f"{intervals['level']:.0%}".replace("%", " %")] if intervals else []
+        level = [f"{level:.0%}".replace("%", " %")] if level else []
         heads = [column.head.format(pooled.get("unit")) for column in (main, *others)]
         for head in (heads[0], *level, *heads[1:], "pixels"):
             table.add_column(head, justify="right")
@@ -144,7 +144,7 @@ def print_table(result: Mapping[str, Any], console: Console | None = None) -> No
                 table.add_section()
                 table.add_row(archive, style="italic")
             for name, scored in by_map(entry).items():
-                ends = [by_map(intervals)[name][main.score] or []] if intervals else []
+                ends = [by_map(entry["intervals"])[name][main.score] or []] if level else []
                 form = partial(number, digits=main.digits)
                 interval = ("–".join(map(form, both)) or number(None) for both in ends)
                 rest = (number(scored[column.score], column.digits) for column in others)

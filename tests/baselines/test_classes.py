@@ -81,8 +81,8 @@ def test_terrain_maps_what_altitude_tells_and_nothing_else(cube, inventory):
 
 def test_an_older_inventory_is_its_outlines_on_the_grid(cube, inventory):
     maps = fitted("last_inventory", cube, inventory).predict(cube, LAST)
-    shapes = gpd.read_file(inventory).to_crs(cube.rio.crs).geometry
-    expected = rasterize(shapes, cube["mask"].shape, transform=cube.rio.transform())
+    shapes = gpd.GeoSeries(gpd.read_file(inventory).geometry).to_crs(cube.rio.crs)
+    expected = np.asarray(rasterize(list(shapes), cube["mask"].shape, transform=cube.rio.transform()))
     inside = cube["mask"].values
     np.testing.assert_array_equal(maps["glacier"].values[0][inside], expected[inside])
     np.testing.assert_array_equal(maps["glacier_probability_glacier"].values[0][inside], expected[inside])
@@ -113,6 +113,8 @@ def test_tiles_give_the_map_of_the_whole_scene(name, inventory):
 class TwoOpinions(Terrain):
     """Sure of a glacier in the first tile, in doubt in the next; its classes are 1 and 9."""
 
+    first = 0.0
+
     def predict_piece(self, cube, windows):
         values = (9, 0.1, 0.9) if cube["x"].values[0] == self.first else (1, 0.6, 0.4)
         shape = (1, *cube["mask"].shape)
@@ -122,7 +124,8 @@ class TwoOpinions(Terrain):
 
 def test_the_class_of_blended_tiles_follows_from_the_blended_probabilities():
     large = glacier_cube(shape=(40, 150))
-    model = TwoOpinions().fit(large, LAST, ["glacier"])
+    model = TwoOpinions()
+    model.fit(large, LAST, ["glacier"])
     model.first, model.layers["glacier"] = (
         large["x"].values[0],
         {"flag_values": [1, 9], "flag_meanings": "other glacier"},

@@ -116,10 +116,10 @@ def count_scene(scene: ScoredMaps, target: str, elevation_step_m: float) -> Coun
                 for label, of_group in zip(labels, of_groups, strict=True):
                     groups[label][name] = groups[label].get(name, 0) + of_group
         if classes.named is not None:
-            numbers = cube["outline"].values if "outline" in cube.coords else ndimage.label(whole == classes.named)[0]
-            counts.outlines.extend(
-                _outlines(np.where(whole == classes.named, numbers, 0), mapped, valid, areas, classes)
-            )
+            named = whole == classes.named
+            patches, _ = ndimage.label(named)  # type: ignore[misc]
+            numbers = np.where(named, cube["outline"].values, 0) if "outline" in cube.coords else patches
+            counts.outlines.extend(_outlines(numbers, mapped, valid, areas, classes))
     return counts
 
 
