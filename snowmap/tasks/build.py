@@ -148,7 +148,7 @@ def make_parts(
         batch_size=data["batch_size"],
         augment=data["augment"],
         crop_size=data["crop"],
-        crops=data["crops"],
+        patches=data["patches"],
         class_share=data["class_share"],
         time_jitter=data["time_jitter"],
         resident_share=data["resident_share"],
