@@ -72,7 +72,7 @@ class Otsu(ClassBaseline):
             above, truth = values[valid] > cut, sought[valid]
             shares = {"below": _share(truth[~above]), "above": _share(truth[above])}
             mapped = above == (shares["above"] >= shares["below"])
-            iou = np.count_nonzero(mapped & truth) / max(1, np.count_nonzero(mapped | truth))
+            iou = float(np.count_nonzero(mapped & truth) / max(1, np.count_nonzero(mapped | truth)))
             if not best or iou > best["iou"]:
                 best = {"band": band, "column": column, "cut": cut, **shares, "iou": iou, "sought": place}
         return best | {"threshold": (best["below"] + best["above"]) / 2}

@@ -143,6 +143,16 @@ def _scenes() -> Any:
     return special(0.2, "a share above 0 and below 1, or a list of names of scenes", holds)
 
 
+def _codes() -> Any:
+    """Names of class codes."""
+
+    def holds(value: Any) -> bool:
+        names = [*map(str, value.values())]
+        return len(value) > 1 and all(names) and len({*names}) == len(names)
+
+    return special(None, "a name for each of at least two codes, e.g. {1: frozen, 2: thawed}", holds)
+
+
 def _corrections() -> Any:
     """What is fitted to the phase and taken off."""
     known = {"ramp", "stratified"}
@@ -207,7 +217,7 @@ class SarStack(Data):
     scale: str = choice("auto", "linear", "db")  # of the backscatter in the rasters; auto: by its range
     dates: Any = _dates()  # or one of each of so many equal periods of every year
     sequences: str = choice("whole", "yearly", "dated")  # what is mapped: the scene, each year, each date with labels
-    classes: dict[int, str] | None = None  # codes of class rasters, {1: frozen, 2: thawed}; None: those of the target
+    classes: dict[int, str] | None = _codes()  # of class rasters; None: those of the target
     ignore: int | None = integer(None, at_least=-(2**31), at_most=2**31)  # a code of pixels that nobody looked at
     outcrops: str | None = None  # COLUMN=VALUE of outlines of rock within the ice; None: GLIMS' line_type=intrnl_rock
 
@@ -722,10 +732,10 @@ SPLITS: dict[str, type] = {
     "blocked": Blocked,
     "expanding": Expanding,
     "spatial": Spatial,
-    "regions": Regions,
     "scenes": Scenes,
     "blocks": Blocks,
     "outlines": Outlines,
+    "regions": Regions,
 }
 """Schema of each `split=`."""
 

@@ -21,6 +21,7 @@ from snowmap.evaluation.map_scores import ScoredMaps
 from snowmap.evaluation.output import evaluate_maps, write_together
 from snowmap.maps.tiles import map_windows
 from snowmap.sources import open_cubes
+from snowmap.tables import listed
 from snowmap.tasks.load import load_model, pick_device
 from snowmap.tasks.pixel import SnowRegression
 
@@ -140,7 +141,9 @@ def _scene(
         if not training:
             logger.warning("no baselines: none of the archives trained; give all of the checkpoint's as data.root")
             return ScoredMaps(maps, {}, scored, windows)
-        logger.warning("the baselines are fitted on %s", training[0][0].attrs["archive"])
+        first, *more = (other.attrs["archive"] for other, _ in training)
+        words = f"; those that learn from several, on {listed(more)}, too" if more else ""
+        logger.warning("the baselines are fitted on %s%s", first, words)
     if training[0][0]["features"].chunks:
         logger.warning(
             "no baselines: %s is larger than data.in_memory allows, and they read it whole",

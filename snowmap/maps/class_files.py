@@ -1,5 +1,6 @@
 """Class maps of one window as files for a GIS: classes and probabilities as GeoTIFF, outlines as GeoPackage."""
 
+import logging
 from collections.abc import Mapping
 from io import BytesIO
 from pathlib import Path
@@ -22,6 +23,8 @@ from snowmap.errors import SnowmapError
 from snowmap.files import write_whole
 from snowmap.maps.geotiff import write_cog, write_geotiff
 from snowmap.maps.netcdf import as_texts, targets_of_maps, title
+
+logging.getLogger("pyogrio").setLevel(logging.WARNING)  # how many records it wrote is no news
 
 NO_CLASS = 255
 """In a GeoTIFF of classes, of pixels without one."""

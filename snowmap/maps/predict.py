@@ -16,7 +16,8 @@ from rich.progress import Progress
 from snowmap.baselines import Baseline
 from snowmap.checkpoints.provenance import archive_of
 from snowmap.cluster import connect
-from snowmap.data.cube import refuse_class_maps, window_names
+from snowmap.data.class_maps import is_class_map
+from snowmap.data.cube import window_names
 from snowmap.data.pieces import OVERLAP, TILE
 from snowmap.data.plausibility import unlike_training
 from snowmap.errors import SnowmapError
@@ -90,7 +91,7 @@ def predict_archive(
     picked = pick_device(device)
     model = load_model(checkpoint).to(picked)
     if outlines is not None:
-        refuse_class_maps(model.layers, "a table of basins")
+        _refuse_classes(model)
     bands = model.archive_bands or None  # a baseline that reads no band still needs the windows' dates
     cube = open_cube({**model.metadata["config"]["data"], "root": str(archive), "bands": bands})
     chosen = choose_windows(cube, windows)
@@ -165,6 +166,15 @@ def _between(cube: xr.Dataset, first: str, last: str) -> list[int]:
     except ValueError:
         return []
     return np.flatnonzero((cube["start"].values >= low) & (cube["end"].values <= high)).tolist()
+
+
+def _refuse_classes(model: SnowRegression | Baseline) -> None:
+    for name, layer in model.layers.items():
+        if is_class_map(layer):
+            raise SnowmapError(
+                f"--basin: '{name}' is a class map ({layer['flag_meanings']}), and tables of basins are of swe and hs; "
+                "leave it out: the areas of the outlines stand in the .gpkg"
+            )
 
 
 def _words(cube: xr.Dataset, windows: Sequence[int]) -> str:

@@ -11,6 +11,7 @@ import xarray as xr
 from rasterio.transform import Affine
 from scipy.stats import norm
 
+from snowmap.data.class_maps import is_class_map
 from snowmap.errors import SnowmapError
 from snowmap.units import INTERVALS, SNOW_DEPTH_M, metres_per
 
@@ -71,6 +72,11 @@ def _read(path: Path) -> xr.Dataset:
             f"{path} cannot be read as NetCDF ({error}); expected a file of maps that snowmap wrote"
         ) from error
     y, x = ("lat", "lon") if "lat" in file.dims else ("y", "x")
+    for name, layer in file.items():
+        if is_class_map(layer.attrs) and "time" in layer.dims and layer.attrs.get("standard_name") != "status_flag":
+            raise SnowmapError(
+                f"{path}: '{name}' is a class map ({layer.attrs['flag_meanings']}); expected maps of swe or hs"
+            )
     missing = [name for name in ("time", "time_bnds", y, x) if name not in file.variables]
     if missing or not snow_targets(file):
         lacks = ", ".join(missing) or "swe and hs"

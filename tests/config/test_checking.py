@@ -145,8 +145,7 @@ def test_a_misspelt_key_is_answered_with_the_nearest(override, told):
     [
         (
             "experiment=no_sarr",
-            "expected both_targets | finetune | freeze_thaw | ice_cracks | no_sar | sar_ablation | snowsar | "
-            "svalbard_glaciers_3d | svalbard_glaciers_lstm | weather_only; did",
+            "expected both_targets | finetune | freeze_thaw | ice_cracks | no_sar | sar_ablation | snowsar",
         ),
         ("debug=foo", "debug=foo: expected fast | overfit"),
         ("model=unet,unett", "model=unett: expected boosted_trees | boosted_trees_no_sar"),

@@ -1,6 +1,7 @@
 """What the scores of class maps are made of: pixels of a scene, counted window by window."""
 
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -11,7 +12,7 @@ from scipy import ndimage
 
 from snowmap.data.class_maps import places_of
 from snowmap.data.classes import Classes
-from snowmap.data.cube import archive_names, window_names
+from snowmap.data.cube import window_names
 from snowmap.data.grid import cell_areas, steepness
 from snowmap.evaluation.bins import SLOPE_EDGES_DEGREE, binned
 from snowmap.evaluation.map_scores import ScoredMaps
@@ -81,7 +82,7 @@ def count_scene(scene: ScoredMaps, target: str, elevation_step_m: float) -> Coun
         {name: np.zeros((BINS, 3)) for name in every},
         {name: np.zeros((BINS, 3)) for name in every},
     )
-    names, archive = window_names(maps), archive_names([cube.attrs])[0] or str(cube.attrs.get("archive", ""))
+    names, archive = window_names(maps), Path(str(cube.attrs.get("archive", ""))).name
     for position, window in enumerate(windows):
         truth = places_of(np.where(inside, cube[target].isel(window=window).values, np.nan), classes)
         valid = truth >= 0
@@ -172,7 +173,7 @@ def confusion(
 
 
 def _sums(place: np.ndarray, values: np.ndarray, count: int) -> np.ndarray:
-    return np.bincount(place, values, minlength=count)
+    return np.bincount(place, values, minlength=count).astype(np.float64)  # of no pixels they are whole numbers
 
 
 def _add_bins(counts: Counts, name: str, probabilities: Float[np.ndarray, "class pixel"], truth: np.ndarray) -> None:
@@ -197,7 +198,7 @@ def _groupings(cube: xr.Dataset, window: int, valid: np.ndarray, step: float) ->
     part = cube[["features"]].isel(window=[window]).sel(band=["elevation"])
     height, slope = part["features"].values[0, 0][valid], steepness(part)[0][valid]
     return {
-        "elevation": binned(height, np.arange(0, HIGHEST_M + step, step), " m"),
+        "elevation": binned(height, np.arange(0, HIGHEST_M + step, step).tolist(), " m"),
         "slope": binned(slope, SLOPE_EDGES_DEGREE, "°"),
     }
 

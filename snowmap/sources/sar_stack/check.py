@@ -4,7 +4,7 @@ from pathlib import Path
 
 import numpy as np
 
-from snowmap.data.cube import is_synthetic
+from snowmap.data.cube import is_synthetic, units_of
 from snowmap.errors import SnowmapError
 from snowmap.sources.sar_stack.labels import label_files
 from snowmap.sources.sar_stack.layout import scene_roots
@@ -16,7 +16,9 @@ LOOKED_AT = 3
 
 
 def holds_scenes(root: Path) -> bool:
-    """Whether a folder has rasters in the layout of ``data=sar_stack``."""
+    """Whether a folder has rasters in the layout of ``data=sar_stack``, and is no archive of interferograms."""
+    if any((root / name).exists() for name in ("master_mask.tif", "INSAR", "ITSNOW", "S3")):
+        return False
     try:
         return bool(scene_roots({}, str(root)))
     except SnowmapError:
@@ -35,10 +37,9 @@ def check_scenes(root: Path) -> bool:
         except SnowmapError as error:
             faults.append(str(error))
             continue
-        bands = cube["band"].values.tolist()
-        quantiles = [
-            np.quantile(known, [0.05, 0.5, 0.95]) if (known := band[np.isfinite(band)]).size else np.full(3, np.nan)
-            for band in np.moveaxis(values, 1, 0)
+        medians = [
+            f"{name} {np.median(band[np.isfinite(band)]) if np.isfinite(band).any() else np.nan:.3g} {unit}"
+            for (name, unit), band in zip(units_of(cube).items(), np.moveaxis(values, 1, 0), strict=True)
         ]
         days = np.datetime_as_string(cube["start"].values, "D")
         outlines, whole, dated = label_files(place)
@@ -49,13 +50,12 @@ def check_scenes(root: Path) -> bool:
                 f"{len(days)}: {days[0]} … {days[-1]}",
                 f"{cube.sizes['y']} × {cube.sizes['x']}",
                 f"{cube['mask'].values.mean():.0%}",
-                ", ".join(bands),
-                ", ".join(" … ".join(f"{value:.3g}" for value in some) for some in quantiles),
+                ", ".join(medians),
                 ", ".join(labels) or "none",
             )
         )
         synthetic |= is_synthetic(cube)
-    heads = ("scene", "dates", "pixels", "cover", "bands", "5 % … median … 95 %", "labels")
+    heads = ("scene", "dates", "pixels", "cover", "median of each band", "labels")
     if rows:
         print_table("scenes", dict(zip(heads, zip(*rows, strict=True), strict=True)), folded=heads[1:])
     if synthetic:

@@ -28,10 +28,11 @@ PIXEL = 40.0  # m
 LOWEST, HIGHEST, HYPSOMETRY = 0.0, 1300.0, 1.4  # m; Spitsbergen's mountains reach 700–1700 m
 SMOOTHING = 80.0  # m; scree and ice smooth what the spectrum leaves rough, and radar DEMs have 20–90 m
 RIDGES = 8_000.0  # m; distance of the ridges between Spitsbergen's valleys
-ELA_QUANTILE = 0.8  # of the heights of a fractal scene: some 600 m (Spitsbergen: 300–700 m, Hagen et al. 2003)
+ELA_QUANTILE = 0.66  # of the heights of a fractal scene: some 400 m (Spitsbergen: 300–700 m, Hagen et al. 2003)
 ELA_SPREAD = 150.0  # m by which snow drift and shade move it from cirque to cirque (Hagen et al. 2003: ±200 m)
 BALANCE_GRADIENT = 0.004  # m w.e. a⁻¹ per m of height (Hagen et al. 2003: 0.3–0.5 per 100 m)
-STEEPEST_ICE = 38.0  # degrees; steeper rock sheds its snow
+STEEPEST_ICE = 35.0  # degrees; steeper rock sheds its snow (avalanches begin at 30–50°, Schweizer et al. 2003)
+CREST, CREST_WIDTH = 75.0, 300.0  # m; what stands out so far above its surroundings is blown bare (assumed)
 THICKNESS, FLUX_EXPONENT = 14.0, 0.2  # m at a flux of 1 m³ a⁻¹ × width⁻¹; flux ∝ thickness^5 (Glen's n = 3)
 VALLEY = 130.0  # m over which a glacier fills its cross-section
 SMALLEST = 50_000.0  # m²; less is a patch of snow (Paul et al. 2009: inventories begin at 0.01–0.05 km²)
@@ -136,7 +137,9 @@ def _glaciers(terrain: Terrain, height: Field) -> Mask:
     slope = np.degrees(np.arccos(surface_normal(terrain.elevation, terrain.spacing)[2]))
     area = terrain.spacing[0] * terrain.spacing[1]
     balance = BALANCE_GRADIENT * np.minimum(height, 400) * area  # no more snow falls further up
-    balance = np.where((slope > STEEPEST_ICE) & (balance > 0), 0, balance).ravel()
+    crest = terrain.elevation - gaussian_filter(terrain.elevation, CREST_WIDTH / terrain.spacing[0]) > CREST
+    bare = (slope > STEEPEST_ICE) | crest
+    balance = np.where(bare & (balance > 0), 0, balance).ravel()
     flux = [0.0] * len(order)
     for cell in reversed(order):
         carried = max(0.0, flux[cell] + balance[cell])
@@ -151,8 +154,8 @@ def _glaciers(terrain: Terrain, height: Field) -> Mask:
     near = gaussian_filter(weight, wide)
     level = gaussian_filter(weight * surface, wide) / np.maximum(near, 1e-9)
     ice = (terrain.elevation < level) & (near > 0.3 * np.quantile(near[flowing], 0.5) if flowing.any() else flowing)
-    accumulating = (height > 0) & (slope < STEEPEST_ICE) & binary_dilation(ice, iterations=4)
-    whole = gaussian_filter((ice | accumulating).astype(float), 1.5) > 0.5
+    accumulating = (height > 0) & binary_dilation(ice, iterations=4)
+    whole = gaussian_filter(((ice | accumulating) & ~bare).astype(float), 1.5) > 0.5
     pieces, _ = cast(tuple[NDArray[np.int32], int], label(whole))
     return whole & (np.bincount(pieces.ravel())[pieces] * area > SMALLEST)
 
