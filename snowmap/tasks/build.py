@@ -86,7 +86,9 @@ def make_parts(
         derived=choose_derived(net, data["derived"], bands),
         phase=Phase.of(data),
         wet_snow_db=data["wet_snow_db"],
-        ablation=plan_ablation(config["ablation"], *zip(*learnt, strict=True), config["seed"]),
+        ablation=plan_ablation(
+            config["ablation"], [cube for cube, _ in learnt], [split for _, split in learnt], config["seed"]
+        ),
     )
     if plan := preprocessor.ablation:
         changed = ", ".join([*plan["values"], *plan["shuffled"]])
