@@ -16,8 +16,8 @@ from hydra import compose, initialize_config_dir
 
 from snowmap.config.checking import check_config
 from snowmap.config.schema import TrainConfig
-from snowmap.data.batch import Batch
 from snowmap.data.datamodule import SnowDataModule
+from snowmap.data.sequences import Sample
 from snowmap.data.splits import Split, split_cubes
 from snowmap.runs.training import make_trainer
 from snowmap.tasks.build import make_parts
@@ -63,6 +63,11 @@ def parts(config: dict[str, Any], cube: xr.Dataset) -> tuple[SnowRegression, Sno
     return *make_parts(config, [cube], splits), *splits
 
 
+def pieces(datamodule: SnowDataModule, samples: list[Sample]) -> list[Sample]:
+    """What a step gathers of the sequences: pieces of them, if it trains on such."""
+    return datamodule._pieces(samples, datamodule.crop_size) if datamodule.crop_size else samples
+
+
 def framework_epochs(config: dict[str, Any], cube: xr.Dataset, epochs: int) -> list[float]:
     """Seconds of each epoch, as train.py runs it."""
     task, datamodule, _ = parts(config, cube)
@@ -86,9 +91,11 @@ def bare_epochs(
     task.to(device)
     size = config["data"]["batch_size"]
     chunks = [datamodule.train[first : first + size] for first in range(0, len(datamodule.train), size)]
-    ready = [scaled(task, datamodule.collate(chunk).to(torch.device(device))) for chunk in chunks]
+    batches = (datamodule.collate(pieces(datamodule, chunk)).to(torch.device(device)) for chunk in chunks)
+    ready = [(task._inputs(batch), batch.y, batch.y_valid) for batch in batches]
     options, clip = config["optimizer"], config["trainer"]["gradient_clip_val"]
-    optimizer = torch.optim.AdamW(task.net.parameters(), options["learning_rate"], weight_decay=options["weight_decay"])
+    kind = {"adam": torch.optim.Adam, "adamw": torch.optim.AdamW}[options["name"]]
+    optimizer = kind(task.net.parameters(), options["learning_rate"], weight_decay=options["weight_decay"])
     seconds = []
     for _ in range(epochs):
         synchronize(torch.device(device))
@@ -97,9 +104,7 @@ def bare_epochs(
             inputs, y, valid = ready[index]
             with torch.autocast(device, precision, enabled=precision is not None):
                 outputs = task.net(inputs)[:, -y.shape[1] :]
-                loss = task.head.masked_loss(
-                    task.head.parameters_of(outputs, task.net.in_target_units), y[None], valid[None]
-                )
+                loss = task.head.loss(task.head.parameters_of(outputs, task.net.in_target_units), y, valid)
             optimizer.zero_grad()
             loss.backward()
             if clip:
@@ -108,11 +113,6 @@ def bare_epochs(
         synchronize(torch.device(device))
         seconds.append(time.perf_counter() - start)
     return seconds
-
-
-def scaled(task: SnowRegression, batch: Batch) -> tuple[Any, torch.Tensor, torch.Tensor]:
-    """A Batch as the net sees it, its normalised targets, and where they have a value."""
-    return task._inputs(batch), task.head.encode(batch.y), batch.y_valid
 
 
 def peak_gibibytes(*words: str) -> float:

@@ -30,7 +30,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 from torch.utils.data import DataLoader, Dataset
 
-from benchmarks.common import EpochTimer, configuration, framework_epochs, parts, scaled, table
+from benchmarks.common import EpochTimer, configuration, framework_epochs, parts, table
 from snowmap.data.sequences import Sample
 from snowmap.data.splits import make_split
 from snowmap.runs.training import quiet
@@ -181,8 +181,8 @@ def net_of(task: Any) -> nn.Module:
 def step_seconds(config: dict[str, Any], cube: xr.Dataset, steps: int) -> dict[tuple[str, str], list[float]]:
     """Seconds of training steps on one batch in memory, by net and clock; the nets take turns step by step."""
     task, datamodule, _ = parts(config, cube)
-    inputs, y, _ = scaled(task, datamodule.collate(datamodule.train[:BATCH]))
-    y = y[:, -1]
+    batch = datamodule.collate(datamodule.train[:BATCH])
+    inputs, y = task._inputs(batch), batch.y.nan_to_num()[:, -1]
     height, width = y.shape[-2:]
     x = functional.pad(torch.randn(len(y), len(STANDARD_BANDS), height, width), (0, -width % 32, 0, -height % 32))
     nets = {"snowmap": task.net} | {name: net_of(make()) for name, make in stacks().items()}

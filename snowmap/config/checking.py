@@ -203,8 +203,8 @@ def _check_pieces(config: dict[str, Any]) -> None:
     data = config["data"]
     if data["class_share"] is not None and (config["task"] != "segmentation" or data["crop"] is None):
         raise SnowmapError("data.class_share=… is of pieces of a class map; give task=segmentation and data.crop=…")
-    if data["crops"] > 1 and data["crop"] is None:
-        raise SnowmapError(f"data.crops={data['crops']} pieces of each sequence need a size; give data.crop=…")
+    if data["patches"] > 1 and data["crop"] is None:
+        raise SnowmapError(f"data.patches={data['patches']} of each sequence need a size; give data.crop=…")
 
 
 def of_another_choice(message: str) -> str:

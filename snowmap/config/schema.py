@@ -178,7 +178,7 @@ class Data:
     batch_size: int = integer(4, at_least=1)
     augment: str = choice("none", "flip", "turn")  # flips; turn: and right-angle turns
     crop: list[int] | None = integers(None, length=(2, 2), at_least=1)  # [height, width] of random pieces; None: whole
-    crops: int = integer(1, at_least=1)  # pieces of each sequence in an epoch
+    patches: int = integer(1, at_least=1)  # pieces of each sequence in an epoch
     class_share: float | None = number(None, at_least=0, at_most=1)  # of the pieces: drawn around the rarest class
     time_jitter: int = integer(0, at_least=0, at_most=1000)  # windows by which each earlier step moves in training
     clip_percentiles: list[float] | None = _percentiles()  # of bands in dB, beyond which they are cut off

@@ -30,22 +30,21 @@ def flip(batch: Batch) -> Batch:
 
 
 def turn(batch: Batch) -> Batch:
-    """`flip`, and exchange rows and columns with probability ½: each of the eight flips and right-angle turns.
+    """One of the eight flips and right-angle turns of each sequence, all of them alike.
 
-    Maps that are no squares are all exchanged, or none. What `flip` says of the look direction holds here, too.
+    Maps that are no squares exchange rows and columns all together, or not at all. What `flip` says of the look
+    direction holds here, too.
     """
-    batch = flip(batch)
-    chosen = (torch.rand(len(batch.window)) < 0.5).to(batch.x.device)
-    square = batch.x.shape[-2] == batch.x.shape[-1]
-    if not square and not chosen[0]:
-        return batch
-    return batch._replace(
-        **{
-            name: torch.where(chosen.view(-1, *[1] * (tensor.ndim - 1)), tensor.mT, tensor) if square else tensor.mT
-            for name, tensor in batch._asdict().items()
-            if name in MAPS
-        }
-    )
+    drawn = torch.rand(len(batch.window), 3) < 0.5
+    if batch.x.shape[-2] != batch.x.shape[-1]:
+        drawn[:, 2] = drawn[0, 2]
+    turns = [([-1] * across + [-2] * along, exchanged) for across, along, exchanged in drawn.tolist()]
+
+    def turned(maps: torch.Tensor) -> torch.Tensor:
+        pairs = zip(maps, turns, strict=True)
+        return torch.stack([(each.mT if exchanged else each).flip(axes) for each, (axes, exchanged) in pairs])
+
+    return batch._replace(**{name: turned(getattr(batch, name)) for name in MAPS})
 
 
 AUGMENTATIONS: dict[str, Callable[[Batch], Batch] | None] = {"none": None, "flip": flip, "turn": turn}

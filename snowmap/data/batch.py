@@ -56,7 +56,10 @@ class Batch(NamedTuple):
 class Statistical(Protocol):
     """Maps over which statistics can be summed: a Cube in memory (`CubeTensors`), or in its store (`LazyTensors`)."""
 
-    inside: Tensor
+    @property
+    def inside(self) -> Tensor:
+        """True inside the study area, ``(y, x)``."""
+        ...
 
     def pieces(self, windows: Sequence[int]) -> "Iterator[CubeTensors]":
         """The windows one by one, whole or in pieces."""

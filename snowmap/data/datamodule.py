@@ -58,7 +58,7 @@ class SnowDataModule(pl.LightningDataModule):
         batch_size: int = 4,
         augment: str = "none",
         crop_size: Sequence[int] | None = None,
-        crops: int = 1,
+        patches: int = 1,
         class_share: float | None = None,
         time_jitter: int = 0,
         resident_share: float = RESIDENT_SHARE,
@@ -78,7 +78,7 @@ class SnowDataModule(pl.LightningDataModule):
             batch_size: Sequences in each step.
             augment: A key of `snowmap.data.augment.AUGMENTATIONS`.
             crop_size: Height and width of the pieces to train on; None for whole maps.
-            crops: Pieces of each sequence in an epoch.
+            patches: Pieces of each sequence in an epoch.
             class_share: Share of the pieces that are drawn around a pixel of the class that fewest training pixels
                 have, as far as their map holds it; the others may hold it, too.
             time_jitter: Windows by which each step of a training sequence but the last may move.
@@ -117,7 +117,7 @@ class SnowDataModule(pl.LightningDataModule):
             _refuse_empty(maps, names, [*training, *validation], cube["features"])
             self.first_windows.append(len(self.names))
             self.names += names
-            self.train += [sample._replace(cube=index) for sample in training for _ in range(crops)]
+            self.train += [sample._replace(cube=index) for sample in training for _ in range(patches)]
             if crop_size and any(side < wanted for side, wanted in zip(maps.inside.shape, crop_size, strict=True)):
                 size, wanted = (" × ".join(map(str, sides)) for sides in (maps.inside.shape, crop_size))
                 logger.warning(

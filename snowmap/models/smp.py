@@ -1,6 +1,7 @@
 """Any encoder and decoder of segmentation-models-pytorch, an optional dependency, from one window or a stack."""
 
 from collections.abc import Mapping
+from importlib import import_module
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -107,7 +108,6 @@ class SegmentationModel(Net):
 
 def _library() -> ModuleType:
     try:
-        import segmentation_models_pytorch
+        return import_module("segmentation_models_pytorch")
     except ImportError as error:
         raise SnowmapError(f'model=smp: {error}; pip install "snowmap[smp]"') from error
-    return segmentation_models_pytorch

@@ -88,7 +88,7 @@ def optimize(main: Main, config: dict[str, Any], folder: Path) -> optuna.Study:
     optuna.logging.set_verbosity(optuna.logging.ERROR)
     with locked(folder, patience_s=0.0), env_override({SWEEP: str(folder)}):
         storage, pruner = f"sqlite:///{folder.absolute() / 'study.db'}", _pruner(config)
-        direction = {"min": "minimize", "max": "maximize"}[HEADS[config["head"]["name"]].mode]
+        direction = "maximize" if HEADS[config["head"]["name"]].mode == "max" else "minimize"
         study = optuna.create_study(
             storage=storage, study_name="snowmap", load_if_exists=True, pruner=pruner, direction=direction
         )

@@ -98,8 +98,9 @@ def make_parts(
             warn_of_snow(cube, preprocessor.phase)
     if preprocessor.phase.sign == -1 and preprocessor.reads_phase:
         logger.warning("the phase falls where snow is added (phase_sign=-1), as far as the training windows tell")
-    dates = ((cube["start"].values, cube["end"].values) for cube in cubes)
-    time = choose_time(config["model"], data["time"], *max(dates, key=lambda pair: longest_sequence(*pair)))
+    dates = [(cube["start"].values, cube["end"].values) for cube in cubes]
+    start, end = max(dates, key=lambda pair: longest_sequence(*pair))
+    time = choose_time(config["model"], data["time"], start, end)
     source = starting_point(config, metadata)
     pl.seed_everything(config["seed"], workers=True, verbose=False)
     task = SnowRegression(
@@ -150,7 +151,7 @@ def make_parts(
         batch_size=data["batch_size"],
         augment=data["augment"],
         crop_size=data["crop"],
-        crops=data["crops"],
+        patches=data["patches"],
         class_share=data["class_share"],
         time_jitter=data["time_jitter"],
         resident_share=data["resident_share"],

@@ -30,7 +30,7 @@ def module(cube, **options) -> SnowDataModule:
 
 @pytest.mark.parametrize("share", [0.25, 0.75])
 def test_so_many_patches_hold_the_rare_class_at_any_place_in_them(share):
-    datamodule = module(rare(glacier_cube()), class_share=share, crops=4000)
+    datamodule = module(rare(glacier_cube()), class_share=share, patches=4000)
     assert len(datamodule.train) == 4000
     torch.manual_seed(0)
     pieces = datamodule._pieces(datamodule.train, (8, 8))

@@ -24,7 +24,14 @@ from tests.tasks.test_pixel import same_weights
 
 SMALL = (
     *("task=segmentation", "target.names=[glacier]", "model=unet3d", "model.channels=[4,8]", "model.collapse=max"),
-    *("model.dropout=0.2", "data.derived=[]", "data.time=3", "data.crop=[24,24]", "data.crops=24", "data.batch_size=2"),
+    *(
+        "model.dropout=0.2",
+        "data.derived=[]",
+        "data.time=3",
+        "data.crop=[24,24]",
+        "data.patches=24",
+        "data.batch_size=2",
+    ),
     *("data.class_share=0.5", "data.augment=turn", "data.time_jitter=1", "data.clip_percentiles=[1,99]", "loss=focal"),
     *("head.label_smoothing=0.1", "optimizer.name=adam", "optimizer.schedule=cosine_restarts"),
     *("optimizer.restarts=[2,6]", "optimizer.learning_rate=0.02", "optimizer.warmup_steps=0", "logger=none"),
