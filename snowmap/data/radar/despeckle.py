@@ -1,8 +1,8 @@
 """Filters of speckle on linear power: boxcar, Lee (1980), PPB (Deledalle, Denis & Tupin 2009).
 
-Each takes and gives power ``(y, x)`` float32, NaN = missing; a missing pixel stays missing and enters no mean, and so it is
-with what lies beyond the edges. No pixel farther than `reach` from another one changes it, so tiles with that margin
-give what the whole gives. The work is done by torch, on the GPU where there is one.
+Each takes and gives power ``(y, x)``, NaN = missing. A missing pixel stays missing and enters no mean, as does what
+lies beyond the edges. No pixel farther than `reach` from another one changes it, so tiles with that margin give what
+the whole gives. The work is done by torch, on the GPU where there is one.
 """
 
 from collections.abc import Iterable, Mapping
@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import torch
 from jaxtyping import Float, Float32
+from threadpoolctl import threadpool_limits
 from torch import Tensor
 from torch.nn.functional import pad
 
@@ -35,7 +36,8 @@ def despeckle(power: Float32[np.ndarray, "y x"], looks: float, data: Mapping[str
     """
     device = "cuda" if torch.cuda.is_available() else "cpu"
     values = torch.from_numpy(np.array(power)).to(device)
-    with torch.inference_mode():
+    # one thread for each piece: pieces run side by side, and threads within such short operations wait for one another
+    with torch.inference_mode(), threadpool_limits(1, user_api="openmp"):
         if data["despeckle"] == "ppb":
             filtered = ppb(values, looks, **data["ppb"])
         elif data["despeckle"] == "lee":
@@ -60,8 +62,8 @@ def equivalent_looks(pieces: Iterable[np.ndarray]) -> float | None:
         pieces: Of linear power ``(y, x)``.
 
     Returns:
-        Their `HOMOGENEOUS` quantile over blocks of `BLOCK` × `BLOCK` px, at least 1, to a tenth; on a wholly homogeneous
-        scene that is about 10 % too high. None without a block that is free of missing pixels.
+        Their `HOMOGENEOUS` quantile over blocks of `BLOCK` × `BLOCK` px, at least 1, to a tenth; about 10 % too high
+        on a wholly homogeneous scene. None without a block that is free of missing pixels.
     """
     looks = []
     for piece in pieces:
@@ -84,8 +86,8 @@ def boxcar(power: Float[Tensor, "y x"], window: int) -> Float[Tensor, "y x"]:
 def lee(power: Float[Tensor, "y x"], looks: float, window: int) -> Float[Tensor, "y x"]:
     """Filter of Lee (1980, IEEE TPAMI 2(2), 165-168) for multiplicative noise, of mean 1 and variance 1 / looks here.
 
-    With the mean m and the variance s² of the window, the variance of the scene is Q = (s² + m²) / (1 / looks + 1) − m²,
-    at least 0, and the estimate m + k (power − m) with k = Q / (m² / looks + Q).
+    With the mean m and the variance s² of the window, the variance of the scene is
+    Q = (s² + m²) / (1 / looks + 1) − m², at least 0, and the estimate m + k (power − m) with k = Q / (m² / looks + Q).
     """
     mean, variance = _moments(power, window)
     scene = ((variance + mean**2) / (1 / looks + 1) - mean**2).clamp(min=0)
@@ -109,10 +111,11 @@ def ppb(
 
         −log w(s, t) = Σ_k [ (2 looks − 1) / h log(a / a′ + a′ / a) + looks / (T n) (r − r′)² / (r r′) ]
 
-    over the n pixels k of the patches around s and t: a, a′ their amplitudes, r, r′ their estimates in the iteration before. In
-    the first one there is no second term: ``iterations=1`` is the non-iterative filter. h is the `alpha` quantile of the
-    first sum between two patches of pure speckle, less its mean. As in the authors' program T divides the mean of the
-    Kullback-Leibler term over the patch, and s itself weighs as much as the pixel that is most like it.
+    over the n pixels k of the patches around s and t: a, a′ are their amplitudes, r, r′ their estimates in the last
+    iteration. The first iteration has no second term: ``iterations=1`` is the non-iterative filter. h is the `alpha`
+    quantile of Σ_k (2 looks − 1) log(…) between two patches of pure speckle, less its mean. As in the authors'
+    program T divides the mean of the Kullback-Leibler term over the patch, and s itself weighs as much as the pixel
+    that is most like it.
 
     A sum over a patch with missing pixels is that over its valid pairs, scaled to n.
 
@@ -131,9 +134,9 @@ def ppb(
     whole = bool(valid.all())
     unit = power[valid].median()
     power = torch.where(valid, power / unit, 1.0)
-    logs, estimate = power.log() / 2, None
+    logs, estimate = (power.log() + float(np.log(2))) / 2, None  # a constant changes no ratio of weights
     scale = bandwidth(looks, patch, alpha)
-    kl = looks / (kl_scale * patch**2)
+    kl = looks / (kl_scale * patch**2) * scale
     half = search // 2
     for _ in range(iterations):
         total, weights, most = (torch.zeros_like(power) for _ in range(3))
@@ -143,12 +146,12 @@ def ppb(
                 continue
             ours, theirs = _shifted(power.shape, down, right)
             distance = power[ours] + power[theirs]
-            distance.log_().sub_(logs[ours]).sub_(logs[theirs]).sub_(float(np.log(2))).mul_(1 / scale)
+            distance.log_().sub_(logs[ours]).sub_(logs[theirs])
             if estimate is not None:
                 ratio = estimate[ours] / estimate[theirs]
                 distance.add_(ratio + 1 / ratio - 2, alpha=kl)
             pairs = None if whole else (valid[ours] & valid[theirs]).to(power.dtype)
-            weight = _patch_mean(distance, pairs, patch).mul_(-(patch**2)).exp_()
+            weight = _patch_mean(distance, pairs, patch).mul_(-(patch**2) / scale).exp_()
             if pairs is not None:
                 weight *= pairs
             for here, there in ((ours, theirs), (theirs, ours)):
@@ -163,7 +166,7 @@ def ppb(
 
 @lru_cache
 def bandwidth(looks: float, patch: int, alpha: float) -> float:
-    """h / (2 looks − 1) of `ppb`, from simulated pairs of patches.
+    """The h / (2 looks − 1) of `ppb`, from simulated pairs of patches.
 
     The ratio of two powers with the same mean follows the F distribution with 2 × looks degrees of freedom each.
     """

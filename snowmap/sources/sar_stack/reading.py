@@ -191,7 +191,7 @@ def _looks(path: Path, in_db: bool) -> float:
             looks = equivalent_looks([whole]) if np.isfinite(whole).any() else 1.0
     if looks is None:
         raise SnowmapError(
-            f"{path}: no {BLOCK} × {BLOCK} px without a missing pixel, in which the looks of its speckle can be counted; "
+            f"{path}: no {BLOCK} × {BLOCK} px without a missing pixel to estimate the looks of its speckle; "
             "give data.looks, e.g. data.looks=4.4, or data.despeckle=boxcar"
         )
     return looks
