@@ -1,7 +1,7 @@
 """PPB ÷ plain NumPy on the same pixels: ``python -m benchmarks.despeckling``.
 
 Two references: the definition pixel by pixel, and array operations over the image for each shift and each pixel of the
-patch. Both and the filter run in one thread, as `snowmap.data.radar.despeckle.despeckle` does; seconds are of the processor.
+patch. All run in one thread, as a piece of a scene does; seconds are of the processor.
 """
 
 import argparse
@@ -123,7 +123,7 @@ def measure(size: int, rounds: int) -> dict[str, list[float]]:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser(description="PPB ÷ plain NumPy on the same pixels.")
     parser.add_argument("--size", type=int, default=512, help="height and width, px")
     parser.add_argument("--rounds", type=int, default=3)
     arguments = parser.parse_args()

@@ -52,7 +52,7 @@ def scores(filtered: np.ndarray, truth: np.ndarray) -> list[float]:
 
 def non_local_means(power: np.ndarray, looks: float) -> np.ndarray:
     """Scikit-image's, on dB, where speckle is additive; of the same windows, with the spread of the dB of speckle."""
-    from skimage.restoration import denoise_nl_means
+    from skimage.restoration import denoise_nl_means  # pyright: ignore[reportMissingImports]
 
     db = 10 * np.log10(power)
     spread = float((10 * np.log10(np.random.default_rng(1).gamma(looks, 1 / looks, 10**5))).std())
