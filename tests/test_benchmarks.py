@@ -18,6 +18,7 @@ pytestmark = pytest.mark.slow
         ("training --models unet massbalance --rounds 1 --epochs 1 --height 16 --width 24", "| massbalance |"),
         ("usual_stack --rounds 1 --epochs 1 --steps 1 --height 16 --width 24", "| usual stack | computing alone |"),
         ("scaling --models unet --sizes 1", "| unet | pixels × 1 |"),
+        ("despeckling --size 24 --rounds 1", "NumPy by shifts ÷ PPB: "),
         ("building --pairs 2 --size 100 --rounds 1", "build ÷ bare warp: "),
         ("dealing --size 100 --windows 1 --rounds 1", "2 workers ÷ 1 worker: "),
         ("predicting --size 100 --tile 64 --overlap 32", "predicting / bare forward passes: "),

@@ -208,6 +208,23 @@ class Zarr(Data):
     )
 
 
+def _odd(default: int, at_most: int) -> Any:
+    return special(
+        default, f"an odd whole number from 1 to {at_most}", lambda value: 1 <= value <= at_most and value % 2 == 1
+    )
+
+
+@dataclass
+class Ppb:
+    """Keys of `snowmap.data.radar.despeckle.ppb`."""
+
+    search: int = _odd(21, 51)  # height and width of the search window, px
+    patch: int = _odd(7, 15)  # of the patches that are compared, px
+    alpha: float = number(0.92, above=0, below=1)  # quantile of their likeness in pure speckle; nearer to 1: smoother
+    iterations: int = integer(1, at_least=1, at_most=25)  # 1: non-iterative
+    kl_scale: float = number(0.2, above=0)  # T of the iterations; smaller: nearer to the last estimate
+
+
 @dataclass
 class SarStack(Data):
     """Keys of `snowmap.sources.sar_stack`: scenes of a SAR time series, one or several below each root."""
@@ -220,6 +237,10 @@ class SarStack(Data):
     classes: dict[int, str] | None = _codes()  # of class rasters; None: those of the target
     ignore: int | None = integer(None, at_least=-(2**31), at_most=2**31)  # a code of pixels that nobody looked at
     outcrops: str | None = None  # COLUMN=VALUE of outlines of rock within the ice; None: GLIMS' line_type=intrnl_rock
+    despeckle: str = choice("none", "boxcar", "lee", "ppb")  # filter of the backscatter, on linear power
+    despeckle_window: int = _odd(7, 51)  # height and width of boxcar and lee, px
+    looks: float | None = number(None, at_least=1)  # of the speckle; None: estimated for each raster
+    ppb: Ppb = field(default_factory=Ppb)
 
 
 @dataclass

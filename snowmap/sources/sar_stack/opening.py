@@ -48,7 +48,7 @@ def open_source(data: Mapping[str, Any], targets: Sequence[str]) -> xr.Dataset:
     dates = by_calendar(days, data.get("dates") or "all", root)
     _say_missing(root, rasters, bands, dates)
     elevation = None if dem is None or "elevation" not in bands else on_grid(dem, grid, Resampling.bilinear)
-    features = _features(rasters, list(bands), dates, grid, elevation, data.get("scale") or "auto")
+    features = _features(rasters, list(bands), dates, grid, elevation, data)
     size = 4 * len(dates.days) * len(bands) * grid.shape[0] * grid.shape[1]
     if targets and size <= MEMORY_SHARE * psutil.virtual_memory().available:
         values = np.empty((len(dates.days), len(bands), *grid.shape), np.float32)
@@ -102,7 +102,7 @@ def _features(
     dates: Acquisitions,
     grid: Grid,
     elevation: np.ndarray | None,
-    scale: str,
+    data: Mapping[str, Any],
 ) -> da.Array:
     """``(window, band, y, x)``, NaN for a date or band that is missing."""
     known = {(raster.date, raster.band): raster for raster in rasters}
@@ -113,7 +113,7 @@ def _features(
         if band == "elevation":
             return ground
         raster = known.get((day, band)) if there else None
-        return missing if raster is None else lazy_band(raster, grid.shape, scale)
+        return missing if raster is None else lazy_band(raster, grid.shape, data)
 
     return da.stack(
         [

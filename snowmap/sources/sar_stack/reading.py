@@ -1,7 +1,8 @@
 """Rasters of one scene on its grid: backscatter in dB, coherence, elevation; each is read piece by piece."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import dask.array as da
 import numpy as np
@@ -16,6 +17,7 @@ from rasterio.windows import Window
 
 from snowmap.data.cube import Quantity
 from snowmap.data.grid import Grid
+from snowmap.data.radar.despeckle import BLOCK, despeckle, equivalent_looks, reach
 from snowmap.errors import SnowmapError
 from snowmap.products.rasters import lazily
 from snowmap.sources.sar_stack.layout import Raster
@@ -80,27 +82,42 @@ def opened(path: Path) -> DatasetReader:
         raise SnowmapError(f"{path}: not readable as a raster ({error}); fetch or write it again") from error
 
 
-def lazy_band(raster: Raster, shape: tuple[int, int], scale: str) -> da.Array:
+def lazy_band(raster: Raster, shape: tuple[int, int], data: Mapping[str, Any]) -> da.Array:
     """A raster ``(y, x)`` in the unit of `quantity_of`, float32, NaN = missing, read when it is looked at.
 
     Args:
         raster: It.
         shape: Of the grid.
-        scale: ``data.scale``: ``auto``, ``linear`` or ``db``.
+        data: ``scale`` (``auto``, ``linear`` or ``db``) and the keys of the filter of speckle.
 
     Raises:
         SnowmapError: When its values contradict the scale, or are no calibrated backscatter.
     """
-    in_db = is_coherence(raster.band) or _is_db(raster.path, scale)
+    coherence = is_coherence(raster.band)
+    in_db = coherence or _is_db(raster.path, data.get("scale") or "auto")
+    filtered = not coherence and data.get("despeckle", "none") != "none"
 
     def read(rows: slice, columns: slice) -> np.ndarray:
         with opened(raster.path) as source:
             values = _values(source, Window.from_slices(rows, columns))
-        if in_db:
-            return values
-        return 10 * np.log10(np.where(values > 0, values, np.float32(np.nan)))
+        if filtered:
+            return _power(values, in_db)
+        return values if in_db else _decibel(values)
 
-    return lazily(shape, np.float32, read)
+    band = lazily(shape, np.float32, read)
+    if not filtered:
+        return band
+    needed = data["despeckle"] != "boxcar"
+    looks = data.get("looks") or (_looks(raster.path, in_db) if needed else 1.0)
+    # a margin as wide as the filter reaches: a tile has what the whole scene has; one chunk needs none
+    depth = {axis: reach(data) if len(chunks) > 1 else 0 for axis, chunks in enumerate(band.chunks)}
+    return band.map_overlap(
+        lambda power: _decibel(despeckle(power, looks, data)),
+        depth=depth,
+        boundary="none",
+        dtype=np.float32,
+        meta=np.empty((0, 0), np.float32),
+    )
 
 
 def on_grid(path: Path, grid: Grid, resampling: Resampling) -> np.ndarray:
@@ -152,6 +169,32 @@ def _values(source: DatasetReader, window: Window | None = None, *, zero_is_miss
     if source.scales[0] != 1 or source.offsets[0] != 0:
         scaled = (scaled * source.scales[0] + source.offsets[0]).astype(np.float32)
     return np.where(np.isfinite(scaled), scaled, np.float32(np.nan))
+
+
+def _decibel(power: np.ndarray) -> np.ndarray:
+    return 10 * np.log10(np.where(power > 0, power, np.float32(np.nan)))
+
+
+def _power(values: np.ndarray, in_db: bool) -> np.ndarray:
+    """Linear power, NaN where there is none above 0."""
+    power = 10 ** (values / 10) if in_db else values
+    return np.where(power > 0, power, np.float32(np.nan))
+
+
+def _looks(path: Path, in_db: bool) -> float:
+    """Equivalent number of looks in pieces of a raster, or in all of it where they are too small or full of gaps."""
+    with opened(path) as source:
+        sampled = [_values(source, window) for window in _sampled(source.shape)]
+        looks = equivalent_looks(_power(values, in_db) for values in sampled)
+        if looks is None:
+            whole = _power(_values(source), in_db)
+            looks = equivalent_looks([whole]) if np.isfinite(whole).any() else 1.0
+    if looks is None:
+        raise SnowmapError(
+            f"{path}: no {BLOCK} × {BLOCK} px without a missing pixel to estimate the looks of its speckle; "
+            "give data.looks, e.g. data.looks=4.4, or data.despeckle=boxcar"
+        )
+    return looks
 
 
 def _is_db(path: Path, scale: str) -> bool:

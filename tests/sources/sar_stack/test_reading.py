@@ -7,6 +7,7 @@ import pytest
 import rasterio
 
 from snowmap.config.schema import SarStack
+from snowmap.data.radar.despeckle import despeckle
 from snowmap.errors import SnowmapError
 from snowmap.sources import open_cube, open_cubes
 from snowmap.sources.sar_stack.layout import rasters_of
@@ -200,3 +201,34 @@ def test_the_origin_of_a_raster_is_that_of_the_cube(tmp_path):
 def test_the_corner_is_that_of_the_rasters(scene):
     cube = open_cube(settings(scene))
     assert (float(cube["x"][0]), float(cube["y"][0])) == (CORNER[0] + PIXEL / 2, CORNER[1] - PIXEL / 2)
+
+
+def test_speckle_is_filtered_on_linear_power_before_db(scene):
+    keys = {"despeckle": "boxcar", "despeckle_window": 3}
+    with rasterio.open(scene / "2020-04-11_HV.tif") as raster:
+        power = raster.read(1)
+    filtered = values_of(open_cube({**settings(scene), **keys}), "HV")[1]
+    assert filtered[5, 7] == pytest.approx(10 * np.log10(power[4:7, 6:9].mean()), abs=1e-4)
+
+
+@pytest.mark.parametrize("name", ["lee", "ppb"])
+def test_a_tile_of_a_filtered_scene_is_that_of_the_whole(tmp_path, name):
+    """Of a scene of two blocks with a gap, across and beside the seam; the looks are estimated from the file."""
+    values = power(0, (32, 1100))
+    values[10:14, 1020:1040] = np.nan
+    write(tmp_path / "north" / "2020-01-05_HH.tif", values)
+    ppb_keys = {"search": 7, "patch": 3, "alpha": 0.92, "iterations": 2, "kl_scale": 0.2}
+    data = {"despeckle": name, "despeckle_window": 7, "ppb": ppb_keys, "looks": 4.0}
+    cube = open_cube({**settings(tmp_path / "north"), **data})
+    tile = cube["features"][0, 0, :, 1000:1050].values
+    expected = decibel(despeckle(values, 4.0, data))
+    np.testing.assert_allclose(tile, expected[:, 1000:1050], atol=1e-3)
+    np.testing.assert_allclose(cube["features"][0, 0].values, expected, atol=1e-3)
+    estimated = open_cube({**settings(tmp_path / "north"), **data, "looks": None})["features"][0, 0].values
+    assert np.nanmean(np.abs(estimated - expected)) < 0.3
+
+
+def test_a_scene_too_small_to_estimate_its_looks(tmp_path):
+    write(tmp_path / "north" / "2020-01-05_HH.tif", power(0, (12, 40)))
+    with pytest.raises(SnowmapError, match=r"data\.looks=4\.4"):
+        open_cube({**settings(tmp_path / "north"), "despeckle": "lee", "despeckle_window": 7})
