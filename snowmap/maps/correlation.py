@@ -1,5 +1,7 @@
 """How far errors of neighbouring pixels go together, and what that means for sums over many pixels."""
 
+from typing import Any
+
 import numpy as np
 import rioxarray  # noqa: F401  registers the .rio accessor
 import xarray as xr
@@ -51,7 +53,7 @@ def correlation_length_m(
     def misfit(log_length: float) -> float:
         return float(np.sum(count * (total / total[0] - np.exp(-way / np.exp(log_length))) ** 2))
 
-    fit = minimize_scalar(misfit, bounds=(np.log(step / 10), np.log(100 * longer)), method="bounded")
+    fit: Any = minimize_scalar(misfit, bounds=(np.log(step / 10), np.log(100 * longer)), method="bounded")
     return float(np.exp(fit.x))
 
 
