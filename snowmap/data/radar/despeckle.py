@@ -113,9 +113,9 @@ def ppb(
 
     over the n pixels k of the patches around s and t: a, a′ are their amplitudes, r, r′ their estimates in the last
     iteration. The first iteration has no second term: ``iterations=1`` is the non-iterative filter. h is the `alpha`
-    quantile of Σ_k (2 looks − 1) log(…) between two patches of pure speckle, less its mean. As in the authors'
-    program T divides the mean of the Kullback-Leibler term over the patch, and s itself weighs as much as the pixel
-    that is most like it.
+    quantile of Σ_k (2 looks − 1) log(…) between two patches of pure speckle, less its mean. T divides the mean of the
+    Kullback-Leibler term over the patch, as public implementations do, and s itself weighs as much as the pixel that is
+    most like it.
 
     A sum over a patch with missing pixels is that over its valid pairs, scaled to n.
 
