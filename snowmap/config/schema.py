@@ -147,8 +147,8 @@ def _codes() -> Any:
     """Names of class codes."""
 
     def holds(value: Any) -> bool:
-        names = [*map(str, value.values())]
-        return len(value) > 1 and all(names) and len({*names}) == len(names)
+        names = [*map(str, value.values())] if isinstance(value, dict) else []
+        return len(names) > 1 and all(names) and len({*names}) == len(names)
 
     return special(None, "a name for each of at least two codes, e.g. {1: frozen, 2: thawed}", holds)
 

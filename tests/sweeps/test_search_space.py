@@ -12,8 +12,11 @@ from snowmap.sources.trentino.quantities import STANDARD_BANDS
 from snowmap.sweeps.search_space import changed, distribution, distributions, value_of
 from tests.config.test_checking import checked
 
+SEARCHED = [name for name, kind in MODELS.items() if len(fields(kind)) > 1 and name != "last_inventory"]
+"""Those with options to search; of a file there is nothing to search."""
 
-@pytest.mark.parametrize("name", [name for name, kind in MODELS.items() if len(fields(kind)) > 1])
+
+@pytest.mark.parametrize("name", [*SEARCHED])
 def test_the_search_space_of_every_model_can_be_run(name):
     config = checked(f"model={name}", "sweep=optuna")
     assert config["search"]
