@@ -9,7 +9,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from snowmap.data.cube import is_synthetic, quantities_of, targets_of
 from snowmap.errors import SnowmapError
-from snowmap.files import refuse_inputs, write_whole
+from snowmap.files import WriteError, refuse_inputs, write_whole
 from snowmap.maps.explorer import Chart, Colours, Explorer, about_zero, embedded, explorer, range_of
 from snowmap.maps.netcdf import SUM
 from snowmap.maps.pixels import Layer, angle_of_blocks, pixel_of_blocks
@@ -46,7 +46,7 @@ def view(
     path = Path(path)
     out = Path(out or f"view-{path.resolve().stem}.html")
     refuse_inputs(out, path)
-    if out.is_file() and OURS not in out.read_bytes()[:1000].decode(errors="replace"):
+    if out.is_file() and not _is_ours(out):
         raise SnowmapError(f"{out} exists and was not written by this command; name another file with --out")
     if maps := _file_of_maps(path):
         data = _chosen(read_maps(maps), windows)
@@ -136,6 +136,14 @@ def cube_explorer(cube: xr.Dataset, names: Sequence[str]) -> Explorer:
             layers[words] = Layer(values, quantity.flag_meanings, pixel_of_blocks)
         charts.append(Chart(f"{words}, {layers[words].unit}", {words: PREDICTED}))
     return explorer(layers, colours, charts, is_synthetic(cube))
+
+
+def _is_ours(page: Path) -> bool:
+    try:
+        with page.open("rb") as file:
+            return OURS.encode() in file.read(1000)
+    except OSError as error:
+        raise WriteError(page, error) from error
 
 
 def _file_of_maps(path: Path) -> Path | None:
