@@ -7,15 +7,18 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from snowmap.errors import SnowmapError
     from snowmap.sources.trentino import open_archive, write_archive
+    from snowmap.sources.zarr import open_zarr, write_zarr
     from snowmap.tasks.load import load_model
     from snowmap.tasks.pixel import SnowRegression
 
 __version__ = version("snowmap")
-__all__ = ["SnowRegression", "SnowmapError", "load_model", "open_archive", "write_archive"]
+__all__ = ["SnowRegression", "SnowmapError", "load_model", "open_archive", "open_zarr", "write_archive", "write_zarr"]
 
 _HOME = {
     "open_archive": "snowmap.sources.trentino",
     "write_archive": "snowmap.sources.trentino",
+    "open_zarr": "snowmap.sources.zarr",
+    "write_zarr": "snowmap.sources.zarr",
     "SnowRegression": "snowmap.tasks.pixel",
     "SnowmapError": "snowmap.errors",
     "load_model": "snowmap.tasks.load",

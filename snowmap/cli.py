@@ -39,7 +39,9 @@ def _parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(required=True, metavar="command")
 
     check = commands.add_parser("check", help="tell what an archive holds, and every fault in it")
-    check.add_argument("archive", type=Path, help="the folder that holds INSAR/, ITSNOW/, S3/ and master_mask.tif")
+    check.add_argument(
+        "archive", type=Path, help="the folder that holds INSAR/, ITSNOW/, S3/ and master_mask.tif, or a Zarr store"
+    )
     check.add_argument(
         "--bands",
         help="bands that every window must have, separated by commas; default: the nine of the public archive",
@@ -65,10 +67,17 @@ def _parser() -> argparse.ArgumentParser:
     )
     synthesize.set_defaults(run=_synthesize)
 
+    build = commands.add_parser("build", help="turn interferograms, weather and snow maps of a region into an archive")
+    build.add_argument("recipe", type=Path, nargs="?", help="a YAML file, e.g. region.yaml")
+    build.add_argument("out", type=Path, nargs="?", help="the folder to write; OUT.zarr for a Cube in Zarr")
+    build.add_argument("--example", metavar="SOURCE", help="print a recipe with comments, e.g. for hyp3")
+    _add_cluster_options(build)
+    build.set_defaults(run=_build)
+
     predict = commands.add_parser("predict", help="map the windows of an archive, with or without targets, to files")
     predict.add_argument("checkpoint", type=Path, help="a best.ckpt or last.ckpt")
     predict.add_argument(
-        "archive", type=Path, help="the folder that holds INSAR/, S3/ and master_mask.tif, on any grid"
+        "archive", type=Path, help="the folder that holds INSAR/, S3/ and master_mask.tif, or a Zarr store, on any grid"
     )
     predict.add_argument("out", type=Path, help="folder for the files; those of the same name are replaced")
     predict.add_argument(
@@ -81,6 +90,7 @@ def _parser() -> argparse.ArgumentParser:
     predict.add_argument("--tile", type=int, default=512, help="pixels on a side; smaller scenes are mapped whole")
     predict.add_argument("--overlap", type=int, default=64, help="pixels that tiles share (default: %(default)s)")
     predict.add_argument("--device", default="cpu", help="that predicts, e.g. cuda (default: %(default)s)")
+    _add_cluster_options(predict)
     predict.add_argument("--format", default="both", choices=["netcdf", "geotiff", "both"], help="default: %(default)s")
     predict.add_argument("--basin", type=Path, help="outlines, e.g. basins.gpkg: writes basins.csv beside the maps")
     _add_basin_options(predict)
@@ -131,6 +141,11 @@ def _parser() -> argparse.ArgumentParser:
     runs.add_argument("--out", type=Path, help="folder for runs.csv, .json, .md and .png (default: the folder)")
     runs.set_defaults(run=_runs)
     return parser
+
+
+def _add_cluster_options(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--workers", type=int, metavar="N", help="deal the work to N processes (default: do it here)")
+    parser.add_argument("--scheduler", metavar="ADDRESS", help="deal it to a dask cluster, e.g. tcp://node:8786")
 
 
 def _add_basin_options(parser: argparse.ArgumentParser) -> None:
@@ -199,6 +214,20 @@ def _synthesize(options: argparse.Namespace) -> None:
     print(f"next: python train.py data.root={root}")
 
 
+def _build(options: argparse.Namespace) -> None:
+    from snowmap.build.building import build, print_record
+    from snowmap.build.example import example
+
+    if options.example:
+        print(example(options.example), end="")
+        return
+    if options.recipe is None or options.out is None:
+        raise SnowmapError("snowmap build needs a recipe and a folder; `--example hyp3` prints a recipe")
+    record = build(options.recipe, options.out, workers=options.workers, scheduler=options.scheduler)
+    print_record(record, options.out)
+    print(f"next: snowmap check {options.out}")
+
+
 def _predict(options: argparse.Namespace) -> None:
     from snowmap.maps.predict import predict_archive
 
@@ -214,6 +243,8 @@ def _predict(options: argparse.Namespace) -> None:
         basins=options.basin,
         name=options.name,
         basin_options=_basin_options(options),
+        workers=options.workers,
+        scheduler=options.scheduler,
     )
     print(f"{len(written)} files lie in {options.out}")
 
@@ -227,8 +258,9 @@ def _export(options: argparse.Namespace) -> None:
 
 def _basins(options: argparse.Namespace) -> None:
     from snowmap.files import refuse_inputs, write_whole
-    from snowmap.maps.basins import basin_table, print_basins, read_outlines
+    from snowmap.maps.basins import basin_table, print_basins
     from snowmap.maps.read import read_maps
+    from snowmap.products.outlines import read_outlines
     from snowmap.tables import as_csv
 
     refuse_inputs(options.out, options.predictions, options.outlines)

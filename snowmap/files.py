@@ -43,6 +43,10 @@ class WriteError(SnowmapError):
             reason = f"{error.strerror or error}; name another place"
         super().__init__(f"{path} cannot be written: {reason}")
 
+    def __reduce__(self) -> tuple[type, tuple[Path, OSError]]:
+        """As pickle makes it again, which would call it with its message: workers raise it, too."""
+        return WriteError, (self.path, self.error)
+
 
 def write_whole(path: Path, content: bytes | memoryview | str) -> Path:
     """Write a file, and its folder; an older file is replaced, a device or pipe is written to.

@@ -100,15 +100,16 @@ def wrap(phase: Array) -> Array:
     return np.angle(np.exp(1j * phase))
 
 
-def displacement(unwrapped_phase: Array, sign: int = -1) -> Array:
+def displacement(unwrapped_phase: Array, sign: int = -1, wavelength: float = SENTINEL_1_WAVELENGTH) -> Array:
     """Line-of-sight displacement in m, sign·λ/(4π)·φ.
 
     Args:
         unwrapped_phase: Phase in rad, any shape.
         sign: −1 counts motion towards the satellite as positive where phase grows with the path (as SNAP does); +1 is
             the convention of processors that count motion away from it.
+        wavelength: Of the radar, m.
     """
-    return sign * SENTINEL_1_WAVELENGTH / (4 * np.pi) * unwrapped_phase
+    return sign * wavelength / (4 * np.pi) * unwrapped_phase
 
 
 def coherence_of_accumulation(swe_spread: Array) -> Array:

@@ -69,23 +69,28 @@ def baseline_maps(
     windows: Sequence[int],
     targets: Sequence[str],
     phase: Phase = DEFAULT_PHASE,
+    scene: xr.Dataset | None = None,
 ) -> dict[str, xr.Dataset]:
     """Maps of every baseline with its default options; one that cannot be fitted is left out, with a warning.
 
     Args:
-        cube: The Cube to map.
+        cube: The Cube to fit them on.
         train: Indices of the training windows.
         windows: Indices of the windows to map.
         targets: Names of the targets.
         phase: How phase becomes a change of SWE.
+        scene: The Cube to map; that of the training by default. What remembers maps cannot map another one.
 
     Returns:
         What `Baseline.predict` gives, by name.
     """
     maps = {}
     for name, kind in BASELINES.items():
+        if scene is not None and scene is not cube and kind.keeps_grid:
+            continue
         try:
-            maps[name] = kind().fit(cube, train, targets, phase).predict(cube, windows)
+            fitted = kind().fit(cube, train, targets, phase)
+            maps[name] = fitted.predict(cube if scene is None else scene, windows)
         except SnowmapError as error:
             logger.warning("no baseline %s: %s", name, error)
     return maps

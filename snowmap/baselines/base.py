@@ -113,7 +113,8 @@ class Baseline(ABC):
             phase=phase if reads_phase else phase._replace(sign=1),
         )
         if reads_phase:
-            source = "set" if phase.sign else "estimated from the training windows"
+            estimated = "of the archive" if "phase_sign" in cube.attrs else "estimated from the training windows"
+            source = "set" if phase.sign else estimated
             meaning = "1 where the phase grows with snow, -1 where it falls"
             logger.info("%s: phase_sign=%d, %s (%s)", self.name, self.preprocessor.phase.sign, source, meaning)
         inputs = self.preprocessor.features(self.preprocessor.scene(cube))

@@ -41,13 +41,13 @@ def check_config(composed: DictConfig, schema: type) -> dict[str, Any]:
     except OmegaConfBaseException as error:
         raise SnowmapError(f"{error.full_key} cannot be resolved: {one_line(error)}") from error
     named = NAMED if schema is TrainConfig else {}
-    config = _typed(schema, {key: value for key, value in given.items() if key not in named})
+    config = typed(schema, {key: value for key, value in given.items() if key not in named})
     for group, schemas in named.items():
         name = given[group].get("name") if isinstance(given.get(group), dict) else given.get(group)
         if not isinstance(name, str) or name not in schemas:
             expected = " | ".join(schemas) + nearest(str(name), schemas)
             raise SnowmapError(f"{group}.name={shown(name)}: expected {expected}")
-        config[group] = _typed(schemas[name], given[group], f"{group}.")
+        config[group] = typed(schemas[name], given[group], f"{group}.")
     if schema is TrainConfig:
         _check_together(config)
         if config["sweep"]["name"] == "none":
@@ -124,23 +124,32 @@ def run_folder(checkpoint: str | None, fallback: str) -> str:
 OmegaConf.register_new_resolver("snowmap.runs.folder", run_folder, replace=True)
 
 
-def _typed(schema: Any, given: Any, prefix: str = "") -> dict[str, Any]:
-    """What was given, in the types of `schema` and with its defaults; each value is one that its key takes."""
+def typed(schema: Any, given: Any, prefix: str = "") -> dict[str, Any]:
+    """What was given, in the types of `schema` and with its defaults; each value is one that its key takes.
+
+    Args:
+        schema: A dataclass of keys.
+        given: Plain containers.
+        prefix: What stands before the keys in messages, e.g. ``"insar."``.
+
+    Raises:
+        SnowmapError: On an unknown key, a missing value, or one that is not among those that the key takes.
+    """
     entries = {entry.name: entry for entry in fields(schema)}
     if not isinstance(given, dict):
         raise SnowmapError(f"{prefix[:-1]}={shown(given)}: expected keys, e.g. {prefix}{[*entries][-1]}=…")
-    typed, groups = OmegaConf.structured(schema), {}
+    checked, groups = OmegaConf.structured(schema), {}
     for name, value in given.items():
         if name not in entries:
             raise SnowmapError(f"'{prefix}{name}' is no key of the configuration{nearest(str(name), entries, prefix)}")
         if is_dataclass(entries[name].type):
-            groups[name] = _typed(entries[name].type, value, f"{prefix}{name}.")
+            groups[name] = typed(entries[name].type, value, f"{prefix}{name}.")
             continue
         try:
-            typed[name] = value
+            checked[name] = value
         except (OmegaConfBaseException, OverflowError) as error:
             raise _unexpected(prefix, entries[name], value) from error
-    config: Any = OmegaConf.to_container(typed)
+    config: Any = OmegaConf.to_container(checked)
     for name, entry in entries.items():
         if config[name] == MISSING and name not in NAMED:
             raise SnowmapError(f"no value for {prefix}{name}; give it as {prefix}{name}=…")

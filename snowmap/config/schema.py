@@ -85,6 +85,15 @@ def _devices(default: int) -> Any:
     return special(default, "a whole number ≥ 1, a list of indices such as [0,2], or auto", holds)
 
 
+def _holdout() -> Any:
+    """One of several archives."""
+
+    def holds(value: Any) -> bool:
+        return value is None or (isinstance(value, str) and value != "") or (type(value) is int and value >= 0)
+
+    return special(None, "the number of an archive, its short name, or null", holds)
+
+
 def _corrections() -> Any:
     """What is fitted to the phase and taken off."""
     known = {"ramp", "stratified"}
@@ -148,13 +157,9 @@ class Points:
     """Measurements at points, from which a target is made: the mean of those in each cell."""
 
     path: str | None = None  # a .csv, or any vector file of points
-    hs: str = "hs"  # columns
-    swe: str = "swe"
-    date: str = "date"
-    x: str = "lon"  # of a .csv
-    y: str = "lat"
-    crs: str = "EPSG:4326"
-    hs_unit: str | None = choice(None, *METRES)
+    hs: str | None = None  # its column; None: by its name
+    swe: str | None = None
+    hs_unit: str | None = choice(None, *METRES)  # None: that in the head of the column
     swe_unit: str | None = choice(None, *METRES)
     days: int = integer(3, at_least=0, at_most=366)  # that a measurement may lie from the flight
 
@@ -168,6 +173,16 @@ class SnowSar(Data):
     sigma0_unit: str | None = choice(None, "dB", "linear")  # None: what the files say
     variables: SnowSarVariables = field(default_factory=SnowSarVariables)
     points: Points = field(default_factory=Points)
+
+
+@dataclass
+class Zarr(Data):
+    """Keys of `snowmap.sources.zarr`: a Cube in a Zarr store."""
+
+    name: str = "zarr"
+    in_memory: bool | None = (
+        None  # read whole before the training; None: where it fills half of the free memory or less
+    )
 
 
 @dataclass
@@ -232,6 +247,15 @@ class Spatial(Split):
     columns: int = integer(2, at_least=1)  # rectangles from west to east
     fold: int = integer(0, at_least=0)  # which of them is held out, row by row
     buffer: int = integer(8, at_least=0)  # pixels around it of neither side; about what a net sees beside a pixel
+
+
+@dataclass
+class Regions(Named):
+    """A whole archive tests, the others train; see `snowmap.data.splits.regions`."""
+
+    holdout: Any = _holdout()  # which archive of data.root, by its number from 0 or its short name; null: the last
+    train: int = integer(5, at_least=1)
+    validation: int = integer(1, at_least=1)
 
 
 @dataclass
@@ -513,6 +537,7 @@ class EvaluateConfig:
 DATA: dict[str, type] = {
     "archive": Archive,
     "snowsar": SnowSar,
+    "zarr": Zarr,
 }
 """Schema of each `data=`."""
 
@@ -544,6 +569,7 @@ SPLITS: dict[str, type] = {
     "blocked": Blocked,
     "expanding": Expanding,
     "spatial": Spatial,
+    "regions": Regions,
 }
 """Schema of each `split=`."""
 

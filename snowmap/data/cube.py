@@ -12,7 +12,8 @@ coordinates ``start (window)``, ``end (window)`` datetime64, equal for a single 
 ``band`` and beside it ``unit``, ``valid_min``, ``valid_max``, ``long_name`` and ``group`` ``(band)``, which
 `band_coordinates` makes; ``x``, ``y``, and ``spatial_ref`` with CRS and transform as rioxarray keeps them; attributes
 ``origin`` (where the data came from; begins with "synthetic" for synthetic data), ``fingerprint`` (of the content) and,
-where there is a phase, ``wavelength`` (of the radar, m; Sentinel-1's where it is missing).
+where there is a phase, ``wavelength`` (of the radar, m; Sentinel-1's where it is missing) and, if it is known,
+``phase_sign`` (+1 where the phase grows with snow, −1 where it falls).
 
 Names, units and words of bands and targets are the source's own: what comes after takes them from the Cube.
 """

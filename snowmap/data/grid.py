@@ -43,6 +43,12 @@ class Grid(NamedTuple):
         return shift <= 1e-3 * step
 
 
+def moved(transform: Affine, columns: int, rows: int) -> Affine:
+    """The transform of a grid whose corner lies that many columns to the right and rows down."""
+    a, b, c, d, e, f = transform[:6]
+    return Affine(a, b, a * columns + b * rows + c, d, e, d * columns + e * rows + f)
+
+
 def fault_of_grid(shape: tuple[int, int], transform: Affine, crs: rasterio.crs.CRS | None) -> str:
     """Why a grid cannot be mapped and measured: found and expected in a few words; empty for a sound one."""
     if crs is None:
@@ -104,14 +110,28 @@ def cell_areas(cube: xr.Dataset) -> Areas:
 
 def gradient(cube: xr.Dataset) -> tuple[np.ndarray, np.ndarray]:
     """Rise of the ground per m to the east and to the north, ``(window, y, x)``; NaN beside missing elevation."""
-    y, x = cube["y"].values, cube["x"].values
+    elevation = cube["features"].sel(band="elevation").values
+    return gradient_of(elevation, cube["y"].values, cube["x"].values, geographic=cube.rio.crs.is_geographic)
+
+
+def gradient_of(
+    elevation: np.ndarray, y: np.ndarray, x: np.ndarray, *, geographic: bool
+) -> tuple[np.ndarray, np.ndarray]:
+    """Rise of the ground per m to the east and to the north, by central differences; NaN beside missing elevation.
+
+    Args:
+        elevation: ``(…, y, x)`` in m.
+        y: Of the rows, in degrees or m.
+        x: Of the columns.
+        geographic: Whether these are degrees.
+    """
     metres = np.ones((len(y), 1)), np.ones((len(y), 1))
-    if cube.rio.crs.is_geographic:
+    if geographic:
         degree = np.radians(1) * SPHERE
         metres = np.full((len(y), 1), degree), degree * np.cos(np.radians(y))[:, None]
-    elevation = cube["features"].sel(band="elevation").values.astype(np.float64)
-    to_north = np.gradient(elevation, y, axis=1) / metres[0] if len(y) > 1 else np.zeros_like(elevation)
-    to_east = np.gradient(elevation, x, axis=2) / metres[1] if len(x) > 1 else np.zeros_like(elevation)
+    elevation = elevation.astype(np.float64)
+    to_north = np.gradient(elevation, y, axis=-2) / metres[0] if len(y) > 1 else np.zeros_like(elevation)
+    to_east = np.gradient(elevation, x, axis=-1) / metres[1] if len(x) > 1 else np.zeros_like(elevation)
     return to_east, to_north
 
 

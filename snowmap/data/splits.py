@@ -3,8 +3,8 @@
 A split is a function ``(start, end, **options) -> Split`` over the windows sorted by date, entered in `SPLITS` under
 the name that users type (``split=rolling``). It never sees data. ``docs/splits.md`` says what each can tell.
 
-`holdout_winter` tests on a whole snow year, every other split on the last `test` windows. None has one acquisition in
-two subsets, unless its `Split.note` says so.
+`holdout_winter` tests on a whole snow year, `regions` on a whole archive, every other split on the last `test` windows.
+None has one acquisition in two subsets, unless its `Split.note` says so.
 """
 
 import logging
@@ -16,7 +16,7 @@ import numpy as np
 import xarray as xr
 from jaxtyping import Bool, Int
 
-from snowmap.data.cube import window_name
+from snowmap.data.cube import archive_names, window_name
 from snowmap.data.sequences import SEASON, Dates, season_of
 from snowmap.errors import SnowmapError
 
@@ -250,6 +250,46 @@ def areas(shape: Sequence[int], rows: int, columns: int, fold: int, buffer: int)
     return train, validation
 
 
+def regions(start: Dates, end: Dates, *, held_out: bool, train: int = 5, validation: int = 1) -> Split:
+    """One of several archives tests, whole and by itself; the windows of the others train and validate in turn.
+
+    Args:
+        start: First day of each window, sorted.
+        end: Last day of each window.
+        held_out: Whether this archive is the one that tests.
+        train: Training windows in each turn.
+        validation: Validation windows that end each turn.
+
+    Raises:
+        SnowmapError: When an archive that trains has too few windows for a turn.
+    """
+    every, none = np.arange(len(start)), np.arange(0)
+    if held_out:
+        return Split([], [], every.tolist(), note="no window of this archive trains or validates")
+    if len(start) < train + validation:
+        raise SnowmapError(f"found {len(start)} windows, but {train} train and {validation} validate in turn")
+    return _in_turn(start, end, every, train, validation, none)
+
+
+def held_out_archive(names: Sequence[str], holdout: int | str | None) -> int:
+    """Which archive tests with ``split=regions``.
+
+    Args:
+        names: Short names of the archives.
+        holdout: The number of one, its name, or None for the last.
+
+    Raises:
+        SnowmapError: When there is no other archive to train on, or none of this number or name.
+    """
+    if len(names) < 2:
+        raise SnowmapError("split=regions holds one of several archives out; give data.root=[one,another]")
+    chosen = len(names) - 1 if holdout is None else names.index(holdout) if holdout in names else holdout
+    if not isinstance(chosen, int) or chosen >= len(names):
+        known = ", ".join(f"{number} ({name})" for number, name in enumerate(names))
+        raise SnowmapError(f"split.holdout={holdout} is none of the archives of data.root; there are {known}")
+    return chosen
+
+
 SPLITS: dict[str, Callable[..., Split]] = {
     "rolling": rolling,
     "winters": winters,
@@ -257,6 +297,7 @@ SPLITS: dict[str, Callable[..., Split]] = {
     "blocked": blocked,
     "expanding": expanding,
     "spatial": spatial,
+    "regions": regions,
 }
 
 OF_THE_MAP = ("spatial",)
@@ -284,11 +325,16 @@ def split_cubes(cubes: Sequence[xr.Dataset], options: Mapping[str, Any]) -> list
     Raises:
         SnowmapError: When a Cube cannot be split; with several Cubes it is named.
     """
-    splits = []
-    for cube in cubes:
+    splits, each = [], [dict(options) for _ in cubes]
+    if options["name"] == "regions":
+        chosen = held_out_archive(archive_names([cube.attrs for cube in cubes]), options["holdout"])
+        each = [{**options, "held_out": number == chosen} for number in range(len(cubes))]
+        for of_cube in each:
+            del of_cube["holdout"]
+    for cube, of_cube in zip(cubes, each, strict=True):
         try:
             start, end = cube["start"].values, cube["end"].values
-            splits.append(make_split(start=start, end=end, shape=cube["mask"].shape, **options))
+            splits.append(make_split(start=start, end=end, shape=cube["mask"].shape, **of_cube))
         except SnowmapError as error:
             raise SnowmapError(f"{cube.attrs['archive']}: {error}") if len(cubes) > 1 else error from error
     return splits
@@ -369,6 +415,8 @@ def _apart(start: Dates, end: Dates, train: Indices, validation: Indices, test: 
 
 def _note_of_test(start: Dates, end: Dates, before: Indices, tested: Indices) -> list[str]:
     """How near the windows that train or validate come to those of the test; none where a winter lies between."""
+    if not len(tested):
+        return []
     if _share(start, end, before, tested):
         return ["test windows share acquisitions with those before them"]
     if not np.isin(season_of(end)[before], season_of(end)[tested]).any():

@@ -130,7 +130,7 @@ def print_table(result: Mapping[str, Any], console: Console | None = None) -> No
         unit, intervals = pooled["unit"], pooled.get("intervals")
         archives = {name: each["target"][target] for name, each in result.get("archives", {}).items()}
         title = f"{target.upper()}, {provenance['subset']} windows{synthetic}"
-        note = "The last-seen map needs a known past."
+        note = "The last-seen map needs a known past." if "persistence" in pooled["baselines"] else None
         table = Table(title=title, title_justify="left", caption=note, caption_justify="left")
         table.add_column("map", no_wrap=True)
         level = [f"{intervals['level']:.0%}".replace("%", " %")] if intervals else []

@@ -12,6 +12,7 @@ import xarray as xr
 from snowmap.baselines import Baseline, baseline_maps
 from snowmap.checkpoints.provenance import archive_of, areas_of, check_fit, entry_of, windows_of
 from snowmap.data.cube import archive_names, narrowed, with_targets_inside
+from snowmap.data.plausibility import unlike_training
 from snowmap.errors import SnowmapError
 from snowmap.evaluation.map_scores import ScoredMaps, score_together
 from snowmap.evaluation.output import evaluate_maps, write_together
@@ -82,37 +83,70 @@ def score_model(
     targets, about = list(model.targets), {"checkpoint": str(checkpoint), "subset": subset}
     folder = Path(out or evaluation_folder(checkpoint, subset, model.metadata, cubes))
     scenes, results = {}, []
-    for name, cube in zip(archive_names([cube.attrs for cube in cubes]), cubes, strict=True):
-        scenes[name] = _scene(model, cube, subset)
+    names, scored = archive_names([cube.attrs for cube in cubes]), _with_windows(model, cubes, subset)
+    for name, cube in zip(names, cubes, strict=True):
+        if not any(cube is other for other in scored):
+            continue
+        scenes[name] = _scene(model, cube, subset, cubes)
         provenance = {**about, **provenance_of(model.metadata, cube)}
-        results.append(evaluate_maps(scenes[name], targets, folder / name, provenance, scoring))
-    if len(cubes) == 1:
+        place = folder / name if len(scored) > 1 else folder
+        results.append(evaluate_maps(scenes[name], targets, place, provenance, scoring))
+    if len(scored) == 1:
         return results[0]
     provenance = about | {
         key: results[0]["provenance"][key] for key in (*OF_THE_RUN, "chosen_by", "command", "scoring")
     }
-    provenance["scored_archive"] = archive_of(*(cube.attrs for cube in cubes))
+    provenance["scored_archive"] = archive_of(*(cube.attrs for cube in scored))
     return write_together(scenes, targets, folder, provenance)
 
 
-def _scene(model: SnowRegression | Baseline, cube: xr.Dataset, subset: str, baselines: bool = True) -> ScoredMaps:
-    """Maps of one subset of the split, and the Cube with the area where it is scored."""
-    windows = windows_of(model.metadata, subset, cube)
-    if not windows:
+def _with_windows(model: SnowRegression | Baseline, cubes: Sequence[xr.Dataset], subset: str) -> list[xr.Dataset]:
+    """The Cubes that have windows in a subset of the split."""
+    scored = [cube for cube in cubes if windows_of(model.metadata, subset, cube)]
+    if not scored:
+        reason = "trained in its final fit" if subset == "validation" else "are of other archives"
         raise SnowmapError(
-            f"the checkpoint's {subset} windows trained in its final fit; choose split=test, or score the checkpoint "
-            "in selection/checkpoints of its run"
+            f"the checkpoint's {subset} windows {reason}; choose another split=, all of its archives, or the "
+            "checkpoint in selection/checkpoints of its run"
         )
+    return scored
+
+
+def _scene(
+    model: SnowRegression | Baseline, cube: xr.Dataset, subset: str, others: Sequence[xr.Dataset] = ()
+) -> ScoredMaps:
+    """Maps of one subset of the split, and the Cube with the area where it is scored.
+
+    Args:
+        model: The model.
+        cube: The Cube to map.
+        subset: Of the split.
+        others: Cubes that baselines may be fitted on; none without baselines. They are fitted on the Cube itself, or,
+            where it has no training window, on the one that has most.
+    """
+    windows = windows_of(model.metadata, subset, cube)
     train_area, validation_area = areas_of(model.metadata, cube)
     scored = narrowed(cube, train_area if subset == "train" else validation_area)
     maps = map_windows(model, cube, windows).where(scored["mask"])
-    others: dict[str, xr.Dataset] = {}
-    if baselines:
-        train = windows_of(model.metadata, "train", cube)
-        phase = model.preprocessor.phase._replace(sign=None)  # which each estimates
-        known = with_targets_inside(cube, train_area)
-        others = baseline_maps(known, train, windows, list(model.targets), phase)
-    return ScoredMaps(maps, others, scored, windows)
+    if not others:
+        return ScoredMaps(maps, {}, scored, windows)
+    train, source = windows_of(model.metadata, "train", cube), cube
+    if not train:
+        for doubt in unlike_training(cube, windows, model.preprocessor):
+            logger.warning("%s: %s", cube.attrs["archive"], doubt)
+        train, source = max(((windows_of(model.metadata, "train", other), other) for other in others), key=_length)
+        if not train:
+            logger.warning("no baselines: none of the archives trained; give all of the checkpoint's as data.root")
+            return ScoredMaps(maps, {}, scored, windows)
+        logger.warning("the baselines are fitted on %s", source.attrs["archive"])
+    phase = model.preprocessor.phase._replace(sign=None)  # which each estimates
+    known = with_targets_inside(source, train_area)
+    fitted = baseline_maps(known, train, windows, list(model.targets), phase, scene=cube)
+    return ScoredMaps(maps, fitted, scored, windows)
+
+
+def _length(pair: tuple[list[int], xr.Dataset]) -> int:
+    return len(pair[0])
 
 
 def validation_of(model: SnowRegression | Baseline, cubes: Sequence[xr.Dataset]) -> dict[str, dict[str, Any]]:
@@ -125,7 +159,7 @@ def validation_of(model: SnowRegression | Baseline, cubes: Sequence[xr.Dataset])
     Returns:
         For each target its ``unit`` and what `snowmap.evaluation.metrics.scores` gives.
     """
-    scenes = [_scene(model, cube, "validation", baselines=False) for cube in cubes]
+    scenes = [_scene(model, cube, "validation") for cube in _with_windows(model, cubes, "validation")]
     scored = score_together(scenes, list(model.targets))
     return {name: {"unit": entry["unit"], **entry["model"]} for name, entry in scored.items()}
 
@@ -138,7 +172,7 @@ def evaluation_folder(
     That of one of several archives that it was trained on lies where it does when all of them are scored.
     """
     folder, archives = Path(checkpoint).absolute().parent.parent / "evaluation" / subset, metadata["archives"]
-    if len(cubes) > 1:
+    if len(cubes) > 1 or sum(bool(entry["split"][subset]) for entry in archives) == 1:
         return folder
     return folder / archive_names(archives)[archives.index(entry_of(metadata, cubes[0]))]
 

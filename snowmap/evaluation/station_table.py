@@ -13,6 +13,7 @@ import numpy as np
 import pandas as pd
 
 from snowmap.errors import SnowmapError
+from snowmap.products.table import text_table
 from snowmap.tables import listed, printable
 from snowmap.units import MOST_SNOW_M, metres_per
 
@@ -55,7 +56,9 @@ def read_stations(
         SnowmapError: When the file cannot be read, lacks a column, has an unknown unit or no usable row.
     """
     path = Path(path)
-    table = _table(path)
+    if not path.is_file():
+        raise SnowmapError(f"{path} does not exist; expected a table with {', '.join(PLACE_AND_DATE)}, hs or swe")
+    table = text_table(path)
     if lacking := [name for name in PLACE_AND_DATE if name not in table]:
         raise SnowmapError(f"{path} has no column {', '.join(lacking)}; it has {', '.join(table.columns)}")
     quantities = _quantities(path, list(table.columns), unit)
@@ -83,23 +86,6 @@ def read_stations(
     if observations.empty:
         raise SnowmapError(f"{path} holds no usable row; expected {', '.join(PLACE_AND_DATE)} and hs or swe in each")
     return observations
-
-
-def _table(path: Path) -> pd.DataFrame:
-    """The file as text, with the heads in small letters."""
-    if not path.is_file():
-        raise SnowmapError(f"{path} does not exist; expected a table with {', '.join(PLACE_AND_DATE)}, hs or swe")
-    try:
-        head = path.read_text(encoding="utf-8-sig").partition("\n")[0]
-        separator = max(";\t,", key=head.count)
-        table = pd.read_csv(path, sep=separator, dtype=str, encoding="utf-8-sig", skip_blank_lines=False)
-    except (UnicodeDecodeError, pd.errors.ParserError, pd.errors.EmptyDataError) as error:
-        raise SnowmapError(f"{path} cannot be read as a table: {error}") from error
-    table = table.rename(columns=lambda head: printable(head).lower())
-    if separator == ";":
-        numbers = table.columns.drop("name", errors="ignore")
-        table[numbers] = table[numbers].apply(lambda column: column.str.replace(",", "."))
-    return table
 
 
 def _quantities(path: Path, heads: list[str], unit: str | None) -> dict[str, tuple[str, str]]:

@@ -6,7 +6,6 @@
 
 import logging
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
 import geopandas as gpd
@@ -15,7 +14,6 @@ import pandas as pd
 import xarray as xr
 from exactextract import exact_extract
 from exactextract.raster import NumPyRasterSource
-from pyogrio.errors import DataLayerError, DataSourceError
 from shapely import box
 
 from snowmap.data.cube import is_synthetic, window_names
@@ -23,7 +21,7 @@ from snowmap.data.grid import cell_areas
 from snowmap.errors import SnowmapError
 from snowmap.maps.correlation import pixel_spacing_m, sigma_of_sum
 from snowmap.maps.read import interval_of, snow_targets
-from snowmap.tables import SYNTHETIC, listed, print_table, printable
+from snowmap.tables import SYNTHETIC, listed, print_table
 from snowmap.units import INTERVALS, SNOW_DEPTH_M, metres_per, snow_threshold
 
 logger = logging.getLogger(__name__)
@@ -31,49 +29,7 @@ logger = logging.getLogger(__name__)
 EQUAL_AREA = "EPSG:6933"
 """In which the areas of outlines can be compared."""
 
-FARTHEST = 1e9
-"""No coordinate on the Earth is greater, in whatever unit."""
-
 MOST_ROWS_PRINTED = 40
-
-
-def read_outlines(path: str | Path, name: str | None = None) -> gpd.GeoDataFrame:
-    """The polygons of a vector file, indexed by the basins' names.
-
-    Args:
-        path: Any file that geopandas reads (GeoPackage, shapefile, GeoJSON, …), in any CRS.
-        name: Column with the names; by default one called "name" in any case, else basins are numbered from 1 in the
-            order of the file, as those without a name are.
-
-    Raises:
-        SnowmapError: When the file cannot be read, has no CRS, no polygon or no such column.
-    """
-    path = Path(path)
-    if not path.exists():
-        raise SnowmapError(f"{path} does not exist; expected a vector file with the outlines of basins")
-    try:
-        table = gpd.read_file(path)
-    except (DataSourceError, DataLayerError, ValueError) as error:
-        raise SnowmapError(f"{path} cannot be read as a vector file: {error}") from error
-    if not isinstance(table, gpd.GeoDataFrame):
-        raise SnowmapError(f"{path} holds a table without geometry; expected polygons")
-    if table.crs is None:
-        raise SnowmapError(f"{path} has no CRS; write one into the file (a shapefile keeps it in a .prj beside it)")
-    columns = [str(column) for column in table.columns if column != table.geometry.name]
-    if name is not None and name not in columns:
-        raise SnowmapError(f"{path} has no column '{name}'; it has {', '.join(columns) or 'none'}")
-    column = name or next((column for column in columns if column.lower() == "name"), None)
-    values = table[column].tolist() if column else [None] * len(table)
-    names = [printable(value) if isinstance(value, str | int) else "" for value in values]
-    table.index = pd.Index([name or str(number) for number, name in enumerate(names, start=1)])
-    polygons = table.geom_type.isin(["Polygon", "MultiPolygon"]) & (table.bounds.abs() < FARTHEST).all(axis=1)
-    if not polygons.any():
-        kinds = ", ".join(sorted({str(kind) for kind in table.geom_type.dropna()})) or "nothing"
-        raise SnowmapError(f"{path} holds no polygon but {kinds}; expected the outlines of basins")
-    if not polygons.all():
-        logger.warning("%s: left out, no polygons on the Earth: %s", path.name, listed(table.index[~polygons]))
-    outlines = gpd.GeoSeries(table.geometry[polygons]).make_valid(method="structure", keep_collapsed=False)
-    return gpd.GeoDataFrame(geometry=outlines)
 
 
 def pixels_of_basins(maps: xr.Dataset, outlines: gpd.GeoDataFrame) -> tuple[pd.DataFrame, pd.DataFrame]:
@@ -135,7 +91,7 @@ def basin_table(
 
     Args:
         maps: Maps as `SnowRegression.predict` or `read_maps` give them.
-        outlines: Polygons with a CRS, indexed by the basins' names, as `read_outlines` gives them.
+        outlines: Polygons with a CRS, indexed by the basins' names; see `snowmap.products.outlines.read_outlines`.
         snow_threshold_m: For each target, depth in m (of water for ``swe``, of snow for ``hs``) from which a pixel is
             covered with snow.
         correlation_length_m: L in m, for maps that do not say it, or instead of theirs.

@@ -112,7 +112,11 @@ def calibrate_checkpoint(
     metadata = validated.metadata
     calibration = calibrate(
         validated,
-        [(cube, windows_of(metadata, "validation", cube), areas_of(metadata, cube)[1]) for cube in cubes],
+        [
+            (cube, windows, areas_of(metadata, cube)[1])
+            for cube in cubes
+            if (windows := windows_of(metadata, "validation", cube))
+        ],
     )
     stored = torch.load(path, weights_only=True)
     stored["hyper_parameters"]["calibration"] = calibration

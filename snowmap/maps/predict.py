@@ -13,15 +13,17 @@ from rich.progress import Progress
 
 from snowmap.baselines import Baseline
 from snowmap.checkpoints.provenance import archive_of
+from snowmap.cluster import connect
 from snowmap.data.cube import window_names
 from snowmap.data.pieces import OVERLAP, TILE
 from snowmap.data.plausibility import unlike_training
 from snowmap.errors import SnowmapError
 from snowmap.files import WriteError, refuse_inputs, remove_unfinished, write_whole
-from snowmap.maps.basins import basin_table, read_outlines
+from snowmap.maps.basins import basin_table
 from snowmap.maps.geotiff import write_geotiff
 from snowmap.maps.netcdf import write_predictions
 from snowmap.maps.tiles import ALIGNMENT, Scene
+from snowmap.products.outlines import read_outlines
 from snowmap.sources import open_cube
 from snowmap.tables import as_csv
 from snowmap.tasks.load import load_model, pick_device
@@ -46,6 +48,8 @@ def predict_archive(
     basins: str | Path | None = None,
     name: str | None = None,
     basin_options: Mapping[str, Any] | None = None,
+    workers: int | None = None,
+    scheduler: str | None = None,
 ) -> list[Path]:
     """Map windows of an archive, on whatever grid it has, and write each as soon as it is mapped.
 
@@ -62,8 +66,10 @@ def predict_archive(
         device: Torch device that predicts.
         form: ``netcdf``, ``geotiff`` or ``both``.
         basins: Outlines, in any vector file; ``basins.csv`` is then written beside the maps.
-        name: Column with the basins' names, as `snowmap.maps.basins.read_outlines` takes it.
+        name: Column with the basins' names, as `snowmap.products.outlines.read_outlines` takes it.
         basin_options: Keyword arguments of `snowmap.maps.basins.basin_table`.
+        workers: Processes of this machine that the tiles are dealt to, as `snowmap.cluster.connect` takes them.
+        scheduler: Address of a cluster that they are dealt to.
 
     Returns:
         The files written.
@@ -90,12 +96,10 @@ def predict_archive(
     provenance = _provenance(checkpoint, model, cube, scene)
     written, tables = list[Path](), []
     remove_unfinished(out)
-    with Progress() as progress:
-        bar = progress.add_task("", total=scene.steps)
-        for some in scene.passes:
-            name = window_names(cube.isel(window=some))[0]
-            progress.update(bar, description=name if len(some) == 1 else f"{name} and {len(some) - 1} more")
-            maps = scene.predict(some, lambda: progress.advance(bar))
+    with connect(workers, scheduler) as client, Progress() as progress:
+        bar = progress.add_task(_words(cube, scene.passes[0]), total=scene.steps)
+        for some, maps in scene.maps(client, lambda steps: progress.advance(bar, steps)):
+            progress.update(bar, description=_words(cube, some))
             for position, window in enumerate(some):
                 map_of_window = maps.isel(window=[position])
                 written += _write(map_of_window, cube, window, out, form, provenance)
@@ -139,6 +143,11 @@ def _between(cube: xr.Dataset, first: str, last: str) -> list[int]:
     except ValueError:
         return []
     return np.flatnonzero((cube["start"].values >= low) & (cube["end"].values <= high)).tolist()
+
+
+def _words(cube: xr.Dataset, windows: Sequence[int]) -> str:
+    name = window_names(cube.isel(window=list(windows)))[0]
+    return name if len(windows) == 1 else f"{name} and {len(windows) - 1} more"
 
 
 def _write(

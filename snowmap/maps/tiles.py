@@ -1,12 +1,15 @@
 """Maps of scenes of any size: piece by piece of a Cube that may be larger than the memory, blended smoothly."""
 
 from collections.abc import Callable, Iterator, Sequence
+from typing import TYPE_CHECKING, Any
 
+import dask
 import numpy as np
 import xarray as xr
 from jaxtyping import Float
 
 from snowmap.baselines import Baseline
+from snowmap.cluster import deal
 from snowmap.data.cube import targets_of
 from snowmap.data.pieces import OVERLAP, TILE, tiles
 from snowmap.data.preprocessing import as_maps
@@ -14,6 +17,12 @@ from snowmap.data.sequences import season_of
 from snowmap.distribution import distribution_of
 from snowmap.maps.netcdf import targets_of_maps
 from snowmap.tasks.pixel import SnowRegression
+
+if TYPE_CHECKING:
+    from distributed import Client
+
+Place = tuple[slice, slice]
+"""Rows and columns."""
 
 ALIGNMENT = 32
 """Pixels. Tiles begin at multiples of it, if tile and overlap are: a net that halves the resolution up to five times
@@ -72,38 +81,63 @@ class Scene:
         self.passes = list(self._passes(windows))
         self.steps = len(self.passes) * (1 if self.whole else len(self.tiles))
 
-    def predict(self, windows: Sequence[int], advance: Callable[[], object] = lambda: None) -> xr.Dataset:
-        """The maps of one of `passes`, as the model's `predict` gives them.
+    def maps(
+        self, client: "Client | None" = None, advance: Callable[[int], object] = lambda steps: None
+    ) -> Iterator[tuple[list[int], xr.Dataset]]:
+        """Each of `passes` with its maps, as the model's `predict` gives them.
 
         Args:
-            windows: Indices of its windows.
-            advance: Called after each of `steps`.
+            client: Of `snowmap.cluster.connect`: its workers read and map the tiles, and this process blends them in
+                the order in which it would map them by itself. None: this process does all.
+            advance: Called with the number of `steps` that were done.
         """
-        first = self._first_read(windows)
-        part = self.cube.isel(window=slice(first, max(windows) + 1))
-        chosen = [window - first for window in windows]
+        work = [(some, places) for some in self.passes for places in self._strips(some)]
+        results = deal(client, _map_places, self, work)
+        for some in self.passes:
+            yield some, self._joined(some, results, advance)
+
+    def _joined(self, windows: list[int], results: Iterator[Any], advance: Callable[[int], object]) -> xr.Dataset:
+        """The maps of a pass, from the results of its strips."""
         if self.whole:
-            maps = self.model.predict_piece(part.load(), chosen)
-            advance()
+            (maps,) = next(results)
+            advance(1)
             return maps
         layers = self.model.layers
-        blended = np.full((len(layers), len(chosen), *self.size), np.nan, np.float32)
+        blended = np.full((len(layers), len(windows), *self.size), np.nan, np.float32)
         for rows, columns in self.tiles:
             blended[..., rows, columns] = 0
-        for rows, columns, piece in _pieces(part, self.tiles):
-            maps = self.model.predict_piece(piece, chosen)
-            weight = np.outer(
-                *(ramp(s, size, self.overlap) for s, size in zip((rows, columns), self.size, strict=True))
-            )
-            for name, layer in zip(layers, blended, strict=True):
-                layer[:, rows, columns] += weight * maps[name].values
-            advance()
-        maps = as_maps(part, chosen, blended, layers)
+        for places in self._strips(windows):
+            for (rows, columns), values in zip(places, next(results), strict=True):
+                weight = np.outer(
+                    *(ramp(s, size, self.overlap) for s, size in zip((rows, columns), self.size, strict=True))
+                )
+                for of_layer, layer in zip(values, blended, strict=True):
+                    layer[:, rows, columns] += weight * of_layer
+            advance(len(places))
+        maps = as_maps(self.cube, windows, blended, layers)
         for target in targets_of_maps(maps):  # σ of blended quantiles is not the blended σ
             if (sigma := f"{target}_sigma") in maps:
                 pixels = np.isfinite(maps[sigma].values)
                 maps[sigma].values[pixels] = distribution_of(maps, target, pixels).std()
         return maps
+
+    def _strips(self, windows: Sequence[int]) -> list[list[Place]]:
+        """Tiles that are read at once; a place of the whole scene where it is mapped whole.
+
+        They lie side by side, up to `READ_BYTES`, where a chunk of the Cube spans the full width, and else are single.
+        """
+        if self.whole:
+            return [[(slice(None), slice(None))]]
+        strips, last = list[list[Place]](), 0
+        read = self.cube.sizes["band"] * (max(windows) + 1 - self._first_read(windows))
+        spans = max(self.cube["features"].variable.chunksizes.get("x", (self.size[1],))) == self.size[1]
+        for rows, columns in self.tiles:
+            if not strips or rows != strips[-1][0][0] or columns.stop > last:
+                most = READ_BYTES // (4 * read * (rows.stop - rows.start)) if spans else 0
+                last = max(columns.stop, columns.start + most)
+                strips.append([])
+            strips[-1].append((rows, columns))
+        return strips
 
     def _first_read(self, windows: Sequence[int]) -> int:
         """The earliest window that the model looks at to map windows."""
@@ -125,7 +159,7 @@ def map_windows(model: SnowRegression | Baseline, cube: xr.Dataset, windows: Seq
     if _is_whole(model, cube, TILE):
         return model.predict(cube, windows)
     scene = Scene(model, cube, windows)
-    return xr.concat([scene.predict(some) for some in scene.passes], "window", data_vars="minimal")
+    return xr.concat([maps for _, maps in scene.maps()], "window", data_vars="minimal")
 
 
 def _is_whole(model: SnowRegression | Baseline, cube: xr.Dataset, tile: int) -> bool:
@@ -150,13 +184,16 @@ def ramp(place: slice, size: int, overlap: int) -> Float[np.ndarray, " pixel"]:
     return np.clip((edge - overlap / 4) / (max(overlap, 1) / 2), 0, 1).astype(np.float32)
 
 
-def _pieces(cube: xr.Dataset, places: Sequence[tuple[slice, slice]]) -> Iterator[tuple[slice, slice, xr.Dataset]]:
-    """Each place with that piece of the Cube in memory; tiles side by side are read at once, up to `READ_BYTES`."""
-    strip, of_rows, first, last = cube, slice(0, 0), 0, 0
-    for rows, columns in places:
-        if rows != of_rows or columns.stop > last:
-            column_bytes = 4 * cube.sizes["window"] * cube.sizes["band"] * (rows.stop - rows.start)
-            of_rows, first, last = rows, columns.start, max(columns.stop, columns.start + READ_BYTES // column_bytes)
-            strip = cube  # frees the strip before
-            strip = cube.isel(y=rows, x=slice(first, last)).load()
-        yield rows, columns, strip.isel(x=slice(columns.start - first, columns.stop - first))
+def _map_places(scene: Scene, work: tuple[list[int], list[Place]]) -> list[Any]:
+    """What a scene's model gives for each of some places: values (layer, window, y, x), or maps of the whole scene."""
+    windows, places = work
+    first = scene._first_read(windows)
+    rows, left, right = places[0][0], places[0][1].start, places[-1][1].stop
+    with dask.config.set(scheduler="threads"):  # within a worker too, which would ask the cluster
+        part = scene.cube.isel(window=slice(first, max(windows) + 1), y=rows, x=slice(left, right)).load()
+    results = list[Any]()
+    for _, columns in places:
+        piece = part if scene.whole else part.isel(x=slice(columns.start - left, columns.stop - left))
+        maps = scene.model.predict_piece(piece, [window - first for window in windows])
+        results.append(maps if scene.whole else np.stack([maps[name].values for name in scene.model.layers]))
+    return results

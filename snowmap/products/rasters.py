@@ -20,17 +20,22 @@ _BLOCK = (1024, 1024)
 
 
 def open_raster(
-    path: str | Path, *, nodata: float | None = None, convert: Callable[[xr.DataArray], xr.DataArray] | None = None
+    path: str | Path,
+    *,
+    nodata: float | None = None,
+    crs: CRS | None = None,
+    convert: Callable[[xr.DataArray], xr.DataArray] | None = None,
 ) -> xr.DataArray:
     """The first band of a raster, float32, NaN = missing.
 
     Args:
         path: A file, or a path of GDAL's such as ``/vsizip/a.zip/b.tif``.
         nodata: A further value that means missing, beside the one that the raster states.
+        crs: Of a raster that states none.
         convert: Applied to the values, e.g. a change of unit or sign; must keep them lazy.
 
     Raises:
-        SnowmapError: When it cannot be opened, or has no CRS.
+        SnowmapError: When it cannot be opened, or has no CRS, or one that cannot be.
     """
     try:
         opened = rioxarray.open_rasterio(path, masked=True, chunks={}, lock=False)
@@ -39,8 +44,15 @@ def open_raster(
     assert isinstance(opened, xr.DataArray)
     array = opened.isel(band=0, drop=True).astype(np.float32)
     array.set_close(opened.close)
+    if array.rio.crs is None and crs is not None:
+        array = array.rio.write_crs(crs)
     if array.rio.crs is None:
         raise SnowmapError(f"{path}: no CRS; expected one, e.g. by gdal_edit.py -a_srs EPSG:32632")
+    if abs(meridian := float(array.rio.crs.to_dict().get("lon_0", 0))) > 180:
+        raise SnowmapError(
+            f"{path}: the CRS is broken: its central meridian is {meridian:g}°, expected −180 … 180; "
+            "write the right one with gdal_edit.py -a_srs EPSG:…"
+        )
     if nodata is not None:
         array = _kept(array, array.where(array != nodata))
     return array if convert is None else _kept(array, convert(array))

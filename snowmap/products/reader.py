@@ -46,6 +46,7 @@ class Weather(Product):
 class Snow(Product):
     """Keys of every product of snow: a target."""
 
+    unit: str | None = None  # of the values, where the product states none
     days: int = 0  # that a map may differ from the end of the window
     aggregate: str = choice("end", "mean")  # the map at the end of the window, or the mean of those in it
 
@@ -55,9 +56,12 @@ class Reader(NamedTuple):
 
     Attributes:
         keys: Dataclass of its keys in a recipe: `Insar`, `Weather`, `Snow`, or derived from it.
-        read: ``(paths, options)``: what ``path`` matches, sorted, and the checked keys. Gives
-            `snowmap.products.pairs.Found`, `snowmap.products.weather.DailyWeather` or `snowmap.products.snow.SnowMaps`.
+        read: ``(paths, options)``: what ``path`` matches, sorted, and the checked keys; of snow also ``target``,
+            ``swe`` or ``hs``, under which the recipe names the product. Gives `snowmap.products.pairs.Found`,
+            `snowmap.products.weather.DailyWeather` or `snowmap.products.snow.SnowMaps`.
+        example: Lines of a recipe below ``source:``, with comments.
     """
 
     keys: type[Product]
     read: Callable[[list[Path], Mapping[str, Any]], Any]
+    example: str = ""

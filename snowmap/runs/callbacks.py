@@ -220,6 +220,8 @@ def validation_maps(
         return []
     callbacks = []
     for name, cube, split in zip(archive_names([cube.attrs for cube in cubes]), cubes, splits, strict=True):
+        if not split.train:
+            continue
         windows = [split.validation[position] for position in spaced(len(split.validation), options["maps"])]
         callbacks.append(ValidationMaps(cube, split, windows, options["maps_every"], str(Path("maps") / name)))
     return callbacks

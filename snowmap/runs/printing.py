@@ -27,7 +27,10 @@ def print_splits(splits: Sequence[Split], cubes: Sequence[xr.Dataset]) -> None:
 
 def _print_split(title: str, split: Split, cube: xr.Dataset) -> None:
     names = window_names(cube)
-    dates = {subset: f"{names[windows[0]]} … {names[windows[-1]]}" for subset, windows in split.subsets.items()}
+    dates = {
+        subset: f"{names[windows[0]]} … {names[windows[-1]]}" if windows else "–"
+        for subset, windows in split.subsets.items()
+    }
     if split.validation_area is None:
         dates["validation"] = ", ".join(names[window] for window in split.validation)
     windows = [str(len(windows)) for windows in split.subsets.values()]
@@ -62,6 +65,8 @@ def warn_of_values(
     """
     signs = {}
     for name, split, cube in zip(archive_names([cube.attrs for cube in cubes]), splits, cubes, strict=True):
+        if not split.train:
+            continue
         windows = f"training windows of {name}" if name else "training windows"
         for sentence in implausible(cube, split, targets):
             logger.warning("%s: %s; mend the rasters or leave the windows out", windows, sentence)

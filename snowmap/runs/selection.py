@@ -42,11 +42,15 @@ def plan_fits(config: Mapping[str, Any], splits: Sequence[Split], cubes: Sequenc
     pairs, names = list(zip(splits, cubes, strict=True)), archive_names([cube.attrs for cube in cubes])
     winters: list[Split | None] = [None for _ in pairs]
     if config["selection"] == "winter":
-        winters = [held_out_winter(split, cube["start"].values, cube["end"].values) for split, cube in pairs]
+        winters = [
+            held_out_winter(split, cube["start"].values, cube["end"].values) if split.train else None
+            for split, cube in pairs
+        ]
     choosing = [winter or split for winter, split in zip(winters, splits, strict=True)]
     chosen_by = " and ".join(
         _words(split, cube["end"].values) + (f" of {name}" if name else "")
         for split, cube, name in zip(choosing, cubes, names, strict=True)
+        if split.validation
     )
     first = choosing if any(winters) else None
     if not config["final_fit"]:

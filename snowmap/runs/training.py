@@ -303,7 +303,7 @@ def conclude(config: Mapping[str, Any], cubes: Sequence[xr.Dataset], run: RunFol
     if not run.leads:
         return
     subset, model = config["evaluate"], load_model(run.best)
-    final_fit = not windows_of(model.metadata, "validation", cubes[0])
+    final_fit = not any(windows_of(model.metadata, "validation", cube) for cube in cubes)
     validated = load_model(run.first_best) if final_fit else model
     if isinstance(model, SnowRegression) and isinstance(validated, SnowRegression):
         calibrate_checkpoint(run.best, model, cubes, validated)

@@ -8,7 +8,7 @@ import xarray as xr
 
 from snowmap.data.cube import check, fingerprint, quantities_of, targets_of, window_names
 from snowmap.errors import SnowmapError
-from snowmap.sources import snowsar, trentino
+from snowmap.sources import snowsar, trentino, zarr
 
 Source = Callable[[Mapping[str, Any], Sequence[str]], xr.Dataset]
 """``(data, targets) -> Cube``: the ``data`` group of the configuration, and the targets that every window must have.
@@ -19,6 +19,7 @@ Without targets the Cube is to be mapped and may be larger than the memory: `fea
 SOURCES: dict[str, Source] = {
     "archive": trentino.open_source,
     "snowsar": snowsar.open_flights,
+    "zarr": zarr.open_source,
 }
 """Every source under the name that users type (``data=archive``); its keys stand in `snowmap.config.schema.DATA`."""
 
@@ -53,7 +54,9 @@ def open_cube(data: Mapping[str, Any], targets: Sequence[str] = ()) -> xr.Datase
     """The Cube that the configuration's ``data`` group describes.
 
     Args:
-        data: The group, as one of `snowmap.config.schema.DATA` describes it, with one archive as ``root``.
+        data: The group, as one of `snowmap.config.schema.DATA` describes it, with one archive as ``root``. Where that
+            is a Zarr store instead of an archive, or the other way round, it is read as what it is: a model that was
+            trained on the one maps the other.
         targets: Targets that every window must have; none to map with a checkpoint.
 
     Returns:
@@ -62,7 +65,7 @@ def open_cube(data: Mapping[str, Any], targets: Sequence[str] = ()) -> xr.Datase
     Raises:
         SnowmapError: When the source cannot read it, or gives no valid Cube with these targets.
     """
-    cube = SOURCES[data["name"]](data, targets)
+    cube = SOURCES[_name_of(data)](data, targets)
     check(cube)
     if missing := [name for name in targets if name not in cube]:
         raise SnowmapError(f"data={data['name']} gives no target {', '.join(missing)}; choose another target=")
@@ -73,3 +76,12 @@ def open_cube(data: Mapping[str, Any], targets: Sequence[str] = ()) -> xr.Datase
         values = (cube[name].values for name in ("mask", "features", *targets_of(cube)))
         attributes["fingerprint"] = fingerprint(names, values)
     return cube.assign_attrs(attributes)
+
+
+def _name_of(data: Mapping[str, Any]) -> str:
+    if data["name"] in ("archive", "zarr"):
+        if zarr.is_store(data["root"]):
+            return "zarr"
+        if (Path(data["root"]) / trentino.MASK_NAME).is_file():
+            return "archive"
+    return data["name"]

@@ -16,8 +16,8 @@ def summarize(folder: Path, required: bool = True) -> None:
         required: Whether it is an error that there is no table to make.
 
     Raises:
-        SnowmapError: When no run is finished, or they differ neither in ``ablation`` nor in ``split.fold``, or cannot
-            be compared.
+        SnowmapError: When no run is finished, or they differ neither in ``ablation`` nor in ``split.fold`` or
+            ``split.holdout``, or cannot be compared.
     """
     # what scores maps is imported where it is needed: a table of runs is there at once
     from snowmap.sweeps.output import publish
@@ -34,6 +34,6 @@ def summarize(folder: Path, required: bool = True) -> None:
         publish(folds_table(runs), folder)
     elif required:
         raise SnowmapError(
-            f"the {len(runs)} finished runs in {folder} differ neither in split.fold nor in ablation: there is no "
-            "table to make"
+            f"the {len(runs)} finished runs in {folder} differ neither in split.fold or split.holdout nor in ablation: "
+            "there is no table to make"
         )

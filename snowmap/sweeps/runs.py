@@ -29,7 +29,9 @@ VALIDATION = "validation"
 UNIT = "cm"
 """In which runs of archives in cm and mm are compared."""
 
-FOLD = "split.fold"
+FOLD, HOLDOUT = "split.fold", "split.holdout"
+"""What the runs of a cross-validation differ in: which windows or pixels, or which region, does not train."""
+
 NUMBERS = ("epochs", "parameters", "wall_s")
 """Entries of ``run.json`` beside the scores."""
 
@@ -82,8 +84,8 @@ def distinguishing_keys(settings: pd.DataFrame) -> list[str]:
 
 
 def configurations(runs: pd.DataFrame) -> pd.Series:
-    """Names under which runs differ in nothing but ``split.fold``: their `distinguishing_keys`, e.g. ``loss=mae``."""
-    settings = differing_settings(runs).drop(columns=FOLD, errors="ignore")
+    """Names under which runs differ in nothing but `FOLD` or `HOLDOUT`: `distinguishing_keys`, e.g. ``loss=mae``."""
+    settings = differing_settings(runs).drop(columns=[FOLD, HOLDOUT], errors="ignore")
     named = settings[distinguishing_keys(settings)].apply(lambda values: f"{values.name}=" + values)
     return named.agg(", ".join, axis=1) if len(named.columns) else pd.Series("", index=runs.index)
 
@@ -93,8 +95,12 @@ def synthetic_note(runs: pd.DataFrame) -> list[str]:
     return [SYNTHETIC] * any(origin.startswith("synthetic") for origin in runs["origin"])
 
 
-def validation_scores(runs: pd.DataFrame) -> pd.DataFrame:
+def validation_scores(runs: pd.DataFrame, subset: str = VALIDATION) -> pd.DataFrame:
     """What ``metrics.json`` says of the validation windows, which are scored and mapped now if a run did not.
+
+    Args:
+        runs: Of `read_runs`.
+        subset: Others of the split; of runs that hold a region out, the ``test`` windows are those of that region.
 
     Returns:
         A row for each run (the index is that of `runs`), ``target`` and ``map``, which is ``model`` or a baseline: its
@@ -105,16 +111,18 @@ def validation_scores(runs: pd.DataFrame) -> pd.DataFrame:
     rows = []
     for run, folder in runs["folder"].items():
         best = folder / "checkpoints" / "best.ckpt"
-        metrics = _metrics(folder, VALIDATION)
-        metrics = metrics or score_model(*load_with_archives(best), best, subset=VALIDATION)["target"]
+        metrics = _metrics(folder, subset)
+        metrics = metrics or score_model(*load_with_archives(best), best, subset=subset)["target"]
         for target, entry in metrics.items():
             for name, scored in {"model": entry["model"], **entry["baselines"]}.items():
                 rows.append({"run": run, "target": target, "unit": entry["unit"], "map": name, **scored})
     return pd.DataFrame(rows).set_index("run")
 
 
-def validation_maps(folders: Iterable[Path], target: str) -> "xr.Dataset":
+def validation_maps(folders: Iterable[Path], target: str, subset: str = VALIDATION) -> "xr.Dataset":
     """The maps that `validation_scores` are of, of one run after the other: ``predicted`` and ``observed``.
+
+    Those of one grid; of several, the values alone, in a row (pixel).
 
     Raises:
         SnowmapError: When they are not there: those of several archives lie in folders of their own.
@@ -122,11 +130,13 @@ def validation_maps(folders: Iterable[Path], target: str) -> "xr.Dataset":
     import xarray as xr
 
     names = {target: "predicted", f"{target}_observed": "observed"}
-    paths = [folder / "evaluation" / VALIDATION / "predictions.nc" for folder in folders]
+    paths = [folder / "evaluation" / subset / "predictions.nc" for folder in folders]
     if missing := [path for path in paths if not path.is_file()]:
         raise SnowmapError(f"{missing[0]} is not there; this table is of runs that were trained on one archive each")
-    files = [xr.load_dataset(path) for path in paths]
-    return xr.concat([file[[*names]].rename(names) for file in files], "time", join="exact")
+    files = [xr.load_dataset(path)[[*names]].rename(names) for path in paths]
+    if subset != VALIDATION:
+        return xr.concat([file.stack(pixel=[...]).reset_index("pixel", drop=True) for file in files], "pixel")
+    return xr.concat(files, "time", join="exact")
 
 
 def _read_run(folder: Path) -> dict[str, Any]:

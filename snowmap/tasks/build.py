@@ -61,6 +61,8 @@ def make_parts(
     """
     data, targets = config["data"], list(config["target"]["names"])
     metadata = {**metadata_of(cubes, splits, config), "chosen_by": chosen_by}
+    # of what only tests the training knows nothing but the name
+    cubes, splits = zip(*((cube, split) for cube, split in zip(cubes, splits, strict=True) if split.train), strict=True)
     bands = cubes[0]["band"].values.tolist()
     net = NETS[config["model"]["name"]]
     needed = [

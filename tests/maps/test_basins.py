@@ -11,8 +11,9 @@ from shapely import LineString, MultiPolygon, Point, Polygon, box
 from snowmap.cli import main
 from snowmap.data.grid import cell_areas
 from snowmap.errors import SnowmapError
-from snowmap.maps.basins import basin_table, pixels_of_basins, print_basins, read_outlines
+from snowmap.maps.basins import basin_table, pixels_of_basins, print_basins
 from snowmap.maps.read import read_maps
+from snowmap.products.outlines import read_outlines
 from tests.map_files import NORTH, PIXEL, WEST, make_maps, write_maps
 
 CELL = PIXEL**2

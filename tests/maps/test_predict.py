@@ -23,10 +23,12 @@ from snowmap.cli import main
 from snowmap.data.cube import window_names
 from snowmap.data.splits import rolling
 from snowmap.errors import SnowmapError
-from snowmap.maps.basins import basin_table, read_outlines
+from snowmap.maps.basins import basin_table
 from snowmap.maps.predict import choose_windows
 from snowmap.maps.read import read_maps
+from snowmap.products.outlines import read_outlines
 from snowmap.sources.trentino import open_archive, write_archive
+from snowmap.sources.zarr import write_zarr
 from snowmap.tasks.pixel import SnowRegression
 from tests.commands import ROOT, fail
 from tests.cubes import make_cube
@@ -265,3 +267,17 @@ def test_a_net_whose_maps_are_no_numbers_is_refused(checkpoint, archive, tmp_pat
         assert main(["export", str(tmp_path / "broken.ckpt"), str(tmp_path / "net.pt2")]) == 1
         assert told in capsys.readouterr().err
         assert told in fail("evaluate.py", f"ckpt={tmp_path / 'broken.ckpt'}")
+
+
+def test_workers_and_stores_give_the_same_files(checkpoint, archive, tmp_path):
+    """To the bit: from an archive by this process, and from a Zarr store by two others."""
+    store = write_zarr(open_archive(archive, targets=(), cache=False), tmp_path / "scene.zarr", chunk=64)
+    words = ("--tile", "64", "--overlap", "32", "--format", "geotiff")
+    assert main(["predict", str(checkpoint), str(archive), str(tmp_path / "alone"), *words]) == 0
+    assert main(["predict", str(checkpoint), str(store), str(tmp_path / "dealt"), *words, "--workers", "2"]) == 0
+    known, found = (sorted((tmp_path / folder).iterdir()) for folder in ("alone", "dealt"))
+    assert [path.name for path in found] == [path.name for path in known]
+    assert len(known) == 4
+    for one, other in zip(known, found, strict=True):
+        with rasterio.open(one) as raster, rasterio.open(other) as same:
+            assert raster.read().tobytes() == same.read().tobytes()

@@ -56,6 +56,10 @@ def pixelwise(*words: str) -> SnowRegression:
     return task
 
 
+def mapped(scene: Scene) -> xr.Dataset:
+    return xr.concat([maps for _, maps in scene.maps()], "window", data_vars="minimal")
+
+
 def assert_same(found: xr.Dataset, known: xr.Dataset, exact: bool = False) -> None:
     assert set(found.data_vars) == set(known.data_vars)
     assert set(found.coords) == set(known.coords)
@@ -77,7 +81,7 @@ def test_what_looks_at_pixels_alone_is_the_same_for_every_tile(scene, time, tile
     tiled = Scene(model, scene, windows, tile=tile, overlap=overlap)
     assert not tiled.whole
     known = model.predict(scene.load().copy(), windows)
-    found = xr.concat([tiled.predict(some) for some in tiled.passes], "window", data_vars="minimal")
+    found = mapped(tiled)
     assert_same(found, known)
     np.testing.assert_array_equal(found["start"], known["start"])
 
@@ -87,7 +91,7 @@ def test_bands_that_an_ablation_shuffles_come_from_the_windows_of_the_whole_scen
     tiled = Scene(model, scene, windows, tile=64, overlap=16)
     assert not tiled.whole
     known = model.predict(scene.load().copy(), windows)
-    assert_same(xr.concat([tiled.predict(some) for some in tiled.passes], "window", data_vars="minimal"), known)
+    assert_same(mapped(tiled), known)
     model.preprocessor.ablation = None
     assert not model.predict(scene.load().copy(), windows).equals(known)
 
@@ -101,7 +105,7 @@ def test_slope_is_that_of_the_scene_though_a_tile_ends_in_it(scene, monkeypatch)
 
     monkeypatch.setattr(SnowRegression, "predict_piece", slopes)
     model = untrained()
-    found, known = Scene(model, scene, [3], 64, 16).predict([3])["swe"], model.predict(scene, [3])["swe"]
+    found, known = mapped(Scene(model, scene, [3], 64, 16))["swe"], model.predict(scene, [3])["swe"]
     off = np.abs(found.values - known.values)[0, :60]
     assert (off < 1e-3).mean() > 0.9
     assert off.max() < 0.1 * float(known.std())
@@ -114,12 +118,12 @@ def test_every_step_of_a_season_is_mapped_in_one_pass(scene, monkeypatch):
     season = season_of(scene["end"].values)
     assert [set(season[some]) for some in tiled.passes] == [{2020}, {2021}]
     assert tiled.steps == 2 * len(tiles(SHAPE, 64, 16))
-    together = xr.concat([tiled.predict(some) for some in tiled.passes], "window", data_vars="minimal")
+    together = mapped(tiled)
     assert set(together.data_vars) == {"hs", "swe", "accumulation", "melt"}
     monkeypatch.setattr("snowmap.maps.tiles.MAP_BYTES", 2 * 4 * SHAPE[0] * SHAPE[1] * 4)
     split = Scene(model, scene, windows, tile=64, overlap=16)
     assert split.passes == [[2, 3], [20, 21], [25]]
-    assert_same(xr.concat([split.predict(some) for some in split.passes], "window", data_vars="minimal"), together)
+    assert_same(mapped(split), together)
 
 
 def test_a_scene_of_a_tile_is_mapped_by_the_plain_path(scene):
@@ -127,20 +131,20 @@ def test_a_scene_of_a_tile_is_mapped_by_the_plain_path(scene):
     whole = Scene(model, scene, [1, 6], tile=max(SHAPE))
     assert whole.whole
     assert (whole.passes, whole.steps) == ([[1, 6]], 1)
-    assert_same(whole.predict([1, 6]), model.predict(scene.load(), [1, 6]), exact=True)
+    assert_same(mapped(whole), model.predict(scene.load(), [1, 6]), exact=True)
 
 
 def test_a_season_read_in_pieces_is_that_read_at_once(scene, monkeypatch):
     model = untrained("model=convlstm", "model.channels=[8,8]", "model.hidden=[8,8]")
-    known = Scene(model, scene, [9], 64, 16).predict([9])
+    known = mapped(Scene(model, scene, [9], 64, 16))
     monkeypatch.setattr("snowmap.maps.tiles.READ_BYTES", 1)
-    assert_same(Scene(model, scene, [9], 64, 16).predict([9]), known, exact=True)
+    assert_same(mapped(Scene(model, scene, [9], 64, 16)), known, exact=True)
 
 
 @pytest.mark.parametrize("head", ["gaussian", "quantile"])
 def test_uncertainty_is_blended_like_the_maps_and_quantiles_stay_in_order(scene, head):
     model = untrained(f"head={head}")
-    found = Scene(model, scene, [3], 64, 16).predict([3])
+    found = mapped(Scene(model, scene, [3], 64, 16))
     names = ["swe_q05", "swe_q25", "swe", "swe_q75", "swe_q95"]
     assert set(found.data_vars) == {*names, "swe_sigma"}
     assert found["swe_sigma"].attrs == model.predict(scene.isel(window=[3]).load())["swe_sigma"].attrs
@@ -161,7 +165,7 @@ def test_blending_leaves_no_seam(scene, monkeypatch):
         return maps.assign(swe=(("window", "y", "x"), value))
 
     monkeypatch.setattr(SnowRegression, "predict_piece", steps)
-    found = Scene(untrained(), scene, [0], tile=100, overlap=40).predict([0])["swe"].values[0]
+    found = mapped(Scene(untrained(), scene, [0], tile=100, overlap=40))["swe"].values[0]
     assert found.min() == 0
     assert found.max() == 1
     assert np.abs(np.diff(found, axis=1)).max() == pytest.approx(1 / 20, rel=0.01)
@@ -204,7 +208,7 @@ def test_the_maps_of_a_trained_net_do_not_depend_on_the_tile(words, tmp_path):
     scene = make_cube(windows=3, shape=(250, 330), seed=1)
     whole = model.predict(scene, [2])["swe"]
     for tile, overlap in ((128, 64), (224, 64)):
-        tiled = Scene(model, scene, [2], tile, overlap).predict([2])["swe"]
+        tiled = mapped(Scene(model, scene, [2], tile, overlap))["swe"]
         off = np.abs(tiled - whole).values
         assert np.nanmax(off) < 0.05 * float(whole.std())
         assert np.sqrt(np.nanmean(off**2)) < 0.003 * float(whole.std())

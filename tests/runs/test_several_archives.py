@@ -5,6 +5,7 @@ import shutil
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 import xarray as xr
@@ -130,6 +131,49 @@ def test_a_list_of_one_archive_gives_the_weights_of_that_archive(roots, tmp_path
     succeed("train.py", *words(roots[:1], tmp_path / "list"), *FAST)
     succeed("train.py", f"data.root={roots[0]}", f"hydra.run.dir={tmp_path}/text", *SMALL, *FAST)
     assert same(states(tmp_path / "list", "last.ckpt"), states(tmp_path / "text", "last.ckpt"))
+
+
+def test_a_region_that_is_held_out_tests_and_nothing_of_it_trains(roots, tmp_path):
+    """Not its statistics, nor its phase, nor the calibration: with other values there, the training is the same."""
+    options = ("split=regions", "head=gaussian", "trainer.max_epochs=2", "logger=none", "model.channels=[8]")
+    options = (*options, "trainer.enable_progress_bar=false", "trainer.limit_train_batches=2")
+    root = f"data.root=[{','.join(map(str, roots))}]"
+    said = succeed(
+        "train.py", "-m", root, f"hydra.sweep.dir={tmp_path}/sweep", "split.holdout=0,south/Dataset", *options
+    )
+    table = pd.read_csv(tmp_path / "sweep" / "cross_validation.csv").query("map == 'model'").set_index("over")
+    assert "SWE cm, 2 regions, test windows" in said
+    assert {*table.index} == {"region 0", "region south/Dataset", "pooled", "mean"}
+    regions = table["pixels"][["region 0", "region south/Dataset"]]
+    assert table["pixels"]["pooled"] == regions.sum() > 0
+    (run,) = (
+        path.parent
+        for path in (tmp_path / "sweep").rglob("config.yaml")
+        if "holdout: south/Dataset" in path.read_text() and (path.parent / "run.json").is_file()
+    )
+    metrics = json.loads((run / "evaluation" / "test" / "metrics.json").read_text())
+    assert metrics["target"]["swe"]["model"]["pixels"] == regions["region south/Dataset"]
+    assert {"climatology", "persistence"}.isdisjoint(metrics["target"]["swe"]["baselines"])
+    assert "degree_day" in metrics["target"]["swe"]["baselines"]
+
+    shutil.copytree(roots[0], tmp_path / "north" / "Dataset")
+    write_foreign_archive(tmp_path / "south" / "Dataset", windows=24, shape=(20, 18), seed=77, corner=(11.2, 45.9))
+    others = f"data.root=[{tmp_path}/north/Dataset,{tmp_path}/south/Dataset]"
+    succeed("train.py", others, f"hydra.run.dir={tmp_path}/other", "evaluate=none", *options)
+    one, other = (torch.load(best(path), weights_only=True) for path in (run, tmp_path / "other"))
+    assert same(one["state_dict"], other["state_dict"])
+    for key in ("calibration", "preprocessing", "time"):
+        assert one["hyper_parameters"][key] == other["hyper_parameters"][key]
+
+
+def test_a_region_that_cannot_be_held_out_is_one_line(roots, tmp_path):
+    options = (f"hydra.run.dir={tmp_path}", "split=regions", "logger=none")
+    assert "give data.root=[one,another]" in fail("train.py", f"data.root={roots[0]}", *options)
+    both = f"data.root=[{','.join(map(str, roots))}]"
+    said = fail("train.py", both, *options, "split.holdout=2")
+    assert (
+        "split.holdout=2 is none of the archives of data.root; there are 0 (north/Dataset), 1 (south/Dataset)" in said
+    )
 
 
 class SaveInTheMidst(Callback):

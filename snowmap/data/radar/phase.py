@@ -270,15 +270,23 @@ def squared_coherence(window: xr.Dataset) -> np.ndarray:
 def estimate_phase_sign(training: Sequence[tuple[xr.Dataset, Sequence[int]]], phase: Phase = DEFAULT_PHASE) -> int:
     """Whether the phase grows (+1) or falls (−1) where snow is added: processors differ.
 
-    The sign of the covariance, pooled over Cubes and weighted by coherence where there is such a band, between the
-    ΔSWE of a window from its phase and the gain of SWE (or HS) since the training window that ended at its beginning,
-    over windows in which snow is gained. Within each both are centred, so the arbitrary reference of the phase plays no
-    part. +1 where nothing is known.
+    What the Cubes state (``phase_sign``), else the sign of the covariance, pooled over Cubes and weighted by coherence
+    where there is such a band, between the ΔSWE of a window from its phase and the gain of SWE (or HS) since the
+    training window that ended at its beginning, over windows in which snow is gained. Within each both are centred, so
+    the arbitrary reference of the phase plays no part. +1 where nothing is known.
 
     Args:
         training: Cubes, and the indices of the training windows of each.
         phase: How phase becomes a change of SWE.
+
+    Raises:
+        SnowmapError: When two Cubes state opposite signs.
     """
+    stated = {int(cube.attrs["phase_sign"]) for cube, _ in training if "phase_sign" in cube.attrs}
+    if len(stated) > 1:
+        raise SnowmapError("data.root: the phase grows with snow in one archive and falls in another; build them alike")
+    if stated:
+        return stated.pop()
     known = phase._replace(sign=1, reference=NO_REFERENCE, corrections=(), uses=())
     return -1 if sum(_covariance(cube, train, known) for cube, train in training) < 0 else 1
 

@@ -136,4 +136,4 @@ def _delay(path: Path, model: str, metres_per_radian: float, dem: str) -> xr.Dat
     return at_ground(path, parts, change, open_layer(path, f"{_DATA}/coherence"), dem)
 
 
-READER = Reader(Gunw, read)
+READER = Reader(Gunw, read, "path: gunw/S1-GUNW-*.nc")

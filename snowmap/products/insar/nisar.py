@@ -116,4 +116,4 @@ def _is_water(mask: np.ndarray) -> np.ndarray:
     return np.where(np.isnan(mask), np.nan, mask // 100 == 1)
 
 
-READER = Reader(Gunw, read)
+READER = Reader(Gunw, read, "path: gunw/NISAR_L2_*GUNW*.h5")

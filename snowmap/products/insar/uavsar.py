@@ -154,4 +154,4 @@ def _intensity(annotation: Path, amplitudes: list[Path]) -> xr.DataArray:
     return one.copy(data=one.data * two.data)
 
 
-READER = Reader(Uavsar, read)
+READER = Reader(Uavsar, read, "path: uavsar/*.ann")

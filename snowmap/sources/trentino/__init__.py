@@ -6,10 +6,12 @@ is the way back, and `card` has the dataset card's own functions.
 """
 
 from snowmap.sources.trentino.card import load_mask, match_insar_to_targets, stack_insar_bands, stack_weather_bands
+from snowmap.sources.trentino.layout import MASK_NAME
 from snowmap.sources.trentino.opening import open_archive, open_lazily, open_source, survey
 from snowmap.sources.trentino.writing import write_archive
 
 __all__ = [
+    "MASK_NAME",
     "load_mask",
     "match_insar_to_targets",
     "open_archive",

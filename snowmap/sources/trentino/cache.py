@@ -20,7 +20,7 @@ from filelock import FileLock
 
 from snowmap.files import WriteError, whole_folder
 
-FORMAT = "snowmap cache 5"
+FORMAT = "snowmap cache 6"
 KEPT_ENTRIES = 3
 """Of one archive; the oldest are removed: other bands of the same archive are worth keeping, its past is not."""
 WRITTEN_NS = 946_684_800 * 10**9

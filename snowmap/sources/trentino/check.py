@@ -4,6 +4,7 @@ import warnings
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import xarray as xr
@@ -16,8 +17,10 @@ from snowmap.errors import SnowmapError
 from snowmap.physics import SENTINEL_1_WAVELENGTH, phase_of_swe_oveisgharan
 from snowmap.sources.trentino import survey
 from snowmap.sources.trentino.layout import files_of
+from snowmap.sources.trentino.opening import UNKNOWN
 from snowmap.sources.trentino.quantities import FURTHER_BANDS, INSAR_BANDS, SWE_IN_UNITS, TARGETS, WEATHER_BANDS
 from snowmap.sources.trentino.raster import WAVELENGTH_TAG
+from snowmap.sources.zarr import is_store, survey_store
 from snowmap.tables import plain_console, print_table
 
 IMPLAUSIBLE_SHARE = 0.01
@@ -64,9 +67,9 @@ def check_archive(
     """Check everything that can be checked without training.
 
     Args:
-        root: The archive's folder.
-        bands: Bands that every window must have; the nine of the public archive by default.
-        targets: Targets that every window must have.
+        root: The archive's folder, or a Zarr store.
+        bands: Bands that every window must have; the nine of the public archive, or all of a store, by default.
+        targets: Targets that every window must have; of a store, of which it must have one.
         swe_unit: ``auto``, ``cm`` or ``mm``.
 
     Returns:
@@ -76,7 +79,13 @@ def check_archive(
         SnowmapError: When a band or target is unknown.
     """
     statistics, targets = _Statistics(), list(targets)
-    result = survey(root, statistics.add, bands=bands, targets=targets, swe_unit=swe_unit)
+    stored = is_store(root)
+    options = {"bands": bands, "targets": targets}
+    result: Any = (
+        survey_store(root, statistics.add, **options)
+        if stored
+        else survey(root, statistics.add, **options, swe_unit=swe_unit)
+    )
     report = Report(Path(root), faults=list(result.faults), warnings=[f"left out: {line}" for line in result.excluded])
     if not result.windows:
         return report
@@ -90,14 +99,15 @@ def check_archive(
     _check_network(report, start, end, statistics.phases)
     _check_static_elevation(report, statistics)
     _check_positive_degree_days(report, statistics)
-    if result.swe_unit:
+    if result.swe_unit and not stored:
         ratio = "no HS to compare with" if result.swe_per_hs is None else f"median of SWE/HS {result.swe_per_hs:.3f}"
         report.notes.append(f"SWE is in {result.swe_unit} ({ratio})")
-    lying = {file.name for file in files_of(report.root, FURTHER_BANDS)} - {"sidecar"}
+    lying = set() if stored else {file.name for file in files_of(report.root, FURTHER_BANDS)} - {"sidecar"}
     if further := sorted(lying - statistics.tallies.keys()):
         report.notes.append(f"further bands lie there, read where data.bands names them: {', '.join(further)}")
     if statistics.phases:
-        source = f"from the tag {WAVELENGTH_TAG}" if result.wavelength else "no tag: that of Sentinel-1"
+        tag = "the store" if stored else f"the tag {WAVELENGTH_TAG}"
+        source = f"from {tag}" if result.wavelength else "not stated: that of Sentinel-1"
         wavelength = result.wavelength or SENTINEL_1_WAVELENGTH
         cycle = 2 * np.pi / phase_of_swe_oveisgharan(1.0, 40.0, wavelength)
         report.notes.append(f"wavelength {wavelength:.4g} m ({source}): a cycle is {cycle:.3g} mm of SWE at 40°")
@@ -135,7 +145,7 @@ class _Statistics:
         quantities = quantities_of(window)
         values = {name: values_inside(window, name) for name in quantities}
         for name, quantity in quantities.items():
-            possible = SWE_IN_UNITS if name == "swe" else {quantity.unit: quantity}
+            possible = SWE_IN_UNITS if name == "swe" and quantity.unit == UNKNOWN else {quantity.unit: quantity}
             self.tallies.setdefault(name, Tally(name, possible)).add(values[name])
         self.ranges.append({name: (np.fmin.reduce(maps), np.fmax.reduce(maps)) for name, maps in values.items()})
         self.inside = window["mask"].values
@@ -162,7 +172,7 @@ class _Statistics:
 
 def _check_quantity(report: Report, tally: Tally, swe_unit: str) -> None:
     name = tally.name
-    unit = next(iter(tally.quantities)) if name != "swe" else swe_unit or "cm"
+    unit = swe_unit if swe_unit in tally.quantities else next(iter(tally.quantities))
     shown = "unknown" if name == "swe" and not swe_unit else unit
     if not tally.valid:
         report.quantities.append((name, shown, "0%", "–", "–", "–", "empty"))

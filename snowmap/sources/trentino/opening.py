@@ -1,5 +1,6 @@
 """Opening an archive as a Cube, and surveying one that may be broken."""
 
+import contextlib
 import logging
 import os
 import time
@@ -17,7 +18,7 @@ from snowmap.errors import SnowmapError
 from snowmap.sources.trentino import cache as cached
 from snowmap.sources.trentino import layout
 from snowmap.sources.trentino.quantities import BANDS, INSAR_BANDS, STANDARD_BANDS, TARGETS, as_cube
-from snowmap.sources.trentino.raster import choose_wavelength
+from snowmap.sources.trentino.raster import BANDS_TAG, choose_wavelength, opened
 from snowmap.sources.trentino.reading import Plan, Reader
 from snowmap.sources.trentino.swe_unit import check_snow_depth, decide
 
@@ -67,7 +68,8 @@ def open_archive(
 
     Args:
         root: The folder that holds `INSAR/`, `ITSNOW/`, `S3/` and `master_mask.tif`.
-        bands: Bands that every window must have; the nine of the public archive by default. With `layover_shadow`
+        bands: Bands that every window must have; by default those that the archive states, as `snowmap build` writes
+            it, else the nine of the public archive. With `layover_shadow`
             the bands of the radar have no value where it is 1.
         targets: Targets that every window must have; another one on disk is read too, NaN where a window lacks it.
             Empty for prediction.
@@ -86,7 +88,8 @@ def open_archive(
     Raises:
         SnowmapError: Naming every fault of the archive at once.
     """
-    plan, root = _plan(bands, targets, zero_is_missing, threads), Path(root)
+    root = Path(root)
+    plan = _plan(root, bands, targets, zero_is_missing, threads)
     arrays, metadata = _from_cache(root, plan) if cache else _read(layout.scan(root, plan.bands, plan.targets), plan)
     _report_excluded(root, metadata["excluded"], strict)
     swe_unit = _unit_of_swe(metadata, swe_unit)
@@ -118,7 +121,8 @@ def open_lazily(
     Raises:
         SnowmapError: Naming every fault of the archive at once.
     """
-    plan, root = _plan(bands, (), zero_is_missing, None), Path(root)
+    root = Path(root)
+    plan = _plan(root, bands, (), zero_is_missing, None)
     reader = Reader(layout.scan(root, plan.bands, ()), plan)
     reader.read(reader.scan.windows, keep=False)
     _raise_faults(reader)
@@ -152,7 +156,8 @@ def survey(
     Raises:
         SnowmapError: If the request itself makes no sense, such as an unknown band; never for what is on disk.
     """
-    plan, root = _plan(bands, targets, tuple(INSAR_BANDS), None), Path(root)
+    root = Path(root)
+    plan = _plan(root, bands, targets, tuple(INSAR_BANDS), None)
     reader = Reader(layout.scan(root, plan.bands, plan.targets), plan)
     for window in reader.scan.windows:
         values = reader.read([window])
@@ -179,10 +184,10 @@ def _unit_of_swe(metadata: Mapping[str, Any], configured: str) -> str:
 
 
 def _plan(
-    bands: Iterable[str] | None, targets: Iterable[str], zero_is_missing: Iterable[str], threads: int | None
+    root: Path, bands: Iterable[str] | None, targets: Iterable[str], zero_is_missing: Iterable[str], threads: int | None
 ) -> Plan:
     """The request in canonical order; unknown names are an error."""
-    chosen = list(STANDARD_BANDS) if bands is None else list(bands)
+    chosen = _stated_bands(root) if bands is None else list(bands)
     if not chosen:
         raise SnowmapError(f"data.bands: found no band; expected at least one of {list(BANDS)}")
     if threads is not None and threads < 1:
@@ -193,6 +198,14 @@ def _plan(
         _known("zero_is_missing", zero_is_missing, BANDS),
         threads or min(8, len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1),
     )
+
+
+def _stated_bands(root: Path) -> list[str]:
+    """The bands that an archive says it has, else those of the public one."""
+    with contextlib.suppress(SnowmapError), opened(root / layout.MASK_NAME) as raster:  # its faults are found later
+        if stated := raster.tags().get(BANDS_TAG):
+            return stated.split(",")
+    return list(STANDARD_BANDS)
 
 
 def _known(key: str, names: Iterable[str], known: Mapping[str, object]) -> tuple[str, ...]:
@@ -281,6 +294,7 @@ def _metadata(reader: Reader) -> dict[str, Any]:
         "fingerprint": "",
         "origin": reader.origin,
         "wavelength": reader.wavelength,
+        "phase_sign": reader.phase_sign,
         "swe_per_hs": reader.swe_per_hs,
         "unit_tags": reader.unit_tags,
         "depths": reader.depths,
@@ -309,5 +323,7 @@ def _assemble(
         hidden = cube["features"].isel(window=0).sel(band="layover_shadow", drop=True) == 1
         cube = cube.assign(features=cube["features"].where((cube["group"] != "sar") | ~hidden))
     attributes = {key: metadata[key] for key in ("origin", "fingerprint", "excluded")}
+    if metadata["phase_sign"] is not None:
+        attributes["phase_sign"] = metadata["phase_sign"]
     wavelength = choose_wavelength(root, metadata["wavelength"], wavelength_m)
     return cube.assign_attrs(archive=str(root.absolute()), wavelength=wavelength, **attributes)

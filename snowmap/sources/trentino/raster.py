@@ -24,6 +24,8 @@ SENTINEL = -9000.0
 ZERO_IS_DATA_TAG = "ZERO_IS_DATA"
 """GeoTIFF tag of an INSAR/ raster whose zeros are measurements; `write_archive` sets it where there are zeros."""
 ORIGIN_TAG = "ORIGIN"
+BANDS_TAG, SIGN_TAG = "BANDS", "PHASE_SIGN"
+"""Tags of the mask of an archive that `snowmap build` wrote: its bands, and +1 where the phase grows with snow."""
 WAVELENGTH_TAG = "WAVELENGTH_METRES"
 """GeoTIFF tag of the unwrapped phase: the wavelength of the radar."""
 SAME_WAVELENGTH = 0.01

@@ -19,6 +19,7 @@ from snowmap.sources.trentino.raster import (
     ORIGIN_TAG,
     PIECE_ROWS,
     SAME_WAVELENGTH,
+    SIGN_TAG,
     WAVELENGTH_TAG,
     any_value,
     grid_of,
@@ -78,6 +79,7 @@ class Reader:
         mask: The study area (y, x) bool; None where it cannot be read.
         origin: Where the data came from: the mask's tag, else the name of the folder.
         wavelength: Of the radar, m, as the tags say; None where there is none.
+        phase_sign: +1 where the phase grows with snow, −1 where it falls, as the mask's tag says; None without.
         unit_tags: Of each target the unit that its first raster claims, where one does.
         swe_unit: Of SWE, once it is decided.
     """
@@ -99,6 +101,7 @@ class Reader:
         self.origin, self.swe_unit = "", ""
         self.unit_tags: dict[str, str] = {}
         self.wavelength: float | None = None
+        self.phase_sign: int | None = None
         self._ratios: list[np.ndarray] = []
         self._snow: dict[str, list[np.ndarray]] = {name: [] for name in TARGETS}
         self._rasters, self._others = 0, list[tuple[str, Grid]]()
@@ -198,6 +201,7 @@ class Reader:
                 with opened(self.scan.mask) as raster:
                     self.grid = grid_of(raster)
                     self.origin = raster.tags().get(ORIGIN_TAG) or self.origin
+                    self.phase_sign = {"1": 1, "-1": -1}.get(raster.tags().get(SIGN_TAG, ""))
                     self.mask = mask_of(raster)
             except SnowmapError as error:
                 self.faults.append(str(error))

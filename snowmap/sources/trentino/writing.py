@@ -9,6 +9,7 @@ import xarray as xr
 from rasterio.io import MemoryFile
 
 from snowmap.data.cube import check, targets_of, window_names
+from snowmap.data.grid import Grid
 from snowmap.errors import SnowmapError
 from snowmap.files import whole_folder, write_whole
 from snowmap.sources.trentino.layout import MASK_NAME, RASTER_NAMES, raster_path
@@ -75,25 +76,12 @@ def _refuse_unwritable(cube: xr.Dataset) -> None:
 
 
 def _write_rasters(cube: xr.Dataset, root: Path) -> None:
-    form = {
-        "driver": "GTiff",
-        "count": 1,
-        "height": cube.sizes["y"],
-        "width": cube.sizes["x"],
-        "crs": cube.rio.crs,
-        "transform": cube.rio.transform(),
-    }
+    grid = Grid((cube.sizes["y"], cube.sizes["x"]), cube.rio.transform(), cube.rio.crs)
     for name, (stack, unit) in _stacks(cube).items():
         count = 1 if RASTER_NAMES[name].static else len(stack)
         for values, start, end in zip(stack[:count], cube["start"].values, cube["end"].values, strict=False):
-            zero_is_data = name in INSAR_BANDS and (values == 0).any()
-            tags = {ZERO_IS_DATA_TAG: "YES"} if zero_is_data else {}
-            if name == "unwrapped_phase" and "wavelength" in cube.attrs:
-                tags[WAVELENGTH_TAG] = repr(float(cube.attrs["wavelength"]))
-            options = {**form, "dtype": "float32", "nodata": np.nan}
-            _write_raster(raster_path(root, name, start, end), values, options, tags, unit)
-    origin = {ORIGIN_TAG: str(cube.attrs.get("origin", ""))}
-    _write_raster(root / MASK_NAME, cube["mask"].values.astype(np.uint8), {**form, "dtype": "uint8"}, origin)
+            write_layer(raster_path(root, name, start, end), name, values, grid, unit, cube.attrs.get("wavelength"))
+    write_mask(root, cube["mask"].values, grid, {ORIGIN_TAG: str(cube.attrs.get("origin", ""))})
 
 
 def _stacks(cube: xr.Dataset) -> dict[str, tuple[np.ndarray, str]]:
@@ -105,11 +93,44 @@ def _stacks(cube: xr.Dataset) -> dict[str, tuple[np.ndarray, str]]:
     return stacks | {name: (cube[name].values, str(cube[name].attrs["units"])) for name in targets_of(cube)}
 
 
-def _write_raster(
-    path: Path, values: np.ndarray, options: Mapping[str, Any], tags: Mapping[str, str], unit: str = ""
+def write_layer(
+    path: Path, name: str, values: np.ndarray, grid: Grid, unit: str, wavelength_m: float | None = None
 ) -> None:
+    """Write one raster of the layout.
+
+    Args:
+        path: Of `raster_path`.
+        name: A band or target.
+        values: ``(y, x)`` float32, NaN = missing.
+        grid: Of the archive.
+        unit: Of the values.
+        wavelength_m: Of the radar, which the unwrapped phase states.
+    """
+    zero_is_data = name in INSAR_BANDS and (values == 0).any()
+    tags = {ZERO_IS_DATA_TAG: "YES"} if zero_is_data else {}
+    if name == "unwrapped_phase" and wavelength_m is not None:
+        tags[WAVELENGTH_TAG] = repr(float(wavelength_m))
+    _write_raster(path, values, grid, {"dtype": "float32", "nodata": np.nan}, tags, unit)
+
+
+def write_mask(root: Path, mask: np.ndarray, grid: Grid, tags: Mapping[str, str]) -> None:
+    """Write the study area's raster, without which a folder is no archive: the last one.
+
+    Args:
+        root: The archive's folder.
+        mask: ``(y, x)`` bool.
+        grid: Of the archive.
+        tags: What the archive says of itself, e.g. its `ORIGIN`.
+    """
+    _write_raster(root / MASK_NAME, mask.astype(np.uint8), grid, {"dtype": "uint8"}, tags)
+
+
+def _write_raster(
+    path: Path, values: np.ndarray, grid: Grid, form: Mapping[str, Any], tags: Mapping[str, str], unit: str = ""
+) -> None:
+    place = {"height": grid.shape[0], "width": grid.shape[1], "crs": grid.crs, "transform": grid.transform}
     with MemoryFile() as memory:
-        with memory.open(**options) as raster:
+        with memory.open(driver="GTiff", count=1, **place, **form) as raster:
             raster.write(values, 1)
             raster.units = (unit,)
             raster.update_tags(**tags)

@@ -1,0 +1,97 @@
+"""Work that is dealt to processes: those of a local cluster, or of a dask.distributed scheduler that runs already."""
+
+import contextlib
+import logging
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from typing import TYPE_CHECKING, Any
+
+from snowmap.errors import SnowmapError
+
+if TYPE_CHECKING:
+    from distributed import Client
+
+ANSWER_SECONDS = 15
+"""In which a scheduler has to answer, and to have a worker."""
+
+AHEAD = 2
+"""Pieces of work for each worker that are under way at once: as one ends, the next one lies there."""
+
+
+@contextlib.contextmanager
+def connect(workers: int | None = None, scheduler: str | None = None) -> Iterator["Client | None"]:
+    """A client of `workers` local processes, or of the cluster at `scheduler`; None where neither is given.
+
+    Each local worker is a process with one thread, which PyTorch and NumPy use as well. Whatever happens, local workers
+    end and the connection is closed; a cluster that ran already goes on.
+
+    Args:
+        workers: How many processes.
+        scheduler: Address, e.g. ``tcp://node:8786``. Its workers must see the same files under the same paths.
+
+    Raises:
+        SnowmapError: When both are given, or the scheduler does not answer or has no worker.
+    """
+    if workers is None and scheduler is None:
+        yield None
+        return
+    if workers is not None and scheduler is not None:
+        raise SnowmapError("--workers starts a cluster, --scheduler names one; give one of them")
+    if workers is not None and workers < 1:
+        raise SnowmapError(f"--workers {workers}; expected at least 1")
+    import dask
+    from distributed import Client, LocalCluster
+
+    logging.getLogger("distributed").setLevel(logging.CRITICAL)  # here; what workers come and go is no news
+    with contextlib.ExitStack() as stack:
+        stack.enter_context(dask.config.set({"logging.distributed": "error"}))  # in the workers
+        if scheduler is None:
+            local = {"n_workers": workers, "threads_per_worker": 1, "dashboard_address": None, "memory_limit": 0}
+            cluster = stack.enter_context(LocalCluster(**local, silence_logs=False))
+            yield stack.enter_context(Client(cluster))
+            return
+        try:
+            client = stack.enter_context(Client(scheduler, timeout=ANSWER_SECONDS))
+            client.wait_for_workers(1, timeout=ANSWER_SECONDS)
+        except (OSError, ValueError) as error:
+            raise SnowmapError(
+                f"--scheduler {scheduler}: no cluster with a worker answers there within {ANSWER_SECONDS} s "
+                f"({str(error).splitlines()[0]}); give the address that `dask scheduler` prints, or --workers"
+            ) from error
+        yield client
+
+
+def deal(client: "Client | None", work: Callable[..., Any], common: Any, pieces: Iterable[Any]) -> Iterator[Any]:
+    """What ``work(common, piece)`` gives for each piece, in their order, whoever did it.
+
+    Args:
+        client: Of `connect`; None does the work here.
+        work: A function of a module; what it is given and gives is pickled.
+        common: What every piece needs; it is sent to each worker once.
+        pieces: The pieces; only `AHEAD` of each worker are taken at a time, so that few results wait.
+
+    Raises:
+        SnowmapError: When workers die over a piece; what `work` raises is raised here.
+    """
+    if client is None:
+        yield from (work(common, piece) for piece in pieces)
+        return
+    from distributed import KilledWorker
+
+    # by a key of its own: that of its content would be taken for one that was sent, and let go, before
+    sent, waiting = client.scatter(common, broadcast=True, hash=False), deque[Any]()
+    most = AHEAD * max(1, sum(client.nthreads().values()))
+    try:
+        for piece in pieces:
+            waiting.append(client.submit(work, sent, piece, pure=False))
+            if len(waiting) >= most:
+                yield waiting.popleft().result()
+        while waiting:
+            yield waiting.popleft().result()
+    except KilledWorker as error:
+        raise SnowmapError(
+            "the workers that were given a piece of the work died, most likely for want of memory; give fewer workers, "
+            "or smaller pieces"
+        ) from error
+    finally:
+        client.cancel(list(waiting), force=True)

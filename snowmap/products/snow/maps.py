@@ -1,0 +1,50 @@
+"""What every product of snow becomes: a map for each day, or the points of each day."""
+
+from collections.abc import Callable, Mapping
+from typing import NamedTuple
+
+import geopandas as gpd
+import numpy as np
+import xarray as xr
+from rasterio.transform import rowcol
+
+from snowmap.data.grid import Grid
+
+Opener = Callable[[], xr.DataArray | gpd.GeoDataFrame]
+"""Opens the map of a day; see `SnowMaps`."""
+
+
+class SnowMaps(NamedTuple):
+    """Maps of snow depth or SWE, on the product's own grid, or points.
+
+    Attributes:
+        maps: For each day (datetime64[D]) what opens its map ``(y, x)`` in m of snow or water, NaN = missing, with CRS
+            and transform; of a product of points a table with a CRS and the column ``value`` in m, which
+            `points_to_grid` brings to a grid.
+        name: Of the product, for messages.
+        left_out: One sentence for each file that was not taken.
+    """
+
+    maps: Mapping[np.datetime64, Opener]
+    name: str
+    left_out: list[str]
+
+
+def points_to_grid(points: gpd.GeoDataFrame, grid: Grid) -> np.ndarray:
+    """The mean of the points in each pixel, float32 ``(y, x)``; NaN in pixels without one.
+
+    Args:
+        points: As `SnowMaps` has them.
+        grid: Of the pixels.
+    """
+    local = points.to_crs(grid.crs).geometry
+    row, column = rowcol(grid.transform, local.x.to_numpy(), local.y.to_numpy(), op=np.floor)
+    row, column = np.asarray(row), np.asarray(column)
+    height, width = grid.shape
+    values = points["value"].to_numpy(dtype=np.float64)
+    inside = (column >= 0) & (column < width) & (row >= 0) & (row < height) & np.isfinite(values)
+    pixel = row[inside].astype(int) * width + column[inside].astype(int)
+    count = np.bincount(pixel, minlength=height * width)
+    total = np.bincount(pixel, weights=values[inside], minlength=height * width)
+    mean = np.divide(total, count, out=np.full(height * width, np.nan), where=count > 0)
+    return mean.astype(np.float32).reshape(grid.shape)
