@@ -265,13 +265,9 @@ class Points:
     """Measurements at points, from which a target is made: the mean of those in each cell."""
 
     path: str | None = None  # a .csv, or any vector file of points
-    hs: str = "hs"  # columns
-    swe: str = "swe"
-    date: str = "date"
-    x: str = "lon"  # of a .csv
-    y: str = "lat"
-    crs: str = "EPSG:4326"
-    hs_unit: str | None = choice(None, *METRES)
+    hs: str | None = None  # its column; None: by its name
+    swe: str | None = None
+    hs_unit: str | None = choice(None, *METRES)  # None: that in the head of the column
     swe_unit: str | None = choice(None, *METRES)
     days: int = integer(3, at_least=0, at_most=366)  # that a measurement may lie from the flight
 

@@ -10,16 +10,20 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import geopandas as gpd
 import numpy as np
+import pandas as pd
 import rioxarray  # noqa: F401  registers the .rio accessor
 import xarray as xr
 from rasterio.transform import Affine
 
 from snowmap.data.cube import Quantity, band_coordinates
+from snowmap.data.grid import Grid
 from snowmap.errors import SnowmapError
-from snowmap.sources.points import Grid, point_maps
+from snowmap.products.snow import SNOW, points_to_grid
 from snowmap.sources.trentino.quantities import SWE_IN_UNITS, TARGETS
 from snowmap.tables import listed
+from snowmap.units import METRES
 
 LEAST_SHARE = 0.5
 """Of the pixels of a cell that have to have a value."""
@@ -61,7 +65,7 @@ def open_flights(data: Mapping[str, Any], targets: Sequence[str]) -> xr.Dataset:
         "mask": (("y", "x"), np.isfinite(layers).any(axis=(0, 1))),
     }
     for name in targets:
-        maps = point_maps(name, QUANTITIES[name].unit, data["points"], grid, np.array(days))
+        maps = _of_points(name, data["points"], grid, np.array(days)) / METRES[QUANTITIES[name].unit]
         variables[name] = (("window", "y", "x"), maps, QUANTITIES[name].attributes)
     day_of = ("window", np.array(days, "datetime64[ns]"))
     transform, (height, width) = grid.transform, grid.shape
@@ -116,7 +120,7 @@ def _common_grid(files: Sequence[tuple[Path, Any]], resolution: float) -> Grid:
     east, north = np.ceil(np.max(bounds, axis=0)[2:] - 1e-6) * resolution
     shape = round((north - south) / resolution), round((east - west) / resolution)
     assert crs is not None
-    return Grid(Affine(resolution, 0, west, 0, -resolution, north), shape, crs)
+    return Grid(shape, Affine(resolution, 0, west, 0, -resolution, north), crs)
 
 
 def _kinds(files: Sequence[tuple[Path, Any]], data: Mapping[str, Any]) -> dict[str, Kind]:
@@ -212,14 +216,48 @@ def _average(grid: Grid, paths: Sequence[Path], kinds: Mapping[str, Kind], data:
     for path in paths:
         with _open(path) as file:
             x, y = np.meshgrid(file["x"].values.astype(float), file["y"].values.astype(float))
-            cells = grid.cells(x, y).ravel()
+            cells = _cells(grid, x, y).ravel()
             share = abs(np.prod(file.rio.resolution())) / grid.transform.a**2  # that a pixel is of a cell
             for name, kind in kinds.items():
                 parts = kind.parts(_read(path, file, name, data).ravel())
-                sums[name] = sums[name] + share * np.stack([grid.sums(cells, part) for part in parts])
+                sums[name] = sums[name] + share * np.stack([_sums(grid, cells, part) for part in parts])
     bands: Means = {}
     for name, kind in kinds.items():
         covered, total = sums[name][:, 0], sums[name][:, 1]
         means = np.where(covered >= LEAST_SHARE - 1e-9, total / np.where(covered > 0, covered, 1), np.nan)
         bands |= {band: values.reshape(grid.shape) for band, values in kind.whole(*means).items()}
     return bands
+
+
+def _cells(grid: Grid, x: np.ndarray, y: np.ndarray) -> np.ndarray:
+    """The number of the cell in which each place lies, all of them within the grid."""
+    rows = np.floor((y - grid.transform.f) / grid.transform.e).astype(int)
+    return rows * grid.shape[1] + np.floor((x - grid.transform.c) / grid.transform.a).astype(int)
+
+
+def _sums(grid: Grid, cells: np.ndarray, values: np.ndarray) -> np.ndarray:
+    """Count and sum of the finite values in each cell, ``(2, cell)``."""
+    kept, size = np.isfinite(values), grid.shape[0] * grid.shape[1]
+    return np.stack([np.bincount(cells[kept], weights, size) for weights in (None, values[kept])])
+
+
+def _of_points(name: str, options: Mapping[str, Any], grid: Grid, days: np.ndarray) -> np.ndarray:
+    """The mean of the points in each cell, on the nearest of the days, m, NaN where there is none, ``(day, y, x)``."""
+    if not options["path"]:
+        raise SnowmapError(f"no points for target={name}; name their file as data.points.path=…")
+    asked = {"target": name, "variable": options[name], "unit": options[f"{name}_unit"]}
+    found = SNOW["points"].read([Path(options["path"])], asked)
+    of_day: dict[int, list[Any]] = {}
+    for day, opened in found.maps.items():
+        apart = np.abs(days - day)
+        if apart.min() <= np.timedelta64(options["days"], "D"):
+            of_day.setdefault(int(apart.argmin()), []).append(opened())
+    maps = np.full((len(days), *grid.shape), np.nan, np.float32)
+    for window, tables in of_day.items():
+        maps[window] = points_to_grid(gpd.GeoDataFrame(pd.concat(tables)), grid)
+    if not np.isfinite(maps).any():
+        raise SnowmapError(
+            f"{options['path']}: no point lies in the flights and within {options['days']} days of one; "
+            "look at its dates and CRS, or give a greater data.points.days"
+        )
+    return maps
