@@ -1,12 +1,17 @@
-"""The classes of a target that is a class map, and how probabilities become one."""
+"""The classes of a target that is a class map, how probabilities become one, and the scores of a confusion matrix."""
 
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 import numpy as np
 import xarray as xr
-from jaxtyping import Float
+from jaxtyping import Float, Real
 from torch import Tensor
+
+Confusion = Real[np.ndarray, "*dims observed mapped"]
+
+SCORES = ("iou", "f1", "precision", "recall", "accuracy")
+"""In the order of every table."""
 
 
 class Classes(NamedTuple):
@@ -62,3 +67,26 @@ def observed(target: xr.DataArray) -> np.ndarray:
     known = values[:1] if values.strides[0] == 0 else values
     kept = np.where(known == np.float32(target.attrs["ignore_index"]), np.float32(np.nan), known)
     return np.broadcast_to(kept, values.shape) if len(kept) < len(values) else kept
+
+
+def class_scores(confusion: Confusion) -> dict[str, Float[np.ndarray, "*dims class"]]:
+    """Scores of each class against all others; NaN where the divisor is 0.
+
+    Args:
+        confusion: Pixels.
+
+    Returns:
+        Of hits h, pixels o that are observed to be of the class, pixels m that are mapped as it, and all pixels n:
+        ``iou`` h/(o + m − h), ``f1`` 2h/(o + m), ``precision`` h/m, ``recall`` h/o, ``accuracy`` (n − o − m + 2h)/n.
+    """
+    counts = confusion.astype(np.float64)
+    hits, observed, mapped = np.diagonal(counts, axis1=-2, axis2=-1), counts.sum(axis=-1), counts.sum(axis=-2)
+    total = counts.sum(axis=(-2, -1))[..., None]
+    with np.errstate(invalid="ignore", divide="ignore"):
+        return {
+            "iou": hits / (observed + mapped - hits),
+            "f1": 2 * hits / (observed + mapped),
+            "precision": hits / mapped,
+            "recall": hits / observed,
+            "accuracy": (total - observed - mapped + 2 * hits) / total,
+        }

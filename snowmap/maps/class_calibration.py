@@ -11,7 +11,7 @@ from scipy.optimize import minimize_scalar
 from torch import Tensor
 
 from snowmap.data.classes import Classes, observed
-from snowmap.tasks.class_scores import CalibrationError
+from snowmap.tasks.calibration_error import CalibrationError
 
 logger = logging.getLogger(__name__)
 

@@ -11,10 +11,10 @@ from torch import Tensor
 from torchmetrics.classification import MulticlassConfusionMatrix
 
 from snowmap.data.batch import Statistical
-from snowmap.data.classes import Classes
+from snowmap.data.classes import Classes, class_scores
 from snowmap.errors import SnowmapError
+from snowmap.tasks.calibration_error import CalibrationError
 from snowmap.tasks.class_losses import LOSSES
-from snowmap.tasks.class_scores import CalibrationError, class_scores
 from snowmap.tasks.head import Head
 
 logger = logging.getLogger(__name__)
@@ -141,10 +141,10 @@ class ClassHead(Head):
     def scores(self) -> dict[str, Tensor]:
         """``<target>_<score>`` of the class that the target names, or the mean over the classes, and of each class.
 
-        Scores of `snowmap.tasks.class_scores` and ``<target>_ece``.
+        Scores of `snowmap.data.classes.class_scores` and ``<target>_ece``.
         """
         confusion, target = self.confusion.compute(), self.classes.target
-        of_classes = class_scores(confusion)
+        of_classes = {score: torch.from_numpy(v) for score, v in class_scores(confusion.cpu().numpy()).items()}
         pooled = {score: self._pooled(values) for score, values in of_classes.items()}
         if not pooled["iou"].isfinite():
             logger.warning("no validation pixel is of a class that is scored, nor was one mapped: IoU is taken for 0")
@@ -157,7 +157,8 @@ class ClassHead(Head):
         scores[f"{target}_ece"] = self.calibration_error.compute()
         self.confusion.reset()
         self.calibration_error.reset()
-        return {**{name: value.float() for name, value in scores.items()}, self.monitor: pooled["iou"].nan_to_num(0)}
+        scores[self.monitor] = pooled["iou"].nan_to_num(0)
+        return {name: value.float().to(confusion.device) for name, value in scores.items()}
 
     def _pooled(self, values: Float[Tensor, " class"]) -> Float[Tensor, ""]:
         return values.nanmean() if self.classes.named is None else values[self.classes.named]

@@ -18,14 +18,14 @@ from torchmetrics.classification import MulticlassCalibrationError, MulticlassJa
 
 from snowmap.baselines import baseline_maps
 from snowmap.data.class_maps import class_layers
-from snowmap.data.classes import Classes
+from snowmap.data.classes import SCORES, Classes, class_scores
 from snowmap.data.grid import cell_areas
 from snowmap.errors import SnowmapError
 from snowmap.evaluation import evaluate_maps, print_table
 from snowmap.evaluation.map_scores import ScoredMaps
 from snowmap.evaluation.output import write_together
 from snowmap.evaluation.segmentation.intervals import score_intervals
-from snowmap.evaluation.segmentation.scores import SCORES, class_scores, pooled_scores
+from snowmap.evaluation.segmentation.scores import pooled_scores
 from snowmap.evaluation.segmentation.scoring import score_class_maps
 from snowmap.maps.class_files import outlines_of, write_rasters
 from snowmap.maps.netcdf import write_predictions

@@ -14,8 +14,8 @@ from jaxtyping import Float, Int
 from scipy.stats import norm
 from scipy.stats import t as student
 
-from snowmap.data.classes import Classes
-from snowmap.evaluation.segmentation.scores import SCORES, pooled_scores
+from snowmap.data.classes import SCORES, Classes
+from snowmap.evaluation.segmentation.scores import pooled_scores
 
 Blocks = Int[np.ndarray, "block observed mapped"]
 

@@ -4,11 +4,11 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from snowmap.data.classes import SCORES
 from snowmap.evaluation.charts import class_chart, difference_chart
 from snowmap.evaluation.map_scores import ScoredMaps, by_map
 from snowmap.evaluation.page import png, svg, write_page
 from snowmap.evaluation.segmentation.figures import confusion_chart, reliability_of_classes
-from snowmap.evaluation.segmentation.scores import SCORES
 
 
 def write_class_report(

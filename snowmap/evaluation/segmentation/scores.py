@@ -4,37 +4,9 @@ from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
-from jaxtyping import Float, Real
+from jaxtyping import Float
 
-from snowmap.data.classes import Classes
-
-Confusion = Real[np.ndarray, "*dims observed mapped"]
-
-SCORES = ("iou", "f1", "precision", "recall", "accuracy")
-"""In the order of every table."""
-
-
-def class_scores(confusion: Confusion) -> dict[str, Float[np.ndarray, "*dims class"]]:
-    """Scores of each class against all others; NaN where the divisor is 0.
-
-    Args:
-        confusion: Pixels.
-
-    Returns:
-        Of hits h, pixels o that are observed to be of the class, pixels m that are mapped as it, and all pixels n:
-        ``iou`` h/(o + m − h), ``f1`` 2h/(o + m), ``precision`` h/m, ``recall`` h/o, ``accuracy`` (n − o − m + 2h)/n.
-    """
-    counts = confusion.astype(np.float64)
-    hits, observed, mapped = np.diagonal(counts, axis1=-2, axis2=-1), counts.sum(axis=-1), counts.sum(axis=-2)
-    total = counts.sum(axis=(-2, -1))[..., None]
-    with np.errstate(invalid="ignore", divide="ignore"):
-        return {
-            "iou": hits / (observed + mapped - hits),
-            "f1": 2 * hits / (observed + mapped),
-            "precision": hits / mapped,
-            "recall": hits / observed,
-            "accuracy": (total - observed - mapped + 2 * hits) / total,
-        }
+from snowmap.data.classes import SCORES, Classes, Confusion, class_scores
 
 
 def pooled_scores(confusion: Confusion, classes: Classes) -> Float[np.ndarray, "*dims score"]:

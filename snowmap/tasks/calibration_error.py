@@ -1,33 +1,12 @@
-"""Scores of class maps, pooled over pixels: from a confusion matrix, and the calibration error of probabilities."""
+"""The calibration error of probabilities of classes."""
 
 import torch
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Bool, Float
 from torch import Tensor
 from torchmetrics import Metric
 
 BINS = 15
 """Of confidence, in the calibration error (Guo et al. 2017, arXiv:1706.04599)."""
-
-
-def class_scores(confusion: Int[Tensor, "observed predicted"]) -> dict[str, Float[Tensor, " class"]]:
-    """Scores of each class against all others; NaN where its denominator has no pixel.
-
-    Args:
-        confusion: Number of pixels by observed and predicted class.
-
-    Returns:
-        ``iou``, ``f1``, ``precision``, ``recall`` and ``accuracy``.
-    """
-    counts = confusion.double()
-    both = counts.diagonal()
-    observed, predicted, total = counts.sum(dim=1), counts.sum(dim=0), counts.sum()
-    return {
-        "iou": both / (observed + predicted - both),
-        "f1": 2 * both / (observed + predicted),
-        "precision": both / predicted,
-        "recall": both / observed,
-        "accuracy": (total - observed - predicted + 2 * both) / total,
-    }
 
 
 class CalibrationError(Metric):
