@@ -21,7 +21,6 @@ from rasterio.warp import reproject
 
 from benchmarks.dealing import largest_process
 from snowmap.build.building import build
-from snowmap.build.preparing import prepare
 from tests.products.writers import Scene, write_hyp3
 
 CRS, FINE, COARSE = "EPSG:32632", 80, 400
@@ -70,7 +69,6 @@ def warp_bare(recipe: Path, out: Path) -> None:
 
 
 def seconds(work: Callable[[], object]) -> float:
-    prepare.cache_clear()
     begin = time.perf_counter()
     work()
     return time.perf_counter() - begin

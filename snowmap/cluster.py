@@ -23,7 +23,7 @@ def connect(workers: int | None = None, scheduler: str | None = None) -> Iterato
     """A client of `workers` local processes, or of the cluster at `scheduler`; None where neither is given.
 
     Each local worker is a process with one thread, which PyTorch and NumPy use as well. Whatever happens, local workers
-    end and the connection is closed; a cluster that ran already goes on.
+    end and the connection is closed; a cluster that ran already keeps running.
 
     Args:
         workers: How many processes.

@@ -31,11 +31,11 @@ def insar_bands(
             them, each cell being the mean of one.
 
     Returns:
-        Bands of the archive as far as the product has them, ``(y, x)`` float32, and ``water`` where it knows.
+        Bands of the archive as far as the product has them, ``(y, x)`` float32.
     """
     openers = {**pair.layers, **({"elevation": dem} if dem else {})}
-    if "incidence" in openers:
-        openers = {name: opener for name, opener in openers.items() if name not in LOOK}
+    unread = {"water", *(LOOK if "incidence" in openers else ())}
+    openers = {name: opener for name, opener in openers.items() if name not in unread}
     layers = {name: open_layer() for name, open_layer in openers.items()}
     try:
         near = {name: piece for name, layer in layers.items() if (piece := _near(layer, grid)) is not None}

@@ -1,7 +1,9 @@
-"""`snowmap build`: a recipe's products become an archive, window by window; an interrupted build goes on."""
+"""`snowmap build`: a recipe's products become an archive, window by window; an interrupted build is resumed."""
 
+import functools
 import itertools
 import json
+import uuid
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -47,17 +49,18 @@ def build(recipe: Path, out: Path, *, workers: int | None = None, scheduler: str
     Raises:
         SnowmapError: When the recipe or a product is at fault, or the folder holds something else.
     """
-    prepared = prepare(recipe.absolute())
+    common = recipe.absolute(), out.absolute(), uuid.uuid4().hex
+    prepared = _prepared(common[0], common[2])
     store, record = store_of(out, prepared), _record(out, prepared)
-    missing = [number for number, name in enumerate(prepared.windows) if name not in record["windows"]]
+    missing = [name for name in prepared.windows if name not in record["windows"]]
     if record["finished"] and not missing:
         return record
     store.begin()
     _write_record(out, record)
     with connect(workers, scheduler) as client:
-        done = deal(client, _window, (recipe.absolute(), out.absolute()), missing)
-        for number, note in zip(missing, track(done, "windows", total=len(missing), transient=True), strict=True):
-            record["windows"][prepared.windows[number]] = note
+        done = deal(client, _window, common, missing)
+        for name, note in zip(missing, track(done, "windows", total=len(missing), transient=True), strict=True):
+            record["windows"][name] = note
             _write_record(out, record)
     store.finish(_mask(store))
     record["finished"] = True
@@ -119,14 +122,21 @@ def _write_record(out: Path, record: dict[str, Any]) -> None:
     write_whole(record_of(out), json.dumps(record, indent=1))
 
 
-def _window(common: tuple[Path, Path], number: int) -> dict[str, Any]:
+@functools.lru_cache(maxsize=1)
+def _prepared(recipe: Path, of_build: str) -> Prepared:
+    """What each process of a build reads once; another build, by other workers or the same, reads it anew."""
+    return prepare(recipe)
+
+
+def _window(common: tuple[Path, Path, str], name: str) -> dict[str, Any]:
     """Build one window; what the record says of it."""
+    recipe, out, of_build = common
     with dask.config.set(scheduler="synchronous"):  # a block is read sooner than threads wait for each other
-        return _build_window(*common, number)
+        return _build_window(_prepared(recipe, of_build), out, name)
 
 
-def _build_window(recipe: Path, out: Path, number: int) -> dict[str, Any]:
-    prepared = prepare(recipe)
+def _build_window(prepared: Prepared, out: Path, name: str) -> dict[str, Any]:
+    number = prepared.windows.index(name)
     pair, store = prepared.pairs[number], store_of(out, prepared)
     every, grid = prepared.plan.keys["coverage"], prepared.plan.grid
     component, other = (None, 0.0)
@@ -138,7 +148,6 @@ def _build_window(recipe: Path, out: Path, number: int) -> dict[str, Any]:
     def pieces() -> Pieces:
         for rows, columns, piece in _pieces(grid, store.piece):
             layers = insar_bands(pair, piece, every, prepared.dem, component)
-            layers.pop("water", None)
             layers |= _weather(prepared, pair, piece, layers["elevation"])
             if "glacier" in prepared.bands:
                 layers["glacier"] = (share(prepared.plan.outlines["glaciers"], piece) >= 0.5).astype(np.float32)
@@ -198,7 +207,8 @@ def _mask(store: Store) -> np.ndarray:
         mask &= ~inside(outlines["water"], grid)
     if "water" in prepared.pairs[0].layers:
         with prepared.pairs[0].layers["water"]() as layer:
-            mask &= regrid({"water": layer}, LAYERS, grid)["water"] != 1
+            for rows, columns, piece in _pieces(grid, store.piece):
+                mask[rows, columns] &= regrid({"water": layer}, LAYERS, piece)["water"] != 1
     if not mask.any():
         raise SnowmapError(
             "no pixel of the study area has a value in every band; look whether products, outlines and grid overlap"

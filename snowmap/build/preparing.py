@@ -69,7 +69,6 @@ class Prepared(NamedTuple):
         return [days[near][distance[near].argmin()]] if near.any() else []
 
 
-@functools.lru_cache(maxsize=1)
 def prepare(recipe: Path) -> Prepared:
     """Read a recipe, and what its products say of themselves; no raster is read.
 

@@ -23,7 +23,7 @@ class Head(nn.Module, ABC):
         targets: Attributes of each target, by name, as `snowmap.data.cube.target_attributes` gives them.
         members: Nets of the ensemble whose outputs it reads, one behind the other.
         calibration: Of each target, what `snowmap.maps.calibration.calibrate` found.
-        uncertain: Whether the maps state how sure they are, which calibration then mends.
+        uncertain: Whether the maps state their uncertainty, which calibration then mends.
     """
 
     parameters_per_target: int

@@ -73,20 +73,20 @@ def test_a_finished_build_does_nothing_and_an_interrupted_one_goes_on(
     assert {path: path.stat().st_mtime_ns for path in archive.rglob("*")} == before
     built, whole = [], building._window
 
-    def window(common: tuple[Path, Path], number: int) -> dict:
+    def window(common: tuple[Path, Path, str], name: str) -> dict:
         if len(built) == 2:
             raise KeyboardInterrupt
-        built.append(number)
-        return whole(common, number)
+        built.append(name)
+        return whole(common, name)
 
     monkeypatch.setattr(building, "_window", window)
     with pytest.raises(KeyboardInterrupt):
         build(region.recipe, tmp_path / "out")
     assert not (tmp_path / "out" / "master_mask.tif").exists()
     (left := tmp_path / "out" / "INSAR" / ".x.0123456789ab.snowmap-part").touch()  # of a process that was killed
-    monkeypatch.setattr(building, "_window", lambda common, number: built.append(number) or whole(common, number))
+    monkeypatch.setattr(building, "_window", lambda common, name: built.append(name) or whole(common, name))
     build(region.recipe, tmp_path / "out")
-    assert built == [0, 1, 2, 3]
+    assert built == [f"{start}_to_{end}" for start, end in region.pairs]
     assert not left.exists()
     assert snowmap.open_archive(tmp_path / "out", targets=["swe"]).identical(
         snowmap.open_archive(archive, targets=["swe"]).assign_attrs(archive=str(tmp_path / "out"))
@@ -113,7 +113,6 @@ def test_new_pairs_are_added(tmp_path: Path) -> None:
     build(region.recipe, tmp_path / "out")
     keys = yaml.safe_load(region.recipe.read_text())
     region.recipe.write_text(yaml.safe_dump({key: value for key, value in keys.items() if key != "last"}))
-    prepare.cache_clear()
     record = build(region.recipe, tmp_path / "out")
     assert len(record["windows"]) == 3
     assert snowmap.open_archive(tmp_path / "out", targets=["swe"]).sizes["window"] == 3
@@ -177,7 +176,6 @@ def test_a_pair_twice_and_two_tracks_are_refused_by_name(tmp_path: Path) -> None
         prepare(region.recipe)
     next((tmp_path / "downloads").glob("*BEEF.zip")).unlink()
     write_hyp3(tmp_path / "downloads", scene, orbit=47_050, identifier="CAFE")
-    prepare.cache_clear()
     with pytest.raises(SnowmapError, match=r"several tracks of '.*' \(2 pairs\), '.*' \(1 pairs\)"):
         prepare(region.recipe)
 
