@@ -12,6 +12,7 @@ from torch import Tensor
 
 from snowmap.data.classes import Classes, observed
 from snowmap.tasks.calibration_error import CalibrationError
+from snowmap.tasks.threshold import BestThreshold
 
 logger = logging.getLogger(__name__)
 
@@ -19,9 +20,6 @@ LEAST_TEMPERATURE, GREATEST_TEMPERATURE = 0.05, 20.0
 
 MOST_PIXELS = 2**20
 """That the temperature is fitted to, evenly among all."""
-
-THRESHOLDS = 1000
-"""Steps of probability, from which the threshold is chosen."""
 
 
 def calibrate_classes(
@@ -53,7 +51,9 @@ def calibrate_classes(
     calibrated = (log_probability / found["temperature"]).softmax(dim=0)
     words = f"temperature {found['temperature']:.2f}"
     if classes.named is not None:
-        found["threshold"] = threshold_of(calibrated[classes.named], (truth == classes.named).long())
+        best = BestThreshold()
+        best.update(calibrated[classes.named], truth == classes.named)
+        found["threshold"] = best.threshold()
         words += f", threshold of '{classes.meanings[classes.named]}' {found['threshold']:.3f}"
     before, after = (_calibration_error(each, truth) for each in (probability, calibrated))
     logger.warning(
@@ -78,21 +78,6 @@ def temperature_of(log_probability: Float[Tensor, "class pixel"], truth: Int[Ten
 
     bounds = math.log(LEAST_TEMPERATURE), math.log(GREATEST_TEMPERATURE)
     return math.exp(minimize_scalar(nll, bounds=bounds, method="bounded").x)
-
-
-def threshold_of(probability: Float[Tensor, " pixel"], truth: Int[Tensor, " pixel"]) -> float:
-    """The probability of a class from which on a pixel is of it, for the greatest IoU; of several the middle.
-
-    Args:
-        probability: Of the class.
-        truth: 1 where the pixel is of the class, else 0.
-    """
-    bins = (probability.double() * THRESHOLDS).floor().long().clamp(0, THRESHOLDS)
-    counts = torch.stack([torch.bincount(bins[truth == kind], minlength=THRESHOLDS + 1) for kind in (0, 1)])
-    false, true = counts.flip(1).cumsum(1).flip(1)[:, 1:].double()  # of the pixels that reach each threshold but 0
-    iou = true / (counts[1].sum() + false)
-    best = (iou == iou.max()).nonzero().flatten()
-    return float(best[len(best) // 2] + 1) / THRESHOLDS
 
 
 def _calibration_error(probability: Float[Tensor, "class pixel"], truth: Int[Tensor, " pixel"]) -> float:

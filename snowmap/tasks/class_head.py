@@ -16,6 +16,7 @@ from snowmap.errors import SnowmapError
 from snowmap.tasks.calibration_error import CalibrationError
 from snowmap.tasks.class_losses import LOSSES
 from snowmap.tasks.head import Head
+from snowmap.tasks.threshold import BestThreshold
 
 logger = logging.getLogger(__name__)
 
@@ -78,7 +79,7 @@ class ClassHead(Head):
             )
         self.register_buffer("weights", torch.tensor(given))
         self.confusion = MulticlassConfusionMatrix(count)
-        self.calibration_error = CalibrationError()
+        self.calibration_error, self.best_threshold = CalibrationError(), BestThreshold()
 
     def fit(self, training: Sequence[tuple[Statistical, Sequence[int]]]) -> None:
         """Count the pixels of each class, which weigh it if the weights are balanced.
@@ -137,17 +138,22 @@ class ClassHead(Head):
             truth = self.indices(y)[valid]
             self.confusion.update(likeliest, truth)
             self.calibration_error.update(confidence, likeliest == truth)
+            if self.classes.named is not None:
+                self.best_threshold.update(probability[..., self.classes.named], truth == self.classes.named)
 
     def scores(self) -> dict[str, Tensor]:
         """``<target>_<score>`` of the class that the target names, or the mean over the classes, and of each class.
 
-        Scores of `snowmap.data.classes.class_scores` and ``<target>_ece``.
+        Scores of `snowmap.data.classes.class_scores` and ``<target>_ece``. `monitor` is the IoU of the class that the
+        target names at its best threshold, since that is chosen on the same pixels once the training is over: at 0.5 a
+        rare class may have no pixel in any epoch. Of more than two classes it is their mean IoU.
         """
         confusion, target = self.confusion.compute(), self.classes.target
         of_classes = {score: torch.from_numpy(v) for score, v in class_scores(confusion.cpu().numpy()).items()}
         pooled = {score: self._pooled(values) for score, values in of_classes.items()}
-        if not pooled["iou"].isfinite():
-            logger.warning("no validation pixel is of a class that is scored, nor was one mapped: IoU is taken for 0")
+        monitored = pooled["iou"] if self.classes.named is None else self.best_threshold.compute()
+        if not monitored.isfinite():
+            logger.warning("no validation pixel is of a class that is scored: IoU is taken for 0")
         scores = {f"{target}_{score}": value for score, value in pooled.items()}
         for score, values in of_classes.items():
             scores |= {
@@ -157,7 +163,8 @@ class ClassHead(Head):
         scores[f"{target}_ece"] = self.calibration_error.compute()
         self.confusion.reset()
         self.calibration_error.reset()
-        scores[self.monitor] = pooled["iou"].nan_to_num(0)
+        self.best_threshold.reset()
+        scores[self.monitor] = monitored.nan_to_num(0)
         return {name: value.float().to(confusion.device) for name, value in scores.items()}
 
     def _pooled(self, values: Float[Tensor, " class"]) -> Float[Tensor, ""]:

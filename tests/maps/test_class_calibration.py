@@ -6,7 +6,8 @@ from hypothesis import strategies as st
 from torch.nn import functional
 from torchmetrics.functional.classification import multiclass_calibration_error
 
-from snowmap.maps.class_calibration import temperature_of, threshold_of
+from snowmap.maps.class_calibration import temperature_of
+from snowmap.tasks.threshold import BestThreshold
 
 
 def drawn(temperature: float, seed: int, pixels: int = 20_000) -> tuple[torch.Tensor, torch.Tensor]:
@@ -41,6 +42,8 @@ def test_no_other_threshold_has_a_greater_iou(seed, shift):
         mapped = probability >= threshold
         return (mapped & truth).sum() / (mapped | truth).sum()
 
-    found = threshold_of(torch.from_numpy(probability), torch.from_numpy(truth).long())
+    best = BestThreshold()
+    best.update(torch.from_numpy(probability), torch.from_numpy(truth))
+    found = best.threshold()
     assert 0 < found <= 1
-    assert iou(found) == max(iou(step / 1000) for step in range(1, 1001))
+    assert iou(found) == max(iou(step / 1000) for step in range(1, 1001)) == pytest.approx(best.compute().item())

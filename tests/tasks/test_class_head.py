@@ -171,10 +171,22 @@ def test_the_monitored_score_is_of_the_class_that_the_target_names():
     y = torch.tensor([0.0, 0, 0, 1]).view(1, 1, 1, 2, 2)
     outputs = torch.zeros(1, 1, 2, 2, 2)
     outputs[:, :, 0] = 1  # all are of the first class
-    for attributes, iou in ((TWO, 0.0), (turned, 0.75)):
+    for attributes, iou in ((TWO, 0.25), (turned, 0.75)):
         head = ClassHead(attributes)
         head.update(head.parameters_of(outputs), y, torch.ones_like(y).bool())
         assert head.scores()["iou"] == iou
+
+
+def test_epochs_of_a_rare_class_differ_though_none_of_its_pixels_is_likely():
+    y = torch.tensor([0.0, 0, 0, 1]).view(1, 1, 1, 2, 2)
+    rare = torch.log(torch.tensor([0.1, 0.1, 0.1, 0.3])).view(1, 1, 1, 2, 2)
+    outputs = torch.cat([torch.log(1 - rare.exp()), rare], dim=2)
+    head = ClassHead(TWO)
+    for found, iou in ((outputs, 1.0), (outputs.flip(-1), 0.25)):
+        head.update(head.parameters_of(found), y, torch.ones_like(y).bool())
+        scores = head.scores()
+        assert (scores["glacier_iou"], scores["iou"]) == (0, iou)
+    assert not head.best_threshold.counts.any()
 
 
 def test_members_average_probabilities_and_the_threshold_decides():
