@@ -49,7 +49,7 @@ lint: $(READY)  ## style, format, imports and types
 	$(BIN)/pyright --pythonpath $(BIN)/python
 
 docs: $(READY)  ## the documents as a site, in site/ (look at it with `python -m http.server -d site`)
-	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict --quiet
+	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict
 
 bench: $(READY)  ## the ratios of benchmarks/ (about half an hour)
 	$(BIN)/python -m benchmarks.opening
