@@ -108,7 +108,7 @@ def series_chart(area: Sequence[Mapping[str, Any]], quantity: str, label: str, n
         values = [entry[f"{name}_{quantity}"] if thick else entry["baselines"][name][quantity] for entry in area]
         style = {"marker": "o", "linewidth": 1.8} if thick else {"linewidth": 1}
         axis.plot(dates, scale * _numbers(values), label=label_of(name), markersize=4, color=colour_of(name), **style)
-    locator = AutoDateLocator(maxticks=7)
+    locator = AutoDateLocator(minticks=2, maxticks=7)  # few windows lie days apart: hours would be too many
     axis.xaxis.set_major_locator(locator)
     axis.xaxis.set_major_formatter(ConciseDateFormatter(locator))
     axis.set_ylim(bottom=0)
