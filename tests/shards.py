@@ -27,7 +27,7 @@ ACROSS = 40
 
 
 def patch_arrays(index: int, *, absent: tuple[str, ...] = ()) -> dict[str, np.ndarray]:
-    """The arrays of a patch: random values of few levels that recur, to compress fast; the dem begins with `index` in m.
+    """The arrays of a patch: few levels that recur compress fast; the dem begins with `index` in m.
 
     Args:
         index: Number of the patch in the metadata.
