@@ -62,7 +62,7 @@ SNOW_LINE, SNOW_LINE_BY_LATITUDE = (
 )  # m at 25° N, and per degree: the height that `season` counts from. Lower
 # than that of glaciers, so that January has −2 °C at 35° N and −11 °C at 55° N in the plains of the interior (assumed)
 TREE_LINE, TREE_LINE_BY_LATITUDE = 3900.0, 75.0  # m at 25° N, and per degree (Körner & Paulsen 2004)
-RTC_LOOKS = 10  # equivalent number of looks of 30 m pixels from resolution cells of about 3 × 22 m (assumed)
+RTC_LOOKS = 13  # equivalent number of looks: log ratios of the quietest 12-day pairs of OPERA RTC-S1 (VH) give 12–15
 DRIFT = 0.25  # spread of snow about what height explains, over some 100 m (Clark et al. 2011: 0.1–0.9)
 TURBULENCE_HERE = TURBULENCE * (PATCH * SIDE * SPACING / 80_000.0) ** (5 / 6)  # m; TURBULENCE is over 80 km
 WITHOUT_CROSS = 0.1  # share of scenes with one polarisation
