@@ -26,7 +26,14 @@ from torch import Tensor
 from torch.nn import functional
 
 from snowmap.data.batch import Batch
+from snowmap.evaluation.figures import spaced
+from snowmap.models import Inputs
+from snowmap.sources.na_sar import PatchDataModule
+from snowmap.sources.na_sar.stream import is_remote
 from snowmap.units import WET_SNOW_DB
+
+VIEWS, AT_ONCE = 2, 16
+"""Views of a patch, and those that are read and encoded together."""
 
 CELL = 16
 """Height and width of the cells that are classified, px."""
@@ -72,6 +79,20 @@ def probe(task: Any, training: Iterable[Batch], held_out: Iterable[Batch]) -> di
     return {name: _score(task, question, training, held_out) for name, question in PROBES.items()}
 
 
+def fixed_views(datamodule: PatchDataModule, subset: str, count: int) -> list[Batch]:
+    """So many views of a subset, of `STEPS` steps, always the same; two of a patch.
+
+    They lie evenly in the subset where its shards are on this machine. Of remote ones they are the first.
+    """
+    patches = datamodule.subsets[subset]
+    most = max(1, count // VIEWS)
+    remote = any(is_remote(shard) for shard in patches.shards)
+    chosen = range(min(most, len(patches))) if remote else spaced(len(patches), most)
+    feeding = datamodule.feeding._replace(time=STEPS, batch_size=AT_ONCE)
+    loader = PatchDataModule({subset: patches.where(np.array(chosen))}, feeding).loader(subset)
+    return [batch for batch, _ in loader]
+
+
 def _score(task: Any, question: Probe, training: Sequence[Batch], held_out: Sequence[Batch]) -> float:
     (x, values), (other_x, other_values) = (_cells(task, question, batches) for batches in (training, held_out))
     if not (values.size and other_values.size):
@@ -103,12 +124,13 @@ def _features(task: Any, question: Probe, batch: Batch) -> Float[Tensor, "cell f
     for position in map(task.preprocessor.bands.index, question.hidden):
         hidden[:, question.steps, position] = True
     rows, columns = (size // CELL for size in batch.x.shape[-2:])
-    levels = task.encode(_last_steps(batch._replace(x_valid=batch.x_valid & ~hidden), task.time))
+    seen = last_steps(batch._replace(x_valid=batch.x_valid & ~hidden), task.time)
+    levels = task.net.encode(Inputs.of(seen, task.preprocessor.normalizer.encode(seen.x, seen.x_valid)))
     cells = [functional.adaptive_avg_pool2d(level[:, -1].float(), (rows, columns)) for level in levels]
     return torch.cat(cells, dim=1).permute(0, 2, 3, 1).flatten(0, 2)
 
 
-def _last_steps(batch: Batch, steps: int) -> Batch:
+def last_steps(batch: Batch, steps: int) -> Batch:
     """The last steps of the views alone."""
     kept = {"x", "x_valid", "step_valid", "days", "gap_days", "length_days", "added_days", "season_start", "day_of_year"}
     return batch._replace(**{name: getattr(batch, name)[:, -steps:] for name in kept})
