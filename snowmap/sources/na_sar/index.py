@@ -125,8 +125,9 @@ def split_patches(patches: Patches, split: Mapping[str, Any]) -> dict[str, Patch
     north = split["buffer_km"] / KM_PER_DEGREE
     east = north / np.cos(np.radians(places[:, 1])).clip(0.05)
     beside = subset
-    for right in (-1, 0, 1):
-        for up in (-1, 0, 1):
+    ways = np.linspace(-1, 1, 1 + 2 * int(np.ceil(east.max() / degrees)))  # none of them leaps over a block
+    for right in ways:
+        for up in ways:
             moved = _block(places + np.column_stack([right * east, np.full(len(places), up * north)]), degrees)
             at = np.searchsorted(blocks, moved).clip(0, len(blocks) - 1)
             beside = np.maximum(beside, np.where(blocks[at] == moved, subset_of[at], 0))
@@ -202,8 +203,8 @@ def _times(found: Mapping[str, pd.Series]) -> dict[str, Any]:
     days = (secondary.dt.normalize() - prime.dt.normalize()).dt.days.abs().replace(0, np.nan)
     return {
         "days": days.fillna(USUAL_DAYS).astype(np.float32),
-        "prime_day": prime.dt.dayofyear.fillna(1).astype(np.float32),
-        "secondary_day": secondary.dt.dayofyear.fillna(1).astype(np.float32),
+        "prime_day": prime.dt.day_of_year.fillna(1).astype(np.float32),
+        "secondary_day": secondary.dt.day_of_year.fillna(1).astype(np.float32),
     }
 
 
