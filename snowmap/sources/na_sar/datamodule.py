@@ -59,6 +59,7 @@ class PatchLoader:
     """
 
     passed = 0
+    batch_sampler = None  # Lightning asks for it where there is a sampler
 
     def __init__(
         self,
@@ -235,6 +236,7 @@ class PatchDataModule(pl.LightningDataModule):
         """
         super().__init__()
         self.subsets, self.feeding, self.workers = dict(subsets), feeding, workers
+        self.batch_size = feeding.batch_size
         self.faults: dict[str, str] = {}
         self.broken: set[tuple[str, str]] = set()
 
