@@ -74,8 +74,7 @@ class Probe(NamedTuple):
 
 
 def probe(task: Any, training: Iterable[Batch], held_out: Iterable[Batch]) -> dict[str, float]:
-    """Balanced accuracy of each of `PROBES` on held-out ground; NaN where there is one class only. Those of bands that are not
-    read are left out.
+    """Balanced accuracy of each of `PROBES` whose band is read, on held-out ground; NaN where there is one class only.
 
     Args:
         task: A `snowmap.tasks.pretraining.Pretraining` in evaluation mode.
