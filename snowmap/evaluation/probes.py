@@ -55,7 +55,7 @@ class Probe(NamedTuple):
     """A question.
 
     Attributes:
-        hidden: Bands that the encoder does not see.
+        hidden: Bands that the encoder does not see; the first one answers the question.
         steps: Of which steps.
         values: ``(batch, bands) -> value of each cell``, NaN where it is unknown.
         edges: Of the training cells' values those between two classes.
@@ -68,7 +68,7 @@ class Probe(NamedTuple):
 
 
 def probe(task: Any, training: Iterable[Batch], held_out: Iterable[Batch]) -> dict[str, float]:
-    """Balanced accuracy of each of `PROBES` on held-out ground; NaN where there is one class only.
+    """Balanced accuracy, on held-out ground, of those of `PROBES` that the bands answer; NaN where there is one class.
 
     Args:
         task: A `snowmap.tasks.pretraining.Pretraining` in evaluation mode.
@@ -76,7 +76,8 @@ def probe(task: Any, training: Iterable[Batch], held_out: Iterable[Batch]) -> di
         held_out: Of held-out ground.
     """
     training, held_out = list(training), list(held_out)
-    return {name: _score(task, question, training, held_out) for name, question in PROBES.items()}
+    asked = {name: question for name, question in PROBES.items() if question.hidden[0] in task.preprocessor.bands}
+    return {name: _score(task, question, training, held_out) for name, question in asked.items()}
 
 
 def fixed_views(datamodule: PatchDataModule, subset: str, count: int) -> list[Batch]:
@@ -122,8 +123,8 @@ def _cells(task: Any, question: Probe, batches: Sequence[Batch]) -> tuple[np.nda
 def _features(task: Any, question: Probe, batch: Batch) -> Float[Tensor, "cell feature"]:
     """Means over each cell of all that the encoder gives of the last step, at every resolution."""
     hidden = torch.zeros_like(batch.x_valid)
-    for position in map(task.preprocessor.bands.index, question.hidden):
-        hidden[:, question.steps, position] = True
+    for position, name in enumerate(task.preprocessor.bands):
+        hidden[:, question.steps, position] = name in question.hidden
     rows, columns = (size // CELL for size in batch.x.shape[-2:])
     seen = last_steps(batch._replace(x_valid=batch.x_valid & ~hidden), task.time)
     levels = task.net.encode(Inputs.of(seen, task.preprocessor.normalizer.encode(seen.x, seen.x_valid)))
