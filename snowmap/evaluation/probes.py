@@ -91,7 +91,7 @@ def fixed_views(datamodule: PatchDataModule, subset: str, count: int) -> list[Ba
     chosen = range(min(most, len(patches))) if remote else spaced(len(patches), most)
     feeding = datamodule.feeding._replace(time=STEPS, batch_size=AT_ONCE)
     loader = PatchDataModule({subset: patches.where(np.array(chosen))}, feeding).loader(subset)
-    return [batch for batch, _ in loader]
+    return [members.batch() for members in loader]
 
 
 def _score(task: Any, question: Probe, training: Sequence[Batch], held_out: Sequence[Batch]) -> float:

@@ -14,7 +14,7 @@ from snowmap.data.batch import Batch
 from snowmap.errors import SnowmapError
 from snowmap.sources.na_sar.index import Patches
 from snowmap.sources.na_sar.layout import BANDS, CHANNELS, SIDE, VIEWS
-from snowmap.sources.na_sar.reading import MemberError, Members, fault_of, first_channel, keys_of, read_member, relief
+from snowmap.sources.na_sar.reading import MemberError, Members, fault_of, keys_of, read_member, relief
 from snowmap.sources.na_sar.stream import Fault, Opening, is_remote
 
 logger = logging.getLogger(__name__)
@@ -187,15 +187,15 @@ def _members_of(views: Sequence[tuple[int, bytes | Fault | None, int]], patches:
     contents = {position: content for position, content, _ in views}
     rows = patches.table.iloc[[*contents]]
     derived = ["relief"] if "relief" in bands else []
-    channels = sum(CHANNELS[key] for key in keys)
-    arrays = torch.full((len(contents), channels + len(derived), SIDE, SIDE), torch.nan)
+    channels = sum(CHANNELS[key] for key in keys) + len(derived)
+    arrays = torch.full((len(contents), channels, SIDE, SIDE), torch.nan)
     for into, content, shard, key in zip(arrays.numpy(), contents.values(), rows["shard"], rows["key"], strict=True):
         if isinstance(content, bytes):
             try:
-                into[:channels] = read_member(content, keys)
-                words = fault_of(into[:channels], keys)
-                if derived:
-                    into[-1] = relief(into[first_channel(keys, "dem")])
+                member = read_member(content, keys)
+                words = fault_of(member)
+                further = [relief(member["dem"])] if derived else []
+                np.concatenate([*member.values(), *further], out=into, casting="same_kind")
             except MemberError as error:
                 words = str(error)
             content = Fault(patches.shards[shard], key, words) if words else None

@@ -3,7 +3,7 @@
 import io
 import zipfile
 import zlib
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from functools import lru_cache
 from typing import NamedTuple
 
@@ -25,8 +25,8 @@ class MemberError(Exception):
     """A member that is not what the dataset card says; the text says why."""
 
 
-def read_member(content: bytes, keys: Collection[str] = CHANNELS.keys()) -> Float[np.ndarray, "channel y x"]:
-    """The arrays of a member, one behind the other, as float32.
+def read_member(content: bytes, keys: Collection[str] = CHANNELS.keys()) -> dict[str, np.ndarray]:
+    """The arrays of a member ``(channel, SIDE, SIDE)``.
 
     Args:
         content: The npz.
@@ -37,23 +37,18 @@ def read_member(content: bytes, keys: Collection[str] = CHANNELS.keys()) -> Floa
     """
     if not content.startswith(b"PK"):
         raise MemberError("is no npz")
-    arrays = np.empty((sum(CHANNELS[key] for key in keys), SIDE, SIDE), np.float32)
     try:
         with zipfile.ZipFile(io.BytesIO(content)) as file:
             names = {name.removesuffix(".npy") for name in file.namelist()}
             if missing := [key for key in keys if key not in names]:
                 raise MemberError(f"lacks {', '.join(missing)}")
-            first = 0
-            for key in keys:
-                values, shape = _array(file.read(f"{key}.npy")), (CHANNELS[key], SIDE, SIDE)
-                if values.shape != shape or values.dtype.kind != "f":
-                    raise MemberError(
-                        f"has {key} as {values.dtype} {values.shape}, not as floating-point numbers {shape}"
-                    )
-                arrays[first : first + len(values)] = values
-                first += len(values)
+            arrays = {key: _array(file.read(f"{key}.npy")) for key in keys}
     except (OSError, ValueError, EOFError, zipfile.BadZipFile, zlib.error, NotImplementedError, RuntimeError) as error:
         raise MemberError(f"is no whole npz ({' '.join(str(error).split())[:100]})") from error
+    for key, values in arrays.items():
+        shape = (CHANNELS[key], SIDE, SIDE)
+        if values.shape != shape or values.dtype.kind != "f":
+            raise MemberError(f"has {key} as {values.dtype} {values.shape}, not as floating-point numbers {shape}")
     return arrays
 
 
@@ -74,21 +69,13 @@ def _head(head: bytes) -> tuple[tuple[tuple[int, ...], bool, np.dtype], int]:
     return np.lib.format.read_array_header_1_0(stream), len(head)
 
 
-def fault_of(arrays: Float[np.ndarray, "channel y x"], keys: Collection[str] = CHANNELS.keys()) -> str:
-    """What is wrong with the values of a member, of which the rest can be used; empty if nothing is.
-
-    Args:
-        arrays: From `read_member`.
-        keys: The same as there.
-    """
-    finite = np.isfinite(arrays)
-    if finite.all():
-        return ""
-    if not finite.any():
+def fault_of(arrays: Mapping[str, np.ndarray]) -> str:
+    """What is wrong with the values of a member, of which the rest can be used; empty if nothing is."""
+    finite = {key: np.isfinite(values) for key, values in arrays.items()}
+    broken = [key for key, known in finite.items() if not known.all()]
+    if broken and not any(known.any() for known in finite.values()):
         return "has no value at any pixel"
-    named = [key for key in keys for _ in range(CHANNELS[key])]
-    broken = dict.fromkeys(key for key, channel in zip(named, finite, strict=True) if not channel.all())
-    return f"has NaN or infinity in {', '.join(broken)}"
+    return f"has NaN or infinity in {', '.join(broken)}" if broken else ""
 
 
 def keys_of(bands: Sequence[str], time: int) -> list[str]:
@@ -187,7 +174,7 @@ def first_channel(names: Sequence[str], key: str) -> int:
     return sum(CHANNELS.get(name, 1) for name in names[: names.index(key)])
 
 
-def relief(elevation: Float[np.ndarray, "y x"]) -> Float[np.ndarray, "y x"]:
+def relief(elevation: np.ndarray) -> np.ndarray:
     """Elevation between two percentiles of the patch, [0, 1]; 0 where it is flat, NaN where there is none."""
     known = elevation[np.isfinite(elevation)]
     low, high = np.percentile(known, RELIEF_PERCENTILES).astype(np.float64) if known.size else (0.0, 0.0)
