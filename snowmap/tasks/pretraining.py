@@ -175,8 +175,8 @@ class Pretraining(Task):
             mean.reset()
             if name == "loss" and not (some or value.isfinite()):
                 raise SnowmapError(
-                    "no pixel of the validation patches has a value; run.log names what is wrong with them: mend the "
-                    "shards, or give another split.seed or a larger split.validation"
+                    "no pixel of the patches that are to be scored has a value, as `snowmap check` shows; mend the "
+                    "shards, or give another split.seed or larger shares of the split"
                 )
             if name == "loss" or value.isfinite():
                 wrapped = name in self.preprocessor.normalizer.wrapped
