@@ -58,9 +58,9 @@ def test_a_run_leaves_scores_of_each_band_pictures_and_probes(run):
     test = json.loads((folder / "evaluation" / "test" / "metrics.json").read_text())["target"]["masked"]["model"]
     assert {*test} == {*scores}
     assert test["loss"] != scores["loss"]
-    pictures = sorted(path.name for path in folder.glob("reconstructions/*/*.png"))
-    assert pictures == ["epoch_0001.png", "epoch_0002.png"]
-    first, second = (imread(path) for path in sorted(folder.glob("reconstructions/*/*.png")))
+    patches = sorted(folder.glob("reconstructions/*"))
+    assert [path.name for path in sorted(patches[0].iterdir())] == ["epoch_0001.png", "epoch_0002.png"]
+    first, second = (imread(path) for path in sorted(patches[0].iterdir()))
     assert first.shape == second.shape
     assert not np.array_equal(first, second)
     curves = next(folder.glob("curves/*/metrics.csv")).read_text().splitlines()[0]
@@ -109,7 +109,12 @@ def test_a_longer_run_goes_on_from_its_checkpoint(run, shards, tmp_path):
 
 def test_other_shards_do_not_resume_a_run(run, tmp_path):
     write_shards(tmp_path / "na_sar", 1, 18)
-    said = fail("train.py", f"ckpt={run[0]}/checkpoints/last.ckpt", f"data.root={tmp_path}/na_sar", f"hydra.run.dir={tmp_path}/run")
+    said = fail(
+        "train.py",
+        f"ckpt={run[0]}/checkpoints/last.ckpt",
+        f"data.root={tmp_path}/na_sar",
+        f"hydra.run.dir={tmp_path}/run",
+    )
     assert "content of the shards" in said
     assert "cannot be resumed" in said
 
