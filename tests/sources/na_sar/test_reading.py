@@ -74,9 +74,14 @@ def test_dates_are_those_of_the_metadata_and_usual_ones_without(tmp_path, whole,
     assert batch.days[0].tolist() == [12, 0]
     assert batch.day_of_year[0].tolist() == [5, 17]
     dates = {"prime_date": ["2024-02-20", None], "secondary_date": ["2024-03-15T02:00:00Z", None]}
-    write_shards(tmp_path / "r", 1, 2, columns=dates)
-    patches = opened(tmp_path / "r")
-    assert patches.table[["days", "prime_day", "secondary_day"]].to_numpy().tolist() == [[24, 51, 75], [12, 1, 1]]
+    numbers = {"prime_date": [20240220, 20240302], "secondary_date": [20240315, 20240302]}
+    for name, columns, expected in (
+        ("texts", dates, [[24, 51, 75], [12, 1, 1]]),
+        ("numbers", numbers, [[24, 51, 75], [12, 62, 62]]),
+    ):
+        write_shards(tmp_path / name, 1, 2, columns=columns)
+        patches = opened(tmp_path / name)
+        assert patches.table[["days", "prime_day", "secondary_day"]].to_numpy().tolist() == expected
 
 
 TOLD = {
