@@ -166,11 +166,19 @@ class Pretraining(Task):
 
         That is ``rmse_<band>``, and of wrapped phase ``cosine_distance_<band>``, the mean of 1 − cos of the error,
         weighted by coherence.
+
+        Raises:
+            SnowmapError: When no pixel can be scored.
         """
         for name, mean in self.scores.items():
-            value = mean.compute()
+            value, some = mean.compute(), mean.weight > 0
             mean.reset()
-            if value.isfinite():
+            if name == "loss" and not (some or value.isfinite()):
+                raise SnowmapError(
+                    "no pixel of the patches that are to be scored has a value, as `snowmap check` shows; mend the "
+                    "shards, or give another split.seed or larger shares of the split"
+                )
+            if name == "loss" or value.isfinite():
                 wrapped = name in self.preprocessor.normalizer.wrapped
                 key = name if name == "loss" else f"{'cosine_distance' if wrapped else 'rmse'}_{name}"
                 self.log(
@@ -188,15 +196,15 @@ class Pretraining(Task):
         Returns:
             The steps that the net encodes: all, or the last.
         """
+        shown = batch._replace(x_valid=batch.x_valid & keep[:, None])
         was_training, _ = self.training, self.eval()
-        patterns = self(batch, keep)
+        patterns = self(shown, keep)
         self.train(was_training)
-        truth = self._truth(batch, keep, patterns)
-        bands = self.preprocessor.normalizer.decode(
-            self.reconstruction.predicted(patterns, self.reconstruction.visible(truth))
-        ).unflatten(0, (len(batch.x), -1))
+        truth = self._truth(shown, keep, patterns)
+        predicted = self.reconstruction.predicted(patterns, self.reconstruction.visible(truth))
+        bands = self.preprocessor.normalizer.decode(predicted).unflatten(0, (len(batch.x), -1))
         steps = bands.shape[1]
-        return torch.where((batch.x_valid & keep[:, None])[:, -steps:], batch.x[:, -steps:], bands)
+        return torch.where(shown.x_valid[:, -steps:], batch.x[:, -steps:], bands)
 
     def _truth(self, batch: Batch, keep: Mask, patterns: Patterns) -> Truth:
         """What the prediction is held against: the last steps of all items, one behind the other."""
