@@ -40,7 +40,10 @@ def _parser() -> argparse.ArgumentParser:
 
     check = commands.add_parser("check", help="tell what an archive holds, and every fault in it")
     check.add_argument(
-        "archive", type=Path, help="the folder that holds INSAR/, ITSNOW/, S3/ and master_mask.tif, or a Zarr store"
+        "archive",
+        type=Path,
+        help="the folder that holds INSAR/, ITSNOW/, S3/ and master_mask.tif, a Zarr store, scenes of a SAR stack, or "
+        "the shards of NA-SAR",
     )
     check.add_argument(
         "--bands",
@@ -48,6 +51,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     check.add_argument("--targets", help="targets that every window must have; default: those of the archive")
     check.add_argument("--swe-unit", default="auto", choices=["auto", "cm", "mm"], help="default: found from SWE/HS")
+    check.add_argument("--workers", type=int, metavar="N", help="processes that read shards (default: this one)")
     check.set_defaults(run=_check)
 
     download = commands.add_parser("download", help="fetch the public Trentino archive from the Hugging Face hub")
@@ -56,13 +60,15 @@ def _parser() -> argparse.ArgumentParser:
     download.add_argument("--revision", default="main", help="branch, tag or commit (default: %(default)s)")
     download.set_defaults(run=_download)
 
-    synthesize = commands.add_parser("synthesize", help="write synthetic data: an archive, or scenes of a SAR stack")
+    synthesize = commands.add_parser(
+        "synthesize", help="write synthetic data: an archive, scenes of a SAR stack, or NA-SAR"
+    )
     synthesize.add_argument("out", type=Path, help="the folder to write, e.g. data/synthetic/Dataset_icip2026")
     synthesize.add_argument(
         "--kind",
         default="archive",
-        choices=["archive", "glaciers", "ice_cracks"],
-        help="an archive in the same layout, or scenes for data=sar_stack (default: %(default)s)",
+        choices=["archive", "glaciers", "ice_cracks", "na_sar"],
+        help="an archive in the same layout, scenes for data=sar_stack, or shards for data=na_sar (default: archive)",
     )
     synthesize.add_argument("--seed", type=int, default=0)
     synthesize.add_argument("--windows", type=int, default=64, help="number of 12-day windows (default: %(default)s)")
@@ -77,6 +83,9 @@ def _parser() -> argparse.ArgumentParser:
     )
     synthesize.add_argument("--outlines", type=Path, help="glaciers on the DEM, in any vector file")
     synthesize.add_argument("--looks", type=float, help="equivalent number of looks of their speckle")
+    synthesize.add_argument("--patches", type=int, default=256, help="of na_sar, in all (default: %(default)s)")
+    synthesize.add_argument("--shards", type=int, default=4, help="that hold them (default: %(default)s)")
+    synthesize.add_argument("--corrupt", type=int, default=0, metavar="N", help="spoil N of them, to try what happens")
     synthesize.set_defaults(run=_synthesize)
 
     build = commands.add_parser("build", help="turn interferograms, weather and snow maps of a region into an archive")
@@ -204,8 +213,11 @@ def _basin_options(options: argparse.Namespace) -> dict[str, Any]:
 
 
 def _check(options: argparse.Namespace) -> bool:
+    from snowmap.sources.na_sar.check import check_patches, holds_patches
     from snowmap.sources.sar_stack.check import check_scenes, holds_scenes
 
+    if holds_patches(options.archive):
+        return check_patches(options.archive, options.workers)
     if holds_scenes(options.archive):
         return check_scenes(options.archive)
     from snowmap.sources.trentino.check import check_archive, print_report
@@ -230,6 +242,9 @@ def _download(options: argparse.Namespace) -> bool:
 
 
 def _synthesize(options: argparse.Namespace) -> None:
+    if options.kind == "na_sar":
+        _synthesize_patches(options)
+        return
     if options.kind != "archive":
         _synthesize_scenes(options)
         return
@@ -263,6 +278,16 @@ def _synthesize_scenes(options: argparse.Namespace) -> None:
     )
     split = "scenes" if given["scenes"] >= 3 else "blocks"
     print(f"next: python train.py data=sar_stack data.root={options.out} target={name} task=segmentation split={split}")
+
+
+def _synthesize_patches(options: argparse.Namespace) -> None:
+    from snowmap.sources.synthetic.na_sar import synthesize_na_sar
+
+    given = {key: getattr(options, key) for key in ("seed", "patches", "shards", "corrupt")}
+    for spoilt in synthesize_na_sar(options.out, **given):
+        print(f"spoilt: {spoilt}")
+    print(f"SYNTHETIC patches: {options.patches} in {options.shards} shards, lie in {options.out}")
+    print(f"next: python train.py experiment=na_sar_pretraining data.root={options.out}")
 
 
 def _build(options: argparse.Namespace) -> None:

@@ -21,10 +21,17 @@ pytestmark = pytest.mark.slow
         ("despeckling --size 24 --rounds 1", "NumPy by shifts ÷ PPB: "),
         ("building --pairs 2 --size 100 --rounds 1", "build ÷ bare warp: "),
         ("dealing --size 100 --windows 1 --rounds 1", "2 workers ÷ 1 worker: "),
+        ("streaming --rounds 1 --patches 4 --repeats 1 --batch 4", "| snowmap |"),
         ("predicting --size 100 --tile 64 --overlap 32", "predicting / bare forward passes: "),
         (
             "accelerator --device cpu --models unet --forms fp32 bf16 --epochs 1 --height 16 --width 24",
             "| unet | bf16 |",
+        ),
+        (
+            "pretraining --patches 32 --steps 1 --views 4 --timed 1 --rounds 1 --words model.channels=[4,8]"
+            " split.degrees=1 data.batch_size=4 data.bands=[co_pol,elevation] pretraining.probe=0"
+            " trainer.limit_train_batches=1",
+            "training step / bare loop that reads: ",
         ),
         ("kills --kills 1 --epochs 3", "1 × SIGKILL in exporting: 40 of 40 GeoTIFFs as if nothing had been"),
     ],

@@ -13,6 +13,8 @@ from omegaconf import MISSING
 from snowmap.config.fields import Expected, Within, choice, distinct, integer, integers, number, special
 from snowmap.units import METRES, SNOW_DEPTH_M, WET_SNOW_DB
 
+POLARISATIONS = ("co_pol", "cross_pol")
+
 
 def _channels(default: list[int]) -> Any:
     """Channels of a net, level by level; each further level halves height and width."""
@@ -159,9 +161,39 @@ def _corrections() -> Any:
     return special([], "a list of ramp, stratified", lambda value: len(set(value)) == len(value) and known >= {*value})
 
 
+def _range(low: float, high: float) -> Any:
+    """Two ends."""
+    return special(
+        [low, high], "two finite numbers, ascending", lambda value: len(value) == 2 and -1e9 < value[0] < value[1] < 1e9
+    )
+
+
+def _bounds() -> Any:
+    """A piece of the Earth."""
+
+    def holds(value: Any) -> bool:
+        west, south, east, north = value
+        return all(-180 <= x <= 180 for x in (west, east)) and -90 <= south < north <= 90
+
+    words = "[west, south, east, north] in degrees, south below north"
+    return special(None, words, lambda value: len(value) == 4 and holds(value))
+
+
+def _columns() -> Any:
+    """Names of columns of a table."""
+    return special(None, "a name for each of some columns, e.g. {longitude: lon}", lambda value: all(value.values()))
+
+
+@dataclass
+class Named:
+    """A choice by its name; what derives from it has further keys."""
+
+    name: str = MISSING
+
+
 @dataclass
 class Data:
-    """What every source of data shares: where the data lies, and how it is fed to a model."""
+    """What every source of Cubes shares: where the data lies, and how it is fed to a model."""
 
     name: str = MISSING
     root: Any = _archives(MISSING)  # of one archive, or [of, several]
@@ -284,10 +316,39 @@ class SnowSar(Data):
 
 
 @dataclass
-class Named:
-    """A choice by its name; what derives from it has further keys."""
+class NaSarRanges:
+    """Of each band of NA-SAR the value that becomes 0 and the one that becomes 1, as its dataset card has them."""
 
-    name: str = MISSING
+    co_pol: list[float] = _range(0.15, 2.39)  # of log(1 + 20 γ⁰)
+    cross_pol: list[float] = _range(0.01, 1.09)
+    coherence: list[float] = _range(0.0, 1.0)
+    incidence: list[float] = _range(0.0, 90.0)  # degree
+    elevation: list[float] = _range(-100.0, 4000.0)  # m
+    slope: list[float] = _range(0.0, 45.0)  # degree
+    relief: list[float] = _range(0.0, 1.0)
+
+
+@dataclass
+class NaSar(Named):
+    """Keys of `snowmap.sources.na_sar`: patches in shards, which are streamed."""
+
+    name: str = "na_sar"
+    root: str = MISSING  # a folder, a URL, or hf://datasets/OWNER/NAME[@REVISION], with metadata.parquet and data/
+    shards: list[str] | None = distinct(None, least=1)  # files or URLs, with {00000..00090}; None: those of data/
+    columns: dict[str, str] | None = _columns()  # of the metadata, where it calls them otherwise
+    bands: list[str] | None = distinct(None, least=1)  # None: all
+    quality: float = number(0.0, at_least=0, at_most=1)  # least quality_score
+    polarisations: list[str] = special(
+        [], "a list of co_pol, cross_pol", lambda value: len(set(value)) == len(value) and {*value} <= {*POLARISATIONS}
+    )  # that a patch must have
+    bounds: list[float] | None = _bounds()  # of the middle of a patch; None: everywhere
+    ranges: NaSarRanges = field(default_factory=NaSarRanges)
+    time: int | None = choice(None, 1, 2)  # dates of an item, prime and secondary; None: the model's own
+    batch_size: int = integer(64, at_least=1)  # items; a patch has two, its views
+    workers: int = integer(2, at_least=0, at_most=256)  # processes that read, for each one that trains
+    shuffle: int = integer(128, at_least=1)  # members whose order is drawn anew; each worker holds so many
+    cache_gb: float | None = number(None, above=0)  # of copies of remote shards on this machine; None: no copies
+    retries: int = integer(3, at_least=0, at_most=100)  # of what is remote
 
 
 @dataclass
@@ -384,6 +445,17 @@ class Blocks(Outlines):
 
 
 @dataclass
+class Geography(Named):
+    """Blocks of the Earth validate and test; see `snowmap.sources.na_sar.index.split_patches`."""
+
+    degrees: float = number(2.0, at_least=0.01, at_most=90)  # height and width of a block
+    buffer_km: float = number(10.0, at_least=0, at_most=1000)  # of neither side, around a block
+    validation: float = number(0.1, above=0, below=1)  # of the patches
+    test: float = number(0.1, above=0, below=1)
+    seed: int = _seed()
+
+
+@dataclass
 class Target:
     """What to map."""
 
@@ -446,6 +518,16 @@ class MassBalance(Named):
 
     channels: list[int] = _channels([8, 16, 24])
     hidden: int = integer(8, at_least=1, at_most=2048)
+
+
+@dataclass
+class MAE(Named):
+    """Arguments of `snowmap.models.mae.MAE`."""
+
+    patch: int = choice(16, 8)  # height and width of a token, px
+    width: int = integer(192, at_least=4, at_most=8192)  # channels of a token
+    depth: int = integer(12, at_least=1, at_most=64)
+    heads: int = integer(3, at_least=1, at_most=256)
 
 
 @dataclass
@@ -594,7 +676,19 @@ class Optimizer:
     warmup_steps: int = integer(50, at_least=0)
     half_life_steps: int = integer(200, at_least=1, at_most=10**9)  # no share of the run: a longer one keeps its curve
     restarts: list[int] = _restarts()  # epochs at which the cosine begins anew, the last at which it ends
+    reference_batch: int | None = integer(None, at_least=1)  # items in a step that learning_rate is for; None: any
     layer_decay: float = number(1.0, above=0, at_most=1)  # of the rate, stage by stage from the head down; 1: the same
+
+
+@dataclass
+class Pretraining:
+    """Masked pre-training on patches without targets; see `snowmap.tasks.pretraining`."""
+
+    patch: int = choice(16, 8)  # height and width of what is masked together, px
+    mask_ratio: float = number(0.75, above=0, below=1)  # share of these that the encoder does not see
+    width: int = integer(64, at_least=1, at_most=4096)  # channels of the decoder, which is thrown away
+    checkpointing: bool = False  # compute the encoder's activations again in the backward pass, for less memory
+    probe: int = integer(256, at_least=0, at_most=10_000)  # views of each subset for linear probes; 0: none
 
 
 @dataclass
@@ -668,11 +762,12 @@ class TrainConfig:
     launcher: Any = MISSING
     sweep: Any = MISSING
     optimizer: Optimizer = field(default_factory=Optimizer)
+    pretraining: Pretraining = field(default_factory=Pretraining)
     trainer: Trainer = field(default_factory=Trainer)
     logger: Logger = field(default_factory=Logger)
     callbacks: Callbacks = field(default_factory=Callbacks)
     scoring: Scoring = field(default_factory=Scoring)
-    task: str = choice("regression", "segmentation")  # what the target is: a quantity, or classes
+    task: str = choice("regression", "segmentation", "pretraining")  # quantities, classes, or masked patches
     ablation: str = _ablation()  # bands that the net sees
     loss: str = choice(  # of head=point; the last four are of head=classes
         "mse", "mae", "huber", "cross_entropy", "focal", "dice", "lovasz"
@@ -713,6 +808,7 @@ DATA: dict[str, type] = {
     "zarr": Zarr,
     "sar_stack": SarStack,
     "snowsar": SnowSar,
+    "na_sar": NaSar,
 }
 """Schema of each `data=`."""
 
@@ -738,6 +834,7 @@ MODELS: dict[str, type] = {
     "unet3d": UNet3D,
     "massbalance": MassBalance,
     "smp": SegmentationModel,
+    "mae": MAE,
     **BASELINES,
 }
 """Schema of each `model=`."""
@@ -753,6 +850,7 @@ SPLITS: dict[str, type] = {
     "blocks": Blocks,
     "outlines": Outlines,
     "regions": Regions,
+    "geography": Geography,
 }
 """Schema of each `split=`."""
 
