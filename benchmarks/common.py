@@ -1,6 +1,7 @@
 """What several benchmarks share: the configuration as a user would type it, and an epoch by the framework and bare."""
 
 import contextlib
+import statistics
 import subprocess
 import sys
 import tempfile
@@ -24,7 +25,8 @@ from snowmap.tasks.build import make_parts
 from snowmap.tasks.pixel import SnowRegression
 
 MODELS = ("unet", "convlstm", "transformer", "unet3d", "massbalance")
-CONF = Path(__file__).parents[1] / "conf"
+ROOT = Path(__file__).parents[1]
+CONF = ROOT / "conf"
 
 
 class EpochTimer(pl.Callback):
@@ -121,7 +123,7 @@ def peak_gibibytes(*words: str) -> float:
     Raises:
         subprocess.CalledProcessError: When it does not end with status 0.
     """
-    process = subprocess.Popen([sys.executable, *words], cwd=CONF.parent)
+    process = subprocess.Popen([sys.executable, *words], cwd=ROOT)
     peak, status = 0, Path(f"/proc/{process.pid}/status")
     while process.poll() is None:  # not getrusage: that begins with the parent's peak
         with contextlib.suppress(OSError):
@@ -131,6 +133,12 @@ def peak_gibibytes(*words: str) -> float:
     if process.returncode:
         raise subprocess.CalledProcessError(process.returncode, words)
     return peak / 2**20
+
+
+def spread(values: Sequence[float], digits: int = 2) -> str:
+    """Mean ± standard deviation."""
+    mean = f"{statistics.mean(values):.{digits}f}"
+    return f"{mean} ± {statistics.stdev(values):.{digits}f}" if len(values) > 1 else mean
 
 
 def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
