@@ -95,6 +95,7 @@ def main() -> None:
     parser.add_argument("--dem", type=Path, required=True, help="elevation in m, any raster")
     parser.add_argument("--outlines", type=Path, required=True, help="glaciers on it, any vector file")
     parser.add_argument("--inventory", type=Path, help="older outlines, for the baseline last_inventory")
+    parser.add_argument("--forms", nargs="+", choices=list(FORMS), default=list(FORMS))
     parser.add_argument(
         "--small", action="store_true", help="of a processor: fewer channels, smaller patches, 12 epochs"
     )
@@ -112,7 +113,7 @@ def main() -> None:
         return [f"experiment={form}", *((*SMALL, *FORMS[form]) if asked.small else ()), *asked.words]
 
     older = ("model=last_inventory", "data=sar_stack", "target=glacier", "task=segmentation", "split=blocks")
-    jobs = {(form, seed): words_of(form) for seed in asked.seeds for form in FORMS}
+    jobs = {(form, seed): words_of(form) for seed in asked.seeds for form in asked.forms}
     if asked.inventory:
         jobs |= {
             ("last_inventory", seed): [*older, f"model.path={asked.inventory.absolute()}", *asked.words]
@@ -124,7 +125,7 @@ def main() -> None:
             (name, seed): pool.submit(train, words, seed, scenes, folder / f"{name}_{size}_seed{seed}", threads)
             for (name, seed), words in jobs.items()
         }
-        runs = {form: [tasks[form, seed].result() for seed in asked.seeds] for form in FORMS}
+        runs = {form: [tasks[form, seed].result() for seed in asked.seeds] for form in asked.forms}
         inventories = [tasks["last_inventory", seed].result() for seed in asked.seeds] if asked.inventory else []
     text = report(runs, inventories, asked.seeds)
     (folder / f"table_{size}.md").write_text(text)
