@@ -91,7 +91,7 @@ def test_the_table_of_glaciers_pairs_nets_and_baselines_of_one_run():
 def test_the_table_of_glaciers_is_that_of_real_runs(tmp_path, monkeypatch, capsys):
     synthesize_glaciers(tmp_path / "a", scenes=1, dates=1, shape=(64, 64))
     folder, place = tmp_path / "b", f"--dem {tmp_path}/a/scene_01/dem.tif --outlines {tmp_path}/a/outlines.gpkg"
-    size = "model.channels=[4,8] data.crop=[32,32] data.patches=2 trainer.max_epochs=1 split.rows=2 split.buffer=0"
+    size = "model.channels=[4,8] data.crop=[32,32] data.patches=2 trainer.max_epochs=1 split.buffer=0"
     words = f"{place} --small --forms svalbard_glaciers_3d --seeds 3 --folder {folder} --words {size}"
     monkeypatch.setattr(sys, "argv", ["glaciers", *words.split()])
     glaciers.main()
