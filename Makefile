@@ -61,6 +61,8 @@ bench: $(READY)  ## the ratios of benchmarks/ (about half an hour)
 	$(BIN)/python -m benchmarks.building
 	$(BIN)/python -m benchmarks.dealing
 	$(BIN)/python -m benchmarks.sweeping
+	$(BIN)/python -m benchmarks.patches
+	$(BIN)/python -m benchmarks.despeckling
 	$(BIN)/python -m benchmarks.kills
 
 results: $(READY)  ## docs/results-synthetic.md: all models, three seeds each (hours; ARGS="--height 62 --width 140" is shorter)

@@ -1,11 +1,12 @@
 """What several benchmarks share: the configuration as a user would type it, and an epoch by the framework and bare."""
 
 import contextlib
+import statistics
 import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -24,22 +25,26 @@ from snowmap.tasks.build import make_parts
 from snowmap.tasks.pixel import SnowRegression
 
 MODELS = ("unet", "convlstm", "transformer", "unet3d", "massbalance")
-CONF = Path(__file__).parents[1] / "conf"
+ROOT = Path(__file__).parents[1]
+CONF = ROOT / "conf"
+
+
+Clock = Callable[[], float]
 
 
 class EpochTimer(pl.Callback):
     """Seconds from the start of an epoch's first step to the end of its last."""
 
-    def __init__(self) -> None:
-        self.seconds: list[float] = []
+    def __init__(self, clock: Clock = time.perf_counter) -> None:
+        self.clock, self.seconds = clock, list[float]()
 
     def on_train_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         synchronize(pl_module.device)
-        self.start = time.perf_counter()
+        self.start = self.clock()
 
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         synchronize(pl_module.device)
-        self.seconds.append(time.perf_counter() - self.start)
+        self.seconds.append(self.clock() - self.start)
 
 
 def synchronize(device: torch.device) -> None:
@@ -68,20 +73,27 @@ def pieces(datamodule: SnowDataModule, samples: list[Sample]) -> list[Sample]:
     return datamodule._pieces(samples, datamodule.crop_size) if datamodule.crop_size else samples
 
 
-def framework_epochs(config: dict[str, Any], cube: xr.Dataset, epochs: int) -> list[float]:
+def framework_epochs(
+    config: dict[str, Any], cube: xr.Dataset, epochs: int, clock: Clock = time.perf_counter
+) -> list[float]:
     """Seconds of each epoch, as train.py runs it."""
     task, datamodule, _ = parts(config, cube)
     config = {**config, "trainer": {**config["trainer"], "max_epochs": epochs, "limit_val_batches": 0}}
     with tempfile.TemporaryDirectory() as folder:
         trainer = make_trainer(config, Path(folder))
-        timer = EpochTimer()
+        timer = EpochTimer(clock)
         trainer.callbacks.append(timer)  # type: ignore[attr-defined]
         trainer.fit(task, datamodule)
     return timer.seconds
 
 
 def bare_epochs(
-    config: dict[str, Any], cube: xr.Dataset, epochs: int, device: str = "cpu", precision: torch.dtype | None = None
+    config: dict[str, Any],
+    cube: xr.Dataset,
+    epochs: int,
+    device: str = "cpu",
+    precision: torch.dtype | None = None,
+    clock: Clock = time.perf_counter,
 ) -> list[float]:
     """Seconds of each epoch of the shortest loop that trains the same net on the same sequences.
 
@@ -99,7 +111,7 @@ def bare_epochs(
     seconds = []
     for _ in range(epochs):
         synchronize(torch.device(device))
-        start = time.perf_counter()
+        start = clock()
         for index in torch.randperm(len(ready)).tolist():
             inputs, y, valid = ready[index]
             with torch.autocast(device, precision, enabled=precision is not None):
@@ -111,7 +123,7 @@ def bare_epochs(
                 torch.nn.utils.clip_grad_norm_(task.net.parameters(), clip)
             optimizer.step()
         synchronize(torch.device(device))
-        seconds.append(time.perf_counter() - start)
+        seconds.append(clock() - start)
     return seconds
 
 
@@ -121,7 +133,7 @@ def peak_gibibytes(*words: str) -> float:
     Raises:
         subprocess.CalledProcessError: When it does not end with status 0.
     """
-    process = subprocess.Popen([sys.executable, *words], cwd=CONF.parent)
+    process = subprocess.Popen([sys.executable, *words], cwd=ROOT)
     peak, status = 0, Path(f"/proc/{process.pid}/status")
     while process.poll() is None:  # not getrusage: that begins with the parent's peak
         with contextlib.suppress(OSError):
@@ -131,6 +143,12 @@ def peak_gibibytes(*words: str) -> float:
     if process.returncode:
         raise subprocess.CalledProcessError(process.returncode, words)
     return peak / 2**20
+
+
+def spread(values: Sequence[float], digits: int = 2) -> str:
+    """Mean ± standard deviation."""
+    mean = f"{statistics.mean(values):.{digits}f}"
+    return f"{mean} ± {statistics.stdev(values):.{digits}f}" if len(values) > 1 else mean
 
 
 def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:

@@ -21,13 +21,12 @@ from typing import Any, NamedTuple
 
 import torch
 
-from benchmarks.common import table
+from benchmarks.common import ROOT, spread, table
 from snowmap.baselines import label_of
 from snowmap.sources.synthetic import synthesize
 from snowmap.sources.trentino import write_archive
 from snowmap.tasks.point_head import Point
 
-ROOT = Path(__file__).parents[1]
 FORMS = {
     "unet": ("model=unet",),
     "unet, without season sums": ("model=unet", "data.derived=[day_of_year]"),
@@ -68,11 +67,6 @@ def train(form: str, seed: int, more: Sequence[str], archive: Path, folder: Path
     validation = float(relative) * float(saved["state_dict"]["head.std"][0])
     print(f"{form}, seed {seed}: validation {validation:.2f}, test {scores['model']['rmse']:.2f} cm", flush=True)
     return Run(validation, scores["model"]["rmse"], scores["model"]["bias"], minutes, scores["baselines"])
-
-
-def spread(values: Sequence[float]) -> str:
-    """Mean ± standard deviation."""
-    return f"{statistics.mean(values):.2f} ± {statistics.stdev(values):.2f}" if len(values) > 1 else f"{values[0]:.2f}"
 
 
 def report(runs: dict[str, list[Run]], asked: argparse.Namespace, origin: str) -> str:

@@ -30,7 +30,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 from torch.utils.data import DataLoader, Dataset
 
-from benchmarks.common import EpochTimer, configuration, framework_epochs, parts, table
+from benchmarks.common import Clock, EpochTimer, configuration, framework_epochs, parts, table
 from snowmap.data.sequences import Sample
 from snowmap.data.splits import make_split
 from snowmap.runs.training import quiet
@@ -142,12 +142,14 @@ def stacks() -> dict[str, Callable[[], Any]]:
     return found
 
 
-def plain_epochs(make: Callable[[], Any], loader: DataLoader, epochs: int) -> list[float]:
+def plain_epochs(
+    make: Callable[[], Any], loader: DataLoader, epochs: int, clock: Clock = time.perf_counter
+) -> list[float]:
     """Seconds of each epoch under a plain Trainer."""
     task = make()
     # torchgeo's tasks belong to the other of Lightning's two packages, which takes none of this one's callbacks
     package = pl if isinstance(task, pl.LightningModule) else importlib.import_module("lightning.pytorch")
-    timer = type("EpochTimer", (package.Callback,), dict(vars(EpochTimer)))()
+    timer = type("EpochTimer", (package.Callback,), dict(vars(EpochTimer)))(clock)
     trainer = package.Trainer(
         accelerator="cpu",
         max_epochs=epochs,

@@ -6,7 +6,9 @@ from argparse import Namespace
 
 import pytest
 
+from benchmarks import glaciers
 from benchmarks.results import Run, report
+from snowmap.sources.synthetic.scenes import synthesize_glaciers
 from tests.commands import begin
 
 pytestmark = pytest.mark.slow
@@ -19,6 +21,10 @@ pytestmark = pytest.mark.slow
         ("usual_stack --rounds 1 --epochs 1 --steps 1 --height 16 --width 24", "| usual stack | computing alone |"),
         ("scaling --models unet --sizes 1", "| unet | pixels × 1 |"),
         ("despeckling --size 24 --rounds 1", "NumPy by shifts ÷ PPB: "),
+        (
+            "patches --side 64 --crop 32 --dates 2 --patches 2 --channels [4,8] --rounds 1 --epochs 1",
+            "training epoch / bare loop",
+        ),
         ("building --pairs 2 --size 100 --rounds 1", "build ÷ bare warp: "),
         ("dealing --size 100 --windows 1 --rounds 1", "2 workers ÷ 1 worker: "),
         ("streaming --rounds 1 --patches 4 --repeats 1 --batch 4", "| snowmap |"),
@@ -73,3 +79,31 @@ def test_the_table_of_results_is_that_of_real_runs(tmp_path, monkeypatch):
     assert all(float(number) for number in rows[0][1:3])
     assert "**Synthetic" in page.read_text()
     assert {row[0].strip("| ") for row in rows[1:]} >= {"climatology", "boosted trees", "summed InSAR ΔSWE"}
+
+
+def test_the_table_of_glaciers_pairs_nets_and_baselines_of_one_run():
+    baselines = [{"otsu": 0.2}, {"otsu": 0.4}]
+    runs = {
+        "svalbard_glaciers_3d": [glaciers.Run(0.5, baselines[0], 1234, 2.0), glaciers.Run(0.8, baselines[1], 1234, 4.0)]
+    }
+    inventories = [glaciers.Run(0.6, {}, 0, 0.1), glaciers.Run(0.6, {}, 0, 0.1)]
+    page = glaciers.report(runs, inventories, [0, 1])
+    rows = [[cell.strip() for cell in line.split("|")[1:-1]] for line in page.splitlines() if line.startswith("| ")]
+    assert rows[0] == ["map", "IoU", "− Otsu's threshold", "− last inventory", "weights", "minutes"]
+    of_net = ["0.650 ± 0.212", "0.350 ± 0.071", "0.050 ± 0.212", "1,234", "3.0"]
+    assert rows[2] == ["svalbard_glaciers_3d", *of_net]
+    assert rows[3] == ["Otsu's threshold", "0.300 ± 0.141", "–", "–", "–", "–"]
+
+
+def test_the_table_of_glaciers_is_that_of_real_runs(tmp_path, monkeypatch, capsys):
+    synthesize_glaciers(tmp_path / "a", scenes=1, dates=1, shape=(64, 64))
+    folder, place = tmp_path / "b", f"--dem {tmp_path}/a/scene_01/dem.tif --outlines {tmp_path}/a/outlines.gpkg"
+    size = "model.channels=[4,8] data.crop=[32,32] data.patches=2 trainer.max_epochs=1 split.buffer=0"
+    words = f"{place} --small --forms svalbard_glaciers_3d --seeds 3 --folder {folder} --words {size}"
+    monkeypatch.setattr(sys, "argv", ["glaciers", *words.split()])
+    glaciers.main()
+    page = (folder / "table_small.md").read_text()
+    rows = [line.strip("| ").split(" | ") for line in page.splitlines() if line.startswith("| ")][2:]
+    assert [row[0] for row in rows] == ["svalbard_glaciers_3d", "Otsu's threshold", "random forest", "terrain alone"]
+    assert all(0 <= float(row[1]) <= 1 for row in rows)
+    assert "**Synthetic.**" in page

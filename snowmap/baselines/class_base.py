@@ -8,8 +8,9 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
+import torch
 import xarray as xr
-from jaxtyping import Bool, Float, Float32, Int, Int8
+from jaxtyping import Float, Float32, Int, Int8
 
 from snowmap.baselines.base import Baseline, Training
 from snowmap.checkpoints.provenance import check_bands, grid_of
@@ -19,6 +20,7 @@ from snowmap.data.cube import target_attributes
 from snowmap.data.features import refuse_unfit_bands
 from snowmap.data.preprocessing import Preprocessor, as_maps
 from snowmap.data.radar.phase import DEFAULT_PHASE, Phase
+from snowmap.data.threshold import BestThreshold
 from snowmap.errors import SnowmapError
 
 Places = Int[np.ndarray, " pixel"]
@@ -174,21 +176,15 @@ class Trees(ClassBaseline):
         if classes.named is None:
             return learned
         share = self.probabilities(pixels[third], learned, len(classes.values))[:, classes.named]
-        return learned | {"threshold": best_threshold(share, labels[third] == classes.named)}
+        best = BestThreshold()
+        best.update(torch.from_numpy(share), torch.from_numpy(labels[third] == classes.named))
+        return learned | {"threshold": best.threshold()}
 
     def probabilities(self, pixels: Columns, learned: dict[str, Any], count: int) -> Probabilities:
         """0 of a class that the training had not."""
         found = np.zeros((len(pixels), count), np.float32)
         found[:, learned["known"]] = learned["estimator"].predict_proba(pixels)
         return found
-
-
-def best_threshold(share: Float[np.ndarray, " pixel"], truth: Bool[np.ndarray, " pixel"]) -> float:
-    """The per cent from which a probability must be taken for the class, for the greatest intersection over union."""
-    thresholds = np.arange(1, 100) / 100
-    iou = [np.count_nonzero(truth & (share >= t)) / max(1, np.count_nonzero(truth | (share >= t))) for t in thresholds]
-    best = np.flatnonzero(np.isclose(iou, max(iou)))
-    return float(thresholds[best[len(best) // 2]])
 
 
 def of_two(share: Float[np.ndarray, " pixel"], sought: int) -> Probabilities:

@@ -11,8 +11,8 @@ from scipy.optimize import minimize_scalar
 from torch import Tensor
 
 from snowmap.data.classes import Classes, observed
+from snowmap.data.threshold import BestThreshold
 from snowmap.tasks.calibration_error import CalibrationError
-from snowmap.tasks.threshold import BestThreshold
 
 logger = logging.getLogger(__name__)
 

@@ -12,11 +12,11 @@ from torchmetrics.classification import MulticlassConfusionMatrix
 
 from snowmap.data.batch import Statistical
 from snowmap.data.classes import Classes, class_scores
+from snowmap.data.threshold import BestThreshold
 from snowmap.errors import SnowmapError
 from snowmap.tasks.calibration_error import CalibrationError
 from snowmap.tasks.class_losses import LOSSES
 from snowmap.tasks.head import Head
-from snowmap.tasks.threshold import BestThreshold
 
 logger = logging.getLogger(__name__)
 

@@ -6,8 +6,8 @@ from hypothesis import strategies as st
 from torch.nn import functional
 from torchmetrics.functional.classification import multiclass_calibration_error
 
+from snowmap.data.threshold import BestThreshold
 from snowmap.maps.class_calibration import temperature_of
-from snowmap.tasks.threshold import BestThreshold
 
 
 def drawn(temperature: float, seed: int, pixels: int = 20_000) -> tuple[torch.Tensor, torch.Tensor]:
@@ -47,3 +47,10 @@ def test_no_other_threshold_has_a_greater_iou(seed, shift):
     found = best.threshold()
     assert 0 < found <= 1
     assert iou(found) == max(iou(step / 1000) for step in range(1, 1001)) == pytest.approx(best.compute().item())
+
+
+def test_the_threshold_is_the_middle_one_where_no_pixel_is_of_the_class():
+    best = BestThreshold()
+    best.update(torch.tensor([0.1, 0.4]), torch.tensor([False, False]))
+    assert best.threshold() == pytest.approx(0.5, abs=0.002)
+    assert best.compute().isnan()

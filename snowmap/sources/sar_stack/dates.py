@@ -1,11 +1,17 @@
 """Which dates of a scene are read, and which of them are mapped."""
 
+import logging
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 
 from snowmap.errors import SnowmapError
+
+LEAST_COVER = 2 / 3
+"""Of the periods of a year that need a date, for dates to be chosen by the calendar."""
+
+logger = logging.getLogger(__name__)
 
 
 class Acquisitions(NamedTuple):
@@ -23,24 +29,29 @@ class Acquisitions(NamedTuple):
 def by_calendar(days: np.ndarray, periods: int | str, root: Path) -> Acquisitions:
     """One date of each of so many equal periods of every calendar year, that nearest its middle.
 
-    So the n-th date of every scene is of the same time of the year, whatever it has.
+    So the n-th date of a year is of the same time of the year in every scene, whatever it has. Periods before the first
+    and after the last date are left out, as long as one year of periods remains. Dates that lie in one season alone
+    would leave most periods empty: they all stay.
 
     Args:
         days: Those that there are, datetime64[D], sorted.
         periods: Of a year; ``all``: every date.
-        root: The scene, for the error.
+        root: The scene, for messages.
 
     Raises:
-        SnowmapError: When no year has as many dates.
+        SnowmapError: When there are fewer dates.
     """
+    every = Acquisitions(days, np.ones(len(days), bool))
     if periods == "all":
-        return Acquisitions(days, np.ones(len(days), bool))
+        return every
     count = int(periods)
+    if count > len(days):
+        raise SnowmapError(
+            f"data.dates={count}: {root} has {len(days)} dates; ask for at most {len(days)} (the experiments take "
+            f"data.dates from data.time: data.time={len(days)})"
+        )
     years = days.astype("datetime64[Y]")
-    most = int(np.unique(years, return_counts=True)[1].max())
-    if count > most:
-        raise SnowmapError(f"data.dates={count}: {root} has at most {most} dates in a year; ask for at most {most}")
-    chosen, there = [], []
+    chosen, found = [], []
     for year in np.unique(years):
         first, last = year.astype("datetime64[D]"), (year + 1).astype("datetime64[D]")
         of_year, length = days[years == year], (last - first).astype(int)
@@ -50,8 +61,19 @@ def by_calendar(days: np.ndarray, periods: int | str, root: Path) -> Acquisition
             within = np.flatnonzero(elapsed * count // length == period)
             nearest = within[np.abs(elapsed[within] - middle).argmin()] if within.size else None
             chosen.append(first + int(middle) if nearest is None else of_year[nearest])
-            there.append(nearest is not None)
-    return Acquisitions(np.array(chosen, "datetime64[D]"), np.array(there))
+            found.append(nearest is not None)
+    there = np.array(found)
+    most = int(np.convolve(there, np.ones(count, int)).max())
+    if most < LEAST_COVER * count:
+        logger.warning(
+            "data.dates=%d: no year of %s has dates in more than %d of so many periods; all %d dates are read",
+            *(count, root, most, len(days)),
+        )
+        return every
+    first, last = np.flatnonzero(there)[[0, -1]]
+    first = max(0, min(first, last + 1 - count))
+    kept = slice(first, max(last + 1, first + count))
+    return Acquisitions(np.array(chosen, "datetime64[D]")[kept], there[kept])
 
 
 def ends_of_sequences(days: np.ndarray, sequences: str) -> np.ndarray:

@@ -23,7 +23,11 @@ from snowmap.sources.sar_stack.reading import on_grid
 
 VECTORS = (".gpkg", ".shp", ".geojson", ".json", ".fgb", ".gml", ".kml")
 
-CLASSES = {"glacier": {0: "other", 1: "glacier"}, "crack": {0: "ice", 1: "crack"}}
+CLASSES = {
+    "glacier": {0: "other", 1: "glacier"},
+    "crack": {0: "ice", 1: "crack"},
+    "freeze_thaw": {1: "frozen", 2: "thawed"},
+}
 """Classes of the targets that need no ``data.classes``."""
 
 LINE_TYPE, GLACIER_BOUNDARY, ROCK = "line_type", "glac_bound", "intrnl_rock"

@@ -135,10 +135,9 @@ def _check(out: Path, seed: int, scenes: int, dates: int, looks: float | None) -
 
 
 def _days(dates: int, rng: np.random.Generator) -> list[int]:
-    """Days of the year, one cycle of each of so many equal periods, at random."""
-    cycles = np.array_split(np.arange(365 // REPEAT), dates)
-    first = int(rng.integers(REPEAT))
-    return [min(364, first + REPEAT * int(rng.choice(some))) for some in cycles]
+    """Days of the year, one acquisition in each of so many equal periods, at random."""
+    days = np.arange(int(rng.integers(REPEAT)), 365, REPEAT)
+    return [int(rng.choice(days[days * dates // 365 == period])) for period in range(dates)]
 
 
 def _polygons(grounds: list[Ground]) -> gpd.GeoDataFrame:

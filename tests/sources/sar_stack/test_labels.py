@@ -94,7 +94,9 @@ def test_no_labels(root):
     with pytest.raises(SnowmapError, match=r"north: no labels; expected outlines\.gpkg"):
         target(root)
     write_outlines(root / "outlines.gpkg", FIRST)
-    with pytest.raises(SnowmapError, match=r"target=swe: .* knows the classes of glacier, crack alone; name them"):
+    with pytest.raises(
+        SnowmapError, match=r"target=swe: .* knows the classes of glacier, crack, freeze_thaw alone; name them"
+    ):
         target(root, "swe")
 
 

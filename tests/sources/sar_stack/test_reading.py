@@ -1,8 +1,10 @@
 """Scenes of a SAR time series as Cubes: values, names, dates, scales, and what is wrong with them."""
 
 import logging
+from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 import rasterio
 
@@ -10,6 +12,7 @@ from snowmap.config.schema import SarStack
 from snowmap.data.radar.despeckle import despeckle
 from snowmap.errors import SnowmapError
 from snowmap.sources import open_cube, open_cubes
+from snowmap.sources.sar_stack.dates import by_calendar
 from snowmap.sources.sar_stack.layout import rasters_of
 from tests.sources.sar_stack.scenes import CORNER, PIXEL, SHAPE, TRANSFORM, decibel, power, write, write_scene
 
@@ -147,11 +150,26 @@ def test_one_date_of_each_period_of_a_year(tmp_path):
     cube = open_cube(settings(scene, dates=4, sequences="yearly"))
     read = [str(day)[:10] for day in cube["start"].values]
     there = np.isfinite(values_of(cube, "HH")).all(axis=(1, 2)).tolist()
-    assert read[4:8] == ["2020-02-14", "2020-05-17", "2020-08-01", "2020-11-15"]
-    assert there == [*[False] * 3, True, True, False, True, True, False, True, False, False]
-    assert cube["sequence_end"].values.tolist() == 3 * [False, False, False, True]
-    with pytest.raises(SnowmapError, match=r"data\.dates=6: .* has at most 5 dates in a year"):
-        open_cube(settings(scene, dates=6))
+    assert read[1:5] == ["2020-02-14", "2020-05-17", "2020-08-01", "2020-11-15"]
+    assert there == [True, True, False, True, True, False, True]  # none before the first and after the last date
+    assert cube["sequence_end"].values.tolist() == [True, False, False, False, True, False, True]
+    with pytest.raises(SnowmapError, match=r"data\.dates=8: .* has 7 dates; ask for at most 7"):
+        open_cube(settings(scene, dates=8))
+
+
+@pytest.mark.parametrize(
+    ("days", "windows", "missing"),
+    [
+        (pd.date_range("2020-07-02", "2021-06-28", freq="12D"), 16, 0),  # a year across New Year
+        (pd.date_range("2020-01-02", "2020-09-30", freq="12D"), 15, 4),  # fewer windows would be less than was asked
+        (pd.date_range("2020-06-20", "2020-09-20", freq="6D"), 16, 0),  # a summer: every date
+    ],
+    ids=["year", "part", "season"],
+)
+def test_dates_by_calendar_cover_what_there_is(days, windows, missing):
+    chosen = by_calendar(days.values.astype("datetime64[D]"), 15, Path("scene"))
+    assert (len(chosen.days), int((~chosen.there).sum())) == (windows, missing)
+    assert (np.diff(chosen.days).astype(int) > 0).all()
 
 
 def test_dates_on_different_grids(tmp_path):

@@ -36,9 +36,9 @@ class BestThreshold(Metric):
         return best if self.counts[1].any() else torch.full_like(best, torch.nan)
 
     def iou(self) -> Float[Tensor, " threshold"]:
-        """Of each threshold from the first step on."""
+        """Of each threshold from the first step on; 0 where no pixel is of the class, nor reaches it."""
         reach = self.counts.flip(1).cumsum(1).flip(1)[:, 1:].double()
-        return reach[1] / (self.counts[1].sum() + reach[0])
+        return reach[1] / (self.counts[1].sum() + reach[0]).clamp(min=1)
 
     def threshold(self) -> float:
         """That of the greatest IoU; of several the middle."""
