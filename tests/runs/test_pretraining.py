@@ -51,7 +51,8 @@ def test_a_run_leaves_scores_of_each_band_pictures_and_probes(run):
     assert (record["status"], record["stage"], record["epochs"]) == ("finished", "done", 2)
     scores = record["validation"]["masked"]
     assert {*scores} == {"loss", "cosine_distance_phase", "rmse_co_pol", "rmse_coherence", "rmse_elevation"}
-    best = torch.load(folder / "checkpoints" / "best.ckpt", weights_only=True)
+    best = read_checkpoint(folder / "checkpoints" / "best.ckpt")
+    assert best["optimizer_states"][0]["param_groups"][0]["initial_lr"] == pytest.approx(3e-4 * 4 / 256)  # linear rule
     stored = next(state for name, state in best["callbacks"].items() if "validation/loss" in name)
     assert scores["loss"] == pytest.approx(float(stored["best_model_score"]), rel=1e-5)
     test = json.loads((folder / "evaluation" / "test" / "metrics.json").read_text())["target"]["masked"]["model"]
