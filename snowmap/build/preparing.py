@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
-import xarray as xr
 
 from snowmap.build.bands import LOOK
 from snowmap.build.recipe import Plan, read_recipe
@@ -205,7 +204,4 @@ def _refuse_far_maps(name: str, maps: SnowMaps, plan: Plan) -> None:
     if not maps.maps:
         reasons = "".join(f"\n  - {line}" for line in maps.left_out[:20])
         raise SnowmapError(f"targets.{name}.path: no map was found:{reasons}")
-    opened = maps.maps[min(maps.maps)]()
-    check_overlap(opened, f"targets.{name}: {maps.name}", plan.grid)
-    if isinstance(opened, xr.DataArray):
-        opened.close()
+    check_overlap(maps.maps[min(maps.maps)](), f"targets.{name}: {maps.name}", plan.grid)

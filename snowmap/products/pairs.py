@@ -5,11 +5,11 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
-import xarray as xr
 
-Opener = Callable[[], xr.DataArray]
-"""Opens one raster ``(y, x)``, NaN = missing, with CRS and transform as rioxarray keeps them; values are read when they
-are looked at. `close()` of what it gives closes the file."""
+from snowmap.products.rasters import Raster
+
+Opener = Callable[[], Raster]
+"""Opens one raster; its values are read when they are looked at."""
 
 MEAN, POWER, WRAPPED, UNWRAPPED, ANGLE, CLASS = "mean", "power", "wrapped", "unwrapped", "angle", "class"
 """How pixels become one: as a mean; as a mean of linear power, which becomes dB; as a mean of complex numbers, weighted
