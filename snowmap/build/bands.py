@@ -1,6 +1,7 @@
 """The bands of one pair on the region's grid."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from types import MappingProxyType
 from typing import NamedTuple
 
 import numpy as np
@@ -14,7 +15,7 @@ from snowmap.products.regrid import MARGIN_PIXELS, Sums, pixels_per_cell, reach,
 
 LOOK = ("look_east", "look_north", "look_up")
 THIN_GRID = 400
-"""Pixels on a side of the grid on which the largest connected component is found."""
+"""Pixels on a side of the grid on which the largest connected component, or the level of a scene, is found."""
 BAND_ROWS = 512
 """Rows that are kept of what is read at once of a layer that is thinned."""
 
@@ -26,10 +27,12 @@ class Scene(NamedTuple):
         pair: Its layers.
         component: The connected component whose unwrapped phase is kept, as `largest_component` finds it; None: all of
             them, each cell being the mean of one.
+        shifts: What is added to its phases, by layer, so that they are of one level with those of the scene beside it.
     """
 
     pair: Pair
     component: int | None = None
+    shifts: Mapping[str, float] = MappingProxyType({})
 
 
 def insar_bands(
@@ -66,6 +69,8 @@ def _sums(scene: Scene, grid: Grid, dem: Opener | None) -> dict[str, Sums]:
     openers = {**scene.pair.layers, **({"elevation": dem} if dem else {})}
     unread = {"water", *(LOOK if "incidence" in openers else ())}
     layers = {name: _near(opener(), grid) for name, opener in openers.items() if name not in unread}
+    for name in layers.keys() & scene.shifts.keys():
+        layers[name] = layers[name].with_values(layers[name].values + np.float32(scene.shifts[name]))
     if "wrapped_phase" not in layers:
         layers["wrapped_phase"] = layers["unwrapped_phase"]  # the mean of complex numbers wraps it
     if "incidence" not in layers:
@@ -100,16 +105,16 @@ def largest_component(pair: Pair, grid: Grid) -> tuple[int | None, float]:
     if "component" not in pair.layers:
         return None, 0.0
     layer = pair.layers["component"]()
-    thin = _thin(grid)
-    thinned = _every(layer, int(pixels_per_cell(layer.grid, thin) / 2))
-    found = regrid({"component": thinned}, LAYERS, thin)["component"]
+    few = thin(grid)
+    thinned = _every(layer, int(pixels_per_cell(layer.grid, few) / 2))
+    found = regrid({"component": thinned}, LAYERS, few)["component"]
     numbers, counts = np.unique(found[found > 0], return_counts=True)
     if not len(numbers):
         return None, 0.0
     return int(numbers[counts.argmax()]), float(1 - counts.max() / counts.sum())
 
 
-def _thin(grid: Grid) -> Grid:
+def thin(grid: Grid) -> Grid:
     """The same place in no more than `THIN_GRID` pixels on a side."""
     step = max(1, -(-max(grid.shape) // THIN_GRID))
     height, width = (max(1, size // step) for size in grid.shape)

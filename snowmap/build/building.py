@@ -13,7 +13,8 @@ import geopandas as gpd
 import numpy as np
 from rich.progress import track
 
-from snowmap.build.bands import Scene, insar_bands, largest_component
+from snowmap.build.bands import insar_bands
+from snowmap.build.mosaics import scenes_of
 from snowmap.build.preparing import Prepared, prepare
 from snowmap.build.stores import Pieces, Store, store_of, study_area, where_valid
 from snowmap.cluster import connect, deal
@@ -52,7 +53,8 @@ def build(recipe: Path, out: Path, *, workers: int | None = None, scheduler: str
     common = recipe.absolute(), out.absolute(), uuid.uuid4().hex
     prepared = _prepared(common[0], common[2])
     store, record = store_of(out, prepared), _record(out, prepared)
-    missing = [name for name in prepared.windows if name not in record["windows"]]
+    named = dict(zip(prepared.windows, prepared.pairs, strict=True))
+    missing = [name for name, pair in named.items() if _scenes(record, name) != max(1, len(pair.scenes))]
     if record["finished"] and not missing:
         return record
     store.begin()
@@ -122,6 +124,11 @@ def _record(out: Path, prepared: Prepared) -> dict[str, Any]:
     return record | {"windows": before["windows"], "finished": before["finished"] and not windows}
 
 
+def _scenes(record: dict[str, Any], window: str) -> int:
+    """How many scenes a window was built from; 0 where it was not."""
+    return record["windows"][window].get("scenes", 1) if window in record["windows"] else 0
+
+
 def _write_record(out: Path, record: dict[str, Any]) -> None:
     write_whole(record_of(out), json.dumps(record, indent=1 if record["finished"] else None))
 
@@ -143,15 +150,14 @@ def _build_window(prepared: Prepared, out: Path, name: str) -> tuple[dict[str, A
     number = prepared.windows.index(name)
     pair, store = prepared.pairs[number], store_of(out, prepared)
     every, grid = prepared.plan.keys["coverage"], prepared.plan.grid
-    component, other = (None, 0.0)
-    if prepared.plan.insar.options["components"] == "largest":
-        component, other = largest_component(pair, grid)
+    largest = prepared.plan.insar.options["components"] == "largest"
+    scenes, other = scenes_of(pair, grid, every, prepared.dem, largest)
     days = {name: prepared.maps_of(name, pair) for name in prepared.snow}
     valid: list[np.ndarray] = []
 
     def pieces() -> Pieces:
         for rows, columns, piece in _pieces(grid, store.piece):
-            layers = insar_bands([Scene(pair, component)], piece, every, prepared.dem)
+            layers = insar_bands(scenes, piece, every, prepared.dem)
             layers |= _weather(prepared, pair, piece, layers["elevation"])
             if "glacier" in prepared.bands:
                 layers["glacier"] = (share(prepared.plan.outlines["glaciers"], piece) >= 0.5).astype(np.float32)
@@ -163,7 +169,8 @@ def _build_window(prepared: Prepared, out: Path, name: str) -> tuple[dict[str, A
     store.write(number, pieces())
     of_targets = {name: [str(day) for day in of_target] for name, of_target in days.items()}
     covered = sum(int(np.bitwise_count(bits).sum()) for bits in valid) / (grid.shape[0] * grid.shape[1])
-    return {"product": pair.name, "covered": covered, "other_components": other, "targets": of_targets}, valid
+    note = {"product": pair.name, "scenes": len(scenes), "covered": covered, "other_components": other}
+    return note | {"targets": of_targets}, valid
 
 
 def _pieces(grid: Grid, size: int) -> Iterator[tuple[slice, slice, Grid]]:
@@ -208,10 +215,11 @@ def _mask(store: Store, mask: np.ndarray) -> np.ndarray:
         mask &= inside(outlines["study_area"], grid)
     if "water" in outlines:
         mask &= ~inside(outlines["water"], grid)
-    if "water" in prepared.pairs[0].layers:
-        layer = prepared.pairs[0].layers["water"]()
-        for rows, columns, piece in _pieces(grid, store.piece):
-            mask[rows, columns] &= regrid({"water": layer}, LAYERS, piece)["water"] != 1
+    for pair in prepared.pairs[0].scenes or prepared.pairs[:1]:
+        if "water" in pair.layers:
+            layer = pair.layers["water"]()
+            for rows, columns, piece in _pieces(grid, store.piece):
+                mask[rows, columns] &= regrid({"water": layer}, LAYERS, piece)["water"] != 1
     if not mask.any():
         raise SnowmapError(
             "no pixel of the study area has a value in every band; look whether products, outlines and grid overlap"

@@ -85,7 +85,6 @@ def _pair(path: Path, options: Mapping[str, Any]) -> Pair:
         layers["intensity"] = partial(open_layer, path, f"{_DATA}/amplitude")
     if models:
         layers["delay"] = partial(_delay, path, models[0], sign * wavelength / (4 * np.pi), options["dem"])
-    version = f", {named['version']}" if named["version"] else ""
     return Pair(
         start=min(reference, secondary),
         end=max(reference, secondary),
@@ -93,7 +92,7 @@ def _pair(path: Path, options: Mapping[str, Any]) -> Pair:
         track=f"relative orbit {int(named['orbit'])}, {_DIRECTIONS[named['direction']]}",
         wavelength_m=wavelength,
         layers=layers,
-        processing=f"frame {named['place']}{version}",
+        processing=named["version"] or "",
     )
 
 
