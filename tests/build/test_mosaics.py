@@ -63,9 +63,8 @@ def test_two_scenes_are_one_window(region: Region, components: str) -> None:
     here = np.ones(phase.shape, bool)
     here[4, :3] = here[:2, :2] = False
     np.testing.assert_allclose(bands["unwrapped_phase"][here], phase[here], atol=1e-4)
-    np.testing.assert_allclose(
-        bands["unwrapped_phase"][4, :3], phase[4, :3] + 10 * np.pi, atol=1e-4
-    )  # of two, the mean
+    between = phase[4, :3] + 10 * np.pi  # the mean of both scenes
+    np.testing.assert_allclose(bands["unwrapped_phase"][4, :3], between, atol=1e-4)
     other = np.nan if components == "largest" else phase[:2, :2] + 6 * np.pi
     np.testing.assert_allclose(bands["unwrapped_phase"][:2, :2], np.broadcast_to(other, (2, 2)), atol=1e-4)
     np.testing.assert_allclose(bands["displacement"], -0.05547 / (4 * np.pi) * bands["unwrapped_phase"], atol=1e-5)
@@ -123,5 +122,5 @@ def test_scenes_of_different_processing_are_refused_and_far_ones_left_out(region
     beyond = replace(upper, name="beyond", layers={**upper.layers, "coherence": lambda: far})
     pairs, left_out = merged([lower, beyond], plan.plan.grid)
     assert (pairs, left_out) == ([lower], ["beyond: does not reach the region"])
-    with pytest.raises(SnowmapError, match="is there 2 times: .*GAMMA.* and .*another filter.*processed alike"):
+    with pytest.raises(SnowmapError, match=r"is there 2 times: .*GAMMA.* and .*another filter.*processed alike"):
         merged([lower, replace(upper, processing="another filter")], plan.plan.grid)
