@@ -71,7 +71,7 @@ def warp_bare(recipe: Path, out: Path) -> None:
 
 def bands_bare(archive: Path, size: int, place: Affine) -> dict[str, np.ndarray]:
     """The bands of a product on the region's grid."""
-    read = {}
+    read, transform = {}, None
     for layer in READ:
         with rasterio.open(f"/vsizip/{archive}/{archive.stem}/{archive.stem}_{layer}.tif") as raster:
             transform, read[layer] = raster.transform, raster.read(1, masked=True).astype(np.float32).filled(np.nan)

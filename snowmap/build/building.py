@@ -11,6 +11,7 @@ from typing import Any
 import dask.config
 import geopandas as gpd
 import numpy as np
+import rasterio
 from rich.progress import track
 
 from snowmap.build.bands import insar_bands
@@ -142,7 +143,8 @@ def _prepared(recipe: Path, of_build: str) -> Prepared:
 def _window(common: tuple[Path, Path, str], name: str) -> tuple[dict[str, Any], list[np.ndarray]]:
     """Build one window; what the record says of it, and the bits of where each of its pieces has values."""
     recipe, out, of_build = common
-    with dask.config.set(scheduler="synchronous"):  # a block is read sooner than threads wait for each other
+    # a block is read sooner than threads wait for each other, and GDAL is set up once, not at each raster
+    with dask.config.set(scheduler="synchronous"), rasterio.Env():
         return _build_window(_prepared(recipe, of_build), out, name)
 
 
