@@ -20,11 +20,13 @@ def test_workers_give_what_one_process_gives_in_order():
         known = [result for result, _, _ in deal(nobody, work, 10, range(20))]
     with connect(workers=2) as client:
         found = list(deal(client, work, 10, range(20)))
+        trims = client.run(os.environ.get, "MALLOC_TRIM_THRESHOLD_")
         with pytest.raises(SnowmapError, match="no piece -1"):
             list(deal(client, work, 10, [3, -1, 4]))
     assert [result for result, _, _ in found] == known
     assert os.getpid() not in {process for _, process, _ in found}
     assert {threads for _, _, threads in found} == {1}
+    assert {*trims.values()} == {None}  # with it, workers get all memory anew for every array
 
 
 def test_what_is_no_cluster_is_one_line(monkeypatch):

@@ -11,18 +11,20 @@ from typing import Any
 import dask.config
 import geopandas as gpd
 import numpy as np
-import xarray as xr
+import rasterio
 from rich.progress import track
 
-from snowmap.build.bands import insar_bands, largest_component
+from snowmap.build.bands import insar_bands
+from snowmap.build.mosaics import scenes_of
 from snowmap.build.preparing import Prepared, prepare
-from snowmap.build.stores import Pieces, Store, store_of, study_area
+from snowmap.build.stores import Pieces, Store, store_of, study_area, where_valid
 from snowmap.cluster import connect, deal
 from snowmap.data.grid import Grid, moved
 from snowmap.errors import SnowmapError
 from snowmap.files import write_whole
 from snowmap.products.outlines import inside, share
 from snowmap.products.pairs import LAYERS, MEAN, Pair
+from snowmap.products.rasters import Raster
 from snowmap.products.regrid import regrid
 from snowmap.products.snow import points_to_grid
 from snowmap.products.weather import window_bands
@@ -52,17 +54,22 @@ def build(recipe: Path, out: Path, *, workers: int | None = None, scheduler: str
     common = recipe.absolute(), out.absolute(), uuid.uuid4().hex
     prepared = _prepared(common[0], common[2])
     store, record = store_of(out, prepared), _record(out, prepared)
-    missing = [name for name in prepared.windows if name not in record["windows"]]
+    named = dict(zip(prepared.windows, prepared.pairs, strict=True))
+    missing = [name for name, pair in named.items() if _scenes(record, name) != max(1, len(pair.scenes))]
     if record["finished"] and not missing:
         return record
     store.begin()
     _write_record(out, record)
+    area = study_area(store, [number for number, name in enumerate(prepared.windows) if name not in missing])
     with connect(workers, scheduler) as client:
-        done = deal(client, _window, common, missing)
-        for name, note in zip(missing, track(done, "windows", total=len(missing), transient=True), strict=True):
+        done = track(deal(client, _window, common, missing), "windows", total=len(missing), transient=True)
+        for name, (note, valid) in zip(missing, done, strict=True):
             record["windows"][name] = note
             _write_record(out, record)
-    store.finish(_mask(store))
+            for (rows, columns, piece), bits in zip(_pieces(prepared.plan.grid, store.piece), valid, strict=True):
+                height, width = piece.shape
+                area[rows, columns] |= np.unpackbits(bits, count=height * width).reshape(height, width).astype(bool)
+    store.finish(_mask(store, area))
     record["finished"] = True
     _write_record(out, record)
     return record
@@ -118,8 +125,13 @@ def _record(out: Path, prepared: Prepared) -> dict[str, Any]:
     return record | {"windows": before["windows"], "finished": before["finished"] and not windows}
 
 
+def _scenes(record: dict[str, Any], window: str) -> int:
+    """How many scenes a window was built from; 0 where it was not."""
+    return record["windows"][window].get("scenes", 1) if window in record["windows"] else 0
+
+
 def _write_record(out: Path, record: dict[str, Any]) -> None:
-    write_whole(record_of(out), json.dumps(record, indent=1))
+    write_whole(record_of(out), json.dumps(record, indent=1 if record["finished"] else None))
 
 
 @functools.lru_cache(maxsize=1)
@@ -128,38 +140,39 @@ def _prepared(recipe: Path, of_build: str) -> Prepared:
     return prepare(recipe)
 
 
-def _window(common: tuple[Path, Path, str], name: str) -> dict[str, Any]:
-    """Build one window; what the record says of it."""
+def _window(common: tuple[Path, Path, str], name: str) -> tuple[dict[str, Any], list[np.ndarray]]:
+    """Build one window; what the record says of it, and the bits of where each of its pieces has values."""
     recipe, out, of_build = common
-    with dask.config.set(scheduler="synchronous"):  # a block is read sooner than threads wait for each other
+    # a block is read sooner than threads wait for each other, and GDAL is set up once, not at each raster
+    with dask.config.set(scheduler="synchronous"), rasterio.Env():
         return _build_window(_prepared(recipe, of_build), out, name)
 
 
-def _build_window(prepared: Prepared, out: Path, name: str) -> dict[str, Any]:
+def _build_window(prepared: Prepared, out: Path, name: str) -> tuple[dict[str, Any], list[np.ndarray]]:
     number = prepared.windows.index(name)
     pair, store = prepared.pairs[number], store_of(out, prepared)
     every, grid = prepared.plan.keys["coverage"], prepared.plan.grid
-    component, other = (None, 0.0)
-    if prepared.plan.insar.options["components"] == "largest":
-        component, other = largest_component(pair, grid)
+    largest = prepared.plan.insar.options["components"] == "largest"
+    scenes, other = scenes_of(pair, grid, every, prepared.dem, largest)
     days = {name: prepared.maps_of(name, pair) for name in prepared.snow}
-    valid = np.zeros(1, np.int64)
+    valid: list[np.ndarray] = []
 
     def pieces() -> Pieces:
         for rows, columns, piece in _pieces(grid, store.piece):
-            layers = insar_bands(pair, piece, every, prepared.dem, component)
+            layers = insar_bands(scenes, piece, every, prepared.dem)
             layers |= _weather(prepared, pair, piece, layers["elevation"])
             if "glacier" in prepared.bands:
                 layers["glacier"] = (share(prepared.plan.outlines["glaciers"], piece) >= 0.5).astype(np.float32)
             layers = {name: layers[name] for name in prepared.bands}
-            valid[0] += np.logical_and.reduce([np.isfinite(values) for values in layers.values()]).sum()
+            valid.append(np.packbits(where_valid(layers)))
             snow = {name: _snow(prepared, name, of_target, piece) for name, of_target in days.items() if of_target}
             yield rows, columns, layers | snow
 
     store.write(number, pieces())
     of_targets = {name: [str(day) for day in of_target] for name, of_target in days.items()}
-    covered = float(valid[0] / np.prod(grid.shape))
-    return {"product": pair.name, "covered": covered, "other_components": other, "targets": of_targets}
+    covered = sum(int(np.bitwise_count(bits).sum()) for bits in valid) / (grid.shape[0] * grid.shape[1])
+    note = {"product": pair.name, "scenes": len(scenes), "covered": covered, "other_components": other}
+    return note | {"targets": of_targets}, valid
 
 
 def _pieces(grid: Grid, size: int) -> Iterator[tuple[slice, slice, Grid]]:
@@ -190,23 +203,23 @@ def _snow(prepared: Prepared, target: str, days: list[np.datetime64], grid: Grid
     return (mean / METRES[TARGETS[target].unit]).astype(np.float32)
 
 
-def _snow_of_day(opened: xr.DataArray | gpd.GeoDataFrame, grid: Grid, coverage: float) -> np.ndarray:
+def _snow_of_day(opened: Raster | gpd.GeoDataFrame, grid: Grid, coverage: float) -> np.ndarray:
     if isinstance(opened, gpd.GeoDataFrame):
         return points_to_grid(opened, grid)
-    with opened:
-        return regrid({"snow": opened}, {"snow": MEAN}, grid, coverage)["snow"]
+    return regrid({"snow": opened}, {"snow": MEAN}, grid, coverage)["snow"]
 
 
-def _mask(store: Store) -> np.ndarray:
+def _mask(store: Store, mask: np.ndarray) -> np.ndarray:
     """The study area: where there are values, inside its outlines, without water."""
     prepared, grid = store.prepared, store.prepared.plan.grid
-    outlines, mask = prepared.plan.outlines, study_area(store)
+    outlines = prepared.plan.outlines
     if "study_area" in outlines:
         mask &= inside(outlines["study_area"], grid)
     if "water" in outlines:
         mask &= ~inside(outlines["water"], grid)
-    if "water" in prepared.pairs[0].layers:
-        with prepared.pairs[0].layers["water"]() as layer:
+    for pair in prepared.pairs[0].scenes or prepared.pairs[:1]:
+        if "water" in pair.layers:
+            layer = pair.layers["water"]()
             for rows, columns, piece in _pieces(grid, store.piece):
                 mask[rows, columns] &= regrid({"water": layer}, LAYERS, piece)["water"] != 1
     if not mask.any():

@@ -6,9 +6,9 @@ from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
-import xarray as xr
 
 from snowmap.build.bands import LOOK
+from snowmap.build.mosaics import merged
 from snowmap.build.recipe import Plan, read_recipe
 from snowmap.data.cube import date_order, window_name
 from snowmap.errors import SnowmapError
@@ -83,14 +83,14 @@ def prepare(recipe: Path) -> Prepared:
         check_outlines(path, plan.grid)
     found: Found = plan.insar.reader.read(plan.insar.files, plan.insar.options)
     pairs = _of_one_track(found, plan)
-    _refuse_doubles(pairs)
     weather = plan.weather and plan.weather.reader.read(plan.weather.files, plan.weather.options)
     bands, pairs, left_out = _bands(pairs, plan, weather)
+    pairs, beside = merged(pairs, plan.grid)
     snow = {
         name: choice.reader.read(choice.files, choice.options | {"target": name})
         for name, choice in plan.targets.items()
     }
-    prepared = Prepared(plan, pairs, weather, snow, bands, [*found.left_out, *left_out])
+    prepared = Prepared(plan, pairs, weather, snow, bands, [*found.left_out, *left_out, *beside])
     if weather is not None:
         _refuse_missing_days(weather, pairs)
     for name, maps in snow.items():
@@ -144,19 +144,6 @@ def edges(pairs: list[Pair]) -> tuple[np.ndarray, np.ndarray]:
     return start, end
 
 
-def _refuse_doubles(pairs: list[Pair]) -> None:
-    by_dates: dict[tuple, list[Pair]] = defaultdict(list)
-    for pair in pairs:
-        by_dates[pair.start, pair.end].append(pair)
-    for (start, end), several in by_dates.items():
-        if len(several) > 1:
-            names = " and ".join(f"{pair.name} ({pair.processing or 'processing not stated'})" for pair in several)
-            raise SnowmapError(
-                f"insar.path: the pair {start} to {end} is there {len(several)} times: {names}; expected one: narrow "
-                "insar.path, or move the others away"
-            )
-
-
 def _bands(pairs: list[Pair], plan: Plan, weather: DailyWeather | None) -> tuple[list[str], list[Pair], list[str]]:
     """The archive's bands, the pairs that have all of them, and what is left out."""
     left_out, kept = [], []
@@ -205,7 +192,4 @@ def _refuse_far_maps(name: str, maps: SnowMaps, plan: Plan) -> None:
     if not maps.maps:
         reasons = "".join(f"\n  - {line}" for line in maps.left_out[:20])
         raise SnowmapError(f"targets.{name}.path: no map was found:{reasons}")
-    opened = maps.maps[min(maps.maps)]()
-    check_overlap(opened, f"targets.{name}: {maps.name}", plan.grid)
-    if isinstance(opened, xr.DataArray):
-        opened.close()
+    check_overlap(maps.maps[min(maps.maps)](), f"targets.{name}: {maps.name}", plan.grid)

@@ -185,9 +185,7 @@ def _grid(keys: Mapping[str, Any], folder: Path) -> Grid:
         found = ", ".join([*stated, *(["template"] if keys["template"] else [])]) or "nothing"
         raise SnowmapError(f"grid: found {found}; expected bounds, crs and resolution, or template")
     if keys["template"]:
-        raster = open_raster(folder / keys["template"])
-        grid = Grid((raster.sizes["y"], raster.sizes["x"]), raster.rio.transform(), raster.rio.crs)
-        raster.close()
+        grid = open_raster(folder / keys["template"]).grid
     else:
         west, south, east, north = keys["bounds"]
         step = keys["resolution"]

@@ -1,6 +1,7 @@
 """Where the windows of a build go: an archive of GeoTIFFs, or a Cube in Zarr, each written window by window."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -18,6 +19,9 @@ from snowmap.sources.zarr import CHUNK, create_zarr, finish_zarr, is_store, writ
 
 PIECE = 1024
 """Pixels on a side of what is regridded at once for an archive; a whole raster of a window is in memory anyway."""
+
+_WRITERS = ThreadPoolExecutor(4, "write")
+"""A file is written once the disk says so: those of a window wait for it together."""
 
 Pieces = Iterator[tuple[slice, slice, dict[str, np.ndarray]]]
 """Rows, columns, and the layers of that piece of a window."""
@@ -38,30 +42,35 @@ class ArchiveStore:
 
     def write(self, window: int, pieces: Pieces) -> None:
         """Write the rasters of a window; what is the same in all windows with the first."""
-        grid, pair = self.prepared.plan.grid, self.prepared.pairs[window]
+        grid = self.prepared.plan.grid
         layers: dict[str, np.ndarray] = {}
         for rows, columns, values in pieces:
             for name, piece in values.items():
                 layers.setdefault(name, np.full(grid.shape, np.nan, np.float32))[rows, columns] = piece
-        for name, values in layers.items():
-            if name not in STATIC_BANDS or window == 0:
-                unit = TARGETS[name].unit if name in TARGETS else BANDS[name].unit
-                write_layer(self._path(name, window), name, values, grid, unit, pair.wavelength_m)
+        written = [name for name in layers if name not in STATIC_BANDS or window == 0]
+        list(_WRITERS.map(lambda name: self._write(window, name, layers[name]), written))
 
-    def read(self, window: int, names: Sequence[str], rows: slice) -> Iterator[np.ndarray]:
-        """Rows of layers that were written, as far as they were."""
-        for name in names:
+    def read(self, window: int, rows: slice) -> dict[str, np.ndarray]:
+        """Rows of the bands that were written."""
+        layers = {}
+        for name in self.prepared.bands:
             path = self._path(name, window)
             if path.is_file():
                 with opened(path) as raster:
                     width, height = raster.width, rows.stop - rows.start
-                    yield raster.read(1, window=Window(0, rows.start, width, height))  # type: ignore[call-arg]
+                    layers[name] = raster.read(1, window=Window(0, rows.start, width, height))  # type: ignore[call-arg]
+        return layers
 
     def finish(self, mask: np.ndarray) -> None:
         """Write the mask, without which it is no archive."""
         tags = {ORIGIN_TAG: self.prepared.plan.keys["name"], BANDS_TAG: ",".join(self.prepared.bands), SIGN_TAG: "1"}
         tags[TARGETS_TAG] = ",".join(self.prepared.plan.targets)
         write_mask(self.root, mask, self.prepared.plan.grid, tags)
+
+    def _write(self, window: int, name: str, values: np.ndarray) -> None:
+        unit = TARGETS[name].unit if name in TARGETS else BANDS[name].unit
+        wavelength = self.prepared.pairs[window].wavelength_m
+        write_layer(self._path(name, window), name, values, self.prepared.plan.grid, unit, wavelength)
 
     def _path(self, name: str, window: int) -> Path:
         pair = self.prepared.pairs[window]
@@ -90,13 +99,10 @@ class ZarrStore:
             of_targets = {name: values.get(name, nothing) for name in targets}
             write_piece(self.root, window, {"features": features, **of_targets}, rows, columns)
 
-    def read(self, window: int, names: Sequence[str], rows: slice) -> Iterator[np.ndarray]:
-        """Rows of layers that were written."""
-        store = zarr.open_group(self.root, mode="r")
-        for name in names:
-            array: zarr.Array = store[name if name in TARGETS else "features"]  # type: ignore[assignment]
-            place = (window, rows) if name in TARGETS else (window, self.prepared.bands.index(name), rows)
-            yield np.asarray(array[place])
+    def read(self, window: int, rows: slice) -> dict[str, np.ndarray]:
+        """Rows of the bands that were written."""
+        features: zarr.Array = zarr.open_group(self.root, mode="r")["features"]  # type: ignore[assignment]
+        return dict(zip(self.prepared.bands, np.asarray(features[window, :, rows]), strict=True))
 
     def finish(self, mask: np.ndarray) -> None:
         """Write the mask, and say that the store is whole."""
@@ -123,17 +129,17 @@ def store_of(root: Path, prepared: Prepared) -> Store:
     return (ZarrStore if root.suffix == ".zarr" else ArchiveStore)(root, prepared)
 
 
-def study_area(store: Store) -> np.ndarray:
-    """Where every band has a value in some window, ``(y, x)`` bool.
+def where_valid(layers: Mapping[str, np.ndarray]) -> np.ndarray:
+    """Where every band that changes from window to window has a value, ``(y, x)`` bool."""
+    return np.logical_and.reduce([np.isfinite(values) for name, values in layers.items() if name not in STATIC_BANDS])
 
-    Args:
-        store: With all windows written.
-    """
-    prepared, (height, width) = store.prepared, store.prepared.plan.grid.shape
+
+def study_area(store: Store, windows: Sequence[int]) -> np.ndarray:
+    """Where every band has a value in some of the windows that were written, ``(y, x)`` bool."""
+    height, width = store.prepared.plan.grid.shape
     mask = np.zeros((height, width), bool)
-    bands = [name for name in prepared.bands if name not in STATIC_BANDS]
     for first in range(0, height, store.piece):
         rows = slice(first, min(height, first + store.piece))
-        for window in range(len(prepared.pairs)):
-            mask[rows] |= np.logical_and.reduce([np.isfinite(values) for values in store.read(window, bands, rows)])
+        for window in windows:
+            mask[rows] |= where_valid(store.read(window, rows))
     return mask

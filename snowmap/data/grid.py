@@ -27,6 +27,13 @@ class Grid(NamedTuple):
     transform: Affine
     crs: rasterio.crs.CRS | None
 
+    @property
+    def axes(self) -> tuple[np.ndarray, np.ndarray]:
+        """Y of the middle of each row, and x of each column."""
+        (height, width), transform = self.shape, self.transform
+        y = transform.f + transform.e * (np.arange(height) + 0.5)
+        return y, transform.c + transform.a * (np.arange(width) + 0.5)
+
     def __str__(self) -> str:
         height, width = self.shape
         corner = f"({self.transform.c:.10g}, {self.transform.f:.10g})"

@@ -1,16 +1,16 @@
 """Whether a product lies where the region does."""
 
 import geopandas as gpd
-import xarray as xr
 from rasterio.crs import CRS
 from rasterio.transform import array_bounds
 from rasterio.warp import transform_bounds
 
 from snowmap.data.grid import Grid
 from snowmap.errors import SnowmapError
+from snowmap.products.rasters import Raster
 
 
-def check_overlap(opened: xr.DataArray | gpd.GeoDataFrame, name: str, grid: Grid) -> None:
+def check_overlap(opened: Raster | gpd.GeoDataFrame, name: str, grid: Grid) -> None:
     """Refuse a map, points or outlines that lie wholly beside a grid.
 
     Raises:
@@ -19,9 +19,8 @@ def check_overlap(opened: xr.DataArray | gpd.GeoDataFrame, name: str, grid: Grid
     if isinstance(opened, gpd.GeoDataFrame):
         theirs = tuple(opened.to_crs("EPSG:4326").total_bounds)
     else:
-        theirs = _degrees(opened.rio.crs, opened.rio.bounds())
-    height, width = grid.shape
-    ours = _degrees(grid.crs, array_bounds(height, width, grid.transform))
+        theirs = bounds_in_degrees(opened.grid)
+    ours = bounds_in_degrees(grid)
     apart = theirs[0] > ours[2] or ours[0] > theirs[2] or theirs[1] > ours[3] or ours[1] > theirs[3]
     if apart:
         reach = [", ".join(f"{value:.6g}" for value in bounds) for bounds in (theirs, ours)]
@@ -31,7 +30,8 @@ def check_overlap(opened: xr.DataArray | gpd.GeoDataFrame, name: str, grid: Grid
         )
 
 
-def _degrees(crs: CRS | None, bounds: tuple[float, float, float, float]) -> tuple[float, float, float, float]:
-    west, south, east, north = bounds
+def bounds_in_degrees(grid: Grid) -> tuple[float, float, float, float]:
+    """West, south, east and north."""
+    west, south, east, north = array_bounds(*grid.shape, grid.transform)
     ordered = min(west, east), min(south, north), max(west, east), max(south, north)
-    return ordered if crs is None else transform_bounds(crs, CRS.from_epsg(4326), *ordered)
+    return ordered if grid.crs is None else transform_bounds(grid.crs, CRS.from_epsg(4326), *ordered)

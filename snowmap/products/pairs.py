@@ -5,11 +5,11 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
-import xarray as xr
 
-Opener = Callable[[], xr.DataArray]
-"""Opens one raster ``(y, x)``, NaN = missing, with CRS and transform as rioxarray keeps them; values are read when they
-are looked at. `close()` of what it gives closes the file."""
+from snowmap.products.rasters import Raster
+
+Opener = Callable[[], Raster]
+"""Opens one raster; its values are read when they are looked at."""
 
 MEAN, POWER, WRAPPED, UNWRAPPED, ANGLE, CLASS = "mean", "power", "wrapped", "unwrapped", "angle", "class"
 """How pixels become one: as a mean; as a mean of linear power, which becomes dB; as a mean of complex numbers, weighted
@@ -44,7 +44,8 @@ class Pair:
         track: What tells it from pairs of another geometry, e.g. ``"relative orbit 117, descending"``.
         wavelength_m: Of the radar.
         layers: By keys of `LAYERS`.
-        processing: What tells two processings of the same pair apart, for messages.
+        processing: What tells two processings of the same pair apart.
+        scenes: Neighbouring scenes of the same pass, from south to north, where it is more than one.
     """
 
     start: np.datetime64
@@ -54,13 +55,14 @@ class Pair:
     wavelength_m: float
     layers: Mapping[str, Opener]
     processing: str = ""
+    scenes: "tuple[Pair, ...]" = ()
 
 
 class Found(NamedTuple):
     """What a reader found.
 
     Attributes:
-        pairs: In any order; two of the same dates and track are refused by the build.
+        pairs: In any order; two of the same dates and track are neighbouring scenes, or refused by the build.
         left_out: One sentence for each product that was not taken: its name, and why.
     """
 

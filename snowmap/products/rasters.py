@@ -1,26 +1,61 @@
-"""GeoTIFFs and other rasters that GDAL reads, as arrays with CRS and transform that are read when looked at."""
+"""Rasters whose values are read when they are looked at: GeoTIFFs and whatever else GDAL reads, or computed ones."""
 
-import functools
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import NamedTuple
 
-import dask.array as da
 import numpy as np
 import rasterio
-import rioxarray  # noqa: F401  registers the .rio accessor
-import xarray as xr
-from dask.array.core import normalize_chunks
 from rasterio.crs import CRS
+from rasterio.enums import MaskFlags
 from rasterio.errors import RasterioError
+from rasterio.io import DatasetReader
 from rasterio.transform import Affine
 from rasterio.windows import Window
 
+from snowmap.data.grid import Grid, moved
 from snowmap.errors import SnowmapError
 
-_BLOCK = (1024, 1024)
-"""Rows and columns that are read at once."""
+_BLOCK = 1024
+"""Rows and columns that are computed at once."""
+_EXACT_IN_FLOAT32 = ("uint8", "int8", "uint16", "int16", "float32")
+
+Read = Callable[[slice, slice], np.ndarray]
+"""Values of some rows and columns, ``(y, x)`` float32, NaN = missing."""
+
+
+class Raster(NamedTuple):
+    """A raster.
+
+    Attributes:
+        grid: Its pixels.
+        read: Gives the values of rows and columns.
+    """
+
+    grid: Grid
+    read: Read
+
+    @property
+    def values(self) -> np.ndarray:
+        """All of them, ``(y, x)`` float32, NaN = missing."""
+        height, width = self.grid.shape
+        return self.read(slice(0, height), slice(0, width))
+
+    def loaded(self, rows: slice, columns: slice) -> "Raster":
+        """A part of it, in memory."""
+        transform = moved(self.grid.transform, columns.start, rows.start)
+        return as_raster(self.read(rows, columns).astype(np.float32, copy=False), transform, self.grid.crs)
+
+    def with_values(self, values: np.ndarray) -> "Raster":
+        """Other values on the same grid, in memory."""
+        return as_raster(values.astype(np.float32, copy=False), self.grid.transform, self.grid.crs)
+
+
+def as_raster(values: np.ndarray, transform: Affine, crs: CRS | None) -> Raster:
+    """An array ``(y, x)`` with its place."""
+    height, width = values.shape
+    return Raster(Grid((height, width), transform, crs), lambda rows, columns: values[rows, columns])
 
 
 def open_raster(
@@ -28,22 +63,22 @@ def open_raster(
     *,
     nodata: float | None = None,
     crs: CRS | None = None,
-    convert: Callable[[xr.DataArray], xr.DataArray] | None = None,
-) -> xr.DataArray:
-    """The first band of a raster, float32, NaN = missing.
+    convert: Callable[[np.ndarray], np.ndarray] | None = None,
+) -> Raster:
+    """The first band of a raster; the file is open for as long as what this gives is kept.
 
     Args:
         path: A file, or a path of GDAL's such as ``/vsizip/a.zip/b.tif``.
         nodata: A further value that means missing, beside the one that the raster states.
         crs: Of a raster that states none.
-        convert: Applied to the values, e.g. a change of unit or sign; must keep them lazy.
+        convert: Applied to the values, e.g. a change of unit or sign.
 
     Raises:
         SnowmapError: When it cannot be opened, or has no CRS, or one that cannot be.
     """
     try:
-        with rasterio.open(path) as raster:
-            (height, width), transform, stated = raster.shape, raster.transform, raster.crs or crs
+        raster = rasterio.open(path)
+        (height, width), transform, stated = raster.shape, raster.transform, raster.crs or crs
     except (RasterioError, OSError) as error:
         raise SnowmapError(f"{path}: not readable as a raster ({error}); fetch it again") from error
     if stated is None:
@@ -53,60 +88,47 @@ def open_raster(
             f"{path}: the CRS is broken: its central meridian is {meridian:g}°, expected −180 … 180; "
             "write the right one with gdal_edit.py -a_srs EPSG:…"
         )
-    array = as_raster(lazily((height, width), np.float32, partial(_read, str(path), nodata)), transform, stated)
-    return array if convert is None else placed(convert(array), transform, stated)
+    read = partial(_read, raster, nodata)
+    return Raster(
+        Grid((height, width), transform, stated),
+        read if convert is None else lambda rows, columns: convert(read(rows, columns)),
+    )
 
 
-def _read(path: str, nodata: float | None, rows: slice, columns: slice) -> np.ndarray:
+def _read(raster: DatasetReader, nodata: float | None, rows: slice, columns: slice) -> np.ndarray:
+    window = Window.from_slices(rows, columns)
     try:
-        with rasterio.open(path) as raster:
-            window = Window.from_slices(rows, columns)
-            values = raster.read(1, window=window, masked=True).astype(np.float32).filled(np.nan)
-            scale, offset = raster.scales[0], raster.offsets[0]
+        values = _masked(raster, window)
     except (RasterioError, OSError) as error:
-        raise SnowmapError(f"{path}: not readable as a raster ({error}); fetch it again") from error
+        raise SnowmapError(f"{raster.name}: not readable as a raster ({error}); fetch it again") from error
     if nodata is not None:
         values[values == nodata] = np.nan
+    scale, offset = raster.scales[0], raster.offsets[0]
     return values if (scale, offset) == (1, 0) else values * np.float32(scale) + np.float32(offset)
 
 
-def as_raster(values: "np.ndarray | da.Array", transform: Affine, crs: CRS) -> xr.DataArray:
-    """An array ``(y, x)``, of NumPy or dask, with CRS and transform."""
-    height, width = values.shape
-    y = transform.f + transform.e * (np.arange(height) + 0.5)
-    x = transform.c + transform.a * (np.arange(width) + 0.5)
-    return placed(xr.DataArray(values, {"y": y, "x": x}, ("y", "x")), transform, crs)
+def _masked(raster: DatasetReader, window: Window) -> np.ndarray:
+    """Values as stored; NaN where the raster says that there is none."""
+    flags = set(raster.mask_flag_enums[0])
+    if raster.dtypes[0] not in _EXACT_IN_FLOAT32 or not flags <= {MaskFlags.all_valid, MaskFlags.nodata}:
+        return raster.read(1, window=window, masked=True).astype(np.float32).filled(np.nan)
+    values = raster.read(1, window=window, out_dtype="float32")  # what a mask of GDAL's would take twice as long for
+    if raster.nodata is not None:
+        values[values == np.float32(raster.nodata)] = np.nan
+    return values
 
 
-def placed(array: xr.DataArray, transform: Affine, crs: CRS) -> xr.DataArray:
-    """The array with CRS and transform as rioxarray keeps them, whose own way takes milliseconds for each raster."""
-    wkt = crs.to_wkt()
-    attributes = {"crs_wkt": wkt, "spatial_ref": wkt, "GeoTransform": " ".join(map(repr, transform.to_gdal()))}
-    return array.assign_coords(spatial_ref=((), 0, attributes))
+def in_blocks(read: Read) -> Read:
+    """Read a block at a time what takes much more memory to compute than it takes itself."""
 
+    def whole(rows: slice, columns: slice) -> np.ndarray:
+        out = np.empty((rows.stop - rows.start, columns.stop - columns.start), np.float32)
+        for top in range(rows.start, rows.stop, _BLOCK):
+            for left in range(columns.start, columns.stop, _BLOCK):
+                down, right = slice(top, min(top + _BLOCK, rows.stop)), slice(left, min(left + _BLOCK, columns.stop))
+                out[down.start - rows.start : down.stop - rows.start, right.start - columns.start :][
+                    :, : right.stop - right.start
+                ] = read(down, right)
+        return out
 
-def place_of(array: xr.DataArray) -> tuple[Affine, CRS]:
-    """Transform and CRS of a raster, without looking at its coordinates if it states them."""
-    stated = array.coords["spatial_ref"].attrs if "spatial_ref" in array.coords else {}
-    if "GeoTransform" in stated and "crs_wkt" in stated:
-        return Affine.from_gdal(*map(float, stated["GeoTransform"].split())), _crs(stated["crs_wkt"])
-    return array.rio.transform(), array.rio.crs
-
-
-@functools.lru_cache(maxsize=64)
-def _crs(wkt: str) -> CRS:
-    return CRS.from_wkt(wkt)
-
-
-def lazily(shape: tuple[int, int], dtype: Any, read: Callable[[slice, slice], np.ndarray]) -> da.Array:
-    """A dask array whose blocks `read` gives for rows and columns.
-
-    `read` opens the file itself, so that none stays open in between and blocks can be read by other processes.
-    """
-    chunks = normalize_chunks(_BLOCK, shape)
-    return da.map_blocks(_block, read, chunks=chunks, dtype=dtype, meta=np.empty((0, 0), dtype))
-
-
-def _block(read: Callable[[slice, slice], np.ndarray], block_info: Any = None) -> np.ndarray:
-    rows, columns = block_info[None]["array-location"]
-    return read(slice(*rows), slice(*columns))
+    return whole

@@ -73,7 +73,7 @@ def test_a_finished_build_does_nothing_and_an_interrupted_one_goes_on(
     assert {path: path.stat().st_mtime_ns for path in archive.rglob("*")} == before
     built, whole = [], building._window
 
-    def window(common: tuple[Path, Path, str], name: str) -> dict:
+    def window(common: tuple[Path, Path, str], name: str) -> tuple:
         if len(built) == 2:
             raise KeyboardInterrupt
         built.append(name)

@@ -9,7 +9,7 @@ from rasterio.warp import transform
 from snowmap.data.grid import Grid
 from snowmap.products.pairs import ANGLE, CLASS, MEAN, POWER, WRAPPED
 from snowmap.products.rasters import as_raster
-from snowmap.products.regrid import clipped, pixels_per_cell, regrid
+from snowmap.products.regrid import pixels_per_cell, reach, regrid
 
 UTM = CRS.from_epsg(32632)
 FINE = from_origin(500_000, 5_000_000, 10, 10)
@@ -98,7 +98,7 @@ def test_a_plane_is_interpolated_where_cells_are_smaller_and_in_another_crs() ->
     x, y = transform(fine.crs, UTM, lon.ravel(), lat.ravel())
     known = (np.array(x) - 600_500) - 0.5 * (5_199_500 - np.array(y))
     np.testing.assert_allclose(made.ravel(), known, atol=130 * 0.125)  # an eighth of a pixel is how exact the warp is
-    assert pixels_per_cell(plane, fine) < 1
+    assert pixels_per_cell(plane.grid, fine) < 1
 
 
 def test_rows_from_south_to_north_are_the_same_map(values: np.ndarray) -> None:
@@ -109,5 +109,5 @@ def test_rows_from_south_to_north_are_the_same_map(values: np.ndarray) -> None:
 
 def test_what_does_not_reach_the_grid_is_missing(values: np.ndarray) -> None:
     far = Grid((2, 2), from_origin(900_000, 5_000_000, 50, 50), UTM)
-    assert clipped(layer(values), far) is None
+    assert reach(layer(values).grid, far) is None
     assert np.isnan(regrid({"a": layer(values)}, {"a": MEAN}, far)["a"]).all()

@@ -17,7 +17,6 @@ from typing import Any
 
 import h5py
 import numpy as np
-import xarray as xr
 
 from snowmap.errors import SnowmapError
 from snowmap.products.insar.gunw import (
@@ -33,7 +32,7 @@ from snowmap.products.insar.gunw import (
     variable,
 )
 from snowmap.products.pairs import Found, Opener, Pair
-from snowmap.products.rasters import open_raster
+from snowmap.products.rasters import Raster, open_raster
 from snowmap.products.reader import Reader
 
 _NAME = re.compile(
@@ -86,7 +85,6 @@ def _pair(path: Path, options: Mapping[str, Any]) -> Pair:
         layers["intensity"] = partial(open_layer, path, f"{_DATA}/amplitude")
     if models:
         layers["delay"] = partial(_delay, path, models[0], sign * wavelength / (4 * np.pi), options["dem"])
-    version = f", {named['version']}" if named["version"] else ""
     return Pair(
         start=min(reference, secondary),
         end=max(reference, secondary),
@@ -94,7 +92,7 @@ def _pair(path: Path, options: Mapping[str, Any]) -> Pair:
         track=f"relative orbit {int(named['orbit'])}, {_DIRECTIONS[named['direction']]}",
         wavelength_m=wavelength,
         layers=layers,
-        processing=f"frame {named['place']}{version}",
+        processing=named["version"] or "",
     )
 
 
@@ -113,12 +111,12 @@ def _date(file: h5py.File, which: str, day: str) -> np.datetime64:
     return np.datetime64(f"{day[:4]}-{day[4:6]}-{day[6:]}")
 
 
-def _look(path: Path, component: Any, dem: str) -> xr.DataArray:
+def _look(path: Path, component: Any, dem: str) -> Raster:
     names = [f"{_GEOMETRY}/{name}" for name in ("incidenceAngle", "azimuthAngle")]
-    return at_ground(path, names, component, open_layer(path, f"{_DATA}/coherence"), dem)
+    return at_ground(path, names, component, open_layer(path, f"{_DATA}/coherence").grid, dem)
 
 
-def _delay(path: Path, model: str, metres_per_radian: float, dem: str) -> xr.DataArray:
+def _delay(path: Path, model: str, metres_per_radian: float, dem: str) -> Raster:
     """Change of the delay along the line of sight, by one weather model of the product."""
     parts = [
         f"{_TROPOSPHERE}/{model}/{which}/{name}"
@@ -133,7 +131,7 @@ def _delay(path: Path, model: str, metres_per_radian: float, dem: str) -> xr.Dat
         wet, dry, wet_of_reference, dry_of_reference = map(np.abs, phases)
         return metres_per_radian * (wet + dry - wet_of_reference - dry_of_reference)
 
-    return at_ground(path, parts, change, open_layer(path, f"{_DATA}/coherence"), dem)
+    return at_ground(path, parts, change, open_layer(path, f"{_DATA}/coherence").grid, dem)
 
 
 _EXAMPLE = """\

@@ -13,7 +13,6 @@ from typing import Any
 
 import numpy as np
 import rasterio
-import xarray as xr
 from rasterio.errors import RasterioError
 
 from snowmap.config.fields import choice, number, special
@@ -23,7 +22,7 @@ from snowmap.products.pairs import CLASS, LAYERS, Found, Opener, Pair
 from snowmap.products.rasters import open_raster
 from snowmap.products.reader import Insar, Reader
 
-Convert = Callable[[xr.DataArray], xr.DataArray]
+Convert = Callable[[np.ndarray], np.ndarray]
 REQUIRED = ("coherence", "unwrapped_phase")
 PHASES = ("unwrapped_phase", "wrapped_phase")
 WAVELENGTH_TAG, INCIDENCE_TAG, UNIT_TAG, PROCESSOR_TAG = (
@@ -168,7 +167,7 @@ def _scaled(factor: float) -> Convert:
 
 
 def _everywhere(value: float) -> Convert:
-    return lambda values: xr.full_like(values, value)
+    return lambda values: np.full_like(values, value)
 
 
 def _facts(path: Path) -> tuple[dict[str, str], str]:

@@ -12,7 +12,6 @@ from typing import Any
 import h5py
 import numpy as np
 import rasterio
-import xarray as xr
 from rasterio.crs import CRS
 from rasterio.enums import Resampling
 from rasterio.errors import CRSError, RasterioError
@@ -22,8 +21,9 @@ from rasterio.windows import Window
 from scipy.ndimage import map_coordinates
 
 from snowmap.config.fields import choice
+from snowmap.data.grid import Grid
 from snowmap.errors import SnowmapError
-from snowmap.products.rasters import as_raster, lazily
+from snowmap.products.rasters import Raster, in_blocks
 from snowmap.products.reader import Insar, file
 
 RADIANS = ("rad", "radian", "radians")
@@ -91,8 +91,8 @@ def open_layer(
     *,
     units: Sequence[str] = (),
     convert: Callable[[np.ndarray], np.ndarray] = np.asarray,
-) -> xr.DataArray:
-    """A layer ``(y, x)``, float32, north up, NaN = missing, with CRS and transform; blocks are read when looked at.
+) -> Raster:
+    """A layer, north up.
 
     Args:
         path: Of the file.
@@ -115,34 +115,35 @@ def open_layer(
             values = convert(_values(file[name], (rows, columns))).astype(np.float32)
         return values[::-1] if turned else values
 
-    return as_raster(lazily((len(y), len(x)), np.float32, read), transform, crs)
+    return Raster(Grid((len(y), len(x)), transform, crs), read)
 
 
 def at_ground(
-    path: Path, names: Sequence[str], combine: Callable[..., np.ndarray], like: xr.DataArray, dem: str | None = None
-) -> xr.DataArray:
+    path: Path, names: Sequence[str], combine: Callable[..., np.ndarray], like: Grid, dem: str | None = None
+) -> Raster:
     """Coarse fields ``(y, x)`` or cubes ``(height, y, x)``, linearly interpolated at the pixels of a layer.
 
     Args:
         path: Of the file.
         names: Variables on one grid, in the CRS of `like`.
         combine: Makes one field of them, before it is interpolated.
-        like: The layer whose pixels are meant.
+        like: The grid of a layer, whose pixels are meant.
         dem: Raster of elevation in m, of cubes.
 
     Returns:
-        As `open_layer`, on the grid of `like`; NaN outside of the field and where the DEM has none. Heights above or
-        below a cube are taken at its end.
+        NaN outside of the field and where the DEM has none. Heights above or below a cube are taken at its end.
     """
+    assert like.crs is not None
+    geographic, (y, x) = like.crs.is_geographic, like.axes
 
     def read(rows: slice, columns: slice) -> np.ndarray:
         with open_file(path) as file:
             fields = [variable(file, name) for name in names]
             axes = [_axis(fields[0], number) for number in range(fields[0].ndim)]
             field = combine(*(_values(stored, ...) for stored in fields))
-        if like.rio.crs.is_geographic and axes[-1].min() >= 180:
+        if geographic and axes[-1].min() >= 180:
             axes[-1] = axes[-1] - 360
-        at = list(np.meshgrid(like["y"].values[rows], like["x"].values[columns], indexing="ij"))
+        at = list(np.meshgrid(y[rows], x[columns], indexing="ij"))
         if field.ndim == 3:
             at.insert(0, _heights(dem, like, rows, columns))
         indices = [_index(axis, position) for axis, position in zip(axes, at, strict=True)]
@@ -150,10 +151,10 @@ def at_ground(
         values = map_coordinates(field, np.nan_to_num(indices), order=1, mode="nearest")
         return np.where(outside, np.nan, values).astype(np.float32)
 
-    return as_raster(lazily(like.shape, np.float32, read), like.rio.transform(), like.rio.crs)  # pyright: ignore
+    return Raster(like, in_blocks(read))
 
 
-def open_phase(path: Path, name: str, sign: int, screen: str = "") -> xr.DataArray:
+def open_phase(path: Path, name: str, sign: int, screen: str = "") -> Raster:
     """An unwrapped phase as `snowmap.products.pairs.LAYERS` wants it.
 
     Args:
@@ -169,12 +170,12 @@ def open_phase(path: Path, name: str, sign: int, screen: str = "") -> xr.DataArr
         return phase
     with open_file(path) as file:
         stored = variable(file, screen, RADIANS)
-        same_grid = stored.shape == phase.shape
+        same_grid = stored.shape == phase.grid.shape
         known = any(np.isfinite(_values(stored, np.s_[row : row + 1024])).any() for row in range(0, len(stored), 1024))
     if not known:
         return phase
-    part = open_layer(path, screen) if same_grid else at_ground(path, [screen], np.asarray, phase)
-    return phase.copy(data=phase.data - sign * part.data)
+    part = open_layer(path, screen) if same_grid else at_ground(path, [screen], np.asarray, phase.grid)
+    return Raster(phase.grid, lambda rows, columns: phase.read(rows, columns) - sign * part.read(rows, columns))
 
 
 def _axis(stored: h5py.Dataset, number: int) -> np.ndarray:
@@ -248,10 +249,10 @@ def _beyond(axis: np.ndarray, position: np.ndarray) -> np.ndarray:
     return (position < axis.min() - margin) | (position > axis.max() + margin)
 
 
-def _heights(dem: str | None, like: xr.DataArray, rows: slice, columns: slice) -> np.ndarray:
+def _heights(dem: str | None, like: Grid, rows: slice, columns: slice) -> np.ndarray:
     """The DEM at pixels of a layer, m, NaN = missing."""
     height, width = like.shape
-    grid = {"crs": like.rio.crs, "transform": like.rio.transform(), "height": height, "width": width}
+    grid = {"crs": like.crs, "transform": like.transform, "height": height, "width": width}
     try:
         with (
             rasterio.open(dem) as raster,

@@ -15,13 +15,12 @@ from typing import Any, NamedTuple
 from zipfile import BadZipFile, ZipFile
 
 import numpy as np
-import xarray as xr
 
 from snowmap.errors import SnowmapError
 from snowmap.physics import SENTINEL_1_WAVELENGTH
 from snowmap.products.insar.sentinel1 import relative_orbit, relative_orbit_of_burst
 from snowmap.products.pairs import Found, Opener, Pair
-from snowmap.products.rasters import open_raster
+from snowmap.products.rasters import Raster, open_raster
 from snowmap.products.reader import Insar, Reader
 
 NAME = re.compile(
@@ -37,7 +36,7 @@ class _Layer(NamedTuple):
     """How a layer lies in a product; 0 is its nodata, whether or not the raster says so, unless `zero` is a value."""
 
     ending: str
-    convert: Callable[[xr.DataArray], xr.DataArray] | None = None
+    convert: Callable[[np.ndarray], np.ndarray] | None = None
     zero: bool = False
     flips: bool = False
 
@@ -49,7 +48,7 @@ _LAYERS: Mapping[str, _Layer] = {
     "intensity": _Layer("_amp.tif"),  # σ⁰ in linear power despite its name
     "elevation": _Layer("_dem.tif"),
     "incidence": _Layer("_inc_map.tif", np.degrees),
-    "component": _Layer("_conncomp.tif", lambda components: components.fillna(0), zero=True),
+    "component": _Layer("_conncomp.tif", np.nan_to_num, zero=True),
     "water": _Layer("_water_mask.tif", lambda land: 1 - land, zero=True),
 }
 
@@ -150,7 +149,7 @@ def _layers(product: _Product, backwards: bool) -> dict[str, Opener]:
             open_raster,
             product.gdal + product.files[layer.ending],
             nodata=None if layer.zero else 0,
-            convert=(lambda phase: -phase) if layer.flips and backwards else layer.convert,
+            convert=np.negative if layer.flips and backwards else layer.convert,
         )
     angles = [product.files.get(f"_lv_{angle}.tif") for angle in ("theta", "phi")]
     if all(angles):
@@ -161,17 +160,10 @@ def _layers(product: _Product, backwards: bool) -> dict[str, Opener]:
     return layers
 
 
-def _joined(function: Callable[[Any, Any], Any], *openers: Opener) -> xr.DataArray:
+def _joined(function: Callable[[Any, Any], Any], *openers: Opener) -> Raster:
     """Values computed from two rasters of one grid."""
     one, other = (opener() for opener in openers)
-    joined = one.copy(data=function(one.data, other.data))
-
-    def close() -> None:
-        one.close()
-        other.close()
-
-    joined.set_close(close)
-    return joined
+    return Raster(one.grid, lambda rows, columns: function(one.read(rows, columns), other.read(rows, columns)))
 
 
 def _track(name: re.Match[str], facts: Mapping[str, str]) -> str:

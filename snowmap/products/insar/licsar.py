@@ -15,12 +15,11 @@ from typing import Any
 
 import numpy as np
 import rasterio
-import xarray as xr
 
 from snowmap.errors import SnowmapError
 from snowmap.physics import SENTINEL_1_WAVELENGTH
 from snowmap.products.pairs import Found, Opener, Pair
-from snowmap.products.rasters import open_raster
+from snowmap.products.rasters import Raster, open_raster
 from snowmap.products.reader import Insar, Reader
 
 FRAME = re.compile(r"(?P<orbit>\d{3})(?P<direction>[AD])_\d{5}_\d{6}")
@@ -68,7 +67,7 @@ def _pair(unwrapped: Path, coherence: Path, first: str, second: str) -> Pair:
         layers={
             "coherence": partial(_coherence, coherence),
             "unwrapped_phase": partial(
-                open_raster, unwrapped, nodata=0, convert=(lambda phase: -phase) if first > second else None
+                open_raster, unwrapped, nodata=0, convert=np.negative if first > second else None
             ),
             **layers,
         },
@@ -94,7 +93,7 @@ def _frame(pair: Path) -> tuple[re.Match[str], dict[str, Opener]]:
     )
 
 
-def _coherence(path: Path) -> xr.DataArray:
+def _coherence(path: Path) -> Raster:
     """Stored as 0 … 255, until 2019 as 0 … 1."""
     with rasterio.open(path) as raster:
         greatest = np.float32(255 if raster.dtypes[0] == "uint8" else 1)

@@ -13,15 +13,15 @@ from typing import Any
 
 import h5py
 import numpy as np
-import xarray as xr
 from rasterio.crs import CRS
 from rasterio.errors import CRSError
 from rasterio.transform import Affine
 
+from snowmap.data.grid import Grid
 from snowmap.errors import SnowmapError
 from snowmap.products.insar.gunw import variable
 from snowmap.products.pairs import Found, Opener, Pair
-from snowmap.products.rasters import as_raster, lazily
+from snowmap.products.rasters import Raster
 from snowmap.products.reader import Insar, Reader
 
 Compute = Callable[..., np.ndarray]
@@ -161,17 +161,17 @@ def _geometry(
 
 def _map(
     path: Path, names: list[str], compute: Compute, layer: int | None = None, *, crs: CRS, transform: Affine
-) -> xr.DataArray:
+) -> Raster:
     """A map computed from datasets ``(y, x)``, or from one layer of datasets ``(layer, y, x)``."""
 
-    def read_block(rows: slice, columns: slice) -> np.ndarray:
+    def read(rows: slice, columns: slice) -> np.ndarray:
         index = (rows, columns) if layer is None else (layer, rows, columns)
         with h5py.File(path) as file:
             return compute(*(np.asarray(variable(file, name)[index], np.float32) for name in names))
 
     with h5py.File(path) as file:
         height, width = variable(file, names[0]).shape[-2:]
-    return as_raster(lazily((height, width), np.float32, read_block), transform, crs)
+    return Raster(Grid((height, width), transform, crs), read)
 
 
 def _not_zero(values: np.ndarray) -> np.ndarray:

@@ -16,7 +16,6 @@ from typing import Any
 
 import h5py
 import numpy as np
-import xarray as xr
 
 from snowmap.errors import SnowmapError
 from snowmap.products.insar.gunw import (
@@ -30,7 +29,7 @@ from snowmap.products.insar.gunw import (
     variable,
 )
 from snowmap.products.pairs import Found, Opener, Pair
-from snowmap.products.rasters import open_raster
+from snowmap.products.rasters import Raster, open_raster
 from snowmap.products.reader import Reader
 
 _IDENTIFICATION = "/science/LSAR/identification"
@@ -107,9 +106,9 @@ def _choose(file: h5py.File) -> tuple[str, str]:
     raise SnowmapError(f"{file.filename}: no unwrapped interferogram of HH or VV in {_GRIDS}; fetch it again")
 
 
-def _look(path: Path, component: Any, like: str, dem: str) -> xr.DataArray:
+def _look(path: Path, component: Any, like: str, dem: str) -> Raster:
     names = [f"{_CUBES}/losUnitVector{axis}" for axis in "XY"]
-    return at_ground(path, names, component, open_layer(path, like), dem)
+    return at_ground(path, names, component, open_layer(path, like).grid, dem)
 
 
 def _is_water(mask: np.ndarray) -> np.ndarray:

@@ -17,13 +17,13 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
-import xarray as xr
 from rasterio.crs import CRS
 from rasterio.transform import Affine
 
+from snowmap.data.grid import Grid
 from snowmap.errors import SnowmapError
 from snowmap.products.pairs import Found, Opener, Pair
-from snowmap.products.rasters import as_raster, lazily
+from snowmap.products.rasters import Raster
 from snowmap.products.reader import Insar, Reader, file
 
 _LINE = re.compile(r"\s*(?P<key>[^;=(]*[^;=(\s])\s*(\((?P<unit>[^)]*)\))?\s*=\s*(?P<value>[^;]*)")
@@ -121,8 +121,8 @@ def _date(path: Path, said: Mapping[str, Said], number: int) -> np.datetime64:
         ) from error
 
 
-def _open(annotation: Path, path: Path, kind: str, convert: Callable[[np.ndarray], np.ndarray]) -> xr.DataArray:
-    """One binary raster; blocks are read when looked at."""
+def _open(annotation: Path, path: Path, kind: str, convert: Callable[[np.ndarray], np.ndarray]) -> Raster:
+    """One binary raster."""
     said = _annotation(annotation)
     own = path.suffixes[-1 if path.suffix != ".grd" else -2].removeprefix(".")
     grids = (own, *(_GRIDS if kind == "<f4" else reversed(_GRIDS[:3])))
@@ -140,17 +140,17 @@ def _open(annotation: Path, path: Path, kind: str, convert: Callable[[np.ndarray
     y, x = float(dy.value), float(dx.value)
     transform = Affine(x, 0, float(west.value) - x / 2, 0, y, float(north.value) - y / 2)
 
-    def block(rows: slice, columns: slice) -> np.ndarray:
+    def read_part(rows: slice, columns: slice) -> np.ndarray:
         stored = np.memmap(path, kind, "r", shape=shape)[rows, columns]
         missing = (stored == -10000) | ((stored == 0) & (own not in _ZERO_IS_A_VALUE))
         return convert(np.where(missing, np.nan, stored)).astype(np.float32)
 
-    return as_raster(lazily(shape, np.float32, block), transform, _WGS84)
+    return Raster(Grid(shape, transform, _WGS84), read_part)
 
 
-def _intensity(annotation: Path, amplitudes: list[Path]) -> xr.DataArray:
+def _intensity(annotation: Path, amplitudes: list[Path]) -> Raster:
     one, two = (_open(annotation, path, "<f4", np.asarray) for path in amplitudes)
-    return one.copy(data=one.data * two.data)
+    return Raster(one.grid, lambda rows, columns: one.read(rows, columns) * two.read(rows, columns))
 
 
 READER = Reader(Uavsar, read, "path: uavsar/*.ann")

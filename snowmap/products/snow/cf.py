@@ -7,10 +7,11 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import xarray as xr
 
+from snowmap.data.grid import Grid
 from snowmap.errors import SnowmapError
 from snowmap.products.netcdf import files_in_words, find, on_grid, open_netcdf, time_of, unit_of
+from snowmap.products.rasters import Raster
 from snowmap.products.reader import Reader, Snow
 from snowmap.products.snow.maps import Opener, SnowMaps
 from snowmap.products.units import one_unit, to_metres
@@ -65,7 +66,7 @@ def read_cf(paths: list[Path], options: Mapping[str, Any]) -> SnowMaps:
     return SnowMaps(dict(sorted(maps.items())), files_in_words(paths), left_out)
 
 
-def _open(path: Path, variable: str, dim: str | None, index: int, factor: float) -> xr.DataArray:
+def _open(path: Path, variable: str, dim: str | None, index: int, factor: float) -> Raster:
     dataset = open_netcdf(path)
     array = dataset[variable] if dim is None else dataset[variable].isel({dim: index})
     placed = on_grid(array, dataset, f"{path}, {variable}")
@@ -73,10 +74,11 @@ def _open(path: Path, variable: str, dim: str | None, index: int, factor: float)
         if any(placed.sizes[name] > 1 for name in extra):
             raise SnowmapError(f"{path}, {variable} has the further dimensions {', '.join(extra)}; expected maps")
         placed = placed.squeeze(extra)
-    metres = (placed.astype(np.float32) * np.float32(factor)).rio.write_crs(placed.rio.crs)
-    metres = metres.rio.write_transform(placed.rio.transform())
-    metres.set_close(dataset.close)
-    return metres
+    height, width = placed.shape
+    return Raster(
+        Grid((height, width), placed.rio.transform(), placed.rio.crs),
+        lambda rows, columns: placed[rows, columns].values.astype(np.float32) * np.float32(factor),
+    )
 
 
 READER = Reader(Cf, read_cf)

@@ -10,13 +10,12 @@ from typing import Any
 
 import numpy as np
 import rasterio
-import xarray as xr
 from rasterio.crs import CRS
 from rasterio.errors import RasterioError
 
 from snowmap.errors import SnowmapError
 from snowmap.products.netcdf import files_in_words
-from snowmap.products.rasters import open_raster
+from snowmap.products.rasters import Raster, open_raster
 from snowmap.products.reader import Reader, Snow
 from snowmap.products.snow.maps import Opener, SnowMaps
 from snowmap.products.units import one_unit, to_metres
@@ -68,14 +67,14 @@ def read_rasters(paths: list[Path], options: Mapping[str, Any]) -> SnowMaps:
             unit, crs = _stated(path)
             factor = to_metres(one_unit(unit, options.get("unit"), str(path)), target, str(path)).factor
             maps[day] = partial(_open, path, options.get("nodata"), crs, factor)
-            maps[day]().close()  # refuses what cannot be read
+            maps[day]()  # refuses what cannot be read
             taken[day] = path.name
     if not maps:
         raise SnowmapError(f"{files_in_words(paths)}: no map with a date; {left_out[0] if left_out else 'no file'}")
     return SnowMaps(dict(sorted(maps.items())), files_in_words(paths), left_out)
 
 
-def _open(path: Path, nodata: float | None, crs: CRS | None, factor: float) -> xr.DataArray:
+def _open(path: Path, nodata: float | None, crs: CRS | None, factor: float) -> Raster:
     return open_raster(path, nodata=nodata, crs=crs, convert=lambda values: values * np.float32(factor))
 
 

@@ -5,12 +5,12 @@ from typing import NamedTuple
 
 import geopandas as gpd
 import numpy as np
-import xarray as xr
 from rasterio.transform import rowcol
 
 from snowmap.data.grid import Grid
+from snowmap.products.rasters import Raster
 
-Opener = Callable[[], xr.DataArray | gpd.GeoDataFrame]
+Opener = Callable[[], Raster | gpd.GeoDataFrame]
 """Opens the map of a day; see `SnowMaps`."""
 
 
@@ -18,9 +18,8 @@ class SnowMaps(NamedTuple):
     """Maps of snow depth or SWE, on the product's own grid, or points.
 
     Attributes:
-        maps: For each day (datetime64[D]) what opens its map ``(y, x)`` in m of snow or water, NaN = missing, with CRS
-            and transform; of a product of points a table with a CRS and the column ``value`` in m, which
-            `points_to_grid` brings to a grid.
+        maps: For each day (datetime64[D]) what opens its map in m of snow or water; of a product of points a table with
+            a CRS and the column ``value`` in m, which `points_to_grid` brings to a grid.
         name: Of the product, for messages.
         left_out: One sentence for each file that was not taken.
     """

@@ -10,13 +10,12 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import xarray as xr
 from rasterio.crs import CRS
 from rasterio.transform import Affine
 
 from snowmap.errors import SnowmapError
 from snowmap.products.netcdf import files_in_words
-from snowmap.products.rasters import as_raster
+from snowmap.products.rasters import Raster, as_raster
 from snowmap.products.reader import Reader, Snow
 from snowmap.products.snow.maps import Opener, SnowMaps
 
@@ -64,7 +63,7 @@ def _names(path: Path) -> list[str]:
         raise SnowmapError(f"{path}: not readable as a tar archive ({error}); fetch it again") from error
 
 
-def _open(path: Path, code: str) -> xr.DataArray:
+def _open(path: Path, code: str) -> Raster:
     header = _header(_bytes(path, NAME.format(code=code, kind=HEADERS)).decode("latin-1"), path)
     values = np.frombuffer(_bytes(path, NAME.format(code=code, kind=DAT)), dtype=">i2")
     height, width = int(header["number of rows"]), int(header["number of columns"])

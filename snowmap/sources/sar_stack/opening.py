@@ -63,8 +63,8 @@ def open_source(data: Mapping[str, Any], targets: Sequence[str]) -> xr.Dataset:
             "start": ("window", dates.days.astype("datetime64[ns]")),
             "end": ("window", dates.days.astype("datetime64[ns]")),
             **band_coordinates(bands),
-            "x": grid.transform.c + grid.transform.a * (np.arange(grid.shape[1]) + 0.5),
-            "y": grid.transform.f + grid.transform.e * (np.arange(grid.shape[0]) + 0.5),
+            "x": grid.axes[1],
+            "y": grid.axes[0],
         },
         attrs={"origin": origin} if origin else {},
     )

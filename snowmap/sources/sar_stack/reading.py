@@ -1,12 +1,13 @@
 """Rasters of one scene on its grid: backscatter in dB, coherence, elevation; each is read piece by piece."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import dask.array as da
 import numpy as np
 import rasterio
+from dask.array.core import normalize_chunks
 from rasterio.crs import CRS
 from rasterio.enums import Resampling
 from rasterio.errors import RasterioError
@@ -17,9 +18,7 @@ from rasterio.windows import Window
 
 from snowmap.data.cube import Quantity
 from snowmap.data.grid import Grid
-from snowmap.data.radar.despeckle import BLOCK, despeckle, equivalent_looks, reach
 from snowmap.errors import SnowmapError
-from snowmap.products.rasters import lazily
 from snowmap.sources.sar_stack.layout import Raster
 
 ORIGIN_TAG = "ORIGIN"
@@ -27,6 +26,9 @@ ORIGIN_TAG = "ORIGIN"
 
 COHERENCE = Quantity("1", 0.0, 1.0, "interferometric coherence", "sar")
 ELEVATION = Quantity("m", -430.0, 8850.0, "elevation", "terrain")
+
+CHUNKS = (1024, 1024)
+"""Rows and columns that are read at once."""
 
 SAMPLE = 64
 """Height and width in pixels of each of the 25 pieces by which the scale of a raster is found."""
@@ -104,9 +106,12 @@ def lazy_band(raster: Raster, shape: tuple[int, int], data: Mapping[str, Any]) -
             return _power(values, in_db)
         return values if in_db else _decibel(values)
 
-    band = lazily(shape, np.float32, read)
+    nothing = np.empty((0, 0), np.float32)
+    band = da.map_blocks(_block, read, chunks=normalize_chunks(CHUNKS, shape), dtype=np.float32, meta=nothing)
     if not filtered:
         return band
+    from snowmap.data.radar.despeckle import despeckle, reach  # torch: half of the start of what needs none
+
     needed = data["despeckle"] != "boxcar"
     looks = data.get("looks") or (_looks(raster.path, in_db) if needed else 1.0)
     # a margin as wide as the filter reaches: a tile has what the whole scene has; one chunk needs none
@@ -118,6 +123,11 @@ def lazy_band(raster: Raster, shape: tuple[int, int], data: Mapping[str, Any]) -
         dtype=np.float32,
         meta=np.empty((0, 0), np.float32),
     )
+
+
+def _block(read: Callable[[slice, slice], np.ndarray], block_info: Any = None) -> np.ndarray:
+    rows, columns = block_info[None]["array-location"]
+    return read(slice(*rows), slice(*columns))
 
 
 def on_grid(path: Path, grid: Grid, resampling: Resampling) -> np.ndarray:
@@ -183,6 +193,8 @@ def _power(values: np.ndarray, in_db: bool) -> np.ndarray:
 
 def _looks(path: Path, in_db: bool) -> float:
     """Equivalent number of looks in pieces of a raster, or in all of it where they are too small or full of gaps."""
+    from snowmap.data.radar.despeckle import BLOCK, equivalent_looks
+
     with opened(path) as source:
         sampled = [_values(source, window) for window in _sampled(source.shape)]
         looks = equivalent_looks(_power(values, in_db) for values in sampled)

@@ -12,11 +12,11 @@ from rasterio.transform import from_origin
 from scipy.ndimage import binary_dilation, gaussian_filter, label
 from scipy.special import ndtr
 
-from snowmap.data.grid import SPHERE, Grid
+from snowmap.data.grid import SPHERE, Grid, moved
 from snowmap.errors import SnowmapError
 from snowmap.products.outlines import read_outlines
 from snowmap.products.overlap import check_overlap
-from snowmap.products.rasters import as_raster, open_raster
+from snowmap.products.rasters import open_raster
 from snowmap.sources.synthetic.terrain import TERRAIN_EXPONENT, Terrain, power_law_field, surface_normal
 
 Field = NDArray[np.float64]
@@ -81,8 +81,8 @@ def fractal_ground(shape: tuple[int, int], number: int, rng: np.random.Generator
 def real_grounds(dem: Path, outlines: Path | None, scenes: int, rng: np.random.Generator) -> list[Ground]:
     """So many strips of a DEM from west to east, with given outlines, or with glaciers of a mass balance."""
     raster = open_raster(dem)
-    transform, crs = raster.rio.transform(), raster.rio.crs
-    elevation = raster.values.astype(np.float64)
+    (_, transform, crs), elevation = raster.grid, raster.values.astype(np.float64)
+    assert crs is not None
     elevation[elevation <= -9000] = np.nan
     valid = np.isfinite(elevation)
     if not valid.any():
@@ -111,9 +111,7 @@ def _strip(ground: Ground, columns: np.ndarray) -> Ground:
     terrain = ground.terrain
     cut = terrain._replace(
         **{name: getattr(terrain, name)[:, first:last] for name in ("elevation", "valid", "forest", "mask")},
-        transform=as_raster(terrain.elevation, terrain.transform, ground.crs)
-        .isel(x=slice(first, last))
-        .rio.transform(recalc=True),
+        transform=moved(terrain.transform, first, 0),
     )
     names = ("ice", "debris", "vegetation", "lake", "height")
     return ground._replace(terrain=cut, **{name: getattr(ground, name)[:, first:last] for name in names})

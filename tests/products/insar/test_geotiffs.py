@@ -52,8 +52,8 @@ def test_layers_of_pairs_and_of_all(tmp_path):
     for name in PATTERNS:
         raster = pair.layers[name]()
         np.testing.assert_allclose(raster.values, SCENE.layers[name], rtol=1e-5, err_msg=name)
-        assert raster.rio.transform() == SCENE.transform
-        assert raster.rio.crs == SCENE.crs
+        assert raster.grid.transform == SCENE.transform
+        assert raster.grid.crs == SCENE.crs
 
 
 def test_sign_scale_and_unit_of_the_recipe(tmp_path):
@@ -143,7 +143,6 @@ def test_the_real_pairs_of_mexico(shared_data):
                 truth, transform = raster.read(1).astype(np.float32), raster.transform
             opened = pair.layers[layer]()
             np.testing.assert_array_equal(opened.values, np.where(truth == 0, np.nan, truth))
-            assert opened.rio.transform() == transform
-            assert opened.rio.crs == "EPSG:4326"
-            opened.close()
+            assert opened.grid.transform == transform
+            assert opened.grid.crs == "EPSG:4326"
     np.testing.assert_allclose(found.pairs[0].layers["incidence"]().values, 39.7026, rtol=1e-6)

@@ -19,9 +19,8 @@ def assert_layers(pair, scene, names=None):
         np.testing.assert_allclose(
             raster.values[:rows, :columns], scene.layers[name], rtol=1e-5, atol=1e-5, err_msg=name
         )
-        assert raster.rio.transform() == scene.transform
-        assert raster.rio.crs == scene.crs
-        raster.close()
+        assert raster.grid.transform == scene.transform
+        assert raster.grid.crs == scene.crs
 
 
 @pytest.mark.parametrize("zipped", [True, False])
@@ -35,7 +34,7 @@ def test_every_layer_of_whole_scenes_of_different_extent(tmp_path, zipped):
         assert pair.track == "relative orbit 28, descending"
         assert pair.wavelength_m == pytest.approx(0.05547, abs=1e-4)
         assert_layers(pair, scene)
-    assert found.pairs[0].layers["water"]().shape == (6, 9)  # a column wider than the rest
+    assert found.pairs[0].layers["water"]().grid.shape == (6, 9)  # a column wider than the rest
 
 
 def test_zero_is_missing_where_no_raster_says_so(tmp_path):
@@ -157,10 +156,10 @@ def test_the_real_phase_and_its_wider_water_mask(shared_data, tmp_path):
         phase, transform = raster.read(1), raster.transform
     opened = pair.layers["unwrapped_phase"]()
     np.testing.assert_array_equal(opened.values, np.where(phase == 0, np.nan, phase))
-    assert opened.rio.transform() == transform
+    assert opened.grid.transform == transform
     with rasterio.open(folder / "test_water_mask.tif") as raster:
         land = raster.read(1)
     water = pair.layers["water"]()
-    assert water.shape == (718, 2315)
+    assert water.grid.shape == (718, 2315)
     np.testing.assert_array_equal(water.values, land == 0)
     assert (water.values[:, :-1][np.isfinite(opened.values)] == 0).mean() > 0.99  # where there is phase there is land

@@ -25,8 +25,8 @@ def assert_truth(pairs):
             tolerance = 0.5 / 255 if name == "coherence" else 1e-5
             raster = pair.layers[name]()
             np.testing.assert_allclose(raster.values, truth, rtol=1e-5, atol=tolerance, err_msg=name)
-            assert raster.rio.transform() == scene.transform
-            assert raster.rio.crs == "EPSG:4326"
+            assert raster.grid.transform == scene.transform
+            assert raster.grid.crs == "EPSG:4326"
 
 
 def test_a_frame_of_the_portal(tmp_path):

@@ -28,10 +28,9 @@ def test_pairs_and_geometry(tmp_path):
         assert set(truth) == set(pair.layers)
         for name, values in truth.items():
             raster = pair.layers[name]()
-            assert raster.chunks is not None  # nothing is read yet
             np.testing.assert_allclose(raster.values, values, rtol=1e-5, atol=1e-5, err_msg=name)
-            assert raster.rio.transform() == scene.transform
-            assert raster.rio.crs == scene.crs
+            assert raster.grid.transform == scene.transform
+            assert raster.grid.crs == scene.crs
 
 
 def test_phase_is_relative_to_the_reference_point(tmp_path):
@@ -66,7 +65,7 @@ def test_dates_in_reverse_turn_the_sign(tmp_path):
 )
 def test_crs(tmp_path, attributes, crs):
     (pair,) = read([write_mintpy(tmp_path, SCENES[:1], attributes=attributes)], {}).pairs
-    assert pair.layers["coherence"]().rio.crs == crs
+    assert pair.layers["coherence"]().grid.crs == crs
 
 
 @pytest.mark.parametrize(

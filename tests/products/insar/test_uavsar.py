@@ -71,24 +71,24 @@ def test_an_annotation_becomes_a_pair(values, tmp_path):
         "coherence", "unwrapped_phase", "wrapped_phase", "elevation", "intensity", "incidence"
     }  # fmt: skip
     phase = layers["unwrapped_phase"]
-    assert phase.rio.crs.to_epsg() == 4326
-    np.testing.assert_allclose([phase["y"][0], phase["x"][0]], [44.5, -115.8])
-    np.testing.assert_allclose(phase["y"][-1], 44.5 - 11 * 5.556e-05)
+    assert phase.grid.crs.to_epsg() == 4326
+    np.testing.assert_allclose([axis[0] for axis in phase.grid.axes], [44.5, -115.8])
+    np.testing.assert_allclose(phase.grid.axes[0][-1], 44.5 - 11 * 5.556e-05)
     truth = np.where(np.arange(COLUMNS) < 3, np.where(np.arange(ROWS) < 2, np.nan, 0)[:, None], 0) + values[".unw.grd"]
-    np.testing.assert_allclose(phase, truth, rtol=1e-6)
-    np.testing.assert_allclose(layers["wrapped_phase"], np.angle(np.exp(1j * truth)), atol=1e-6)
-    assert layers["elevation"][5, 5] == 0
-    assert layers["elevation"].isnull().sum() == 6
-    np.testing.assert_allclose(layers["intensity"][3], 0.2)
-    np.testing.assert_allclose(layers["incidence"], np.degrees(0.75), rtol=1e-6)
+    np.testing.assert_allclose(phase.values, truth, rtol=1e-6)
+    np.testing.assert_allclose(layers["wrapped_phase"].values, np.angle(np.exp(1j * truth)), atol=1e-6)
+    assert layers["elevation"].values[5, 5] == 0
+    assert np.isnan(layers["elevation"].values).sum() == 6
+    np.testing.assert_allclose(layers["intensity"].values[3], 0.2)
+    np.testing.assert_allclose(layers["incidence"].values, np.degrees(0.75), rtol=1e-6)
 
 
 def test_a_later_first_pass_turns_the_phase_round(values, tmp_path):
     path = write_uavsar(tmp_path, values, "26-Feb-2020", "13-Feb-2020")
     (pair,) = INSAR["uavsar"].read([path], {"incidence": None}).pairs
     assert str(pair.start) == "2020-02-13"
-    np.testing.assert_allclose(pair.layers["unwrapped_phase"]()[3:], -values[".unw.grd"][3:], rtol=1e-6)
-    np.testing.assert_allclose(pair.layers["wrapped_phase"]()[3:], -np.angle(values[".int.grd"][3:]), atol=1e-6)
+    np.testing.assert_allclose(pair.layers["unwrapped_phase"]().values[3:], -values[".unw.grd"][3:], rtol=1e-6)
+    np.testing.assert_allclose(pair.layers["wrapped_phase"]().values[3:], -np.angle(values[".int.grd"][3:]), atol=1e-6)
 
 
 def drop(suffix):

@@ -25,11 +25,7 @@ def read(*paths, target="swe", **options):
 
 
 def opened(found, day):
-    array = found.maps[np.datetime64(day, "D")]()
-    try:
-        return array.load()
-    finally:
-        array.close()
+    return found.maps[np.datetime64(day, "D")]()
 
 
 @pytest.fixture(scope="module")
@@ -46,8 +42,8 @@ def test_units_as_the_file_states_them(tmp_path, swe, unit, per_metre):
     found = read(path)
     assert list(found.maps) == list(DAYS)
     last = opened(found, "2021-01-11")
-    np.testing.assert_allclose(last, swe[2], rtol=1e-6)
-    assert (last.rio.crs, last.rio.transform()) == (UTM, PLACE)
+    np.testing.assert_allclose(last.values, swe[2], rtol=1e-6)
+    assert (last.grid.crs, last.grid.transform) == (UTM, PLACE)
 
 
 def test_the_last_time_of_a_day_and_the_first_file_of_a_day(tmp_path, swe):
@@ -56,7 +52,7 @@ def test_the_last_time_of_a_day_and_the_first_file_of_a_day(tmp_path, swe):
     second = write_cf_swe(tmp_path / "b.nc", DAYS[1:], swe[:2] + 5, PLACE, UTM, unit="m")
     found = read(first, second)
     for day, true in (("2021-01-09", swe[1]), ("2021-01-10", swe[2]), ("2021-01-11", swe[1] + 5)):
-        np.testing.assert_array_equal(opened(found, day), true)
+        np.testing.assert_array_equal(opened(found, day).values, true)
 
 
 def global_file(path, longitude, latitude, values, *, units="mm", times=DAYS, name="SWE"):
@@ -72,13 +68,13 @@ def test_longitudes_from_0_to_360_and_latitudes_upwards(tmp_path, swe):
     values = np.broadcast_to(np.arange(8.0) * 100, (3, 4, 8))
     path = global_file(tmp_path / "a.nc", np.arange(0, 360, 45.0), np.arange(-67.5, 90, 45), values * 1e3)
     found = opened(read(path), DAYS[0])
-    assert found["x"].values.tolist() == [-180, -135, -90, -45, 0, 45, 90, 135]
-    assert found["y"].values.tolist() == [67.5, 22.5, -22.5, -67.5]
-    np.testing.assert_allclose(found[0], [400, 500, 600, 700, 0, 100, 200, 300])
+    assert found.grid.axes[1].tolist() == [-180, -135, -90, -45, 0, 45, 90, 135]
+    assert found.grid.axes[0].tolist() == [67.5, 22.5, -22.5, -67.5]
+    np.testing.assert_allclose(found.values[0], [400, 500, 600, 700, 0, 100, 200, 300])
     islands = global_file(tmp_path / "b.nc", np.arange(176.0, 184), np.arange(50.0, 54), values)
-    assert opened(read(islands), DAYS[0])["x"].values.tolist() == list(range(176, 184))
+    assert opened(read(islands), DAYS[0]).grid.axes[1].tolist() == list(range(176, 184))
     west = global_file(tmp_path / "c.nc", np.arange(250.0, 258), np.arange(50.0, 54), values)
-    assert opened(read(west), DAYS[0])["x"].values.tolist() == list(range(-110, -102))
+    assert opened(read(west), DAYS[0]).grid.axes[1].tolist() == list(range(-110, -102))
 
 
 @pytest.mark.parametrize(("source", "target", "name"), [("itsnow", "swe", "SWE"), ("ua", "hs", "DEPTH")])
@@ -89,7 +85,7 @@ def test_times_beside_their_dimension(tmp_path, swe, source, target, name):
     dataset = dataset.assign_coords(Latitude=46 + 0.005 * np.arange(4), Longitude=10 + 0.005 * np.arange(6))
     dataset.to_netcdf(tmp_path / "a.nc", engine="h5netcdf")
     found = SNOW[source].read([tmp_path / "a.nc"], {"target": target})
-    np.testing.assert_allclose(opened(found, DAYS[1]), swe[1][::-1], rtol=1e-6)
+    np.testing.assert_allclose(opened(found, DAYS[1]).values, swe[1][::-1], rtol=1e-6)
 
 
 @pytest.mark.parametrize(("calendar", "dates"), [("noleap", (2, 28, 3, 1)), ("360_day", (2, 30, 3, 1))])
@@ -98,14 +94,14 @@ def test_dates_of_calendars_without_leap_days(tmp_path, swe, calendar, dates):
     path = global_file(tmp_path / "a.nc", np.arange(6.0), np.arange(4.0), swe[:2], times=times)
     expected = ["2020-02-28", "2020-03-01"] if calendar == "noleap" else ["2020-03-01"]  # there is no 30 February
     assert [str(day) for day in read(path).maps] == expected
-    np.testing.assert_allclose(opened(read(path), "2020-03-01"), swe[1][::-1] / 1e3, rtol=1e-6)
+    np.testing.assert_allclose(opened(read(path), "2020-03-01").values, swe[1][::-1] / 1e3, rtol=1e-6)
 
 
 def test_what_a_file_does_not_state(tmp_path, swe):
     unitless = global_file(tmp_path / "a.nc", np.arange(6.0), np.arange(4.0), swe, units="")
     with pytest.raises(SnowmapError, match=r"a\.nc, SWE: the file states no unit; give the key unit"):
         read(unitless)
-    np.testing.assert_allclose(opened(read(unitless, unit="cm"), DAYS[0]), swe[0][::-1] / 100, rtol=1e-6)
+    np.testing.assert_allclose(opened(read(unitless, unit="cm"), DAYS[0]).values, swe[0][::-1] / 100, rtol=1e-6)
     stated = global_file(tmp_path / "b.nc", np.arange(6.0), np.arange(4.0), swe, units="mm")
     with pytest.raises(SnowmapError, match="the file states the unit 'mm', the recipe unit: cm"):
         read(stated, unit="cm")
@@ -164,6 +160,6 @@ def test_real_files(shared_data, file, target, variable, epsg):
         day, values = times[-1], real[variable].isel(time=-1).values * (1e-3 if target == "swe" else 1)
         corner = real["x"].values[0], real["y"].values[0]
     array = opened(found, day)
-    np.testing.assert_allclose(array, values, rtol=1e-6)
-    assert array.rio.crs.to_epsg() == epsg
-    assert (array["x"][0], array["y"][0]) == pytest.approx(corner)
+    np.testing.assert_allclose(array.values, values, rtol=1e-6)
+    assert array.grid.crs.to_epsg() == epsg
+    assert (array.grid.axes[1][0], array.grid.axes[0][0]) == pytest.approx(corner)
