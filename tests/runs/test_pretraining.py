@@ -11,7 +11,6 @@ import torch
 from matplotlib.image import imread
 
 from snowmap.checkpoints.provenance import read_checkpoint
-from snowmap.runs.record import read_record
 from snowmap.tasks.pretraining import Pretraining
 from tests.commands import fail, succeed
 from tests.shards import write_shards
@@ -39,6 +38,10 @@ def words(root, run, *more):
 def run(shards, tmp_path_factory):
     folder = tmp_path_factory.mktemp("run") / "straight"
     return folder, succeed(*words(shards, folder, "evaluate=test"))
+
+
+def read_record(folder) -> dict:
+    return json.loads((folder / "run.json").read_text())
 
 
 def weights(folder, name="last"):
