@@ -2,7 +2,8 @@
 
 The other run may have had other bands, targets, sequences, members of an ensemble, and another archive on another
 grid. Bands are matched by name, and so are the windows of a stack, by their place before the target window. What is
-never taken are the statistics of the Normalizer: they are those of the new training windows.
+never taken are the statistics of the Normalizer: they are those of the new training windows, and the layers that read
+the bands are rescaled to them, so that the same physical value has the same effect.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -11,9 +12,10 @@ from typing import Any, NamedTuple
 
 import torch
 from pytorch_lightning.utilities import rank_zero_only
-from torch import Tensor
+from torch import Tensor, nn
 
 from snowmap.checkpoints.provenance import archive_of, read_checkpoint
+from snowmap.data.features import DERIVED_BANDS
 from snowmap.errors import SnowmapError
 from snowmap.models import Net
 from snowmap.models.ensemble import Ensemble
@@ -33,7 +35,7 @@ class Row(NamedTuple):
         parameters: Numbers in it.
         taken: How many of them are those of the checkpoint.
         zero: How many begin at zero: the weights of channels that the checkpoint did not know.
-        notes: What was not taken, and why.
+        notes: What was rescaled, and what was not taken and why.
     """
 
     part: str
@@ -86,8 +88,8 @@ def transfer(source: SnowRegression, task: SnowRegression) -> list[Row]:
     """Give a new task the weights of another one, as far as they fit.
 
     A layer is taken if the other net has one of the same name and shape. Of a layer that reads the bands, the channels
-    that both know are taken by name, and those that only the new net knows begin at zero: on what they have in common
-    the nets map alike. Of a layer that gives the targets, those that both know are taken by name, if the head is the
+    that both know are taken by name and rescaled to the new statistics, and those that only the new net knows begin at
+    zero: on what they have in common the nets map alike, gaps and borders included. Of a layer that gives the targets, those that both know are taken by name, if the head is the
     same. Of an ensemble the members are taken one by one; where the new one has more, they are taken again, but without
     the head, so that no two members are the same.
 
@@ -140,7 +142,7 @@ def transfer(source: SnowRegression, task: SnowRegression) -> list[Row]:
 @rank_zero_only
 def say_transfer(rows: Sequence[Row], weights_from: Mapping[str, Any]) -> None:
     """Print what was taken."""
-    statistics = ("statistics", "0", "", "", "new: those of this run's training windows")
+    statistics = ("statistics", "0", "", "", "new: those of this run's training windows; weights are rescaled to them")
     cells = [(row.part, f"{row.taken:,}", f"{row.zero:,}", f"{row.new:,}", "; ".join(row.notes)) for row in rows]
     heads = ["part", "taken", "from zero", "new", "what was not taken"]
     columns = dict(zip(heads, zip(*cells, statistics, strict=True), strict=True))
@@ -155,19 +157,20 @@ class _Match:
         self.reads = new.reads(task.preprocessor.normalizer.channel_names)
         self.read = old.reads(source.preprocessor.normalizer.channel_names)
         self.layers_of_old = dict(old.named_modules())
+        self.units = self._other_units()
 
     def layers(self) -> Iterator[Row]:
         """What became of each layer, under the name of its stage."""
         names = {module: name for name, module in self.new.named_modules()}
         for stage, parts in self.new.stages.items():
             for module in (module for part in parts for module in part.modules()):
-                if weights := dict(module.named_parameters(recurse=False)):
+                if weights := _tensors(module):
                     yield self._layer(stage, names[module], weights)
 
     def _layer(self, stage: str, name: str, new: Mapping[str, Tensor]) -> Row:
         row = Row(stage, sum(weight.numel() for weight in new.values()))
         layer = self.layers_of_old.get(name)
-        old = dict(layer.named_parameters(recurse=False)) if layer is not None else {}
+        old = _tensors(layer) if layer is not None else {}
         if self.repeated and stage == HEAD:
             return row._replace(notes=("new in repeated members, so that they differ",))
         if old.keys() != new.keys():
@@ -183,9 +186,9 @@ class _Match:
         return row._replace(taken=row.parameters)
 
     def _channels(self, row: Row, name: str, old: Mapping[str, Tensor], new: Mapping[str, Tensor]) -> Row:
-        """A layer that reads the bands: its input channels by name."""
+        """A layer that reads the bands: its input channels by name, for the same physical values."""
         reads, read = self.reads[name], self.read[name]
-        common = [channel for channel in reads if channel in read]
+        common = [channel for channel in reads if channel in read and _band(channel) not in self.units]
         if any(old[kind].shape[:1] + old[kind].shape[2:] != new[kind].shape[:1] + new[kind].shape[2:] for kind in new):
             return row._replace(notes=(_shapes(old, new),))
         if not common:
@@ -197,8 +200,46 @@ class _Match:
             else:
                 weight.zero_()[:, to] = old[kind][:, by]
         zero = (len(reads) - len(common)) * new["weight"][:, 0].numel()
-        notes = (*_unmatched("new, from zero", reads, read), *_unmatched("left out", read, reads))
-        return row._replace(taken=row.parameters - zero, zero=zero, notes=notes)
+        notes = (*_unmatched("new, from zero", reads, read), *_unmatched("left out", read, reads), *self.units.values())
+        return row._replace(taken=row.parameters - zero, zero=zero, notes=(*self._rescale(common, reads, new), *notes))
+
+    def _rescale(self, channels: Sequence[str], reads: Sequence[str], new: Mapping[str, Tensor]) -> list[str]:
+        """Make the layer map physical values as it did under the statistics of the checkpoint; say of which bands.
+
+        With mean m and standard deviation s here, m′ and s′ there, (x − m′) / s′ = s / s′ · (x − m) / s + (m − m′) / s′.
+        The constant goes to the channel that says where the band is known, and so holds at borders and gaps, too.
+        """
+        here, there = (task.preprocessor.normalizer for task in (self.task, self.source))
+        rescaled, constant = [], []
+        for channel in channels:
+            band, comma, step = channel.partition(", ")
+            if band not in here.bands or band in here.wrapped:  # of which cos and sin are read, by other names
+                continue
+            a, b = here.bands.index(band), there.bands.index(band)
+            mean, std = here.band_mean[a].item(), here.band_std[a].item()
+            before, spread = there.band_mean[b].item(), there.band_std[b].item()
+            value, known = (new["weight"][:, reads.index(name)] for name in (channel, f"{band} (known){comma}{step}"))
+            if there.band_least[b] == there.band_greatest[b]:
+                value.zero_()  # multiplied zero there, so that it has learnt nothing
+                constant.append(band)
+            elif (mean, std) != (before, spread):
+                known += value * ((mean - before) / spread)
+                value *= std / spread
+                rescaled.append(band)
+        says = {"rescaled": rescaled, "constant in the checkpoint, so its values begin at zero": constant}
+        return [f"{what}: {', '.join(dict.fromkeys(bands))}" for what, bands in says.items() if bands]
+
+    def _other_units(self) -> dict[str, str]:
+        """What is to be said of each band that is in another unit than in the checkpoint."""
+        here, there = (
+            {name: quantity.unit for name, quantity in DERIVED_BANDS.items()} | task.metadata["units"]
+            for task in (self.task, self.source)
+        )
+        return {
+            band: f"from zero: {band}, which is in {there[band]} in the checkpoint, in {here[band]} here"
+            for band in self.task.preprocessor.bands
+            if here[band] != there.get(band, here[band])
+        }
 
     def _outputs(self, row: Row, old: Mapping[str, Tensor], new: Mapping[str, Tensor]) -> Row:
         """A layer that gives the targets: those that both know, by name."""
@@ -223,6 +264,11 @@ class _Match:
 def _classes(task: SnowRegression) -> str:
     """The words of the classes, in order, whatever their target is called; none of a regression."""
     return ", ".join(str(attributes.get("flag_meanings", "")) for attributes in task.head.targets.values()).strip(", ")
+
+
+def _tensors(layer: nn.Module) -> dict[str, Tensor]:
+    """Its own weights, and beside them what it has counted, such as the moments of a normalisation over batches."""
+    return dict(layer.named_parameters(recurse=False)) | dict(layer.named_buffers(recurse=False))
 
 
 def _members(net: Net) -> list[Net]:
