@@ -89,9 +89,9 @@ def transfer(source: SnowRegression, task: SnowRegression) -> list[Row]:
 
     A layer is taken if the other net has one of the same name and shape. Of a layer that reads the bands, the channels
     that both know are taken by name and rescaled to the new statistics, and those that only the new net knows begin at
-    zero: on what they have in common the nets map alike, gaps and borders included. Of a layer that gives the targets, those that both know are taken by name, if the head is the
-    same. Of an ensemble the members are taken one by one; where the new one has more, they are taken again, but without
-    the head, so that no two members are the same.
+    zero: on what they have in common the nets map alike, gaps and borders included. Of a layer that gives the targets,
+    those that both know are taken by name, if the head is the same. Of an ensemble the members are taken one by one;
+    where the new one has more, they are taken again, but without the head, so that no two members are the same.
 
     Args:
         source: The other task.
@@ -206,8 +206,8 @@ class _Match:
     def _rescale(self, channels: Sequence[str], reads: Sequence[str], new: Mapping[str, Tensor]) -> list[str]:
         """Make the layer map physical values as it did under the statistics of the checkpoint; say of which bands.
 
-        With mean m and standard deviation s here, m′ and s′ there, (x − m′) / s′ = s / s′ · (x − m) / s + (m − m′) / s′.
-        The constant goes to the channel that says where the band is known, and so holds at borders and gaps, too.
+        With mean m and deviation s here, m′ and s′ there, (x − m′) / s′ = s / s′ · (x − m) / s + (m − m′) / s′. The
+        constant goes to the channel that says where the band is known, and so holds at borders and gaps, too.
         """
         here, there = (task.preprocessor.normalizer for task in (self.task, self.source))
         rescaled, constant = [], []
