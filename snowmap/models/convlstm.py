@@ -7,9 +7,9 @@ from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
 from snowmap.models.blocks import Decoder, Encoder, pad_to_multiple
-from snowmap.models.net import Inputs, Maps, Net, Specification
+from snowmap.models.net import Features, Inputs, Maps, Net, Specification
 
-Features = Float[Tensor, "batch time channel height width"]
+Sequences = Float[Tensor, "batch time channel height width"]
 
 
 class ConvLSTM(Net):
@@ -40,7 +40,7 @@ class ConvLSTM(Net):
         """
         super().__init__()
         self.maps_every_step = not bidirectional
-        self.levels = len(channels)
+        self.levels, self.encoded = len(channels), channels
         self.encoder = Encoder(specification.channels + 2, channels, dropout)
         sizes = [channels[-1], *(size * (2 if bidirectional else 1) for size in hidden)]
         directions = (False, True) if bidirectional else (False,)
@@ -61,9 +61,9 @@ class ConvLSTM(Net):
         """The channels, and what is known of the step's date."""
         return {"encoder.blocks.0.0": [*channels, "days without a window", "whether a season begins"]}
 
-    def forward(self, inputs: Inputs) -> Maps:
-        """Maps of every step, or of the target window if the net reads backwards too."""
-        batch, time, _, height, width = inputs.x.shape
+    def features(self, inputs: Inputs) -> list[Features]:
+        """Those of every step, or of the target window if the net reads backwards too; the coarsest with the memory."""
+        batch, time = inputs.x.shape[:2]
         images = pad_to_multiple(_with_dates(inputs).flatten(0, 1), self.levels)
         levels = [level.unflatten(0, (batch, time)) for level in self.encoder(images)]
         memory = levels[-1]
@@ -72,9 +72,13 @@ class ConvLSTM(Net):
             memory = torch.cat(directions, dim=2)
         shown = slice(None) if self.maps_every_step else slice(-1, None)
         coarse = levels[-1][:, shown] + self.merge(memory[:, shown].flatten(0, 1)).unflatten(0, (batch, -1))
-        skips = [level[:, shown].flatten(0, 1) for level in levels[:-1]]
-        maps = self.head(self.decoder([*skips, coarse.flatten(0, 1)]))
-        return maps[..., :height, :width].unflatten(0, (batch, -1))
+        return [*(level[:, shown] for level in levels[:-1]), coarse]
+
+    def forward(self, inputs: Inputs) -> Maps:
+        """Maps of every step, or of the target window if the net reads backwards too."""
+        height, width = inputs.x.shape[-2:]
+        maps = self.head(self.decoder([level.flatten(0, 1) for level in self.encode(inputs)]))
+        return maps[..., :height, :width].unflatten(0, (len(inputs.x), -1))
 
 
 class _Layer(nn.Module):
@@ -89,7 +93,7 @@ class _Layer(nn.Module):
         self.gates.bias = nn.Parameter(bias)
 
     def forward(
-        self, features: Features, step_valid: Bool[Tensor, "batch time"]
+        self, features: Sequences, step_valid: Bool[Tensor, "batch time"]
     ) -> Float[Tensor, "batch time hidden height width"]:
         batch, time, _, height, width = features.shape
         output = cell = features.new_zeros(batch, self.hidden, height, width)
@@ -104,7 +108,7 @@ class _Layer(nn.Module):
         return torch.stack(outputs, dim=1)
 
 
-def _with_dates(inputs: Inputs) -> Features:
+def _with_dates(inputs: Inputs) -> Sequences:
     """The channels, the days without a window before each step, and whether it begins a season; 0 where padded."""
     height, width = inputs.x.shape[-2:]
     context = torch.stack([inputs.gap_days / 12, inputs.season_start.float()], dim=2).to(inputs.x.dtype)

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from snowmap.models.blocks import Decoder, Encoder, pad_to_multiple
-from snowmap.models.net import Fluxes, Inputs, Maps, Net, Specification
+from snowmap.models.net import Features, Fluxes, Inputs, Maps, Net, Specification
 from snowmap.physics import SNOW_RAIN_TEMPERATURE
 from snowmap.units import unit_factor
 
@@ -109,7 +109,7 @@ class MassBalance(Net):
         self.targets = dict(specification.targets)
         self.bands = self.physical(specification.bands)
         self.millimetre = unit_factor("mm", self.targets.get("swe", "mm"))  # in the unit of SWE
-        self.levels = len(channels)
+        self.levels, self.encoded = len(channels), channels
         self.encoder = Encoder(specification.channels, channels)
         self.decoder = Decoder(channels)
         self.look = nn.Conv2d(channels[0], hidden, kernel_size=1)
@@ -129,6 +129,12 @@ class MassBalance(Net):
         """The channels, twice: with their surroundings, and pixel by pixel for the snow at the beginning."""
         return {**super().reads(channels), "begin.0": list(channels)}
 
+    def features(self, inputs: Inputs) -> list[Features]:
+        """Those of the surroundings, step by step."""
+        levels = self.encoder(pad_to_multiple(inputs.x.flatten(0, 1), self.levels))
+        # of one image, `unflatten` would lose the strides by which convolutions choose the order of their sums
+        return [level[None] if len(inputs.x) == 1 else level.unflatten(0, inputs.x.shape[:2]) for level in levels]
+
     def forward(self, inputs: Inputs) -> Maps:
         """Each target at every step, in its unit; beside it what a head reads further, in normalised units."""
         look = self._look(inputs)
@@ -147,8 +153,8 @@ class MassBalance(Net):
     def _look(self, inputs: Inputs) -> Tensor:
         """What the surroundings of each pixel show, step by step: `hidden` channels and a correction of the phase."""
         height, width = inputs.x.shape[-2:]
-        features = self.decoder(self.encoder(pad_to_multiple(inputs.x.flatten(0, 1), self.levels)))
-        features = features[..., :height, :width]
+        levels = [level.squeeze(0) if len(level) == 1 else level.flatten(0, 1) for level in self.encode(inputs)]
+        features = self.decoder(levels)[..., :height, :width]
         look = torch.cat([functional.silu(self.look(features)), self.correct(features)], dim=1)
         return look.float().unflatten(0, inputs.x.shape[:2])
 

@@ -7,8 +7,12 @@ window. Networks know no files, no Hydra, no Lightning.
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
+import torch
 from jaxtyping import Bool, Float
 from torch import Tensor, nn
+
+from snowmap.data.batch import Batch
+from snowmap.models.masking import Mask, masked_convolutions, only_visible, visible_cells
 
 
 class Inputs(NamedTuple):
@@ -38,11 +42,30 @@ class Inputs(NamedTuple):
     season_start: Bool[Tensor, "batch time"]
     day_of_year: Float[Tensor, "batch time"]
 
+    @classmethod
+    def of(cls, batch: Batch, x: Tensor, needed: Sequence[int] = ()) -> "Inputs":
+        """Those of a Batch.
+
+        Args:
+            batch: The Batch.
+            x: Its bands, as `Normalizer.encode` gives them.
+            needed: Positions of the bands of `Net.physical`.
+        """
+        valid = batch.x_valid[:, :, list(needed)]
+        bands = torch.where(valid, batch.x[:, :, list(needed)], 0)
+        dates = {name: getattr(batch, name) for name in cls._fields if name not in ("x", "bands", "valid")}
+        return cls(x=x, bands=bands, valid=valid, **dates)
+
 
 Maps = Float[Tensor, "batch step output height width"]
 """`Specification.outputs_per_target` outputs for each target, and so for each member of an ensemble."""
 
 Fluxes = Float[Tensor, "batch step flux height width"]
+
+Features = Float[Tensor, "batch step channel rows columns"]
+
+ENCODING = ("encoder", "memory", "attention")
+"""How the names of the stages begin that `Net.encode` runs through."""
 
 
 class Specification(NamedTuple):
@@ -82,6 +105,7 @@ class Net(nn.Module):
         fluxes: Further maps that it can give: their attributes by name, ``units``, ``long_name`` and ``cell_methods``.
         output_layers: Names of its layers that give `Specification.outputs`, or a share of them for each target.
         levels: Resolutions at which it looks.
+        encoded: Channels of each resolution that `encode` gives; none if the net has no such features.
         loops_over_steps: Whether a traced graph of it is for one number of steps only.
         stage_names: Of the submodules that are not a stage of their own name.
     """
@@ -100,6 +124,7 @@ class Net(nn.Module):
     fluxes: Mapping[str, Mapping[str, str]] = {}
     output_layers: tuple[str, ...] = ("head",)
     levels: int = 1
+    encoded: Sequence[int] = ()
     loops_over_steps: bool = False
     stage_names: Mapping[str, str] = {}
 
@@ -124,6 +149,38 @@ class Net(nn.Module):
         2ⁿ − 2 of what is averaged from one to the next.
         """
         return 2 ** (self.levels + 2) - 6
+
+    @property
+    def cell(self) -> int:
+        """Pixels along a side of the coarsest resolution."""
+        return 2 ** (self.levels - 1)
+
+    def encode(self, inputs: Inputs, keep: Mask | None = None) -> list[Features]:
+        """What the net has seen before it decodes: features at each resolution, from the finest to the coarsest.
+
+        Args:
+            inputs: Of any height and width.
+            keep: False at masked pixels, of all steps of a sequence alike. Whatever lies there changes nothing, and the
+                features are 0 there; a cell of the coarsest resolution is masked if one of its pixels is.
+
+        Returns:
+            Features of every step that is mapped, each resolution half as fine as the one before; height and width are
+            filled up to a multiple of `cell`.
+        """
+        if keep is None:
+            return self.features(inputs)
+        cells = visible_cells(keep, self.cell)
+        with masked_convolutions(self, cells):
+            return [only_visible(level, cells) for level in self.features(inputs)]
+
+    def features(self, inputs: Inputs) -> list[Features]:
+        """`encode` without a mask, from which `forward` decodes; every net of this package that is trained has them."""
+        raise NotImplementedError
+
+    @property
+    def encoding_stages(self) -> list[str]:
+        """Names of the `stages` that `encode` runs through."""
+        return [name for name in self.stages if name.startswith(ENCODING)]
 
     @property
     def stages(self) -> dict[str, list[nn.Module]]:

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from snowmap.models.blocks import Decoder, Encoder, pad_to_multiple
-from snowmap.models.net import Inputs, Maps, Net, Specification
+from snowmap.models.net import Features, Inputs, Maps, Net, Specification
 
 LONGEST_PERIOD_DAYS = 1000.0
 """Of the positional encoding, as in U-TAE."""
@@ -48,16 +48,16 @@ class Transformer(Net):
         super().__init__()
         if channels[-1] % (2 * heads):
             raise ValueError(f"channels[-1]={channels[-1]} is no multiple of 2 × heads={heads}")
-        self.levels, self.heads = len(channels), heads
+        self.levels, self.encoded, self.heads = len(channels), channels, heads
         self.encoder = Encoder(specification.channels, channels, dropout)
         self.layers = nn.ModuleList(_Layer(channels[-1], heads) for _ in range(layers))
         self.weigh = _Weights(channels[-1], heads)
         self.decoder = Decoder(channels)
         self.head = nn.Conv2d(channels[0], specification.outputs, kernel_size=1)
 
-    def forward(self, inputs: Inputs) -> Maps:
-        """Maps of every step, each from the steps up to it."""
-        batch, time, _, height, width = inputs.x.shape
+    def features(self, inputs: Inputs) -> list[Features]:
+        """Those of every step, each with what attention took from the steps up to it."""
+        batch, time = inputs.x.shape[:2]
         images = pad_to_multiple(inputs.x.flatten(0, 1), self.levels)
         levels = [level.unflatten(0, (batch, time)) for level in self.encoder(images)]
         rows, columns = levels[-1].shape[-2:]
@@ -69,9 +69,13 @@ class Transformer(Net):
             tokens = layer(tokens, allowed)
         weights = self.weigh(tokens, allowed).unflatten(1, (rows, columns))  # batch, rows, columns, head, time, time
         coarse = tokens.unflatten(1, (rows, columns)).permute(0, 3, 4, 1, 2)
-        skips = [_collapse(level, weights).flatten(0, 1) for level in levels[:-1]]
-        maps = self.head(self.decoder([*skips, coarse.flatten(0, 1)]))
-        return maps[..., :height, :width].unflatten(0, (batch, time))
+        return [*(_collapse(level, weights) for level in levels[:-1]), coarse]
+
+    def forward(self, inputs: Inputs) -> Maps:
+        """Maps of every step, each from the steps up to it."""
+        height, width = inputs.x.shape[-2:]
+        maps = self.head(self.decoder([level.flatten(0, 1) for level in self.encode(inputs)]))
+        return maps[..., :height, :width].unflatten(0, (len(inputs.x), -1))
 
 
 def days_encoding(days: Float[Tensor, "batch time"], channels: int) -> Float[Tensor, "batch time channel"]:

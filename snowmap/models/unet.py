@@ -8,7 +8,7 @@ from torch import nn
 from snowmap.config import schema
 from snowmap.config.fields import arguments
 from snowmap.models.blocks import Decoder, Encoder, pad_to_multiple, stacked, stacked_channels, stacked_names
-from snowmap.models.net import Inputs, Maps, Net, Specification
+from snowmap.models.net import Features, Inputs, Maps, Net, Specification
 
 
 class UNet(Net):
@@ -37,7 +37,7 @@ class UNet(Net):
         self.stacked = time == "stack"
         self.loops_over_steps = self.stacked
         self.steps = steps if self.stacked else 1
-        self.levels = len(channels)
+        self.levels, self.encoded = len(channels), channels
         inputs = stacked_channels(specification.channels, steps) if self.stacked else specification.channels
         self.encoder = Encoder(inputs, channels, dropout)
         self.decoder = Decoder(channels)
@@ -55,9 +55,13 @@ class UNet(Net):
             return super().reads(channels)
         return {"encoder.blocks.0.0": stacked_names(channels, self.steps)}
 
+    def features(self, inputs: Inputs) -> list[Features]:
+        """Those of the target window."""
+        images = stacked(inputs, self.steps) if self.stacked else inputs.x[:, -1]
+        return [level[:, None] for level in self.encoder(pad_to_multiple(images, self.levels))]
+
     def forward(self, inputs: Inputs) -> Maps:
         """Maps of the target window."""
-        images = stacked(inputs, self.steps) if self.stacked else inputs.x[:, -1]
-        height, width = images.shape[-2:]
-        maps = self.head(self.decoder(self.encoder(pad_to_multiple(images, self.levels))))
+        height, width = inputs.x.shape[-2:]
+        maps = self.head(self.decoder([level.squeeze(1) for level in self.encode(inputs)]))
         return maps[:, None, :, :height, :width]

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from snowmap.models.blocks import ChannelNorm, Decoder, pad_to_multiple
-from snowmap.models.net import Inputs, Maps, Net, Specification
+from snowmap.models.net import Features, Inputs, Maps, Net, Specification
 
 Volumes = Float[Tensor, "batch channel time height width"]
 
@@ -39,6 +39,7 @@ class UNet3D(Net):
             self.weights = nn.ModuleList(nn.Conv3d(size, 1, kernel_size=1) for size in channels)
         self.dropout = nn.Dropout2d(dropout)
         sizes = [2 * size for size in channels] if collapse == "last_and_weights" else list(channels)
+        self.encoded = sizes
         self.decoder = Decoder(sizes)
         self.head = nn.Conv2d(sizes[0], specification.outputs, kernel_size=1)
 
@@ -56,8 +57,8 @@ class UNet3D(Net):
         """The channels, and the days to the target window."""
         return {"blocks.0.0.convolve": [*channels, "days before the target window"]}
 
-    def forward(self, inputs: Inputs) -> Maps:
-        """Maps of the target window."""
+    def features(self, inputs: Inputs) -> list[Features]:
+        """Those of all windows, as one step."""
         batch, _, _, height, width = inputs.x.shape
         known = inputs.step_valid[:, None, :, None, None]
         days = (inputs.days / 100).to(inputs.x.dtype)[:, :, None, None, None].expand(-1, -1, 1, height, width)
@@ -71,7 +72,13 @@ class UNet3D(Net):
                 y = torch.where(known, layer(y), 0)
             skips.append(self._collapsed(y, index, known))
         skips[-1] = self.dropout(skips[-1])
-        return self.head(self.decoder(skips))[:, None, :, :height, :width]
+        return [skip[:, None] for skip in skips]
+
+    def forward(self, inputs: Inputs) -> Maps:
+        """Maps of the target window."""
+        height, width = inputs.x.shape[-2:]
+        maps = self.head(self.decoder([level.squeeze(1) for level in self.encode(inputs)]))
+        return maps[:, None, :, :height, :width]
 
     def _collapsed(self, y: Volumes, level: int, known: Bool[Tensor, "batch 1 time 1 1"]) -> Tensor:
         """The features of a resolution over the valid steps, as one step."""

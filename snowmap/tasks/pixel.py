@@ -259,19 +259,7 @@ class SnowRegression(pl.LightningModule):
         return self.head.layers | {name: dict(attributes) for name, attributes in self.net.fluxes.items()}
 
     def _inputs(self, batch: Batch) -> Inputs:
-        valid = batch.x_valid[:, :, self.needed]
-        return Inputs(
-            x=self.preprocessor.normalizer.encode(batch.x, batch.x_valid),
-            bands=torch.where(valid, batch.x[:, :, self.needed], 0),
-            valid=valid,
-            step_valid=batch.step_valid,
-            days=batch.days,
-            gap_days=batch.gap_days,
-            length_days=batch.length_days,
-            added_days=batch.added_days,
-            season_start=batch.season_start,
-            day_of_year=batch.day_of_year,
-        )
+        return Inputs.of(batch, self.preprocessor.normalizer.encode(batch.x, batch.x_valid), self.needed)
 
     def _all_maps(self, batch: Batch) -> Float[Tensor, "step map height width"]:
         """`layers` of one sequence, in physical units."""

@@ -8,8 +8,9 @@ import torch
 from torch import Tensor, nn
 
 from snowmap.data.batch import Batch
+from snowmap.tasks.matching import Row
 from snowmap.tasks.pixel import SnowRegression
-from snowmap.tasks.transfer import Row, transfer
+from snowmap.tasks.transfer import transfer
 from tests.models.inputs import SMALL, make_inputs
 
 RANGES = {
@@ -73,12 +74,14 @@ def patch(bands: tuple[str, ...], time: int = 5, size: tuple[int, int] = (13, 18
 
 @torch.no_grad()
 def effects(task: SnowRegression) -> dict[str, Tensor]:
-    """What each layer that reads the bands gives, then what the whole net does."""
+    """What the whole net gives, its encoder at each resolution, and each layer that reads the bands."""
     found = {}
     layers = dict(task.net.named_modules())
     for name in task.net.reads(task.preprocessor.normalizer.channel_names):
         layers[name].register_forward_hook(lambda _, inputs, output, name=name: found.update({name: output}))
-    return {"maps": task.net(task._inputs(patch(tuple(task.preprocessor.bands)))), **found}
+    inputs = task._inputs(patch(tuple(task.preprocessor.bands)))
+    features = {f"encoder {level}": values for level, values in enumerate(task.net.encode(inputs))}
+    return {"maps": task.net(inputs), **features, **found}
 
 
 def rows_of(source: SnowRegression, task: SnowRegression) -> dict[str, Row]:
@@ -94,7 +97,7 @@ def test_other_statistics_and_another_order_of_bands_change_nothing(form):
         "new, from zero: incidence",
     )
     before, after = effects(source), effects(task)
-    assert len(before) == (3 if form == "massbalance" else 2)
+    assert len(before) == 1 + len(source.net.encoded) + (2 if form == "massbalance" else 1)
     for name, values in before.items():
         assert values.std() > 0.01
         torch.testing.assert_close(after[name], values, rtol=1e-5, atol=1e-5, msg=name)

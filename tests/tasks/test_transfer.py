@@ -14,8 +14,9 @@ from snowmap.data.splits import rolling
 from snowmap.errors import SnowmapError
 from snowmap.models import NETS
 from snowmap.runs.training import make_trainer
+from snowmap.tasks.matching import Row
 from snowmap.tasks.pixel import SnowRegression
-from snowmap.tasks.transfer import Row, transfer
+from snowmap.tasks.transfer import transfer
 from tests.archives import write_foreign_archive
 from tests.commands import fail, succeed
 from tests.config.test_checking import composed
