@@ -22,6 +22,12 @@ from snowmap.config.fields import Expected
 from snowmap.config.schema import BASELINES, GROUPS, NAMED, OPTIONAL, TrainConfig
 from snowmap.errors import SnowmapError, shown
 
+PATCHES = {"data": "na_sar", "split": "geography"}
+"""What is of patches without targets, by group: it goes with ``task=pretraining``, and nothing else does."""
+
+NOT_IN_PRETRAINING = {"init_from": None, "freeze": "none", "ablation": "all", "ensemble": 1, "final_fit": False}
+"""Keys of runs that map targets, with their defaults."""
+
 KINDS = {bool: "true or false", str: "a text", dict: "a mapping, e.g. {key: value}"}
 """What is expected of a key that declares nothing but its type."""
 
@@ -52,6 +58,8 @@ def check_config(composed: DictConfig, schema: type) -> dict[str, Any]:
         _check_together(config)
         if config["sweep"]["name"] == "none":
             del config["search"]  # it is no setting of a run
+        if config["task"] != "pretraining":
+            del config["pretraining"]
     return config
 
 
@@ -188,6 +196,7 @@ def _check_together(config: dict[str, Any]) -> None:
             f"the others have none; {mend}"
         )
     _check_pieces(config)
+    _check_pretraining(config)
     model = config["model"]["name"]
     for key, default in (("ablation", "all"), ("init_from", None)):
         if model in BASELINES and config[key] != default:
@@ -196,6 +205,29 @@ def _check_together(config: dict[str, Any]) -> None:
         raise SnowmapError("evaluate=validation with final_fit=true: these windows train, too; choose test or none")
     if config["freeze"] != "none" and not (config["ckpt"] or config["init_from"] or config["model"].get("weights")):
         raise SnowmapError(f"freeze={config['freeze']} would hold random weights; give those of a run as init_from=…")
+
+
+def _check_pretraining(config: dict[str, Any]) -> None:
+    """Refuse patches without a pre-training, a pre-training without patches, and what it does not know."""
+    pretraining = config["task"] == "pretraining"
+    for group, choice in PATCHES.items():
+        given = config[group]["name"]
+        if pretraining and given != choice:
+            raise SnowmapError(f"{group}={given} has no patches to pre-train on; task=pretraining needs {group}={choice}")
+        if not pretraining and given == choice:
+            raise SnowmapError(
+                f"{group}={choice} is of patches without a target, but task={config['task']} learns targets; give "
+                f"task=pretraining, or another {group}="
+            )
+    if not pretraining:
+        return
+    model = config["model"]["name"]
+    if model in BASELINES:
+        raise SnowmapError(f"model={model} is a baseline, which cannot be pre-trained; choose a net")
+    given = {key: config[key] for key in NOT_IN_PRETRAINING} | {"sweep": config["sweep"]["name"]}
+    for key, value in given.items():
+        if value != NOT_IN_PRETRAINING.get(key, "none"):
+            raise SnowmapError(f"{key}={shown(value)} is not for task=pretraining; leave {key}=… out")
 
 
 def _check_pieces(config: dict[str, Any]) -> None:

@@ -595,6 +595,18 @@ class Optimizer:
     half_life_steps: int = integer(200, at_least=1, at_most=10**9)  # no share of the run: a longer one keeps its curve
     restarts: list[int] = _restarts()  # epochs at which the cosine begins anew, the last at which it ends
     layer_decay: float = number(1.0, above=0, at_most=1)  # of the rate, stage by stage from the head down; 1: the same
+    reference_batch: int | None = integer(None, at_least=1)  # items in a step that learning_rate is for; None: any
+
+
+@dataclass
+class Pretraining:
+    """Masked pre-training on patches without targets; see `snowmap.tasks.pretraining`."""
+
+    patch: int = choice(16, 8)  # height and width of what is masked together, px
+    mask_ratio: float = number(0.75, above=0, below=1)  # share of these that the encoder does not see
+    width: int = integer(64, at_least=1, at_most=4096)  # channels of the decoder, which is thrown away
+    checkpointing: bool = False  # compute the encoder's activations again in the backward pass, for less memory
+    probe: int = integer(128, at_least=0, at_most=10_000)  # views of each subset for linear probes; 0: none
 
 
 @dataclass
@@ -668,11 +680,12 @@ class TrainConfig:
     launcher: Any = MISSING
     sweep: Any = MISSING
     optimizer: Optimizer = field(default_factory=Optimizer)
+    pretraining: Pretraining = field(default_factory=Pretraining)
     trainer: Trainer = field(default_factory=Trainer)
     logger: Logger = field(default_factory=Logger)
     callbacks: Callbacks = field(default_factory=Callbacks)
     scoring: Scoring = field(default_factory=Scoring)
-    task: str = choice("regression", "segmentation")  # what the target is: a quantity, or classes
+    task: str = choice("regression", "segmentation", "pretraining")  # quantities, classes, or masked patches
     ablation: str = _ablation()  # bands that the net sees
     loss: str = choice(  # of head=point; the last four are of head=classes
         "mse", "mae", "huber", "cross_entropy", "focal", "dice", "lovasz"

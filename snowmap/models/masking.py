@@ -1,13 +1,16 @@
 """Convolutions that do not see masked pixels, as in SparK (Tian et al. 2023, arXiv:2301.03580)."""
 
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager, nullcontext
+from functools import partial
+from itertools import chain
 from typing import Any
 
 import torch
 from jaxtyping import Bool
 from torch import Tensor, nn
 from torch.nn import functional
+from torch.utils.checkpoint import checkpoint
 
 Mask = Bool[Tensor, "batch 1 height width"]
 
@@ -72,3 +75,35 @@ def masked_convolutions(net: nn.Module, cells: Cells) -> Iterator[None]:
     finally:
         for hook in hooks:
             hook.remove()
+
+
+@contextmanager
+def recomputed(parts: Iterable[nn.Module], net: nn.Module, cells: Cells) -> Iterator[None]:
+    """Within, these parts keep their inputs alone; the backward pass computes what is between anew, for less memory.
+
+    Args:
+        parts: Of the net.
+        net: Whose convolutions see no masked cells, in the backward pass as well.
+        cells: True where a cell is visible, of each sequence.
+    """
+    patched = [*chain.from_iterable(map(_called, parts))]
+    for part in patched:
+        part.forward = partial(  # an attribute of the instance, which hides the method
+            checkpoint,
+            part.forward,
+            use_reentrant=False,
+            context_fn=lambda: (nullcontext(), masked_convolutions(net, cells)),
+        )
+    try:
+        yield
+    finally:
+        for part in patched:
+            del part.forward
+
+
+def _called(part: nn.Module) -> Iterator[nn.Module]:
+    """A part, or those in a list: a list is never called itself."""
+    if isinstance(part, nn.ModuleList):
+        yield from chain.from_iterable(map(_called, part))
+    elif any(True for _ in part.parameters()):
+        yield part

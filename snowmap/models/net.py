@@ -12,7 +12,7 @@ from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
 from snowmap.data.batch import Batch
-from snowmap.models.masking import Mask, masked_convolutions, only_visible, visible_cells
+from snowmap.models.masking import Mask, masked_convolutions, only_visible, recomputed, visible_cells
 
 
 class Inputs(NamedTuple):
@@ -108,6 +108,7 @@ class Net(nn.Module):
         encoded: Channels of each resolution that `encode` gives; none if the net has no such features.
         loops_over_steps: Whether a traced graph of it is for one number of steps only.
         stage_names: Of the submodules that are not a stage of their own name.
+        checkpointing: Whether `encode` with a mask keeps few activations; the backward pass computes the others anew.
     """
 
     time: int | str = 1
@@ -127,6 +128,7 @@ class Net(nn.Module):
     encoded: Sequence[int] = ()
     loops_over_steps: bool = False
     stage_names: Mapping[str, str] = {}
+    checkpointing: bool = False
 
     def physical(self, bands: Sequence[str]) -> list[str]:
         """The bands that it reads in physical units: what it `needs`, then what it `uses` of those that there are."""
@@ -170,7 +172,8 @@ class Net(nn.Module):
         if keep is None:
             return self.features(inputs)
         cells = visible_cells(keep, self.cell)
-        with masked_convolutions(self, cells):
+        parts = [part for name in self.encoding_stages for part in self.stages[name]] if self.checkpointing else []
+        with masked_convolutions(self, cells), recomputed(parts, self, cells):
             return [only_visible(level, cells) for level in self.features(inputs)]
 
     def features(self, inputs: Inputs) -> list[Features]:

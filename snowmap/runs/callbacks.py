@@ -28,6 +28,9 @@ OUTLYING = 100.0
 """Standard deviations beyond which a value is taken for the cause of a loss that is not finite."""
 
 
+GENTLER = "lower optimizer.learning_rate or trainer.gradient_clip_val"
+
+
 class EpochBar(TQDMProgressBar):
     """One bar, that of the epoch; validation is short and shows in its scores."""
 
@@ -54,7 +57,8 @@ class FiniteLoss(Callback):
     long been computed: the accelerator need not wait.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, monitor: str) -> None:
+        self.monitor = monitor
         self.step: tuple[Tensor, Batch] | None = None
 
     def on_train_batch_end(
@@ -72,17 +76,17 @@ class FiniteLoss(Callback):
 
     def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Look at the score that chooses the checkpoint."""
-        monitor = f"validation/{pl_module.head.monitor}"  # type: ignore[union-attr]
-        if not (score := trainer.callback_metrics[monitor]).isfinite():
-            self._refuse(trainer, f"the validation score ({monitor})", score, "lower optimizer.learning_rate")
+        if not (score := trainer.callback_metrics[self.monitor]).isfinite():
+            self._refuse(trainer, f"the validation score ({self.monitor})", score, "lower optimizer.learning_rate")
 
     def _look(self, trainer: pl.Trainer, task: Any) -> None:
         if self.step is None:
             return
         (loss, batch), self.step = self.step, None
         if not loss.isfinite():
-            names = trainer.datamodule.names  # type: ignore[attr-defined]
-            self._refuse(trainer, "the training loss", loss, suspect(batch, task, names))
+            # patches are cut off at fixed ranges: no value of theirs is far off
+            advice = suspect(batch, task, trainer.datamodule.names) if hasattr(task, "head") else GENTLER  # type: ignore
+            self._refuse(trainer, "the training loss", loss, advice)
 
     @staticmethod
     def _refuse(trainer: pl.Trainer, name: str, value: Tensor, advice: str) -> None:
@@ -243,8 +247,8 @@ def suspect(batch: Batch, task: Any, names: list[str]) -> str:
         return f"{where} lies {distance:.3g} standard deviations off; mend the raster or leave the window out"
     windows = ", ".join(names[int(window)] for window in batch.window)
     return (
-        f"no value of the windows {windows} stands out (farthest: {where}, {distance:.1f} standard deviations); lower "
-        "optimizer.learning_rate or trainer.gradient_clip_val"
+        f"no value of the windows {windows} stands out (farthest: {where}, {distance:.1f} standard deviations); "
+        f"{GENTLER}"
     )
 
 

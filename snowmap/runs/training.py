@@ -83,11 +83,11 @@ def resumed(config: dict[str, Any]) -> dict[str, Any]:
     """
     if not config["ckpt"]:
         return config
-    model = load_model(config["ckpt"])
-    if not isinstance(model, SnowRegression) or config["model"]["name"] in BASELINES:
-        name = config["model"]["name"] if isinstance(model, SnowRegression) else model.name
+    content, asked = read_checkpoint(Path(config["ckpt"])), config["model"]["name"]
+    if "baseline" in content or asked in BASELINES:
+        name = asked if asked in BASELINES else content["baseline"]["name"]
         raise SnowmapError(f"model={name} is a baseline, fitted at once: there is nothing to resume; leave ckpt=… out")
-    resumed = OmegaConf.create(dict(model.metadata["config"]))
+    resumed = OmegaConf.create(dict(content["hyper_parameters"]["metadata"]["config"]))
     composed = OmegaConf.create(config)
     for override in HydraConfig.get().overrides.task:
         key = override.partition("=")[0].lstrip("+~").replace("/", ".")
@@ -95,6 +95,14 @@ def resumed(config: dict[str, Any]) -> dict[str, Any]:
             raise SnowmapError(f"{key}=… cannot be combined with ckpt=…; type the keys that it would change")
         OmegaConf.update(resumed, key, OmegaConf.select(composed, key), merge=False)
     return OmegaConf.to_container(resumed)  # type: ignore[return-value]
+
+
+def monitored(config: Mapping[str, Any]) -> tuple[str, str]:
+    """The score that chooses the checkpoint, and whether the least (``min``) or the greatest (``max``) is the best."""
+    if config["task"] == "pretraining":
+        return "validation/loss", "min"
+    head = HEADS[config["head"]["name"]]
+    return f"validation/{head.monitor}", head.mode
 
 
 def make_trainer(
@@ -118,24 +126,23 @@ def make_trainer(
     Raises:
         SnowmapError: When the machine lacks the device or the precision that is asked for.
     """
-    checkpoints, head = folder / "checkpoints", HEADS[config["head"]["name"]]
+    checkpoints, (monitor, mode) = folder / "checkpoints", monitored(config)
     options, patience = dict(config["trainer"]), config["callbacks"]["patience"]
-    monitor = f"validation/{head.monitor}"
-    best = [ModelCheckpoint(checkpoints, "best", monitor=monitor, mode=head.mode, enable_version_counter=False)]
+    best = [ModelCheckpoint(checkpoints, "best", monitor=monitor, mode=mode, enable_version_counter=False)]
     if epochs is not None:
         options["max_epochs"], patience, best = epochs, None, []
     watching: list[Callback] = [
         *best,
         # of its own: with `save_last` it would be written only when the best one is
         ModelCheckpoint(checkpoints, "last", enable_version_counter=False),
-        FiniteLoss(),
+        FiniteLoss(monitor),
         ValidationAtLastStep(),
         *callbacks,
     ]
     if logger:
         watching += [LearningRateMonitor("epoch"), Throughput()]
     if patience:
-        watching.append(EarlyStopping(monitor, patience=patience, mode=head.mode))
+        watching.append(EarlyStopping(monitor, patience=patience, mode=mode))
     if config["callbacks"]["ema"]:
         watching.append(RunningMean(config["callbacks"]["ema"]))
     if config["trainer"]["enable_progress_bar"]:
@@ -239,11 +246,11 @@ def fit(
         if run.leads:
             windows = sum(len(split.train) for split in fits.final)
             print(f"{epochs} epochs are best for it; all {windows} training windows now train for as many")
-        trained = _fit(config, run, run.path, parts, logger, maps, epochs)
+        trained = fit_once(config, run, run.path, parts, logger, maps, epochs)
         if run.leads:
             write_whole(run.best, run.last.read_bytes())
     else:
-        trained = _fit(config, run, run.path, parts, logger, [*callbacks, *maps])
+        trained = fit_once(config, run, run.path, parts, logger, [*callbacks, *maps])
     weights = sum(weight.numel() for weight in parts[0].net.parameters() if weight.requires_grad)
     run.update(stage="scoring", epochs=trained, parameters=weights)
 
@@ -259,15 +266,15 @@ def _best_epoch(
             if run.leads and (earlier / name).is_file():
                 write_whole(folder / "checkpoints" / name, (earlier / name).read_bytes())
     curves = CSVLogger(folder, name="curves", flush_logs_every_n_steps=1) if logger else None
-    _fit(config | {"ckpt": None}, run, folder, parts, curves, callbacks)
+    fit_once(config | {"ckpt": None}, run, folder, parts, curves, callbacks)
     return int(read_checkpoint(run.first_best)["epoch"]) + 1
 
 
-def _fit(
+def fit_once(
     config: Mapping[str, Any],
     run: RunFolder,
     folder: Path,
-    parts: Parts,
+    parts: tuple[pl.LightningModule, pl.LightningDataModule],
     logger: Logger | None,
     callbacks: Sequence[Callback],
     epochs: int | None = None,
@@ -282,7 +289,8 @@ def _fit(
             raise SnowmapError(f"{resumed} holds weights alone; begin a new run with them as init_from=…")
     if resumed and run.leads:
         print(f"resuming from {resumed}")
-    refuse_too_large(task, datamodule, trainer.strategy.root_device, config["trainer"]["precision"])
+    if isinstance(task, SnowRegression) and isinstance(datamodule, SnowDataModule):  # patches are small
+        refuse_too_large(task, datamodule, trainer.strategy.root_device, config["trainer"]["precision"])
     with run.stop.deferred():
         try:
             trainer.fit(task, datamodule, ckpt_path=resumed, weights_only=True)

@@ -67,3 +67,27 @@ def test_a_cell_is_visible_if_all_of_it_is():
     keep = torch.ones(1, 1, 5, 8, dtype=torch.bool)
     keep[..., 0, 7] = False
     assert visible_cells(keep, 4).tolist() == [[[[True, False], [True, True]]]]
+
+
+@pytest.mark.parametrize("form", SMALL)
+def test_activations_that_are_computed_anew_give_the_same_gradients_and_keep_less(form):
+    keep = random_mask(2, SIZE, SIZE, PATCH, 0.75, seed=1)
+    gradients, kept = [], []
+    for checkpointing in (False, True):
+        net, inputs, saved = make_net(form), make_inputs(form, time=2, height=SIZE, width=SIZE), []
+        net.checkpointing = checkpointing
+
+        def pack(tensor, saved=saved):
+            saved.append(tensor)
+            return tensor
+
+        with torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor):
+            loss = sum((level**2).sum() for level in net.encode(inputs, keep))
+        storages = {tensor.untyped_storage().data_ptr(): tensor.untyped_storage().nbytes() for tensor in saved}
+        kept.append(sum(storages.values()))
+        loss.backward()
+        gradients.append([weight.grad for weight in net.parameters() if weight.grad is not None])
+    assert gradients[0]
+    for one, other in zip(*gradients, strict=True):
+        torch.testing.assert_close(one, other, rtol=1e-4, atol=1e-6)
+    assert kept[1] < 0.6 * kept[0]
