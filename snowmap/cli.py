@@ -56,13 +56,15 @@ def _parser() -> argparse.ArgumentParser:
     download.add_argument("--revision", default="main", help="branch, tag or commit (default: %(default)s)")
     download.set_defaults(run=_download)
 
-    synthesize = commands.add_parser("synthesize", help="write synthetic data: an archive, or scenes of a SAR stack")
+    synthesize = commands.add_parser(
+        "synthesize", help="write synthetic data: an archive, scenes of a SAR stack, or NA-SAR"
+    )
     synthesize.add_argument("out", type=Path, help="the folder to write, e.g. data/synthetic/Dataset_icip2026")
     synthesize.add_argument(
         "--kind",
         default="archive",
-        choices=["archive", "glaciers", "ice_cracks"],
-        help="an archive in the same layout, or scenes for data=sar_stack (default: %(default)s)",
+        choices=["archive", "glaciers", "ice_cracks", "na_sar"],
+        help="an archive in the same layout, scenes for data=sar_stack, or shards for data=na_sar (default: archive)",
     )
     synthesize.add_argument("--seed", type=int, default=0)
     synthesize.add_argument("--windows", type=int, default=64, help="number of 12-day windows (default: %(default)s)")
@@ -77,6 +79,9 @@ def _parser() -> argparse.ArgumentParser:
     )
     synthesize.add_argument("--outlines", type=Path, help="glaciers on the DEM, in any vector file")
     synthesize.add_argument("--looks", type=float, help="equivalent number of looks of their speckle")
+    synthesize.add_argument("--patches", type=int, default=256, help="of na_sar, in all (default: %(default)s)")
+    synthesize.add_argument("--shards", type=int, default=4, help="that hold them (default: %(default)s)")
+    synthesize.add_argument("--corrupt", type=int, default=0, metavar="N", help="spoil N of them, to try what happens")
     synthesize.set_defaults(run=_synthesize)
 
     build = commands.add_parser("build", help="turn interferograms, weather and snow maps of a region into an archive")
@@ -230,6 +235,9 @@ def _download(options: argparse.Namespace) -> bool:
 
 
 def _synthesize(options: argparse.Namespace) -> None:
+    if options.kind == "na_sar":
+        _synthesize_patches(options)
+        return
     if options.kind != "archive":
         _synthesize_scenes(options)
         return
@@ -263,6 +271,16 @@ def _synthesize_scenes(options: argparse.Namespace) -> None:
     )
     split = "scenes" if given["scenes"] >= 3 else "blocks"
     print(f"next: python train.py data=sar_stack data.root={options.out} target={name} task=segmentation split={split}")
+
+
+def _synthesize_patches(options: argparse.Namespace) -> None:
+    from snowmap.sources.synthetic.na_sar import synthesize_na_sar
+
+    given = {key: getattr(options, key) for key in ("seed", "patches", "shards", "corrupt")}
+    for spoilt in synthesize_na_sar(options.out, **given):
+        print(f"spoilt: {spoilt}")
+    print(f"SYNTHETIC patches: {options.patches} in {options.shards} shards, lie in {options.out}")
+    print(f"next: python train.py experiment=na_sar_pretraining data.root={options.out}")
 
 
 def _build(options: argparse.Namespace) -> None:

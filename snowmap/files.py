@@ -16,6 +16,8 @@ from io import BytesIO
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import platformdirs
+
 from snowmap.errors import SnowmapError
 
 if TYPE_CHECKING:
@@ -23,6 +25,11 @@ if TYPE_CHECKING:
 
 _UNFINISHED = re.compile(r"\..+\.[0-9a-f]{12}\.snowmap-part", re.DOTALL)
 _NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+
+
+def cache_folder() -> Path:
+    """What can be made again lies here: ``$SNOWMAP_CACHE``, else the user's cache folder."""
+    return Path(os.environ.get("SNOWMAP_CACHE") or platformdirs.user_cache_dir("snowmap", appauthor=False))
 
 
 class WriteError(SnowmapError):

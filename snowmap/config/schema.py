@@ -13,6 +13,8 @@ from omegaconf import MISSING
 from snowmap.config.fields import Expected, Within, choice, distinct, integer, integers, number, special
 from snowmap.units import METRES, SNOW_DEPTH_M, WET_SNOW_DB
 
+POLARISATIONS = ("co_pol", "cross_pol")
+
 
 def _channels(default: list[int]) -> Any:
     """Channels of a net, level by level; each further level halves height and width."""
@@ -159,9 +161,39 @@ def _corrections() -> Any:
     return special([], "a list of ramp, stratified", lambda value: len(set(value)) == len(value) and known >= {*value})
 
 
+def _range(low: float, high: float) -> Any:
+    """Two ends."""
+    return special(
+        [low, high], "two finite numbers, ascending", lambda value: len(value) == 2 and -1e9 < value[0] < value[1] < 1e9
+    )
+
+
+def _bounds() -> Any:
+    """A piece of the Earth."""
+
+    def holds(value: Any) -> bool:
+        west, south, east, north = value
+        return all(-180 <= x <= 180 for x in (west, east)) and -90 <= south < north <= 90
+
+    words = "[west, south, east, north] in degrees, south below north"
+    return special(None, words, lambda value: len(value) == 4 and holds(value))
+
+
+def _columns() -> Any:
+    """Names of columns of a table."""
+    return special(None, "a name for each of some columns, e.g. {longitude: lon}", lambda value: all(value.values()))
+
+
+@dataclass
+class Named:
+    """A choice by its name; what derives from it has further keys."""
+
+    name: str = MISSING
+
+
 @dataclass
 class Data:
-    """What every source of data shares: where the data lies, and how it is fed to a model."""
+    """What every source of Cubes shares: where the data lies, and how it is fed to a model."""
 
     name: str = MISSING
     root: Any = _archives(MISSING)  # of one archive, or [of, several]
@@ -284,10 +316,39 @@ class SnowSar(Data):
 
 
 @dataclass
-class Named:
-    """A choice by its name; what derives from it has further keys."""
+class NaSarRanges:
+    """Of each band of NA-SAR the value that becomes 0 and the one that becomes 1, as its dataset card has them."""
 
-    name: str = MISSING
+    co_pol: list[float] = _range(0.15, 2.39)  # of log(1 + 20 γ⁰)
+    cross_pol: list[float] = _range(0.01, 1.09)
+    coherence: list[float] = _range(0.0, 1.0)
+    incidence: list[float] = _range(0.0, 90.0)  # degree
+    elevation: list[float] = _range(-100.0, 4000.0)  # m
+    slope: list[float] = _range(0.0, 45.0)  # degree
+    relief: list[float] = _range(0.0, 1.0)
+
+
+@dataclass
+class NaSar(Named):
+    """Keys of `snowmap.sources.na_sar`: patches in shards, which are streamed."""
+
+    name: str = "na_sar"
+    root: str = MISSING  # a folder, a URL, or hf://datasets/OWNER/NAME[@REVISION], with metadata.parquet and data/
+    shards: list[str] | None = distinct(None, least=1)  # files or URLs, with {00000..00090}; None: those of data/
+    columns: dict[str, str] | None = _columns()  # of the metadata, where it calls them otherwise
+    bands: list[str] | None = distinct(None, least=1)  # None: all
+    quality: float = number(0.0, at_least=0, at_most=1)  # least quality_score
+    polarisations: list[str] = special(
+        [], "a list of co_pol, cross_pol", lambda value: len(set(value)) == len(value) and {*value} <= {*POLARISATIONS}
+    )  # that a patch must have
+    bounds: list[float] | None = _bounds()  # of the middle of a patch; None: everywhere
+    ranges: NaSarRanges = field(default_factory=NaSarRanges)
+    time: int | None = choice(None, 1, 2)  # dates of an item, prime and secondary; None: the model's own
+    batch_size: int = integer(64, at_least=1)  # items; a patch has two, its views
+    workers: int = integer(2, at_least=0, at_most=256)  # processes that read, for each one that trains
+    shuffle: int = integer(128, at_least=1)  # members whose order is drawn anew; each worker holds so many
+    cache_gb: float | None = number(None, above=0)  # of copies of remote shards on this machine; None: no copies
+    retries: int = integer(3, at_least=0, at_most=100)  # of what is remote
 
 
 @dataclass
@@ -381,6 +442,17 @@ class Blocks(Outlines):
 
     rows: int = integer(4, at_least=1)  # rectangles from north to south
     columns: int = integer(4, at_least=1)  # rectangles from west to east
+
+
+@dataclass
+class Geography(Named):
+    """Blocks of the Earth validate and test; see `snowmap.sources.na_sar.index.split_patches`."""
+
+    degrees: float = number(2.0, at_least=0.01, at_most=90)  # height and width of a block
+    buffer_km: float = number(10.0, at_least=0, at_most=1000)  # of neither side, around a block
+    validation: float = number(0.1, above=0, below=1)  # of the patches
+    test: float = number(0.1, above=0, below=1)
+    seed: int = _seed()
 
 
 @dataclass
@@ -726,6 +798,7 @@ DATA: dict[str, type] = {
     "zarr": Zarr,
     "sar_stack": SarStack,
     "snowsar": SnowSar,
+    "na_sar": NaSar,
 }
 """Schema of each `data=`."""
 
@@ -766,6 +839,7 @@ SPLITS: dict[str, type] = {
     "blocks": Blocks,
     "outlines": Outlines,
     "regions": Regions,
+    "geography": Geography,
 }
 """Schema of each `split=`."""
 

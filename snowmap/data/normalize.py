@@ -1,7 +1,7 @@
 """The Normalizer: bands in physical units to the channels of a net, fitted on training data only."""
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 import torch
@@ -26,7 +26,7 @@ class Normalizer(nn.Module):
     and divided by its standard deviation. What is missing becomes 0 after scaling, and a validity channel for each
     band says so to the network.
 
-    There are no default statistics: until `fit` or `load_state_dict` they are NaN.
+    There are no default statistics: until `fit`, `set_ranges` or `load_state_dict` they are NaN.
 
     Attributes:
         bands: Names of the bands, in the order of the Cube.
@@ -107,6 +107,27 @@ class Normalizer(nn.Module):
             self.band_mean[position], self.band_std[position] = mean, std
         if constant:
             logger.warning("constant in the training windows, so they tell the net nothing: %s", ", ".join(constant))
+
+    def set_ranges(self, ranges: Mapping[str, Sequence[float]]) -> None:
+        """Scale each band by fixed ends instead of statistics: low → 0, high → 1, cut off there.
+
+        Args:
+            ranges: ``(low, high)`` of each band in its unit; those of wrapped phase, which has no scale, are left out.
+
+        Raises:
+            SnowmapError: When a band has none.
+        """
+        for position, name in enumerate(self.bands):
+            if name in self.wrapped:
+                low, high, mean, std = -np.pi, np.pi, 0.0, 1.0
+            elif name in ranges:
+                low, high = ranges[name]
+                mean, std = low, high - low
+                self.band_low[position], self.band_high[position] = low, high
+            else:
+                raise SnowmapError(f"the band {name} has no range, only {', '.join(ranges)} have; leave it out")
+            self.band_least[position], self.band_greatest[position] = low, high
+            self.band_mean[position], self.band_std[position] = mean, std
 
     def unusual(self, x: Bands) -> Bands:
         """How far each value is from the mean of the training, in standard deviations."""

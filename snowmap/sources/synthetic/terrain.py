@@ -88,7 +88,7 @@ def make_terrain(shape: tuple[int, int] | None, dem: Path | None, rng: np.random
     valid = np.isfinite(elevation)
     elevation = np.where(valid, elevation, elevation[valid].mean())
     spacing = spacing_of(transform, elevation.shape[0])
-    forest = _forest(elevation, spacing, rng)
+    forest = forest_cover(elevation, spacing, rng)
     mask = _outline(elevation.shape, rng) & valid
     if not mask.any():  # the DEM may cover only a corner
         mask = valid
@@ -129,7 +129,7 @@ def power_law_field(
     return field[: shape[0], : shape[1]] / field.std()
 
 
-@lru_cache(maxsize=4)  # the storms of hundreds of days have the same
+@lru_cache(maxsize=8)  # the storms of hundreds of days have the same
 def _amplitude(
     rows: int, columns: int, spacing: tuple[float, float], exponent: float, outer_scale: float
 ) -> NDArray[np.float64]:
@@ -178,15 +178,18 @@ def _read_dem(path: Path, shape: tuple[int, int] | None) -> tuple[NDArray[np.flo
     return elevation.astype(np.float64), transform
 
 
-def _forest(
-    elevation: NDArray[np.float64], spacing: tuple[float, float], rng: np.random.Generator
+def forest_cover(
+    elevation: NDArray[np.float64],
+    spacing: tuple[float, float],
+    rng: np.random.Generator,
+    tree_line: float = TREE_LINE,
 ) -> NDArray[np.float64]:
-    """Covered share: patches below the tree line that thin out within about 100 m of height."""
+    """Covered share: patches below the tree line, in m, that thin out within about 100 m of height."""
     patches = ndtr(
         3 * power_law_field(elevation.shape, spacing, -3.0, rng, WOOD_SCALE)
     )  # mostly woods or meadows, little between
     cover = np.minimum(1, patches * 2 * FOREST_COVER)
-    return cover / (1 + np.exp(np.clip((elevation - TREE_LINE) / 50, -50, 50)))
+    return cover / (1 + np.exp(np.clip((elevation - tree_line) / 50, -50, 50)))
 
 
 def _outline(shape: tuple[int, ...], rng: np.random.Generator) -> NDArray[np.bool_]:

@@ -15,10 +15,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
-import platformdirs
 from filelock import FileLock
 
-from snowmap.files import WriteError, whole_folder
+from snowmap.files import WriteError, cache_folder, whole_folder
 
 FORMAT = "snowmap cache 6"
 KEPT_ENTRIES = 3
@@ -31,10 +30,9 @@ logger = logging.getLogger(__name__)
 
 
 def folder_of(root: Path) -> Path:
-    """Where the entries of an archive lie: below `$SNOWMAP_CACHE`, else the user's cache folder."""
-    base = Path(os.environ.get("SNOWMAP_CACHE") or platformdirs.user_cache_dir("snowmap", appauthor=False))
+    """Where the entries of an archive lie."""
     place = root.resolve()
-    return base / "archives" / f"{place.name}-{hashlib.sha256(str(place).encode()).hexdigest()[:16]}"
+    return cache_folder() / "archives" / f"{place.name}-{hashlib.sha256(str(place).encode()).hexdigest()[:16]}"
 
 
 def key_of(request: object) -> str:

@@ -1,0 +1,18 @@
+"""NA-SAR: patches of radar over North America in WebDataset shards, for pre-training."""
+
+from snowmap.sources.na_sar.datamodule import Feeding, PatchDataModule, PatchLoader
+from snowmap.sources.na_sar.index import Patches, open_patches, split_patches
+from snowmap.sources.na_sar.layout import BANDS
+from snowmap.sources.na_sar.stream import Fault, Opening
+
+__all__ = [
+    "BANDS",
+    "Fault",
+    "Feeding",
+    "Opening",
+    "PatchDataModule",
+    "PatchLoader",
+    "Patches",
+    "open_patches",
+    "split_patches",
+]

@@ -1,0 +1,292 @@
+"""The data module: Batches of patches that are streamed from their shards, reader by reader."""
+
+import logging
+from collections.abc import Iterator, Mapping, Sequence
+from itertools import chain, islice, repeat
+from typing import NamedTuple
+
+import numpy as np
+import pandas as pd
+import pytorch_lightning as pl
+import torch
+from torch.utils.data import DataLoader, IterableDataset, get_worker_info
+
+from snowmap.data.batch import Batch
+from snowmap.errors import SnowmapError
+from snowmap.sources.na_sar.index import Patches
+from snowmap.sources.na_sar.layout import BANDS, SIDE, VIEWS
+from snowmap.sources.na_sar.reading import MemberError, fault_of, fill, keys_of, read_member
+from snowmap.sources.na_sar.stream import Fault, Opening, is_remote
+
+logger = logging.getLogger(__name__)
+
+Item = tuple[int, bytes | Fault | None]
+"""Position of a sample among the patches, and its member; −1 and None for an item that fills a batch up."""
+
+
+class Feeding(NamedTuple):
+    """What the items of a Batch are made of, and in which order.
+
+    Attributes:
+        bands: Keys of `snowmap.sources.na_sar.layout.BANDS`.
+        time: Dates of an item: 2, or 1 for the secondary one alone.
+        batch_size: Items in a Batch; a sample gives two, one for each view.
+        shuffle: Members whose order is drawn anew; a reader holds so many of them, undecoded.
+        seed: Of every order.
+        opening: How shards are opened.
+    """
+
+    bands: tuple[str, ...] = tuple(BANDS)
+    time: int = 2
+    batch_size: int = 64
+    shuffle: int = 128
+    seed: int = 0
+    opening: Opening = Opening()
+
+
+class PatchLoader:
+    """Batches of one subset, of which each sample is in one: those of one process.
+
+    The samples of an epoch stand in one sequence: shard by shard, the shards in an order of (seed, epoch), the samples
+    in that of their members. The readers, which are the workers of all processes, take equal pieces of it, and draw the
+    order within groups of `Feeding.shuffle` members. All of this follows from the metadata alone: a member that cannot
+    be used keeps its place, as an item without a valid pixel. Items of that kind fill up the last Batches, so that all
+    processes take as many steps.
+
+    Attributes:
+        sizes: Items in each Batch of a reader; all have as many.
+        passed: Batches that the epoch has had already; the first iteration leaves them out. Shards and groups that they
+            were made of are not read again.
+    """
+
+    passed = 0
+
+    def __init__(
+        self,
+        patches: Patches,
+        feeding: Feeding,
+        workers: int = 0,
+        processes: tuple[int, int] = (1, 0),
+        *,
+        shuffle: bool = False,
+        name: str = "",
+    ) -> None:
+        """Deal the samples out.
+
+        Args:
+            patches: The samples.
+            feeding: What Batches are made of.
+            workers: Processes that read for this one; 0: it reads by itself.
+            processes: How many train together, and which of them this one is.
+            shuffle: Whether the order is drawn.
+            name: Of the subset, for messages.
+
+        Raises:
+            SnowmapError: When there are fewer samples than processes.
+        """
+        world, self.rank = processes
+        if len(patches) < world:
+            raise SnowmapError(
+                f"{name or 'the subset'} has {len(patches)} samples for {world} processes; use fewer trainer.devices, "
+                "or more samples"
+            )
+        most = len(patches) // world
+        if workers > most:
+            logger.warning("%s: %d samples are too few for %d workers; %d read them", name, len(patches), workers, most)
+        self.patches, self.feeding, self.workers = patches, feeding, min(workers, most)
+        self.shuffle, self.epoch = shuffle, 0
+        self.readers_each = max(1, self.workers)
+        self.readers = world * self.readers_each
+        items = len(VIEWS) * -(-len(patches) // self.readers)
+        self.sizes = [min(feeding.batch_size, items - first) for first in range(0, items, feeding.batch_size)]
+        shards = patches.table["shard"].unique()
+        if len(shards) < self.readers and shuffle:
+            remote = any(is_remote(patches.shards[shard]) for shard in shards) and not feeding.opening.cache_gb
+            logger.warning(
+                "%s: %d readers share %d shards%s",
+                *(name, self.readers, len(shards)),
+                ", of which each fetches what lies before its part, too; set data.cache_gb" if remote else "",
+            )
+
+    @property
+    def sampler(self) -> "PatchLoader":
+        """Itself: where Lightning looks for `set_epoch`."""
+        return self
+
+    def set_epoch(self, epoch: int) -> None:
+        """Of which the order comes next."""
+        self.epoch = epoch
+
+    def __len__(self) -> int:
+        return len(self.sizes) * self.readers_each
+
+    def __iter__(self) -> Iterator[tuple[Batch, list[Fault]]]:
+        # a generator: Lightning tells the epoch after it has asked for the iterator
+        passed, self.passed = self.passed % len(self), 0  # at the end of an epoch comes the next one
+        yield from DataLoader(
+            _Stream(self, self.epoch, passed),
+            batch_size=None,
+            num_workers=self.workers,
+            pin_memory=torch.cuda.is_available(),
+        )
+
+
+class _Stream(IterableDataset[tuple[Batch, list[Fault]]]):
+    """The Batches of an epoch that are still to come; in a worker those that it makes."""
+
+    def __init__(self, loader: PatchLoader, epoch: int, passed: int) -> None:
+        self.loader, self.epoch, self.passed = loader, epoch, passed
+
+    def __iter__(self) -> Iterator[tuple[Batch, list[Fault]]]:
+        loader, worker = self.loader, get_worker_info()
+        # the loader takes a Batch from each worker in turn, the first one being that whose turn it is
+        local = ((worker.id if worker else 0) + self.passed) % loader.readers_each
+        passed = -(-(self.passed - local) // loader.readers_each)
+        reader = loader.rank * loader.readers_each + local
+        first = passed * loader.feeding.batch_size
+        items = self._items(reader, first // len(VIEWS))
+        views = ((*item, view) for item in chain(items, repeat((-1, None))) for view in VIEWS)
+        views = islice(views, first % len(VIEWS), None)
+        for size in loader.sizes[passed:]:
+            yield _batch(list(islice(views, size)), loader.patches, loader.feeding)
+
+    def _items(self, reader: int, passed: int) -> Iterator[Item]:
+        """The members of a reader's samples behind the first `passed` of them."""
+        feeding = self.loader.feeding
+        size = feeding.shuffle if self.loader.shuffle else 1
+        group, skipped = divmod(passed, size)
+        members = self._members(reader, group * size)
+        while items := list(islice(members, size)):
+            seeds = [feeding.seed, self.epoch, reader, group]
+            order = np.random.default_rng(seeds).permutation(len(items)) if self.loader.shuffle else range(len(items))
+            for index in islice(order, skipped, None):
+                yield items[index]
+            group, skipped = group + 1, 0
+
+    def _members(self, reader: int, passed: int) -> Iterator[Item]:
+        """The members of a reader's samples in the order of its shards; passed ones are not opened."""
+        table, shards = self.loader.patches.table, self.loader.patches.shards
+        count = np.bincount(table["shard"], minlength=len(shards))
+        order = np.arange(len(shards))
+        if self.loader.shuffle:
+            order = np.random.default_rng([self.loader.feeding.seed, self.epoch]).permutation(len(shards))
+        start, stop = (len(table) * end // self.loader.readers for end in (reader, reader + 1))
+        begins, firsts = np.cumsum(count[order]) - count[order], np.cumsum(count) - count
+        for shard, begin in zip(order, begins, strict=True):
+            low, high = max(start + passed, begin) - begin, min(stop, begin + count[shard]) - begin
+            if low < high:
+                positions = range(firsts[shard] + low, firsts[shard] + high)
+                keys = table["key"].iloc[positions.start : positions.stop].tolist()
+                yield from zip(positions, self.loader.feeding.opening.members(shards[shard], keys), strict=True)
+
+
+def _batch(
+    views: Sequence[tuple[int, bytes | Fault | None, int]], patches: Patches, feeding: Feeding
+) -> tuple[Batch, list[Fault]]:
+    """The Batch of some views, and the faults of their members."""
+    bands, time, faults = feeding.bands, feeding.time, {}
+    x = torch.empty(len(views), time, len(bands), SIDE, SIDE)
+    keys, decoded, arrays = keys_of(bands, time), -1, None
+    rows = patches.table.iloc[[position for position, _, _ in views]]
+    for into, (position, content, view), shard, key in zip(x, views, rows["shard"], rows["key"], strict=True):
+        if position != decoded:
+            decoded, arrays = position, None
+            place = patches.shards[shard], key
+            if isinstance(content, Fault):
+                faults[position] = content
+            elif content is not None:
+                try:
+                    arrays = read_member(content, keys)
+                    if fault := fault_of(arrays):
+                        faults[position] = Fault(*place, fault)
+                except MemberError as error:
+                    faults[position] = Fault(*place, str(error))
+        if arrays is None:
+            into.fill_(torch.nan)
+        else:
+            fill(into, arrays, view, bands)
+    filled = torch.tensor([position < 0 for position, _, _ in views])
+    length = _column(rows, "days")[:, None].expand(-1, time).contiguous()
+    none = torch.zeros(len(views), time)
+    dates = [_column(rows, name) for name in ("prime_day", "secondary_day")[-time:]]
+    batch = Batch(
+        x=x,
+        x_valid=x.abs() < torch.inf,
+        step_valid=torch.ones(len(views), time, dtype=torch.bool),
+        days=torch.cat([length, none[:, :1]], 1)[:, -time:],
+        gap_days=none,
+        length_days=length,
+        added_days=length,
+        season_start=none > 0,
+        day_of_year=torch.stack(dates, 1),
+        y=torch.zeros(len(views), 1, 0, SIDE, SIDE),
+        y_valid=torch.zeros(len(views), 1, 0, SIDE, SIDE, dtype=torch.bool),
+        window=torch.from_numpy(rows.index.to_numpy(np.int64).copy()).masked_fill(filled, -1),
+    )
+    return batch, [*faults.values()]
+
+
+def _column(rows: pd.DataFrame, name: str) -> torch.Tensor:
+    return torch.from_numpy(rows[name].to_numpy(np.float32).copy())
+
+
+class PatchDataModule(pl.LightningDataModule):
+    """Feeds training and validation patches; see `PatchLoader` for their order.
+
+    What a training step draws is seeded by its number, as in `snowmap.data.datamodule.SnowDataModule`.
+
+    Attributes:
+        subsets: Samples by name of their subset, ``train``, ``validation`` and ``test``.
+        faults: What is wrong with members that were read, by key of the sample.
+    """
+
+    def __init__(self, subsets: Mapping[str, Patches], feeding: Feeding, workers: int = 0) -> None:
+        """Hold the samples.
+
+        Args:
+            subsets: From `split_patches`.
+            feeding: What Batches are made of.
+            workers: Processes that read, for each process that trains.
+        """
+        super().__init__()
+        self.subsets, self.feeding, self.workers = dict(subsets), feeding, workers
+        self.faults: dict[str, str] = {}
+        self.broken: set[tuple[str, str]] = set()
+
+    def loader(self, subset: str, *, shuffle: bool = False) -> PatchLoader:
+        """The Batches of a subset that are this process's, each with the faults of its members."""
+        processes = (self.trainer.world_size, self.trainer.global_rank) if self.trainer else (1, 0)
+        return PatchLoader(self.subsets[subset], self.feeding, self.workers, processes, shuffle=shuffle, name=subset)
+
+    def train_dataloader(self) -> PatchLoader:
+        """Training patches in an order of their own each epoch, determined by (seed, epoch)."""
+        loader = self.loader("train", shuffle=not (self.trainer and self.trainer.overfit_batches))  # type: ignore[attr-defined]
+        if self.trainer:  # Lightning restores how many steps the epoch had, but begins with the first of them again
+            loader.passed = self.trainer.fit_loop.epoch_loop.batch_progress.current.ready
+        return loader
+
+    def val_dataloader(self) -> PatchLoader:
+        """Validation patches, shard by shard."""
+        return self.loader("validation")
+
+    def on_before_batch_transfer(self, batch: tuple[Batch, list[Fault]], dataloader_idx: int) -> Batch:
+        """Note the faults, and seed what a training step draws: Lightning does not restore generators."""
+        assert self.trainer
+        whole, faults = batch
+        self.note(faults)
+        if self.trainer.training:
+            step = self.trainer.fit_loop.epoch_loop.total_batch_idx
+            torch.manual_seed(hash((self.feeding.seed, step, self.trainer.global_rank)))
+        return self.trainer.precision_plugin.convert_input(whole)
+
+    def note(self, faults: Sequence[Fault]) -> None:
+        """Name each fault once, and count it."""
+        for fault in faults:
+            if fault.key in self.faults:
+                continue
+            self.faults[fault.key] = f"{fault.shard} {fault.words}" if fault.of_shard else fault.words
+            if not fault.of_shard:
+                logger.warning("%s: %s %s", fault.shard, fault.key, fault.words)
+            elif (fault.shard, fault.words) not in self.broken:
+                self.broken.add((fault.shard, fault.words))
+                logger.warning("%s %s: %s and those behind it are missing", fault.shard, fault.words, fault.key)
