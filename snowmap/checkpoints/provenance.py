@@ -150,6 +150,11 @@ def read_checkpoint(checkpoint: Path) -> dict[str, Any]:
     return content
 
 
+def is_pretraining(content: Mapping[str, Any]) -> bool:
+    """Whether the content of a checkpoint is of ``task=pretraining``."""
+    return content.get("hyper_parameters", {}).get("metadata", {}).get("task") == "pretraining"
+
+
 def check_bands(bands: Sequence[str], cube: xr.Dataset, metadata: Mapping[str, Any]) -> None:
     """Refuse a Cube that lacks a band, or has it in another unit than that of the training.
 

@@ -25,7 +25,7 @@ from snowmap.checkpoints.provenance import read_checkpoint, windows_of
 from snowmap.data.datamodule import SnowDataModule
 from snowmap.errors import Interrupted, SnowmapError, Stopped, shown
 from snowmap.evaluation import print_table
-from snowmap.evaluation.scoring import score_model, validation_of
+from snowmap.evaluation.scoring import score_model, scores_of
 from snowmap.files import write_whole
 from snowmap.maps.calibration import calibrate_checkpoint
 from snowmap.runs.callbacks import (
@@ -315,7 +315,7 @@ def conclude(config: Mapping[str, Any], cubes: Sequence[xr.Dataset], run: RunFol
     validated = load_model(run.first_best) if final_fit else model
     if isinstance(model, SnowRegression) and isinstance(validated, SnowRegression):
         calibrate_checkpoint(run.best, model, cubes, validated)
-    run.update(validation=validation_of(validated, cubes))
+    run.update(validation=scores_of(validated, cubes))
     if subset != "none":
         print_table(score_model(model, cubes, run.best, subset=subset, scoring=config["scoring"]))
     log_results(logger, run.path, subset, run.record["validation"])

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from snowmap.data.features import DERIVED_BANDS
 from snowmap.models import Net
 from snowmap.tasks.pixel import SnowRegression
+from snowmap.tasks.pretraining import Pretraining
 
 HEAD = "head"
 """The last stage of every net."""
@@ -44,14 +45,14 @@ class Match:
     """One net that takes the weights of another.
 
     Attributes:
-        source: The other task.
+        source: The other task; of a pre-training only the stages that it trained are taken.
         task: The new one.
         old: The other net, or one member of it.
         new: The net that takes its weights.
         repeated: Whether a member before it has taken them already.
     """
 
-    def __init__(self, source: SnowRegression, task: SnowRegression, old: Net, new: Net, repeated: bool) -> None:
+    def __init__(self, source: SnowRegression | Pretraining, task: SnowRegression, old: Net, new: Net, repeated: bool) -> None:
         self.source, self.task, self.old, self.new, self.repeated = source, task, old, new, repeated
         self.reads = new.reads(task.preprocessor.normalizer.channel_names)
         self.read = old.reads(source.preprocessor.normalizer.channel_names)
@@ -70,6 +71,8 @@ class Match:
         row = Row(stage, sum(weight.numel() for weight in new.values()))
         layer = self.layers_of_old.get(name)
         old = _tensors(layer) if layer is not None else {}
+        if isinstance(self.source, Pretraining) and stage not in self.new.encoding_stages:
+            return row._replace(notes=("not pre-trained",))
         if self.repeated and stage == HEAD:
             return row._replace(notes=("new in repeated members, so that they differ",))
         if old.keys() != new.keys():
@@ -142,6 +145,7 @@ class Match:
 
     def _outputs(self, row: Row, old: Mapping[str, Tensor], new: Mapping[str, Tensor]) -> Row:
         """A layer that gives the targets: those that both know, by name."""
+        assert isinstance(self.source, SnowRegression)  # encoders have no outputs
         before, after = (task.hparams["head"]["name"] for task in (self.source, self.task))
         if before != after:
             return row._replace(notes=(f"built anew: head={before} in the checkpoint, {after} here",))

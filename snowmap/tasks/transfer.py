@@ -13,17 +13,23 @@ from typing import Any
 import torch
 from pytorch_lightning.utilities import rank_zero_only
 
+from snowmap.baselines import Baseline
 from snowmap.checkpoints.provenance import archive_of, read_checkpoint
 from snowmap.errors import SnowmapError
 from snowmap.models import Net
 from snowmap.models.ensemble import Ensemble
 from snowmap.tables import print_table
-from snowmap.tasks.load import load_model
+from snowmap.tasks.load import load_source
 from snowmap.tasks.matching import Match, Row
 from snowmap.tasks.pixel import SnowRegression
+from snowmap.tasks.pretraining import Pretraining
+
+Source = SnowRegression | Pretraining
+"""Whose weights are taken."""
 
 
-def starting_point(config: Mapping[str, Any], metadata: dict[str, Any]) -> SnowRegression | None:
+
+def starting_point(config: Mapping[str, Any], metadata: dict[str, Any]) -> Source | None:
     """The task whose weights a new run begins with, if the configuration names one; `metadata` then say so.
 
     Args:
@@ -41,15 +47,15 @@ def starting_point(config: Mapping[str, Any], metadata: dict[str, Any]) -> SnowR
         return None
     if not config["init_from"]:
         return None
-    source = load_model(config["init_from"])
-    if not isinstance(source, SnowRegression):
+    source = load_source(config["init_from"])
+    if isinstance(source, Baseline):
         raise SnowmapError(
             f"init_from={config['init_from']} holds the baseline {source.name}, which has no weights; name a net's"
         )
     metadata["weights_from"] = {
         "checkpoint": config["init_from"],
         "model": dict(source.hparams["model"]),
-        "targets": source.targets,
+        "targets": getattr(source, "targets", {}),
         "archive": archive_of(*source.metadata["archives"]),
         **{key: source.metadata.get(key) for key in ("git_revision", "weights_from")},
     }
@@ -57,7 +63,7 @@ def starting_point(config: Mapping[str, Any], metadata: dict[str, Any]) -> SnowR
 
 
 @torch.no_grad()
-def transfer(source: SnowRegression, task: SnowRegression) -> list[Row]:
+def transfer(source: Source, task: SnowRegression) -> list[Row]:
     """Give a new task the weights of another one, as far as they fit.
 
     A layer is taken if the other net has one of the same name and shape. Of a layer that reads the bands, the channels
@@ -99,12 +105,13 @@ def transfer(source: SnowRegression, task: SnowRegression) -> list[Row]:
         if row.part in frozen:
             note = "frozen: what begins at zero stays without influence" if row.zero else "frozen"
             rows[index] = row._replace(notes=(*row.notes, note))
-    left = [f"left out: {stage}" for stage in sources[0].stages if stage not in layers]
-    left += [f"left out: the target {target}" for target in source.targets if target not in task.targets]
+    known = sources[0].encoding_stages if isinstance(source, Pretraining) else sources[0].stages
+    left = [f"left out: {stage}" for stage in known if stage not in layers]
+    left += [f"left out: the target {target}" for target in getattr(source, "targets", {}) if target not in task.targets]
     if len(sources) > len(nets):
         left.append(f"left out: {len(sources) - len(nets)} of {len(sources)} members")
     before, after = (model.preprocessor.phase.sign for model in (source, task))
-    if before != after:
+    if before and after and before != after:
         left.append(
             f"phase_sign={before} in the checkpoint, {after} here: derived features have the sign right, the bands of "
             "the phase do not"

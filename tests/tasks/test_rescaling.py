@@ -8,8 +8,10 @@ import torch
 from torch import Tensor, nn
 
 from snowmap.data.batch import Batch
+from snowmap.models import Inputs
 from snowmap.tasks.matching import Row
 from snowmap.tasks.pixel import SnowRegression
+from snowmap.tasks.pretraining import Pretraining
 from snowmap.tasks.transfer import transfer
 from tests.models.inputs import SMALL, make_inputs
 
@@ -21,8 +23,9 @@ RANGES = {
     "elevation": (500.0, 3000.0),
     "phase": (-math.pi, math.pi),
     "incidence": (20.0, 60.0),
+    "intensity": (-20.0, 0.0),
 }
-UNITS = dict(zip(RANGES, ("mm", "1", "degC", "degC d", "m", "rad", "degree"), strict=True))
+UNITS = dict(zip(RANGES, ("mm", "1", "degC", "degC d", "m", "rad", "degree", "dB"), strict=True))
 OLD = ("phase_swe", "coherence", "mean_temperature", "pdd", "phase", "elevation")
 NEW = ("elevation", "pdd", "phase_swe", "incidence", "mean_temperature", "phase", "coherence")
 
@@ -79,9 +82,15 @@ def effects(task: SnowRegression) -> dict[str, Tensor]:
     layers = dict(task.net.named_modules())
     for name in task.net.reads(task.preprocessor.normalizer.channel_names):
         layers[name].register_forward_hook(lambda _, inputs, output, name=name: found.update({name: output}))
-    inputs = task._inputs(patch(tuple(task.preprocessor.bands)))
-    features = {f"encoder {level}": values for level, values in enumerate(task.net.encode(inputs))}
-    return {"maps": task.net(inputs), **features, **found}
+    features = {f"encoder {level}": values for level, values in enumerate(encoded(task))}
+    return {"maps": task.net(task._inputs(patch(tuple(task.preprocessor.bands)))), **features, **found}
+
+
+@torch.no_grad()
+def encoded(task: SnowRegression | Pretraining) -> list[Tensor]:
+    """What the encoder makes of the patch."""
+    batch, normalizer = patch(tuple(task.preprocessor.bands)), task.preprocessor.normalizer
+    return task.net.encode(Inputs.of(batch, normalizer.encode(batch.x, batch.x_valid)))
 
 
 def rows_of(source: SnowRegression, task: SnowRegression) -> dict[str, Row]:
