@@ -156,6 +156,13 @@ class Normalizer(nn.Module):
             shown = torch.cat([shown, valid[..., position : position + 1, :, :]], dim=-3)
         return torch.cat([torch.where(shown, scaled, 0), valid.to(scaled.dtype)], dim=-3)
 
+    def decode(self, scaled: Float[Tensor, "*batch channel height width"]) -> Bands:
+        """The way back: scaled channels, without those of validity, to bands in physical units."""
+        x = scaled[..., : len(self.bands), :, :] * self.band_std[:, None, None] + self.band_mean[:, None, None]
+        for number, position in enumerate(map(self.bands.index, self.wrapped), start=len(self.bands)):
+            x[..., position, :, :] = torch.atan2(scaled[..., number, :, :], scaled[..., position, :, :])
+        return x
+
 
 def mean_and_std(
     maps: Sequence[tuple[Float[np.ndarray, "_ _ _"], Sequence[int], Bool[np.ndarray, "_ _"]]], what: str

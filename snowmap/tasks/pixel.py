@@ -1,20 +1,16 @@
 """SnowRegression: a net with its normalisation, head and optimiser, whole in its checkpoint."""
 
-import math
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
 import numpy as np
-import pytorch_lightning as pl
 import torch
 import xarray as xr
 from jaxtyping import Bool, Float
-from torch import Tensor
-from torch.optim.lr_scheduler import LambdaLR
+from torch import Tensor, nn
 
-from snowmap.checkpoints.provenance import check_bands, read_checkpoint, reading
+from snowmap.checkpoints.provenance import check_bands
 from snowmap.data.batch import Batch
 from snowmap.data.cube import window_names
 from snowmap.data.preprocessing import Preprocessor, as_maps
@@ -22,15 +18,13 @@ from snowmap.data.sequences import SEASON, samples
 from snowmap.errors import SnowmapError
 from snowmap.models import Inputs, Specification, build_net
 from snowmap.tasks.heads import build_head
-from snowmap.tasks.schedules import learning_rate_factor
+from snowmap.tasks.task import Task
 
 Parameters = Float[Tensor, "member batch step target parameter height width"]
 
 
-class SnowRegression(pl.LightningModule):
+class SnowRegression(Task):
     """Maps each target, pixel by pixel.
-
-    Every hyper-parameter is a plain dict, list or scalar, so that the checkpoint loads under ``weights_only=True``.
 
     Attributes:
         targets: Unit of each target, by name; that of a class map is empty.
@@ -88,33 +82,10 @@ class SnowRegression(pl.LightningModule):
             part.requires_grad_(False).eval()
         self.needed = [bands.index(name) for name in self.net.physical(bands)]
 
-    @classmethod
-    def load_from_checkpoint(cls, checkpoint_path: str | Path, **options: Any) -> "SnowRegression":  # type: ignore[override]
-        """The task as it was trained, from its checkpoint alone, on the CPU.
-
-        Args:
-            checkpoint_path: The file.
-            options: Arguments of its class that differ from those in the checkpoint.
-
-        Raises:
-            SnowmapError: When the file is missing, cut short, no checkpoint of a net, or of a newer version, or holds
-                weights that are no numbers.
-        """
-        path = Path(checkpoint_path)
-        return cls.restore(read_checkpoint(path), path, **options)
-
-    @classmethod
-    def restore(cls, content: Mapping[str, Any], path: Path, **options: Any) -> "SnowRegression":
-        """The same from the content of the file."""
-        with reading(path):
-            task = cls(**{**content["hyper_parameters"], **options})
-            task.load_state_dict(content["state_dict"])
-        if broken := [name for name, values in task.state_dict().items() if not values.isfinite().all()]:
-            raise SnowmapError(
-                f"{path}: {len(broken)} of its tensors hold NaN or infinity, the first is {broken[0]}; take an earlier "
-                "checkpoint, or train anew"
-            )
-        return task
+    @property
+    def stages(self) -> dict[str, list[nn.Module]]:
+        """Those of the net."""
+        return self.net.stages
 
     @property
     def archive_bands(self) -> list[str]:
@@ -167,31 +138,6 @@ class SnowRegression(pl.LightningModule):
         """Log the head's scores; its `monitor` chooses the checkpoint."""
         for name, value in self.head.scores().items():
             self.log(f"validation/{name}", value, prog_bar=self.head.shown in name, sync_dist=True)
-
-    def configure_optimizers(self) -> Any:
-        """Adam or AdamW, whose learning rate rises linearly and falls by `snowmap.tasks.schedules`.
-
-        With ``layer_decay`` each stage before the head learns by this factor slower than the one behind it (Howard &
-        Ruder 2018, arXiv:1801.06146, section 3.2). The optimiser passes over what is frozen; it is in its list, so that
-        a run can be resumed unfrozen.
-        """
-        options = self.optimizer_options
-        rate, groups = options["learning_rate"], [{"params": self.net.parameters()}]
-        if options["layer_decay"] != 1:
-            groups = [
-                {"name": name, "params": [p for part in parts for p in part.parameters()]}
-                | {"lr": rate * options["layer_decay"] ** depth}
-                for depth, (name, parts) in enumerate(reversed(self.net.stages.items()))
-            ]
-        kind = {"adamw": torch.optim.AdamW, "adam": torch.optim.Adam}[options["name"]]
-        optimizer = kind(groups, lr=rate, weight_decay=options["weight_decay"])
-
-        def factor(step: int) -> float:
-            # before the training begins there are infinitely many batches in an epoch, and step is 0
-            steps = math.ceil(self.trainer.num_training_batches / self.trainer.accumulate_grad_batches) if step else 1
-            return learning_rate_factor(step, steps, options)
-
-        return [optimizer], [{"scheduler": LambdaLR(optimizer, factor), "interval": "step"}]
 
     def train(self, mode: bool = True) -> "SnowRegression":
         """As ever, but what is frozen stays as it maps: it draws no dropout."""

@@ -50,12 +50,12 @@ class TestEncode:
 
 
 def test_masks_are_drawn_anew_for_each_item_and_keep_as_many_patches():
-    keep = random_mask(50, 32, 48, 8, 0.75, seed=3)
+    keep = random_mask(500, 32, 48, 8, 0.75, seed=3)
     cells = visible_cells(keep, 8)
     assert (cells.sum(dim=(1, 2, 3)) == 6).all()
     assert keep.sum() == 64 * cells.sum()
-    assert len({tuple(mask.flatten().tolist()) for mask in cells}) == 50
-    assert 0.15 < cells.float().mean(dim=0).min() <= cells.float().mean(dim=0).max() < 0.6
+    assert len({tuple(mask.flatten().tolist()) for mask in cells}) > 490
+    assert (cells.float().mean(dim=0) - 0.25).abs().max() < 0.08
     torch.manual_seed(5)
     first = random_mask(2, 32, 32, 16, 0.99)
     assert (visible_cells(first, 16).sum(dim=(1, 2, 3)) == 1).all()
