@@ -13,7 +13,10 @@ from snowmap.runs.command_line import launch
 
 
 def main(config: dict[str, Any], folder: Path, callbacks: Sequence[Any] = ()) -> None:
-    """Run one training into `folder`, or resume the one that lies there; with ``sweep=optuna`` a study of many."""
+    """Run one training into `folder`, or resume the one that lies there; with ``sweep=optuna`` a study of many.
+
+    With ``task=pretraining`` it is that of an encoder, on patches.
+    """
     # the configuration was checked before anything heavy is imported
     if config["sweep"]["name"] == "optuna":
         try:
@@ -35,6 +38,11 @@ def main(config: dict[str, Any], folder: Path, callbacks: Sequence[Any] = ()) ->
 
     quiet()
     config = resumed(config)
+    if config["task"] == "pretraining":
+        from snowmap.runs.pretraining import pretrain
+
+        pretrain(config, folder, callbacks)
+        return
     with working_in(folder, config) as run:
         if run.finished:
             print(f"the run in {folder} is finished; nothing is left to do")

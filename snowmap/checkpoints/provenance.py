@@ -39,7 +39,6 @@ def metadata_of(cubes: Sequence[xr.Dataset], splits: Sequence[Split], config: Ma
     """
     bands = cubes[0]["band"].values.tolist()
     return {
-        "format": FORMAT,
         "units": units_of(cubes[0]),
         "long_names": dict(zip(bands, cubes[0]["long_name"].values.tolist(), strict=True)),
         "archives": [
@@ -52,10 +51,13 @@ def metadata_of(cubes: Sequence[xr.Dataset], splits: Sequence[Split], config: Ma
             }
             for cube, split in zip(cubes, splits, strict=True)
         ],
-        "versions": versions(),
-        "git_revision": git_revision(),
-        "config": dict(config),
+        **made_by(config),
     }
+
+
+def made_by(config: Mapping[str, Any]) -> dict[str, Any]:
+    """What every checkpoint remembers, whatever it was trained on: format, versions, commit and configuration."""
+    return {"format": FORMAT, "versions": versions(), "git_revision": git_revision(), "config": dict(config)}
 
 
 def archive_of(*archives: Mapping[str, Any]) -> dict[str, str]:

@@ -188,6 +188,9 @@ def _check_together(config: dict[str, Any]) -> None:
     """What no key by itself can tell."""
     if config["ckpt"] and config["init_from"]:
         raise SnowmapError("ckpt=… resumes a run, init_from=… begins a new one with its weights; give one of them")
+    _check_pretraining(config)
+    if config["task"] == "pretraining":
+        return
     retrieval, density = config["data"]["retrieval"], config["data"]["snow_density_kg_m3"]
     if (retrieval == "guneriussen") != (density is not None):
         mend = "leave it out" if density is not None else "give one, e.g. data.snow_density_kg_m3=150 for new snow"
@@ -196,7 +199,6 @@ def _check_together(config: dict[str, Any]) -> None:
             f"the others have none; {mend}"
         )
     _check_pieces(config)
-    _check_pretraining(config)
     model = config["model"]["name"]
     for key, default in (("ablation", "all"), ("init_from", None)):
         if model in BASELINES and config[key] != default:

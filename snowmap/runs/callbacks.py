@@ -111,6 +111,10 @@ class StopBetweenSteps(Callback):
         if patience and patience.wait_count >= patience.patience:
             trainer.should_stop = True
 
+    def on_validation_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Take the signals back where a checkpoint is scored, too."""
+        self.stop.install()
+
     def on_train_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """The checkpoint of the epoch before is the one to resume from."""
         if trainer.current_epoch and self._requested(trainer):

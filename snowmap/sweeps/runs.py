@@ -163,7 +163,7 @@ def _scores(subset: str, targets: Mapping[str, Any]) -> dict[str, float]:
     """The known scores of each target by `column`, with lengths in `UNIT`."""
     scores = {}
     for target, entry in targets.items():
-        factor = 1.0 if "flag_values" in entry else unit_factor(entry["unit"], UNIT, target, "its scores")
+        factor = 1.0 if "unit" not in entry else unit_factor(entry["unit"], UNIT, target, "its scores")
         for name, value in entry.get("model", entry).items():
             if name != "unit" and value is not None and not isinstance(value, list | dict):
                 scores[column(subset, target, name)] = float(value) * (factor if name in IN_UNITS else 1)

@@ -48,7 +48,10 @@ OF_CLASSES = {
 }
 """The same of classes."""
 
-ALL = SCORES | OF_CLASSES
+OF_PRETRAINING = {"loss": ("loss", "smallest")}
+"""The same of masked pixels."""
+
+ALL = SCORES | OF_CLASSES | OF_PRETRAINING
 
 SORT_KEYS = {"smallest": np.positive, "nearest to 0": np.abs, "largest": np.negative}
 LONGEST_VALUE = 18
@@ -71,13 +74,14 @@ def runs_table(folder: Path, by: str | None = None, each: bool = False) -> Resul
         SnowmapError: When there is no run, or `by` is no validation score.
     """
     runs = read_runs(folder)
-    classes = set(runs["settings"].map(lambda settings: settings.get("task"))) == {"segmentation"}
-    targets, score = parse_score(by or ("iou" if classes else "rmse"), runs)
+    tasks = set(runs["settings"].map(lambda settings: settings.get("task")))
+    usual = {"segmentation": "iou", "pretraining": "loss"}.get(*tasks, "rmse") if len(tasks) == 1 else "rmse"
+    targets, score = parse_score(by or usual, runs)
     places = [column(VALIDATION, target, score) for target in targets]
     scored = runs["scores"].map(lambda scores: any(place in scores for place in places))
     ranked = runs[scored & (runs["state"] == "finished")].sort_values("seed", kind="stable")
     settings = _settings(ranked, each)
-    known = OF_CLASSES if score in OF_CLASSES else SCORES
+    known = next(scores for scores in (OF_CLASSES, OF_PRETRAINING, SCORES) if score in scores)
     rows = _means(ranked, settings, [column(*place) for place in product((VALIDATION, "test"), targets, known)], each)
     rows = rows.sort_values(places[0], key=SORT_KEYS[ALL[score][1]], kind="stable")
     keys = distinguishing_keys(settings)

@@ -11,7 +11,7 @@ import torch._dynamo
 import xarray as xr
 
 from snowmap.baselines import Baseline, build_baseline
-from snowmap.checkpoints.provenance import metadata_of
+from snowmap.checkpoints.provenance import made_by, metadata_of
 from snowmap.data.ablation import plan_ablation
 from snowmap.data.cube import narrowed, target_attributes, with_targets_inside
 from snowmap.data.datamodule import SnowDataModule
@@ -23,7 +23,10 @@ from snowmap.data.sequences import SEASON, check_time, history, longest_sequence
 from snowmap.data.splits import Split, check_reach
 from snowmap.errors import SnowmapError
 from snowmap.models import NETS, Net
+from snowmap.sources.na_sar import BANDS, Feeding, Opening, PatchDataModule, Patches
+from snowmap.sources.na_sar.layout import DATES
 from snowmap.tasks.pixel import SnowRegression
+from snowmap.tasks.pretraining import Pretraining
 from snowmap.tasks.transfer import say_transfer, starting_point, transfer
 
 logger = logging.getLogger(__name__)
@@ -158,6 +161,70 @@ def make_parts(
         seed=config["seed"],
     )
     return task, datamodule
+
+
+def make_pretraining(
+    config: Mapping[str, Any], subsets: Mapping[str, Patches]
+) -> tuple[Pretraining, PatchDataModule]:
+    """The task of a pre-training, and the data module that feeds it, both by the configuration's seed.
+
+    Args:
+        config: The checked configuration.
+        subsets: From `snowmap.sources.na_sar.split_patches`.
+
+    Raises:
+        SnowmapError: When net, bands, dates and patches do not fit each other.
+    """
+    data = config["data"]
+    net, bands = NETS[config["model"]["name"]], data["bands"] or list(BANDS)
+    known = {name: BANDS[name] for name in bands if name not in net.ignores}
+    preprocessor = Preprocessor([*known], wrapped=[name for name, quantity in known.items() if quantity.wrapped])
+    time = choose_dates(config["model"], data["time"])
+    attributes = next(iter(subsets.values())).attributes
+    metadata = {
+        "task": "pretraining",
+        "units": {name: quantity.unit for name, quantity in known.items()},
+        "long_names": {name: quantity.long_name for name, quantity in known.items()},
+        "archives": [{**attributes, "split": {name: len(part) for name, part in subsets.items()}}],
+        **made_by(config),
+    }
+    pl.seed_everything(config["seed"], workers=True, verbose=False)
+    task = Pretraining(
+        model=config["model"],
+        preprocessing=preprocessor.options,
+        optimizer=config["optimizer"],
+        pretraining=config["pretraining"],
+        time=time,
+        metadata=metadata,
+    )
+    task.preprocessor.normalizer.set_ranges(data["ranges"])
+    task.net.checkpointing = config["pretraining"]["checkpointing"]
+    if config["compile"]:
+        compile_net(task.net)
+        task.net.encode = torch.compile(task.net.encode)  # which is called alone
+    opening = Opening(data["cache_gb"], data["retries"])
+    feeding = Feeding(tuple(known), time, data["batch_size"], data["shuffle"], config["seed"], opening)
+    return task, PatchDataModule(subsets, feeding, data["workers"])
+
+
+def choose_dates(model: Mapping[str, Any], time: int | None) -> int:
+    """Dates of a view that a net reads: 1, the secondary, or 2, the prime before it.
+
+    Args:
+        model: Name and options of the net.
+        time: What is configured; None: the net's own, as far as there are dates.
+
+    Raises:
+        SnowmapError: When the net cannot work with them.
+    """
+    net, dates = NETS[model["name"]], len(DATES)
+    fixed = net.fixed_time(model)
+    if fixed and (fixed > dates or time not in (None, fixed)):
+        raise SnowmapError(f"model.steps={fixed}, but a patch has {dates} dates; give model.steps={time or dates}")
+    time = time or fixed or (dates if net.time == SEASON else min(int(net.time), dates))
+    if time < net.minimum_time:
+        raise SnowmapError(f"data.time={time}, but the net needs at least {net.minimum_time} dates")
+    return time
 
 
 def choose_derived(net: type[Net], derived: Sequence[str] | None, bands: Sequence[str]) -> list[str]:

@@ -60,6 +60,7 @@ class PatchLoader:
     """
 
     passed = 0
+    batch_sampler = None  # Lightning asks for it where there is a sampler
 
     def __init__(
         self,

@@ -1,0 +1,168 @@
+"""Linear probes: what a linear classifier reads off an encoder's features of ground that it was not shown.
+
+Two questions, cell by cell of the map, each asked without the bands that answer it:
+
+- ``elevation``: in which fifth of the training cells does the mean elevation lie? Elevation, slope and relief are
+  hidden at every step; backscatter, coherence, phase and incidence are seen.
+- ``wet``: did the co-polarised backscatter fall by 3 dB or more (Nagler & Rott 2000: wet snow) from the prime to the
+  secondary image? Both polarisations of the secondary are hidden. A net of one step sees coherence, phase, incidence and
+  terrain; one of two steps sees the prime's backscatter, too, which by itself says nothing about a change.
+
+The encoder is frozen; a ridge classifier (Hoerl & Kennard 1970) with balanced classes is fitted on cells of the
+training ground and scored on those of held-out ground by balanced accuracy, which is 1 ÷ classes by chance.
+"""
+
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from jaxtyping import Float
+from sklearn.linear_model import RidgeClassifier
+from sklearn.metrics import balanced_accuracy_score
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
+from torch import Tensor
+from torch.nn import functional
+
+from snowmap.data.batch import Batch
+from snowmap.evaluation.figures import spaced
+from snowmap.models import Inputs
+from snowmap.sources.na_sar import PatchDataModule
+from snowmap.sources.na_sar.stream import is_remote
+from snowmap.units import WET_SNOW_DB
+
+VIEWS, AT_ONCE = 2, 16
+"""Views of a patch, and those that are read and encoded together."""
+
+CELL = 16
+"""Height and width of the cells that are classified, px."""
+
+CLASSES = 5
+"""Of elevation."""
+
+LEAST_VALID = 0.5
+"""Share of the pixels of a cell that have a value, from which on it counts."""
+
+TERRAIN, BACKSCATTER = ("elevation", "slope", "relief"), ("co_pol", "cross_pol")
+STEPS = 2
+"""Of the views that are read: the change needs both images, whatever the net sees."""
+
+Values = Float[Tensor, "view row column"]
+
+
+class Probe(NamedTuple):
+    """A question.
+
+    Attributes:
+        hidden: Bands that the encoder does not see.
+        steps: Of which steps.
+        values: ``(batch, bands) -> value of each cell``, NaN where it is unknown.
+        edges: Of the training cells' values those between two classes.
+    """
+
+    hidden: tuple[str, ...]
+    steps: slice
+    values: Callable[[Batch, Sequence[str]], Values]
+    edges: Callable[[np.ndarray], np.ndarray]
+
+
+def probe(task: Any, training: Iterable[Batch], held_out: Iterable[Batch]) -> dict[str, float]:
+    """Balanced accuracy of each of `PROBES` on held-out ground; NaN where there is one class only.
+
+    Args:
+        task: A `snowmap.tasks.pretraining.Pretraining` in evaluation mode.
+        training: Views of the training ground, of `STEPS` steps.
+        held_out: Of held-out ground.
+    """
+    training, held_out = list(training), list(held_out)
+    return {name: _score(task, question, training, held_out) for name, question in PROBES.items()}
+
+
+def fixed_views(datamodule: PatchDataModule, subset: str, count: int) -> list[Batch]:
+    """So many views of a subset, of `STEPS` steps, always the same; two of a patch.
+
+    They lie evenly in the subset where its shards are on this machine. Of remote ones they are the first.
+    """
+    patches = datamodule.subsets[subset]
+    most = max(1, count // VIEWS)
+    remote = any(is_remote(shard) for shard in patches.shards)
+    chosen = range(min(most, len(patches))) if remote else spaced(len(patches), most)
+    feeding = datamodule.feeding._replace(time=STEPS, batch_size=AT_ONCE)
+    loader = PatchDataModule({subset: patches.where(np.array(chosen))}, feeding).loader(subset)
+    return [batch for batch, _ in loader]
+
+
+def _score(task: Any, question: Probe, training: Sequence[Batch], held_out: Sequence[Batch]) -> float:
+    (x, values), (other_x, other_values) = (_cells(task, question, batches) for batches in (training, held_out))
+    if not (values.size and other_values.size):
+        return float("nan")
+    edges = question.edges(values)
+    labels, other_labels = (np.digitize(each, edges) for each in (values, other_values))
+    if min(len(np.unique(labels)), len(np.unique(other_labels))) < 2:
+        return float("nan")
+    classifier = make_pipeline(StandardScaler(), RidgeClassifier(alpha=1.0, class_weight="balanced"))
+    return float(balanced_accuracy_score(other_labels, classifier.fit(x, labels).predict(other_x)))
+
+
+def _cells(task: Any, question: Probe, batches: Sequence[Batch]) -> tuple[np.ndarray, np.ndarray]:
+    """Features ``(cell, feature)`` and values ``(cell,)`` of all cells that have a value."""
+    features, values = [], []
+    for batch in batches:
+        value = question.values(batch, task.preprocessor.bands).flatten()
+        feature = _features(task, question, batch.to(task.device)).cpu()
+        known = value.isfinite()
+        features.append(feature[known])
+        values.append(value[known])
+    return torch.cat(features).numpy(), torch.cat(values).numpy()
+
+
+@torch.no_grad()
+def _features(task: Any, question: Probe, batch: Batch) -> Float[Tensor, "cell feature"]:
+    """Means over each cell of all that the encoder gives of the last step, at every resolution."""
+    hidden = torch.zeros_like(batch.x_valid)
+    for position in map(task.preprocessor.bands.index, question.hidden):
+        hidden[:, question.steps, position] = True
+    rows, columns = (size // CELL for size in batch.x.shape[-2:])
+    seen = last_steps(batch._replace(x_valid=batch.x_valid & ~hidden), task.time)
+    levels = task.net.encode(Inputs.of(seen, task.preprocessor.normalizer.encode(seen.x, seen.x_valid)))
+    cells = [functional.adaptive_avg_pool2d(level[:, -1].float(), (rows, columns)) for level in levels]
+    return torch.cat(cells, dim=1).permute(0, 2, 3, 1).flatten(0, 2)
+
+
+def last_steps(batch: Batch, steps: int) -> Batch:
+    """The last steps of the views alone."""
+    kept = {"x", "x_valid", "step_valid", "days", "gap_days", "length_days", "added_days", "season_start", "day_of_year"}
+    return batch._replace(**{name: getattr(batch, name)[:, -steps:] for name in kept})
+
+
+def _means(values: Tensor, valid: Tensor) -> Values:
+    """Of each cell, NaN where too few pixels are valid."""
+    share = functional.avg_pool2d(valid.float(), CELL)
+    mean = functional.avg_pool2d(torch.where(valid, values, 0).float(), CELL) / share
+    return torch.where(share >= LEAST_VALID, mean, torch.nan)
+
+
+def _elevation(batch: Batch, bands: Sequence[str]) -> Values:
+    position = bands.index("elevation")
+    return _means(batch.x[:, -1, position], batch.x_valid[:, -1, position])
+
+
+def _change_db(batch: Batch, bands: Sequence[str]) -> Values:
+    """Of the co-polarised backscatter from prime to secondary."""
+    position = bands.index("co_pol")
+    both = batch.x_valid[:, :, position].all(dim=1)
+    prime, secondary = (_means(batch.x[:, step, position].expm1(), both) for step in range(STEPS))  # log1p(20 x)
+    return 10 * (secondary / prime).log10()
+
+
+PROBES = {
+    "elevation": Probe(
+        TERRAIN,
+        slice(None),
+        _elevation,
+        lambda values: np.quantile(values, np.linspace(0, 1, CLASSES + 1)[1:-1]),
+    ),
+    "wet": Probe(BACKSCATTER, slice(-1, None), _change_db, lambda values: np.array([WET_SNOW_DB])),
+}
+"""By name."""
