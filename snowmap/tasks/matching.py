@@ -52,7 +52,9 @@ class Match:
         repeated: Whether a member before it has taken them already.
     """
 
-    def __init__(self, source: SnowRegression | Pretraining, task: SnowRegression, old: Net, new: Net, repeated: bool) -> None:
+    def __init__(
+        self, source: SnowRegression | Pretraining, task: SnowRegression, old: Net, new: Net, repeated: bool
+    ) -> None:
         self.source, self.task, self.old, self.new, self.repeated = source, task, old, new, repeated
         self.reads = new.reads(task.preprocessor.normalizer.channel_names)
         self.read = old.reads(source.preprocessor.normalizer.channel_names)

@@ -28,7 +28,6 @@ Source = SnowRegression | Pretraining
 """Whose weights are taken."""
 
 
-
 def starting_point(config: Mapping[str, Any], metadata: dict[str, Any]) -> Source | None:
     """The task whose weights a new run begins with, if the configuration names one; `metadata` then say so.
 
@@ -107,7 +106,9 @@ def transfer(source: Source, task: SnowRegression) -> list[Row]:
             rows[index] = row._replace(notes=(*row.notes, note))
     known = sources[0].encoding_stages if isinstance(source, Pretraining) else sources[0].stages
     left = [f"left out: {stage}" for stage in known if stage not in layers]
-    left += [f"left out: the target {target}" for target in getattr(source, "targets", {}) if target not in task.targets]
+    left += [
+        f"left out: the target {target}" for target in getattr(source, "targets", {}) if target not in task.targets
+    ]
     if len(sources) > len(nets):
         left.append(f"left out: {len(sources) - len(nets)} of {len(sources)} members")
     before, after = (model.preprocessor.phase.sign for model in (source, task))

@@ -9,9 +9,13 @@ from snowmap.tasks.load import load_model, load_source
 from snowmap.tasks.pixel import SnowRegression
 from snowmap.tasks.pretraining import Pretraining
 from snowmap.tasks.transfer import transfer
+from tests.archives import write_foreign_archive
+from tests.commands import fail, succeed
 from tests.models.inputs import SMALL
+from tests.shards import write_shards
 from tests.tasks.test_rescaling import NEW, UNITS, encoded, task_of
 
+QUIET = ("trainer.enable_progress_bar=false", "logger=none")
 BANDS = ("co_pol", "cross_pol", "coherence", "phase", "incidence", "elevation", "slope", "relief")
 RANGES = {
     **{"co_pol": (0.15, 2.39), "cross_pol": (0.01, 1.09), "coherence": (0.0, 1.0), "incidence": (0.0, 90.0)},
@@ -97,3 +101,56 @@ def test_it_maps_nothing(tmp_path):
         with pytest.raises(SnowmapError, match=r"best\.ckpt holds a pre-training, .* train\.py init_from=.*best\.ckpt"):
             load(path)
     assert isinstance(load_source(path), Pretraining)
+
+
+@pytest.fixture(scope="module")
+def pretrained(tmp_path_factory):
+    """The checkpoint of two steps, by the real command."""
+    folder = tmp_path_factory.mktemp("pretrained")
+    write_shards(folder / "shards", 1, 12)
+    words = ("model.channels=[4,8]", "pretraining.width=4", "pretraining.probe=0", "data.workers=0")
+    words += ("data.batch_size=4", "trainer.max_epochs=1", "trainer.limit_train_batches=2")
+    said = succeed(
+        *("train.py", "experiment=na_sar_pretraining", *words, *QUIET),
+        *(f"data.root={folder}/shards", f"hydra.run.dir={folder}/run"),
+    )
+    assert f"init_from={folder}/run/checkpoints/best.ckpt" in said
+    return folder / "run" / "checkpoints" / "best.ckpt"
+
+
+@pytest.fixture(scope="module")
+def archive(tmp_path_factory):
+    return write_foreign_archive(tmp_path_factory.mktemp("archive") / "snow", windows=16, shape=(12, 20))
+
+
+def test_a_run_begins_with_the_encoder_as_a_user_types_it(pretrained, archive, tmp_path):
+    words = (f"data.root={archive}", "model=unet", "model.channels=[4,8]", "data.derived=[slope]", *QUIET)
+    begin = (f"init_from={pretrained}", "freeze=encoder", "debug=fast", "evaluate=none", f"hydra.run.dir={tmp_path}")
+    said = " ".join(succeed("train.py", *words, *begin).replace("│", " ").split())
+    assert "rescaled: coherence, elevation, incidence, slope" in said
+    assert "not pre-trained" in said
+    task = SnowRegression.load_from_checkpoint(tmp_path / "checkpoints" / "best.ckpt")
+    assert task.metadata["weights_from"]["checkpoint"] == str(pretrained)
+    _, *encoder = Pretraining.load_from_checkpoint(pretrained).net.encoder.parameters()
+    assert all(map(torch.equal, encoder, [*task.net.encoder.parameters()][1:]))
+    # the same physical patch has the same effect, as far as both have its bands
+    for name in ("coherence", "elevation", "incidence", "slope"):
+        assert task.net.encoder.blocks[0][0].weight[:, task.preprocessor.bands.index(name)].any()
+    refused = ("train.py", "task=pretraining", f"ckpt={tmp_path}/checkpoints/best.ckpt", f"hydra.run.dir={tmp_path}/a")
+    assert "holds no pre-training that could be resumed" in fail(*refused)
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("evaluate.py", "ckpt={checkpoint}"),
+        ("snowmap", "predict", "{checkpoint}", "{archive}", "{out}"),
+        ("train.py", "model=unet", "data.root={archive}", "ckpt={checkpoint}", "hydra.run.dir={out}"),
+    ],
+    ids=lambda words: words[0],
+)
+def test_what_maps_refuses_it_in_one_line(pretrained, archive, tmp_path, words):
+    given = {"checkpoint": pretrained, "archive": archive, "out": tmp_path / "out"}
+    assert f"holds a pre-training, whose encoder maps nothing yet; begin a run with it: train.py init_from={pretrained}" in (
+        fail(*(word.format(**given) for word in words))
+    )
