@@ -521,6 +521,16 @@ class MassBalance(Named):
 
 
 @dataclass
+class MAE(Named):
+    """Arguments of `snowmap.models.mae.MAE`."""
+
+    patch: int = choice(16, 8)  # height and width of a token, px
+    width: int = integer(192, at_least=4, at_most=8192)  # channels of a token
+    depth: int = integer(12, at_least=1, at_most=64)
+    heads: int = integer(3, at_least=1, at_most=256)
+
+
+@dataclass
 class Climatology(Named):
     """Arguments of `snowmap.baselines.remembered.Climatology`."""
 
@@ -824,6 +834,7 @@ MODELS: dict[str, type] = {
     "unet3d": UNet3D,
     "massbalance": MassBalance,
     "smp": SegmentationModel,
+    "mae": MAE,
     **BASELINES,
 }
 """Schema of each `model=`."""

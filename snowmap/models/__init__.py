@@ -8,6 +8,7 @@ from snowmap.config.schema import MODELS
 from snowmap.errors import SnowmapError
 from snowmap.models.convlstm import ConvLSTM
 from snowmap.models.ensemble import Ensemble
+from snowmap.models.mae import MAE
 from snowmap.models.massbalance import MassBalance
 from snowmap.models.net import Inputs, Net, Specification
 from snowmap.models.smp import SegmentationModel
@@ -24,6 +25,7 @@ NETS: dict[str, type[Net]] = {
     "unet3d": UNet3D,
     "massbalance": MassBalance,
     "smp": SegmentationModel,
+    "mae": MAE,
 }
 """Every net under the name that users type (``model=unet``)."""
 

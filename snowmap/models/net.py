@@ -12,7 +12,7 @@ from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
 from snowmap.data.batch import Batch
-from snowmap.models.masking import Mask, masked_convolutions, only_visible, recomputed, visible_cells
+from snowmap.models.masking import Cells, Mask, masked_convolutions, only_visible, recomputed, visible_cells
 
 
 class Inputs(NamedTuple):
@@ -174,11 +174,15 @@ class Net(nn.Module):
         cells = visible_cells(keep, self.cell)
         parts = [part for name in self.encoding_stages for part in self.stages[name]] if self.checkpointing else []
         with masked_convolutions(self, cells), recomputed(parts, self, cells):
-            return [only_visible(level, cells) for level in self.features(inputs)]
+            return [only_visible(level, cells) for level in self.visible_features(inputs, cells)]
 
     def features(self, inputs: Inputs) -> list[Features]:
         """`encode` without a mask, from which `forward` decodes; every net of this package that is trained has them."""
         raise NotImplementedError
+
+    def visible_features(self, inputs: Inputs, cells: Cells) -> list[Features]:
+        """`features` where no convolution sees a masked cell; what works on cells one by one can leave them out."""
+        return self.features(inputs)
 
     @property
     def encoding_stages(self) -> list[str]:

@@ -32,6 +32,9 @@ OF_CLASSES = (
 )
 """Choices that go with class maps."""
 
+OPTIONAL = {"smp": "segmentation_models_pytorch", "mae": "timm"}
+"""Models of a library that need not be installed."""
+
 OUTLINES = np.add.outer(np.arange(48) // 24, 2 * (np.arange(64) // 32)).astype(np.int32) + 1
 
 
@@ -66,7 +69,7 @@ def test_every_file_can_be_built(file, cube, tmp_path):
         with pytest.raises(SnowmapError, match="needs an older inventory"):
             build(config, cube, tmp_path)
         return
-    if choice == "smp" and find_spec("segmentation_models_pytorch") is None:
+    if choice in OPTIONAL and find_spec(OPTIONAL[choice]) is None:
         with pytest.raises(SnowmapError, match="pip install"):
             build(config, cube, tmp_path)
         return
