@@ -189,8 +189,14 @@ def _check_together(config: dict[str, Any]) -> None:
     if config["ckpt"] and config["init_from"]:
         raise SnowmapError("ckpt=… resumes a run, init_from=… begins a new one with its weights; give one of them")
     _check_pretraining(config)
-    if config["task"] == "pretraining":
-        return
+    if config["task"] != "pretraining":
+        _check_maps(config)
+    if config["freeze"] != "none" and not (config["ckpt"] or config["init_from"] or config["model"].get("weights")):
+        raise SnowmapError(f"freeze={config['freeze']} would hold random weights; give those of a run as init_from=…")
+
+
+def _check_maps(config: dict[str, Any]) -> None:
+    """What no key of a run that maps targets can tell by itself."""
     retrieval, density = config["data"]["retrieval"], config["data"]["snow_density_kg_m3"]
     if (retrieval == "guneriussen") != (density is not None):
         mend = "leave it out" if density is not None else "give one, e.g. data.snow_density_kg_m3=150 for new snow"
@@ -205,8 +211,6 @@ def _check_together(config: dict[str, Any]) -> None:
             raise SnowmapError(f"{key}=… is for nets; model={model} is a baseline; leave {key}=… out")
     if config["final_fit"] and config["evaluate"] == "validation":
         raise SnowmapError("evaluate=validation with final_fit=true: these windows train, too; choose test or none")
-    if config["freeze"] != "none" and not (config["ckpt"] or config["init_from"] or config["model"].get("weights")):
-        raise SnowmapError(f"freeze={config['freeze']} would hold random weights; give those of a run as init_from=…")
 
 
 def _check_pretraining(config: dict[str, Any]) -> None:

@@ -19,7 +19,7 @@ import numpy as np
 import torch
 from jaxtyping import Float
 from sklearn.linear_model import RidgeClassifier
-from sklearn.metrics import balanced_accuracy_score
+from sklearn.metrics import recall_score
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 from torch import Tensor
@@ -102,7 +102,8 @@ def _score(task: Any, question: Probe, training: Sequence[Batch], held_out: Sequ
     if min(len(np.unique(labels)), len(np.unique(other_labels))) < 2:
         return float("nan")
     classifier = make_pipeline(StandardScaler(), RidgeClassifier(alpha=1.0, class_weight="balanced"))
-    return float(balanced_accuracy_score(other_labels, classifier.fit(x, labels).predict(other_x)))
+    guessed = classifier.fit(x, labels).predict(other_x)
+    return float(recall_score(other_labels, guessed, labels=np.unique(other_labels), average="macro", zero_division=0))
 
 
 def _cells(task: Any, question: Probe, batches: Sequence[Batch]) -> tuple[np.ndarray, np.ndarray]:

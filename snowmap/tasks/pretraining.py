@@ -93,6 +93,25 @@ class Pretraining(Task):
         """The stages that are pre-trained, then the decoder."""
         return {name: self.net.stages[name] for name in self.net.encoding_stages} | {"reconstruction": [self.decoder]}
 
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Refuse to resume a run on other data.
+
+        Raises:
+            SnowmapError: When bands, dates, split or the content of the shards differ from those of the checkpoint.
+        """
+        stored = checkpoint["hyper_parameters"]
+        before, now = stored["metadata"], self.metadata
+        same = {
+            "bands": stored["preprocessing"]["bands"] == self.preprocessor.bands,
+            "data.time": stored["time"] == self.time,
+            "options of the split": before["config"]["split"] == now["config"]["split"],
+            "content of the shards": before["archives"][0]["fingerprint"] == now["archives"][0]["fingerprint"],
+        }
+        if other := [key for key, agrees in same.items() if not agrees]:
+            raise SnowmapError(
+                f"the run cannot be resumed: {', '.join(other)} changed since the checkpoint was written"
+            )
+
     def draw_mask(self, batch: Batch, seed: int | None = None) -> Mask:
         """A mask for each item; what a training step draws is seeded by the data module.
 

@@ -65,11 +65,12 @@ class Task(pl.LightningModule):
         """Adam or AdamW, whose learning rate rises linearly and falls by `snowmap.tasks.schedules`.
 
         With ``layer_decay`` each stage before the last learns by this factor slower than the one behind it (Howard &
-        Ruder 2018, arXiv:1801.06146, section 3.2). The optimiser passes over what is frozen; it is in its list, so that
-        a run can be resumed unfrozen.
+        Ruder 2018, arXiv:1801.06146, section 3.2). With ``reference_batch`` the rate is proportional to the items of a
+        step, of all processes and all batches whose gradients are summed (Goyal et al. 2017, arXiv:1706.02677).
+        The optimiser passes over what is frozen; it is in its list, so that a run can be resumed unfrozen.
         """
         options = self.optimizer_options
-        rate, groups = options["learning_rate"], [{"params": self.parameters()}]
+        rate, groups = options["learning_rate"] * self._batches_in_reference(), [{"params": self.parameters()}]
         if options["layer_decay"] != 1:
             groups = [
                 {"name": name, "params": [p for part in parts for p in part.parameters()]}
@@ -85,3 +86,11 @@ class Task(pl.LightningModule):
             return learning_rate_factor(step, steps, options)
 
         return [optimizer], [{"scheduler": LambdaLR(optimizer, factor), "interval": "step"}]
+
+    def _batches_in_reference(self) -> float:
+        """Items of a step ÷ those that the learning rate is for."""
+        reference = self.optimizer_options.get("reference_batch")  # which older checkpoints lack
+        if not reference:
+            return 1.0
+        batch = self.trainer.datamodule.batch_size  # type: ignore[attr-defined]
+        return batch * self.trainer.world_size * self.trainer.accumulate_grad_batches / reference

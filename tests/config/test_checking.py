@@ -38,7 +38,8 @@ FILES = [file for group in GROUPS for file in sorted((CONF / group).glob("*.yaml
 
 @pytest.mark.parametrize("file", FILES, ids=lambda file: f"{file.parent.name}={file.stem}")
 def test_every_file_composes_and_fits_the_schema(file):
-    assert checked(f"{file.parent.name}={file.stem}")
+    words = ["task=pretraining"] if file.stem in ("na_sar", "geography") else []
+    assert checked(*words, f"{file.parent.name}={file.stem}")
 
 
 COMBINED = ("model", "experiment", "debug", "split", "head", "target")
@@ -48,6 +49,8 @@ def combinations_of_choices() -> list[dict[str, str]]:
     """Choices of the groups that may touch each other's keys, so that each two of them meet at least once."""
     of = {group: sorted(file.stem for file in (CONF / group).glob("*.yaml")) for group in COMBINED}
     of |= {group: ["null", *of[group]] for group in OPTIONAL}
+    of["split"].remove("geography")  # task=pretraining alone takes them, and no other split
+    of["experiment"].remove("na_sar_pretraining")
 
     def pairs(row: dict[str, str]) -> list:
         return list(itertools.combinations([(group, row[group]) for group in COMBINED if group in row], 2))

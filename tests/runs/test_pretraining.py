@@ -18,7 +18,7 @@ from tests.shards import write_shards
 
 EXPERIMENT = "experiment=na_sar_pretraining"
 SMALL = (
-    *(EXPERIMENT, "model.channels=[4,8]", "pretraining.width=4", "pretraining.probe=8", "logger.maps=1"),
+    *(EXPERIMENT, "model.channels=[4,8]", "pretraining.width=4", "pretraining.probe=8"),
     *("data.batch_size=4", "data.workers=0", "data.shuffle=4", "optimizer.warmup_steps=2", "trainer.max_epochs=2"),
     "trainer.enable_progress_bar=false",
 )

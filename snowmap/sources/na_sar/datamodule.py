@@ -251,6 +251,7 @@ class PatchDataModule(pl.LightningDataModule):
         """
         super().__init__()
         self.subsets, self.feeding, self.workers = dict(subsets), feeding, workers
+        self.batch_size = feeding.batch_size
         self.faults: dict[str, str] = {}
         self.broken: set[tuple[str, str]] = set()
 
