@@ -8,7 +8,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn import functional
 
-from snowmap.models.blocks import Images, convolution
+from snowmap.models.blocks import convolution
 from snowmap.models.masking import Mask, visible_cells
 
 FINEST = 4
@@ -89,7 +89,7 @@ class ReconstructionDecoder(nn.Module):
         mean, log_std = self.statistics(functional.avg_pool2d(y, self.patch // size)).float().chunk(2, dim=1)
         return Patterns(functional.pixel_shuffle(self.pattern(y), size).float(), mean, log_std)
 
-    def _filled(self, y: Images, keep: Mask, steps: int, number: int) -> Images:
+    def _filled(self, y: Tensor, keep: Mask, steps: int, number: int) -> Tensor:
         """The learned vector in masked cells."""
         visible = visible_cells(keep, keep.shape[-1] // y.shape[-1]).repeat_interleave(steps, dim=0)
         return torch.where(visible, y, self.masked[number].to(y.dtype))
