@@ -62,7 +62,7 @@ Maps = Float[Tensor, "batch step output height width"]
 
 Fluxes = Float[Tensor, "batch step flux height width"]
 
-Features = Float[Tensor, "batch step channel rows columns"]
+Features = Float[Tensor, "batch step _ _ _"]  # channel, rows, columns: of each resolution others
 
 ENCODING = ("encoder", "memory", "attention")
 """How the names of the stages begin that `Net.encode` runs through."""

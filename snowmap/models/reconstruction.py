@@ -49,17 +49,18 @@ class ReconstructionDecoder(nn.Module):
             width: Its own channels.
         """
         super().__init__()
-        self.patch, self.cell, self.finest = patch, cell, min(FINEST, cell)
-        sizes = [patch >> halved for halved in range((patch // self.finest).bit_length())]
-        of_encoder = {cell >> halved: size for halved, size in enumerate(reversed(encoded))}
-        self.project = nn.Conv2d(encoded[-1], width, kernel_size=1)
-        self.masked = nn.Parameter(torch.zeros(len(sizes), width, 1, 1))
-        self.over_patches = nn.ModuleList(convolution(width, width) for _ in range(LAYERS))
-        self.finer = nn.ModuleList(convolution(width, width) for _ in sizes[1:])
-        self.skips = nn.ModuleDict(
-            {str(size): nn.Conv2d(of_encoder[size], width, kernel_size=1) for size in sizes[1:] if size in of_encoder}
+        self.patch, finest = patch, min(FINEST, cell)
+        self.sizes = [patch >> halved for halved in range((patch // finest).bit_length())]
+        levels = range(len(encoded))
+        joins = [(level, max(finest, cell >> (len(encoded) - 1 - level))) for level in levels]
+        self.joins = list(dict.fromkeys([*joins, (levels[-1], patch)]))  # level of the encoder, size of the cells
+        self.project = nn.ModuleList(nn.Conv2d(encoded[level], width, kernel_size=1) for level, _ in self.joins)
+        self.masked = nn.Parameter(torch.empty(len(self.sizes), width, 1, 1))
+        depths = (1 if size < patch else LAYERS for size in self.sizes)
+        self.layers: Sequence[nn.ModuleList] = nn.ModuleList(  # type: ignore[assignment]
+            nn.ModuleList(convolution(width, width) for _ in range(depth)) for depth in depths
         )
-        self.pattern = nn.Conv2d(width, channels * self.finest**2, kernel_size=1)
+        self.pattern = nn.Conv2d(width, channels * finest**2, kernel_size=1)
         self.statistics = nn.Conv2d(width, 2 * channels, kernel_size=1)
         nn.init.trunc_normal_(self.masked, std=0.02)
         for layer in (self.pattern, self.statistics):
@@ -73,23 +74,18 @@ class ReconstructionDecoder(nn.Module):
             levels: Of `Net.encode`; height and width are multiples of `patch`.
             keep: False at masked pixels, which are whole patches.
         """
-        images = [level.flatten(0, 1) for level in levels]
-        steps = len(images[0]) // len(keep)
-        size = self.patch
-        y = self._filled(functional.avg_pool2d(self.project(images[-1]), size // self.cell), keep, steps, 0)
-        for layers in self.over_patches:
-            y = y + layers(y)
-        for number, layers in enumerate(self.finer, start=1):
-            size //= 2
-            y = functional.interpolate(y, scale_factor=2.0, mode="nearest")
-            if str(size) in self.skips:
-                image = images[-1 - (self.cell // size).bit_length() + 1]
-                y = y + self._filled(self.skips[str(size)](image), keep, steps, number)
-            y = y + layers(y)
-        mean, log_std = self.statistics(functional.avg_pool2d(y, self.patch // size)).float().chunk(2, dim=1)
-        return Patterns(functional.pixel_shuffle(self.pattern(y), size).float(), mean, log_std)
-
-    def _filled(self, y: Tensor, keep: Mask, steps: int, number: int) -> Tensor:
-        """The learned vector in masked cells."""
-        visible = visible_cells(keep, keep.shape[-1] // y.shape[-1]).repeat_interleave(steps, dim=0)
-        return torch.where(visible, y, self.masked[number].to(y.dtype))
+        images, steps = [level.flatten(0, 1) for level in levels], levels[0].shape[1]
+        y = torch.zeros((), device=keep.device)
+        for number, (size, layers) in enumerate(zip(self.sizes, self.layers, strict=True)):
+            if number:
+                y = functional.interpolate(y, scale_factor=2.0, mode="nearest")
+            cells, width = visible_cells(keep, size).repeat_interleave(steps, dim=0), keep.shape[-1] // size
+            for (level, joined), project in zip(self.joins, self.project, strict=True):
+                if joined == size:
+                    pooled = functional.avg_pool2d(images[level], images[level].shape[-1] // width)
+                    y = y + torch.where(cells, project(pooled), self.masked[number])
+            for layer in layers:
+                y = y + layer(y)
+        pattern = functional.pixel_shuffle(self.pattern(y), self.sizes[-1])
+        mean, log_std = self.statistics(functional.avg_pool2d(y, self.patch // self.sizes[-1])).chunk(2, dim=1)
+        return Patterns(pattern.float(), mean.float(), log_std.float())

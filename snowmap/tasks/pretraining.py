@@ -188,15 +188,15 @@ class Pretraining(Task):
         Returns:
             The steps that the net encodes: all, or the last.
         """
+        shown = batch._replace(x_valid=batch.x_valid & keep[:, None])
         was_training, _ = self.training, self.eval()
-        patterns = self(batch, keep)
+        patterns = self(shown, keep)
         self.train(was_training)
-        truth = self._truth(batch, keep, patterns)
-        bands = self.preprocessor.normalizer.decode(
-            self.reconstruction.predicted(patterns, self.reconstruction.visible(truth))
-        ).unflatten(0, (len(batch.x), -1))
+        truth = self._truth(shown, keep, patterns)
+        predicted = self.reconstruction.predicted(patterns, self.reconstruction.visible(truth))
+        bands = self.preprocessor.normalizer.decode(predicted).unflatten(0, (len(batch.x), -1))
         steps = bands.shape[1]
-        return torch.where((batch.x_valid & keep[:, None])[:, -steps:], batch.x[:, -steps:], bands)
+        return torch.where(shown.x_valid[:, -steps:], batch.x[:, -steps:], bands)
 
     def _truth(self, batch: Batch, keep: Mask, patterns: Patterns) -> Truth:
         """What the prediction is held against: the last steps of all items, one behind the other."""
