@@ -163,9 +163,7 @@ def make_parts(
     return task, datamodule
 
 
-def make_pretraining(
-    config: Mapping[str, Any], subsets: Mapping[str, Patches]
-) -> tuple[Pretraining, PatchDataModule]:
+def make_pretraining(config: Mapping[str, Any], subsets: Mapping[str, Patches]) -> tuple[Pretraining, PatchDataModule]:
     """The task of a pre-training, and the data module that feeds it, both by the configuration's seed.
 
     Args:

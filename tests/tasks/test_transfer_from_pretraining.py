@@ -4,6 +4,7 @@ import pytest
 import torch
 
 from snowmap.checkpoints.provenance import FORMAT
+from snowmap.cli import main
 from snowmap.errors import SnowmapError
 from snowmap.tasks.load import load_model, load_source
 from snowmap.tasks.pixel import SnowRegression
@@ -120,7 +121,9 @@ def pretrained(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def archive(tmp_path_factory):
-    return write_foreign_archive(tmp_path_factory.mktemp("archive") / "snow", windows=16, shape=(12, 20))
+    root = tmp_path_factory.mktemp("archive") / "snow"
+    write_foreign_archive(root, windows=16, shape=(12, 20))
+    return root
 
 
 def test_a_run_begins_with_the_encoder_as_a_user_types_it(pretrained, archive, tmp_path):
@@ -140,17 +143,11 @@ def test_a_run_begins_with_the_encoder_as_a_user_types_it(pretrained, archive, t
     assert "holds no pre-training that could be resumed" in fail(*refused)
 
 
-@pytest.mark.parametrize(
-    "words",
-    [
-        ("evaluate.py", "ckpt={checkpoint}"),
-        ("snowmap", "predict", "{checkpoint}", "{archive}", "{out}"),
-        ("train.py", "model=unet", "data.root={archive}", "ckpt={checkpoint}", "hydra.run.dir={out}"),
-    ],
-    ids=lambda words: words[0],
-)
-def test_what_maps_refuses_it_in_one_line(pretrained, archive, tmp_path, words):
-    given = {"checkpoint": pretrained, "archive": archive, "out": tmp_path / "out"}
-    assert f"holds a pre-training, whose encoder maps nothing yet; begin a run with it: train.py init_from={pretrained}" in (
-        fail(*(word.format(**given) for word in words))
-    )
+def test_what_maps_refuses_it_in_one_line(pretrained, archive, tmp_path, capsys):
+    told = f"error: {pretrained} holds a pre-training, whose encoder maps nothing yet; begin a run with it: train.py "
+    resumed = ("model=unet", f"data.root={archive}", f"hydra.run.dir={tmp_path}/run")
+    for words in (("evaluate.py",), ("train.py", *resumed)):
+        assert fail(*words, f"ckpt={pretrained}").startswith(told)
+    assert main(["predict", str(pretrained), str(archive), str(tmp_path / "maps")]) == 1
+    assert capsys.readouterr().err.startswith(told)
+    assert not list(tmp_path.iterdir())
