@@ -1,10 +1,10 @@
 """What masked pre-training is worth: from scratch, frozen and fine-tuned × share of the training × seeds.
 
-It writes docs/results-pretraining.md. Patches, snow and glaciers are synthetic. Each seed has a pre-training of its own,
-by the command that a user types. A share of the snow's training windows, or of the rectangles that train on glaciers, is
-drawn by the seed, the smaller shares out of the larger ones, the same for all three ways; the windows and areas that
-validate and test stay as they are. Every run takes the same number of steps. The validation chooses the epoch, and for
-each way the learning rate.
+It writes docs/results-pretraining.md. Patches, snow and glaciers are synthetic. Each seed has a pre-training of its
+own, by the command that a user types. A share of the snow's training windows, or of the rectangles that train on
+glaciers, is drawn by the seed, the smaller shares out of the larger ones, the same for all three ways; what validates
+and tests stays as it is. Every run takes the same number of steps. The validation chooses the epoch, and for each way
+the learning rate.
 
 python -m benchmarks.transfer [--seeds 0 1 2] [--shares 0.1 0.25 0.5 1] [--rates 2e-3 5e-4] [--steps 600] [--jobs 1]
 """
@@ -185,23 +185,30 @@ def report(runs: dict[Job, Scores], asked: argparse.Namespace, command: str) -> 
         head = ("share", "way", f"validation, {kind.shown}", f"test, {kind.shown}", "gain over scratch", "helps")
         parts.append(f"## {name.capitalize()}\n\n{table(head, rows)}\n")
     said = [f"{way} encoders help in {sum(of_way)} of {len(of_way)} rows" for way, of_way in helps.items()]
-    tables, seeds = "\n".join(parts), ", ".join(map(str, asked.seeds))
+    tables, seeds, rates = (
+        "\n".join(parts),
+        ", ".join(map(str, asked.seeds)),
+        ", ".join(map("{:g}".format, asked.rates)),
+    )
     return f"""# What masked pre-training is worth
 
-**Synthetic shards, snow and glaciers: these figures prove the path and no more; what pre-training on NA-SAR is worth, they do not say.**
+**Synthetic shards, snow and glaciers: these figures prove the path and no more. What pre-training on NA-SAR is worth,
+they do not say.**
 
-{"; ".join(said)[0].upper()}{"; ".join(said)[1:]}: with every seed the test is better than from scratch. Where a row says no, or not
-shown, pre-training did not help.
+{"; ".join(said).capitalize()}: there the test is better than from scratch with every seed. Where a row says "no" or
+"not shown", pre-training did not help.
 
-A U-Net of {asked.channels} channels, pre-trained on {asked.patches} patches (`{" ".join(asked.pretraining) or "experiment=na_sar_pretraining"}`), then
-{asked.steps} steps in every run. Mean ± standard deviation over the seeds {seeds}, each with a pre-training of its own. The share is that of
-the training windows (snow), or of the rectangles that train (glaciers): the same for the three ways, and validation and test stay as they are.
-The validation chooses the epoch and the learning rate ({", ".join(f"{rate:g}" for rate in asked.rates)}) of each way; the test is
-scored once. Gains are paired: of each seed the test score of the way against that from scratch, positive where it is better.
+A U-Net of {asked.channels} channels, pre-trained on {asked.patches} patches
+(`{" ".join(["experiment=na_sar_pretraining", *asked.pretraining])}`),
+then {asked.steps} steps in every run. Mean ± standard deviation over the seeds {seeds}, each with a pre-training of its
+own. The share is that of the training windows (snow), or of the rectangles that train (glaciers), the same for the
+three ways; what validates and tests stays as it is. The validation chooses the epoch and the learning rate of each way,
+one of {rates}; the test is scored once. Gains are paired: the test score of the way against that from scratch with the
+same seed, positive where it is better.
 
-What patches and archive have in common is taken: of snow coherence, phase, incidence, elevation and slope, of glaciers elevation and slope.
-Backscatter is in other units (`log(1 + 20 γ⁰)` there, dB here) and begins at zero, as do weather and unwrapped phase: a frozen encoder never reads
-them.
+What patches and archive have in common is taken: of snow coherence, phase, incidence, elevation and slope, of glaciers
+elevation and slope. Backscatter is in other units (`log(1 + 20 γ⁰)` there, dB here) and begins at zero, as do weather
+and unwrapped phase: a frozen encoder never reads them.
 
 {tables}
 Made by `python -m benchmarks.transfer{command}`.
