@@ -10,6 +10,8 @@ python -m benchmarks.transfer [--seeds 0 1 2] [--shares 0.1 0.25 0.5 1] [--rates
 """
 
 import argparse
+import contextlib
+import io
 import os
 import statistics
 import subprocess
@@ -64,6 +66,12 @@ KINDS = {
         *("glacier", "iou", "IoU of glaciers", 3, 1),
     ),
 }
+RECIPE = (
+    *("data.batch_size=8", "optimizer.learning_rate=2e-3", "optimizer.reference_batch=null", "trainer.max_epochs=8"),
+    *("optimizer.warmup_steps=20", "pretraining.width=16", "pretraining.probe=0"),
+)
+"""Of few patches; that of the experiment is of a million."""
+
 WAYS = {"from scratch": (), "frozen": ("init_from={}", "freeze=encoder"), "fine-tuned": ("init_from={}",)}
 
 
@@ -123,7 +131,8 @@ def train(job: Job, asked: argparse.Namespace, root: Path, folder: Path) -> Scor
     config = configuration("model=unet", *words, f"optimizer.learning_rate={job.rate}", "callbacks.ema=null")
     cubes = open_cubes(config["data"], config["target"]["names"])
     splits = share_of(job.kind, cubes, split_cubes(cubes, config["split"]), job.share, job.seed)
-    task, datamodule = make_parts(config, cubes, splits)
+    with contextlib.redirect_stdout(io.StringIO()):  # the table of what is taken is the same for all of a way
+        task, datamodule = make_parts(config, cubes, splits)
     epochs = max(1, round(asked.steps / len(datamodule.train_dataloader())))
     config["trainer"] |= {"max_epochs": epochs, "check_val_every_n_epoch": max(1, epochs // asked.validations)}
     make_trainer(config, folder).fit(task, datamodule)
@@ -145,7 +154,7 @@ def prepare(asked: argparse.Namespace, root: Path) -> None:
     _run(*synthesize, root / "patches", "--kind", "na_sar", "--patches", asked.patches, "--shards", 4)
     for seed in asked.seeds:
         words = [f"data.root={root / 'patches'}", "model=unet", f"model.channels={asked.channels}", f"seed={seed}"]
-        words += ["logger=none", f"hydra.run.dir={root / f'pretraining_{seed}'}", *asked.pretraining]
+        words += [*RECIPE, "logger=none", f"hydra.run.dir={root / f'pretraining_{seed}'}", *asked.pretraining]
         _run(sys.executable, ROOT / "train.py", "experiment=na_sar_pretraining", *words)
 
 
@@ -199,7 +208,7 @@ they do not say.**
 "not shown", pre-training did not help.
 
 A U-Net of {asked.channels} channels, pre-trained on {asked.patches} patches
-(`{" ".join(["experiment=na_sar_pretraining", *asked.pretraining])}`),
+(`{" ".join(["experiment=na_sar_pretraining", *RECIPE, *asked.pretraining])}`),
 then {asked.steps} steps in every run. Mean ± standard deviation over the seeds {seeds}, each with a pre-training of its
 own. The share is that of the training windows (snow), or of the rectangles that train (glaciers), the same for the
 three ways; what validates and tests stays as it is. The validation chooses the epoch and the learning rate of each way,
@@ -230,8 +239,8 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=600, help="of every run")
     parser.add_argument("--validations", type=int, default=12, help="of every run")
     parser.add_argument("--channels", default="[16,48,96,192]")
-    parser.add_argument("--patches", type=int, default=2048)
-    parser.add_argument("--pretraining", nargs="*", default=[], help="words for train.py, e.g. trainer.max_epochs=3")
+    parser.add_argument("--patches", type=int, default=1024)
+    parser.add_argument("--pretraining", nargs="*", default=[], help="further words for train.py")
     parser.add_argument("--shape", nargs=2, type=int, default=[93, 211], help="of the archive of snow, px")
     parser.add_argument("--scene", type=int, default=256, help="side of a scene of glaciers, px")
     parser.add_argument("--jobs", type=int, default=1, help="runs side by side, each on one thread")
