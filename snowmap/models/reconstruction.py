@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from snowmap.models.blocks import convolution
+from snowmap.models.interpolation import KERNELS
 from snowmap.models.masking import Mask, visible_cells
 
 FINEST = 4
@@ -25,17 +26,20 @@ class Patterns(NamedTuple):
         pattern: Values, normalised by mean and standard deviation of their patch.
         mean: Of each patch.
         log_std: Natural logarithm of the standard deviation in each patch.
+        shares: How far to trust the interpolations of the visible pixels in each patch, one by one.
     """
 
     pattern: Float[Tensor, "image channel height width"]
     mean: Float[Tensor, "image channel rows columns"]
     log_std: Float[Tensor, "image channel rows columns"]
+    shares: Float[Tensor, "kernel image channel rows columns"]
 
 
 class ReconstructionDecoder(nn.Module):
     """Convolutions over patches, then over finer cells, with the features of the encoder at each resolution.
 
-    In masked cells stands a learned vector (Tian et al. 2023, arXiv:2301.03580). Untrained, it predicts next to 0.
+    In masked cells stands a learned vector (Tian et al. 2023, arXiv:2301.03580). Untrained, it adds next to nothing to
+    the mean of the interpolations.
     """
 
     def __init__(self, encoded: Sequence[int], cell: int, channels: int, *, patch: int, width: int) -> None:
@@ -61,7 +65,7 @@ class ReconstructionDecoder(nn.Module):
             nn.ModuleList(convolution(width, width) for _ in range(depth)) for depth in depths
         )
         self.pattern = nn.Conv2d(width, channels * finest**2, kernel_size=1)
-        self.statistics = nn.Conv2d(width, 2 * channels, kernel_size=1)
+        self.statistics = nn.Conv2d(width, (2 + len(KERNELS)) * channels, kernel_size=1)
         nn.init.trunc_normal_(self.masked, std=0.02)
         for layer in (self.pattern, self.statistics):
             nn.init.trunc_normal_(layer.weight, std=0.01)
@@ -87,5 +91,6 @@ class ReconstructionDecoder(nn.Module):
             for layer in layers:
                 y = y + layer(y)
         pattern = functional.pixel_shuffle(self.pattern(y), self.sizes[-1])
-        mean, log_std = self.statistics(functional.avg_pool2d(y, self.patch // self.sizes[-1])).chunk(2, dim=1)
-        return Patterns(pattern.float(), mean.float(), log_std.float())
+        of_patches = self.statistics(functional.avg_pool2d(y, self.patch // self.sizes[-1])).float()
+        mean, log_std, *shares = of_patches.chunk(2 + len(KERNELS), dim=1)
+        return Patterns(pattern.float(), mean, log_std, torch.stack(shares) + 1 / len(KERNELS))

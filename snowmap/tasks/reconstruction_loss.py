@@ -1,8 +1,8 @@
 """What a masked pre-training learns by: patches normalised by themselves, and the direction of wrapped phase.
 
-A prediction is relative to what is visible of the same image and band: mean and standard deviation, and for wrapped
-phase the mean of cos and sin, weighted by coherence. So a prediction of 0 is the mean of the visible pixels. What is
-missing is neither looked at nor scored, be it a pixel or a whole band.
+A prediction is relative to what is visible of the same image and band: to its interpolation, by which the net need not
+learn what continuity says already, in units of its standard deviation. Of wrapped phase cos and sin are interpolated,
+weighted by coherence. What is missing is neither looked at nor scored, be it a pixel or a whole band.
 """
 
 from collections.abc import Sequence
@@ -13,7 +13,9 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 from torch.nn import functional
 
-from snowmap.models.reconstruction import Patterns
+from snowmap.models.interpolation import kriged
+from snowmap.models.masking import visible_cells
+from snowmap.models.reconstruction import FINEST, Patterns
 
 EPSILON = 1e-6
 """Added to variances in scaled units, as by He et al. (2022, arXiv:2111.06377)."""
@@ -43,10 +45,17 @@ class Truth(NamedTuple):
 
 
 class Visible(NamedTuple):
-    """Mean and standard deviation of each channel over its visible pixels; 0 and 1 where there are none."""
+    """What is known of each channel from its visible pixels.
+
+    Attributes:
+        mean: Of them; 0 where there are none.
+        std: Their standard deviation; 1 where there are none.
+        interpolated: By each of `snowmap.models.interpolation.KERNELS`, relative to the mean.
+    """
 
     mean: Float[Tensor, "image channel 1 1"]
     std: Float[Tensor, "image channel 1 1"]
+    interpolated: Float[Tensor, "kernel image channel height width"]
 
 
 class Reconstruction:
@@ -75,14 +84,30 @@ class Reconstruction:
         total = weights.sum(dim=(2, 3), keepdim=True)
         mean = (weights * truth.x).sum(dim=(2, 3), keepdim=True) / total.clamp(min=EPSILON)
         variance = (weights * (truth.x - mean) ** 2).sum(dim=(2, 3), keepdim=True) / total.clamp(min=EPSILON)
-        return Visible(mean, torch.where(total > 0, (variance + EPSILON).sqrt(), 1))
+        cell = min(FINEST, self.patch)
+        of_cell = functional.avg_pool2d(weights, cell)
+        values = functional.avg_pool2d(weights * (truth.x - mean), cell) / of_cell.clamp(min=EPSILON)
+        kernels = kriged(values, visible_cells(truth.keep, cell), cell)
+        interpolated = [
+            functional.interpolate(each, scale_factor=float(cell), mode="bilinear", align_corners=False)
+            for each in kernels
+        ]
+        return Visible(mean, torch.where(total > 0, (variance + EPSILON).sqrt(), 1), torch.stack(interpolated))
 
     def predicted(self, patterns: Patterns, visible: Visible) -> Channels:
         """The scaled channels; (cos, sin) of wrapped phase have any length."""
         mean, std = (self._spread(each) for each in (patterns.mean, patterns.log_std.exp()))
-        scaled = visible.mean + visible.std * (mean + std * patterns.pattern)
-        scaled[:, self.directions] = (visible.mean + patterns.pattern)[:, self.directions]
+        base = visible.mean + self._interpolation(patterns, visible)
+        scaled = base + visible.std * (mean + std * patterns.pattern)
+        scaled[:, self.directions] = (base + patterns.pattern)[:, self.directions]
         return scaled
+
+    def _interpolation(self, patterns: Patterns, visible: Visible) -> Channels:
+        """Of the visible pixels, relative to their mean."""
+        return sum(
+            (self._spread(share) * each for share, each in zip(patterns.shares, visible.interpolated, strict=True)),
+            torch.zeros_like(patterns.pattern),
+        )
 
     def loss(self, patterns: Patterns, truth: Truth) -> Float[Tensor, ""]:
         """The mean over the bands of what the masked pixels cost; 0 where there are none.
@@ -92,6 +117,7 @@ class Reconstruction:
         1 − cos of the error, weighted by coherence.
         """
         visible, masked = self.visible(truth), truth.valid & ~truth.keep
+        interpolation = self._interpolation(patterns, visible)
         costs, weights = [], []
         if self.scaled:
             x = truth.x[:, self.scaled]
@@ -100,18 +126,21 @@ class Reconstruction:
             mean = self._sums(scored * x) / count.clamp(min=1)
             std = (self._sums(scored * (x - self._spread(mean)) ** 2) / count.clamp(min=1) + EPSILON).sqrt()
             normalised = (x - self._spread(mean)) / self._spread(std)
-            pixels = scored * (patterns.pattern[:, self.scaled] - normalised) ** 2
             center, spread = visible.mean[:, self.scaled], visible.std[:, self.scaled]
-            patches = functional.smooth_l1_loss(
-                patterns.mean[:, self.scaled], (mean - center) / spread, reduction="none"
+            base = interpolation[:, self.scaled] / spread
+            level = self._sums(scored * base) / count.clamp(min=1)
+            log_std = patterns.log_std[:, self.scaled]
+            pattern = patterns.pattern[:, self.scaled] + (base - self._spread(level)) / self._spread(log_std.exp())
+            pixels = scored * (pattern - normalised) ** 2
+            of_patches = (
+                (patterns.mean[:, self.scaled] + level, (mean - center) / spread),
+                (log_std, (std / spread).log()),
             )
-            patches = patches + functional.smooth_l1_loss(
-                patterns.log_std[:, self.scaled], (std / spread).log(), reduction="none"
-            )
+            patches = sum(functional.smooth_l1_loss(*pair, reduction="none") for pair in of_patches)
             costs += (pixels.sum(dim=(0, 2, 3)) + (count * patches).sum(dim=(0, 2, 3))).unbind()
             weights += count.sum(dim=(0, 2, 3)).unbind()
         for cos, sin in zip(self.wrapped, self.sines, strict=True):
-            direction = visible.mean[:, [cos, sin]] + patterns.pattern[:, [cos, sin]]
+            direction = (visible.mean + interpolation + patterns.pattern)[:, [cos, sin]]
             length = direction.square().sum(dim=1).clamp(min=SHORTEST**2).sqrt()
             cosine = (direction * truth.x[:, [cos, sin]]).sum(dim=1) / length
             weight = masked[:, cos] * truth.coherence[:, 0]
