@@ -31,7 +31,7 @@ from snowmap.data.batch import Batch
 from snowmap.evaluation.probes import fixed_views, last_steps, probe
 from snowmap.runs.training import make_trainer, quiet
 from snowmap.sources import STREAMED
-from snowmap.sources.na_sar import PatchDataModule, Patches, split_patches
+from snowmap.sources.na_sar import Patches, split_patches
 from snowmap.sources.synthetic.na_sar import synthesize_na_sar
 from snowmap.tasks.build import make_pretraining
 from snowmap.tasks.pretraining import Pretraining
@@ -200,7 +200,7 @@ def speed(root: Path, words: Sequence[str], steps: int, rounds: int) -> str:
     for _ in range(rounds):
         seconds["train.py"].append(framework_seconds(config, subsets, steps))
         task, datamodule = make_pretraining(config, subsets)
-        ready = [batch for _, (batch, _) in zip(range(steps + 1), datamodule.train_dataloader(), strict=False)]
+        ready = [members.batch() for _, members in zip(range(steps + 1), datamodule.train_dataloader(), strict=False)]
         reading = bare_batches(subsets["train"], ready[0], task, size)
         seconds["bare loop that reads"].append(bare_seconds(task, reading, steps, device))
         seconds["bare loop, ready Batches"].append(bare_seconds(task, iter(ready), steps, device))

@@ -40,7 +40,10 @@ def _parser() -> argparse.ArgumentParser:
 
     check = commands.add_parser("check", help="tell what an archive holds, and every fault in it")
     check.add_argument(
-        "archive", type=Path, help="the folder that holds INSAR/, ITSNOW/, S3/ and master_mask.tif, or a Zarr store"
+        "archive",
+        type=Path,
+        help="the folder that holds INSAR/, ITSNOW/, S3/ and master_mask.tif, a Zarr store, scenes of a SAR stack, or "
+        "the shards of NA-SAR",
     )
     check.add_argument(
         "--bands",
@@ -48,6 +51,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     check.add_argument("--targets", help="targets that every window must have; default: those of the archive")
     check.add_argument("--swe-unit", default="auto", choices=["auto", "cm", "mm"], help="default: found from SWE/HS")
+    check.add_argument("--workers", type=int, metavar="N", help="processes that read shards (default: this one)")
     check.set_defaults(run=_check)
 
     download = commands.add_parser("download", help="fetch the public Trentino archive from the Hugging Face hub")
@@ -209,8 +213,11 @@ def _basin_options(options: argparse.Namespace) -> dict[str, Any]:
 
 
 def _check(options: argparse.Namespace) -> bool:
+    from snowmap.sources.na_sar.check import check_patches, holds_patches
     from snowmap.sources.sar_stack.check import check_scenes, holds_scenes
 
+    if holds_patches(options.archive):
+        return check_patches(options.archive, options.workers)
     if holds_scenes(options.archive):
         return check_scenes(options.archive)
     from snowmap.sources.trentino.check import check_archive, print_report

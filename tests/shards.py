@@ -81,9 +81,14 @@ FAULTS: dict[str, Callable[[int], bytes]] = {
     "other_shape": lambda index: packed(_cropped(patch_arrays(index))),
     "nan": lambda index: packed(_with_nan(patch_arrays(index))),
     "whole_numbers": lambda index: packed(patch_arrays(index) | {"dem": np.zeros((1, SIZE, SIZE), np.int16)}),
+    "decibels": lambda index: packed(patch_arrays(index) | {"prime_rtc_view_0": _decibels(index)}),
     "all_invalid": lambda index: packed({key: np.full_like(v, np.nan) for key, v in patch_arrays(index).items()}),
 }
 """What a faulty member holds in place of the npz of its patch."""
+
+
+def _decibels(index: int) -> np.ndarray:
+    return 10 * np.log10(patch_arrays(index)["prime_rtc_view_0"])
 
 
 def _flipped(whole: bytes) -> bytes:

@@ -30,6 +30,7 @@ pytestmark = pytest.mark.slow
         ("despeckling --size 24 --rounds 1", "NumPy by shifts ÷ PPB: "),
         ("building --pairs 2 --size 100 --rounds 1", "build ÷ bare warp: "),
         ("dealing --size 100 --windows 1 --rounds 1", "2 workers ÷ 1 worker: "),
+        ("streaming --rounds 1 --patches 4 --repeats 1 --batch 4", "| snowmap |"),
         ("predicting --size 100 --tile 64 --overlap 32", "predicting / bare forward passes: "),
         (
             "accelerator --device cpu --models unet --forms fp32 bf16 --epochs 1 --height 16 --width 24",

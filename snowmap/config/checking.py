@@ -219,7 +219,9 @@ def _check_pretraining(config: dict[str, Any]) -> None:
     for group, choice in PATCHES.items():
         given = config[group]["name"]
         if pretraining and given != choice:
-            raise SnowmapError(f"{group}={given} has no patches to pre-train on; task=pretraining needs {group}={choice}")
+            raise SnowmapError(
+                f"{group}={given} has no patches to pre-train on; task=pretraining needs {group}={choice}"
+            )
         if not pretraining and given == choice:
             raise SnowmapError(
                 f"{group}={choice} is of patches without a target, but task={config['task']} learns targets; give "

@@ -2,11 +2,11 @@
 
 Two questions, cell by cell of the map, each asked without the bands that answer it:
 
-- ``elevation``: in which fifth of the training cells does the mean elevation lie? Elevation, slope and relief are
-  hidden at every step; backscatter, coherence, phase and incidence are seen.
-- ``wet``: did the co-polarised backscatter fall by 3 dB or more (Nagler & Rott 2000: wet snow) from the prime to the
-  secondary image? Both polarisations of the secondary are hidden. A net of one step sees coherence, phase, incidence and
-  terrain; one of two steps sees the prime's backscatter, too, which by itself says nothing about a change.
+- ``elevation``: to which class of mountains (Kapos et al. 2000) does the mean elevation belong? Elevation, slope and
+  relief are hidden at every step; backscatter, coherence, phase and incidence are seen.
+- ``wet``: did snow or soil become wet or dry between prime and secondary image, so that the co-polarised backscatter
+  changed by `WETTED_DB` or more? Both polarisations of the secondary are hidden. A net of one step sees coherence,
+  phase, incidence and terrain; one of two steps sees the prime's backscatter, too, which by itself tells of no change.
 
 The encoder is frozen; a ridge classifier (Hoerl & Kennard 1970) with balanced classes is fitted on cells of the
 training ground and scored on those of held-out ground by balanced accuracy, which is 1 ÷ classes by chance.
@@ -30,7 +30,6 @@ from snowmap.evaluation.figures import spaced
 from snowmap.models import Inputs
 from snowmap.sources.na_sar import PatchDataModule
 from snowmap.sources.na_sar.stream import is_remote
-from snowmap.units import WET_SNOW_DB
 
 VIEWS, AT_ONCE = 2, 16
 """Views of a patch, and those that are read and encoded together."""
@@ -38,8 +37,15 @@ VIEWS, AT_ONCE = 2, 16
 CELL = 16
 """Height and width of the cells that are classified, px."""
 
-CLASSES = 5
-"""Of elevation."""
+MOUNTAINS_M = (300.0, 1000.0, 1500.0, 2500.0)
+"""Between one class of elevation and the next."""
+
+WETTED_DB = 1.0
+"""Wet snow is darker by 3 dB (Nagler & Rott 2000) and wet soil brighter by 1 dB or more; speckle moves the mean of a
+cell by some 0.2 dB."""
+
+PENALTY = 0.01
+"""Of the ridge classifier, for each cell that it is fitted on."""
 
 LEAST_VALID = 0.5
 """Share of the pixels of a cell that have a value, from which on it counts."""
@@ -55,20 +61,20 @@ class Probe(NamedTuple):
     """A question.
 
     Attributes:
-        hidden: Bands that the encoder does not see.
+        hidden: Bands that the encoder does not see; the first is the one that is asked for.
         steps: Of which steps.
         values: ``(batch, bands) -> value of each cell``, NaN where it is unknown.
-        edges: Of the training cells' values those between two classes.
+        edges: Values between one class and the next.
     """
 
     hidden: tuple[str, ...]
     steps: slice
     values: Callable[[Batch, Sequence[str]], Values]
-    edges: Callable[[np.ndarray], np.ndarray]
+    edges: tuple[float, ...]
 
 
 def probe(task: Any, training: Iterable[Batch], held_out: Iterable[Batch]) -> dict[str, float]:
-    """Balanced accuracy of each of `PROBES` on held-out ground; NaN where there is one class only.
+    """Balanced accuracy of each of `PROBES` whose band is read, on held-out ground; NaN where there is one class only.
 
     Args:
         task: A `snowmap.tasks.pretraining.Pretraining` in evaluation mode.
@@ -76,7 +82,8 @@ def probe(task: Any, training: Iterable[Batch], held_out: Iterable[Batch]) -> di
         held_out: Of held-out ground.
     """
     training, held_out = list(training), list(held_out)
-    return {name: _score(task, question, training, held_out) for name, question in PROBES.items()}
+    asked = {name: question for name, question in PROBES.items() if question.hidden[0] in task.preprocessor.bands}
+    return {name: _score(task, question, training, held_out) for name, question in asked.items()}
 
 
 def fixed_views(datamodule: PatchDataModule, subset: str, count: int) -> list[Batch]:
@@ -90,18 +97,17 @@ def fixed_views(datamodule: PatchDataModule, subset: str, count: int) -> list[Ba
     chosen = range(min(most, len(patches))) if remote else spaced(len(patches), most)
     feeding = datamodule.feeding._replace(time=STEPS, batch_size=AT_ONCE)
     loader = PatchDataModule({subset: patches.where(np.array(chosen))}, feeding).loader(subset)
-    return [batch for batch, _ in loader]
+    return [members.batch() for members in loader]
 
 
 def _score(task: Any, question: Probe, training: Sequence[Batch], held_out: Sequence[Batch]) -> float:
     (x, values), (other_x, other_values) = (_cells(task, question, batches) for batches in (training, held_out))
     if not (values.size and other_values.size):
         return float("nan")
-    edges = question.edges(values)
-    labels, other_labels = (np.digitize(each, edges) for each in (values, other_values))
+    labels, other_labels = (np.digitize(each, question.edges) for each in (values, other_values))
     if min(len(np.unique(labels)), len(np.unique(other_labels))) < 2:
         return float("nan")
-    classifier = make_pipeline(StandardScaler(), RidgeClassifier(alpha=1.0, class_weight="balanced"))
+    classifier = make_pipeline(StandardScaler(), RidgeClassifier(PENALTY * len(x), class_weight="balanced"))
     guessed = classifier.fit(x, labels).predict(other_x)
     return float(recall_score(other_labels, guessed, labels=np.unique(other_labels), average="macro", zero_division=0))
 
@@ -122,8 +128,8 @@ def _cells(task: Any, question: Probe, batches: Sequence[Batch]) -> tuple[np.nda
 def _features(task: Any, question: Probe, batch: Batch) -> Float[Tensor, "cell feature"]:
     """Means over each cell of all that the encoder gives of the last step, at every resolution."""
     hidden = torch.zeros_like(batch.x_valid)
-    for position in map(task.preprocessor.bands.index, question.hidden):
-        hidden[:, question.steps, position] = True
+    for position, name in enumerate(task.preprocessor.bands):
+        hidden[:, question.steps, position] = name in question.hidden
     rows, columns = (size // CELL for size in batch.x.shape[-2:])
     seen = last_steps(batch._replace(x_valid=batch.x_valid & ~hidden), task.time)
     levels = task.net.encode(Inputs.of(seen, task.preprocessor.normalizer.encode(seen.x, seen.x_valid)))
@@ -133,7 +139,17 @@ def _features(task: Any, question: Probe, batch: Batch) -> Float[Tensor, "cell f
 
 def last_steps(batch: Batch, steps: int) -> Batch:
     """The last steps of the views alone."""
-    kept = {"x", "x_valid", "step_valid", "days", "gap_days", "length_days", "added_days", "season_start", "day_of_year"}
+    kept = {
+        "x",
+        "x_valid",
+        "step_valid",
+        "days",
+        "gap_days",
+        "length_days",
+        "added_days",
+        "season_start",
+        "day_of_year",
+    }
     return batch._replace(**{name: getattr(batch, name)[:, -steps:] for name in kept})
 
 
@@ -150,20 +166,15 @@ def _elevation(batch: Batch, bands: Sequence[str]) -> Values:
 
 
 def _change_db(batch: Batch, bands: Sequence[str]) -> Values:
-    """Of the co-polarised backscatter from prime to secondary."""
+    """By how much the co-polarised backscatter of prime and secondary differ."""
     position = bands.index("co_pol")
     both = batch.x_valid[:, :, position].all(dim=1)
     prime, secondary = (_means(batch.x[:, step, position].expm1(), both) for step in range(STEPS))  # log1p(20 x)
-    return 10 * (secondary / prime).log10()
+    return 10 * (secondary / prime).log10().abs()
 
 
 PROBES = {
-    "elevation": Probe(
-        TERRAIN,
-        slice(None),
-        _elevation,
-        lambda values: np.quantile(values, np.linspace(0, 1, CLASSES + 1)[1:-1]),
-    ),
-    "wet": Probe(BACKSCATTER, slice(-1, None), _change_db, lambda values: np.array([WET_SNOW_DB])),
+    "elevation": Probe(TERRAIN, slice(None), _elevation, MOUNTAINS_M),
+    "wet": Probe(BACKSCATTER, slice(-1, None), _change_db, (WETTED_DB,)),
 }
 """By name."""

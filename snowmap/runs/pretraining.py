@@ -1,4 +1,4 @@
-"""The run ``task=pretraining``: from patches to an encoder that ``init_from=`` takes, and its scores on held-out ground."""
+"""The run ``task=pretraining``: from patches to an encoder that ``init_from=`` takes, scored on held-out ground."""
 
 import json
 from collections.abc import Mapping, Sequence

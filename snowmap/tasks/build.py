@@ -175,6 +175,8 @@ def make_pretraining(config: Mapping[str, Any], subsets: Mapping[str, Patches]) 
     """
     data = config["data"]
     net, bands = NETS[config["model"]["name"]], data["bands"] or list(BANDS)
+    if unknown := [name for name in bands if name not in BANDS]:
+        raise SnowmapError(f"data.bands: '{unknown[0]}' is none of {', '.join(BANDS)}")
     known = {name: BANDS[name] for name in bands if name not in net.ignores}
     preprocessor = Preprocessor([*known], wrapped=[name for name, quantity in known.items() if quantity.wrapped])
     time = choose_dates(config["model"], data["time"])

@@ -3,12 +3,14 @@
 from snowmap.sources.na_sar.datamodule import Feeding, PatchDataModule, PatchLoader
 from snowmap.sources.na_sar.index import Patches, open_patches, split_patches
 from snowmap.sources.na_sar.layout import BANDS
+from snowmap.sources.na_sar.reading import Members
 from snowmap.sources.na_sar.stream import Fault, Opening
 
 __all__ = [
     "BANDS",
     "Fault",
     "Feeding",
+    "Members",
     "Opening",
     "PatchDataModule",
     "PatchLoader",

@@ -6,7 +6,6 @@ from itertools import chain, islice, repeat
 from typing import NamedTuple
 
 import numpy as np
-import pandas as pd
 import pytorch_lightning as pl
 import torch
 from torch.utils.data import DataLoader, IterableDataset, get_worker_info
@@ -14,8 +13,8 @@ from torch.utils.data import DataLoader, IterableDataset, get_worker_info
 from snowmap.data.batch import Batch
 from snowmap.errors import SnowmapError
 from snowmap.sources.na_sar.index import Patches
-from snowmap.sources.na_sar.layout import BANDS, SIDE, VIEWS
-from snowmap.sources.na_sar.reading import MemberError, fault_of, fill, keys_of, read_member
+from snowmap.sources.na_sar.layout import BANDS, CHANNELS, SIDE, VIEWS
+from snowmap.sources.na_sar.reading import MemberError, Members, fault_of, keys_of, read_member, relief
 from snowmap.sources.na_sar.stream import Fault, Opening, is_remote
 
 logger = logging.getLogger(__name__)
@@ -45,7 +44,7 @@ class Feeding(NamedTuple):
 
 
 class PatchLoader:
-    """Batches of one subset, of which each sample is in one: those of one process.
+    """Batches of one subset, of which each sample is in one: those of one process, as `Members`.
 
     The samples of an epoch stand in one sequence: shard by shard, the shards in an order of (seed, epoch), the samples
     in that of their members. The readers, which are the workers of all processes, take equal pieces of it, and draw the
@@ -121,7 +120,7 @@ class PatchLoader:
     def __len__(self) -> int:
         return len(self.sizes) * self.readers_each
 
-    def __iter__(self) -> Iterator[tuple[Batch, list[Fault]]]:
+    def __iter__(self) -> Iterator[Members]:
         # a generator: Lightning tells the epoch after it has asked for the iterator
         passed, self.passed = self.passed % len(self), 0  # at the end of an epoch comes the next one
         yield from DataLoader(
@@ -132,13 +131,13 @@ class PatchLoader:
         )
 
 
-class _Stream(IterableDataset[tuple[Batch, list[Fault]]]):
+class _Stream(IterableDataset[Members]):
     """The Batches of an epoch that are still to come; in a worker those that it makes."""
 
     def __init__(self, loader: PatchLoader, epoch: int, passed: int) -> None:
         self.loader, self.epoch, self.passed = loader, epoch, passed
 
-    def __iter__(self) -> Iterator[tuple[Batch, list[Fault]]]:
+    def __iter__(self) -> Iterator[Members]:
         loader, worker = self.loader, get_worker_info()
         # the loader takes a Batch from each worker in turn, the first one being that whose turn it is
         local = ((worker.id if worker else 0) + self.passed) % loader.readers_each
@@ -149,7 +148,7 @@ class _Stream(IterableDataset[tuple[Batch, list[Fault]]]):
         views = ((*item, view) for item in chain(items, repeat((-1, None))) for view in VIEWS)
         views = islice(views, first % len(VIEWS), None)
         for size in loader.sizes[passed:]:
-            yield _batch(list(islice(views, size)), loader.patches, loader.feeding)
+            yield _members_of(list(islice(views, size)), loader.patches, loader.feeding)
 
     def _items(self, reader: int, passed: int) -> Iterator[Item]:
         """The members of a reader's samples behind the first `passed` of them."""
@@ -181,54 +180,40 @@ class _Stream(IterableDataset[tuple[Batch, list[Fault]]]):
                 yield from zip(positions, self.loader.feeding.opening.members(shards[shard], keys), strict=True)
 
 
-def _batch(
-    views: Sequence[tuple[int, bytes | Fault | None, int]], patches: Patches, feeding: Feeding
-) -> tuple[Batch, list[Fault]]:
-    """The Batch of some views, and the faults of their members."""
-    bands, time, faults = feeding.bands, feeding.time, {}
-    x = torch.empty(len(views), time, len(bands), SIDE, SIDE)
-    keys, decoded, arrays = keys_of(bands, time), -1, None
-    rows = patches.table.iloc[[position for position, _, _ in views]]
-    for into, (position, content, view), shard, key in zip(x, views, rows["shard"], rows["key"], strict=True):
-        if position != decoded:
-            decoded, arrays = position, None
-            place = patches.shards[shard], key
-            if isinstance(content, Fault):
-                faults[position] = content
-            elif content is not None:
-                try:
-                    arrays = read_member(content, keys)
-                    if fault := fault_of(arrays):
-                        faults[position] = Fault(*place, fault)
-                except MemberError as error:
-                    faults[position] = Fault(*place, str(error))
-        if arrays is None:
-            into.fill_(torch.nan)
-        else:
-            fill(into, arrays, view, bands)
-    filled = torch.tensor([position < 0 for position, _, _ in views])
-    length = _column(rows, "days")[:, None].expand(-1, time).contiguous()
-    none = torch.zeros(len(views), time)
-    dates = [_column(rows, name) for name in ("prime_day", "secondary_day")[-time:]]
-    batch = Batch(
-        x=x,
-        x_valid=x.abs() < torch.inf,
-        step_valid=torch.ones(len(views), time, dtype=torch.bool),
-        days=torch.cat([length, none[:, :1]], 1)[:, -time:],
-        gap_days=none,
-        length_days=length,
-        added_days=length,
-        season_start=none > 0,
-        day_of_year=torch.stack(dates, 1),
-        y=torch.zeros(len(views), 1, 0, SIDE, SIDE),
-        y_valid=torch.zeros(len(views), 1, 0, SIDE, SIDE, dtype=torch.bool),
-        window=torch.from_numpy(rows.index.to_numpy(np.int64).copy()).masked_fill(filled, -1),
+def _members_of(views: Sequence[tuple[int, bytes | Fault | None, int]], patches: Patches, feeding: Feeding) -> Members:
+    """The members of some views, each one read once."""
+    bands, time, faults = feeding.bands, feeding.time, []
+    keys = keys_of(bands, time)
+    contents = {position: content for position, content, _ in views}
+    rows = patches.table.iloc[[*contents]]
+    derived = ["relief"] if "relief" in bands else []
+    channels = sum(CHANNELS[key] for key in keys) + len(derived)
+    arrays = torch.full((len(contents), channels, SIDE, SIDE), torch.nan)
+    for into, content, shard, key in zip(arrays.numpy(), contents.values(), rows["shard"], rows["key"], strict=True):
+        if isinstance(content, bytes):
+            try:
+                member = read_member(content, keys)
+                words = fault_of(member)
+                further = [relief(member["dem"])] if derived else []
+                np.concatenate([*member.values(), *further], out=into, casting="same_kind")
+            except MemberError as error:
+                words = str(error)
+            content = Fault(patches.shards[shard], key, words) if words else None
+        faults += [content] if content else []
+    index = {position: number for number, position in enumerate(contents)}
+    sample = torch.tensor([index[position] for position, _, _ in views])
+    window = torch.from_numpy(rows.index.to_numpy(np.int64, copy=True))[sample]
+    return Members(
+        arrays=arrays,
+        names=keys + derived,
+        sample=sample,
+        view=torch.tensor([view for _, _, view in views]),
+        window=window.masked_fill(torch.tensor([position < 0 for position, _, _ in views]), -1),
+        dates=torch.from_numpy(rows[["days", "prime_day", "secondary_day"]].to_numpy(np.float32, copy=True))[sample],
+        bands=bands,
+        time=time,
+        faults=faults,
     )
-    return batch, [*faults.values()]
-
-
-def _column(rows: pd.DataFrame, name: str) -> torch.Tensor:
-    return torch.from_numpy(rows[name].to_numpy(np.float32).copy())
 
 
 class PatchDataModule(pl.LightningDataModule):
@@ -256,7 +241,7 @@ class PatchDataModule(pl.LightningDataModule):
         self.broken: set[tuple[str, str]] = set()
 
     def loader(self, subset: str, *, shuffle: bool = False) -> PatchLoader:
-        """The Batches of a subset that are this process's, each with the faults of its members."""
+        """The Batches of a subset that are this process's."""
         processes = (self.trainer.world_size, self.trainer.global_rank) if self.trainer else (1, 0)
         return PatchLoader(self.subsets[subset], self.feeding, self.workers, processes, shuffle=shuffle, name=subset)
 
@@ -271,15 +256,18 @@ class PatchDataModule(pl.LightningDataModule):
         """Validation patches, shard by shard."""
         return self.loader("validation")
 
-    def on_before_batch_transfer(self, batch: tuple[Batch, list[Fault]], dataloader_idx: int) -> Batch:
+    def on_before_batch_transfer(self, batch: Members, dataloader_idx: int) -> Members:
         """Note the faults, and seed what a training step draws: Lightning does not restore generators."""
         assert self.trainer
-        whole, faults = batch
-        self.note(faults)
+        self.note(batch.faults)
         if self.trainer.training:
             step = self.trainer.fit_loop.epoch_loop.total_batch_idx
             torch.manual_seed(hash((self.feeding.seed, step, self.trainer.global_rank)))
-        return self.trainer.precision_plugin.convert_input(whole)
+        return batch._replace(faults=[])
+
+    def on_after_batch_transfer(self, batch: Members, dataloader_idx: int) -> Batch:
+        """Make bands of what was read, on the device."""
+        return batch.batch()
 
     def note(self, faults: Sequence[Fault]) -> None:
         """Name each fault once, and count it."""

@@ -48,7 +48,7 @@ class Patches:
 
     def where(self, chosen: np.ndarray) -> "Patches":
         """Those samples that a boolean array, or an array of positions in ascending order, chooses."""
-        return replace(self, table=self.table[chosen] if chosen.dtype == bool else self.table.iloc[chosen])
+        return replace(self, table=self.table.loc[chosen] if chosen.dtype == bool else self.table.iloc[chosen])
 
 
 def open_patches(data: Mapping[str, Any]) -> Patches:
@@ -77,7 +77,7 @@ def open_patches(data: Mapping[str, Any]) -> Patches:
     table = pd.DataFrame({"key": found["key"].astype("string[pyarrow]"), "shard": found["shard"].map(_file_name)})
     table["position"] = found["position"]
     table["longitude"], table["latitude"] = _centres(place, found)
-    table = table.assign(**_times(found))[_chosen(place, found, table, data)]
+    table = table.assign(**_times(found)).loc[_chosen(place, found, table, data)]
     if table.empty:
         raise SnowmapError(
             f"{place}: none of its {len(frame)} samples is within data.quality, data.polarisations and data.bounds; "
@@ -125,8 +125,9 @@ def split_patches(patches: Patches, split: Mapping[str, Any]) -> dict[str, Patch
     north = split["buffer_km"] / KM_PER_DEGREE
     east = north / np.cos(np.radians(places[:, 1])).clip(0.05)
     beside = subset
-    for right in (-1, 0, 1):
-        for up in (-1, 0, 1):
+    ways = np.linspace(-1, 1, 1 + 2 * int(np.ceil(east.max() / degrees)))  # none of them leaps over a block
+    for right in ways:
+        for up in ways:
             moved = _block(places + np.column_stack([right * east, np.full(len(places), up * north)]), degrees)
             at = np.searchsorted(blocks, moved).clip(0, len(blocks) - 1)
             beside = np.maximum(beside, np.where(blocks[at] == moved, subset_of[at], 0))
@@ -202,8 +203,8 @@ def _times(found: Mapping[str, pd.Series]) -> dict[str, Any]:
     days = (secondary.dt.normalize() - prime.dt.normalize()).dt.days.abs().replace(0, np.nan)
     return {
         "days": days.fillna(USUAL_DAYS).astype(np.float32),
-        "prime_day": prime.dt.dayofyear.fillna(1).astype(np.float32),
-        "secondary_day": secondary.dt.dayofyear.fillna(1).astype(np.float32),
+        "prime_day": prime.dt.day_of_year.fillna(1).astype(np.float32),
+        "secondary_day": secondary.dt.day_of_year.fillna(1).astype(np.float32),
     }
 
 
@@ -217,10 +218,10 @@ def _chosen(place: str, found: Mapping[str, pd.Series], table: pd.DataFrame, dat
         values = found[role].to_numpy()
         chosen &= values >= data["quality"] if role == "quality" else values == True  # noqa: E712  None is not
     if data["bounds"]:
-        if table["longitude"].isna().all():
+        longitude = table["longitude"].to_numpy()
+        if np.isnan(longitude).all():
             raise _missing(place, "longitude", [str(series.name) for series in found.values()])
         west, south, east, north = data["bounds"]
-        longitude = table["longitude"].to_numpy()
         within = (longitude >= west, longitude <= east)
         chosen &= (within[0] & within[1]) if west <= east else (within[0] | within[1])  # across the 180th meridian
         chosen &= table["latitude"].between(south, north).to_numpy()
@@ -247,7 +248,7 @@ def _with_shards(root: str, table: pd.DataFrame, given: Sequence[str] | None) ->
             "%s lacks %d of the %d shards that %s names (%s): their %d samples are left out",
             *(where, len(lacking), len(names), METADATA, listed(lacking), without.sum()),
         )
-        table, names = table[~without], [name for name in names if name not in lacking]
+        table, names = table.loc[~without], [name for name in names if name not in lacking]
     shards = [places[name] for name in names]
     table = table.assign(shard=pd.Categorical(table["shard"], names).codes.astype(np.int32))
     return table.sort_values(["shard", "position"], kind="stable"), shards

@@ -36,9 +36,6 @@ BANDS: dict[str, Quantity] = {
 }
 """Every band, in the order of the `band` dimension."""
 
-OF_PAIR = ("coherence", "phase")
-"""Bands that belong to the secondary date: they tell of the time since the prime one."""
-
 USUAL_DAYS = 12
 """From the prime to the secondary date, where the metadata has no dates."""
 

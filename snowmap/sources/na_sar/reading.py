@@ -1,17 +1,24 @@
-"""From the bytes of a member to bands in physical units."""
+"""From the bytes of members to bands in physical units: workers read arrays, the device that trains does the rest."""
 
 import io
 import zipfile
 import zlib
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from functools import lru_cache
+from typing import NamedTuple
 
 import numpy as np
 import torch
+from jaxtyping import Float, Int
 from torch import Tensor
 
-from snowmap.sources.na_sar.layout import CHANNELS, DATES, OF_PAIR, POLARISATIONS, SIDE, VIEWS
+from snowmap.data.batch import Batch
+from snowmap.data.sequences import WHOLE
+from snowmap.sources.na_sar.layout import CHANNELS, DATES, POLARISATIONS, SIDE, VIEWS
+from snowmap.sources.na_sar.stream import Fault
 
 RELIEF_PERCENTILES = (5, 95)
+OF_SECONDARY = slice(-1, None)
 
 
 class MemberError(Exception):
@@ -19,7 +26,7 @@ class MemberError(Exception):
 
 
 def read_member(content: bytes, keys: Collection[str] = CHANNELS.keys()) -> dict[str, np.ndarray]:
-    """The arrays of a member, float32 ``(channel, SIDE, SIDE)``.
+    """The arrays of a member ``(channel, SIDE, SIDE)``.
 
     Args:
         content: The npz.
@@ -31,25 +38,44 @@ def read_member(content: bytes, keys: Collection[str] = CHANNELS.keys()) -> dict
     if not content.startswith(b"PK"):
         raise MemberError("is no npz")
     try:
-        with np.load(io.BytesIO(content), allow_pickle=False) as file:
-            if missing := [key for key in keys if key not in file]:
+        with zipfile.ZipFile(io.BytesIO(content)) as file:
+            names = {name.removesuffix(".npy") for name in file.namelist()}
+            if missing := [key for key in keys if key not in names]:
                 raise MemberError(f"lacks {', '.join(missing)}")
-            arrays = {key: file[key] for key in keys}
+            arrays = {key: _array(file.read(f"{key}.npy")) for key in keys}
     except (OSError, ValueError, EOFError, zipfile.BadZipFile, zlib.error, NotImplementedError, RuntimeError) as error:
         raise MemberError(f"is no whole npz ({' '.join(str(error).split())[:100]})") from error
     for key, values in arrays.items():
         shape = (CHANNELS[key], SIDE, SIDE)
         if values.shape != shape or values.dtype.kind != "f":
             raise MemberError(f"has {key} as {values.dtype} {values.shape}, not as floating-point numbers {shape}")
-    return {key: values.astype(np.float32, copy=False) for key, values in arrays.items()}
+    return arrays
 
 
-def fault_of(arrays: dict[str, np.ndarray]) -> str:
+def _array(content: bytes) -> np.ndarray:
+    """The array of an npy; parsing its head takes longer than all the rest, and most heads are the same."""
+    (shape, fortran, kind), offset = _head(content[: 10 + int.from_bytes(content[8:10], "little")])
+    if kind.hasobject:
+        raise ValueError("objects instead of numbers")
+    return np.frombuffer(content, kind, offset=offset).reshape(shape, order="F" if fortran else "C")
+
+
+@lru_cache(maxsize=256)
+def _head(head: bytes) -> tuple[tuple[tuple[int, ...], bool, np.dtype], int]:
+    stream = io.BytesIO(head)
+    version = np.lib.format.read_magic(stream)
+    if version != (1, 0):
+        raise ValueError(f"npy of version {version}")
+    return np.lib.format.read_array_header_1_0(stream), len(head)
+
+
+def fault_of(arrays: Mapping[str, np.ndarray]) -> str:
     """What is wrong with the values of a member, of which the rest can be used; empty if nothing is."""
-    unfinished = [key for key, values in arrays.items() if not np.isfinite(values).all()]
-    if len(unfinished) == len(arrays) and not any(np.isfinite(values).any() for values in arrays.values()):
+    finite = {key: np.isfinite(values) for key, values in arrays.items()}
+    broken = [key for key, known in finite.items() if not known.all()]
+    if broken and not any(known.any() for known in finite.values()):
         return "has no value at any pixel"
-    return f"has NaN or infinity in {', '.join(unfinished)}" if unfinished else ""
+    return f"has NaN or infinity in {', '.join(broken)}" if broken else ""
 
 
 def keys_of(bands: Sequence[str], time: int) -> list[str]:
@@ -68,46 +94,88 @@ def keys_of(bands: Sequence[str], time: int) -> list[str]:
     return [key for key in CHANNELS if key in named]
 
 
-def fill(into: Tensor, arrays: dict[str, np.ndarray], view: int, bands: Sequence[str]) -> None:
-    """Write the bands of a view in physical units, NaN where there is no value.
+class Members(NamedTuple):
+    """What workers read: the samples of a Batch, and which of their views it has.
 
-    Args:
-        into: ``(time, band, SIDE, SIDE)``, with one or two dates; the last is the secondary one.
-        arrays: Of the member.
-        view: 0 or 1.
-        bands: Keys of `snowmap.sources.na_sar.layout.BANDS`, in the order of `into`.
+    Attributes:
+        arrays: One behind the other; NaN where a member cannot be used.
+        names: Of the arrays: `keys_of` the bands, and ``relief``.
+        sample: Of each item, its index in `arrays`.
+        view: Of each item.
+        window: Of each item, the row of its sample in the metadata; −1 where it fills the Batch up.
+        dates: Of each item, days between the dates, and the day of the year of each of them.
+        bands: Names of the bands to make.
+        time: Dates of an item.
+        faults: Of the members.
     """
-    for index, name in enumerate(bands):
+
+    arrays: Float[Tensor, "sample channel y x"]
+    names: list[str]
+    sample: Int[Tensor, " item"]
+    view: Int[Tensor, " item"]
+    window: Int[Tensor, " item"]
+    dates: Float[Tensor, "item 3"]
+    bands: tuple[str, ...]
+    time: int
+    faults: list[Fault]
+
+    def batch(self) -> Batch:
+        """The Batch, in physical units, on the device where the arrays are."""
+        items, time, device = len(self.view), self.time, self.arrays.device
+        x = torch.empty(items, time, len(self.bands), SIDE, SIDE, device=device)
+        x_valid = torch.zeros_like(x, dtype=torch.bool)
+        for index, name in enumerate(self.bands):
+            x[:, :-1, index] = torch.nan
+            for steps, values in self._maps(name):
+                x[:, steps, index] = values[:, None]
+                x_valid[:, steps, index] = values[:, None].abs() < torch.inf
+        length = self.dates[:, :1].expand(-1, time)
+        none = torch.zeros(items, time, device=device)
+        nothing = torch.zeros(items, 1, 0, SIDE, SIDE, device=device)
+        return Batch(
+            x=x,
+            x_valid=x_valid,
+            step_valid=none == 0,
+            days=torch.cat([length[:, :1], none[:, :1]], 1)[:, -time:],
+            gap_days=none,
+            length_days=length,
+            added_days=length,
+            season_start=none > 0,
+            day_of_year=self.dates[:, -time:],
+            y=nothing,
+            y_valid=nothing > 0,
+            window=self.window,
+        )
+
+    def _maps(self, name: str) -> Iterator[tuple[slice, Float[Tensor, "item y x"]]]:
+        """The maps of a band, and the dates of each."""
         if name in POLARISATIONS:
-            for step, date in zip(into, DATES[-len(into) :], strict=True):
-                backscatter = torch.from_numpy(arrays[f"{date}_rtc_view_{view}"])[POLARISATIONS.index(name)]
-                step[index] = torch.where(backscatter > 0, torch.log1p(20 * backscatter), torch.nan)
-        elif name in OF_PAIR:
-            into[:-1, index] = torch.nan
-            into[-1, index] = _OF_VIEW[name](arrays, view)
+            for step, date in enumerate(DATES[-self.time :]):
+                backscatter = self._of_view(f"{date}_rtc", POLARISATIONS.index(name))
+                yield slice(step, step + 1), torch.where(backscatter > 0, torch.log1p(20 * backscatter), torch.nan)
+        elif name == "coherence":
+            yield OF_SECONDARY, self._of_view("coh")
+        elif name == "phase":
+            cosine, sine = self._of_view("ifg"), self._of_view("ifg", 1)
+            yield OF_SECONDARY, torch.atan2(sine, cosine).masked_fill_((cosine == 0) & (sine == 0), torch.nan)
+        elif name == "incidence":
+            yield WHOLE, self._of_view("inc_angle")
         else:
-            into[:, index] = _OF_VIEW[name](arrays, view)
+            key = {"elevation": "dem", "slope": "slope_deg"}.get(name, name)
+            yield WHOLE, self.arrays[self.sample, first_channel(self.names, key)]
+
+    def _of_view(self, stem: str, channel: int = 0) -> Float[Tensor, "item y x"]:
+        first, second = (first_channel(self.names, f"{stem}_view_{view}") for view in VIEWS)
+        return self.arrays[self.sample, first + channel + self.view * (second - first)]
 
 
-def _phase(arrays: dict[str, np.ndarray], view: int) -> Tensor:
-    cosine, sine = torch.from_numpy(arrays[f"ifg_view_{view}"])
-    return torch.atan2(sine, cosine).masked_fill_((cosine == 0) & (sine == 0), torch.nan)
+def first_channel(names: Sequence[str], key: str) -> int:
+    """Where an array begins among those that lie one behind the other."""
+    return sum(CHANNELS.get(name, 1) for name in names[: names.index(key)])
 
 
-def _relief(arrays: dict[str, np.ndarray], view: int) -> Tensor:
-    """Elevation between two percentiles of the patch, [0, 1]; 0 where it is flat."""
-    elevation = arrays["dem"][0].astype(np.float64)
+def relief(elevation: np.ndarray) -> np.ndarray:
+    """Elevation between two percentiles of the patch, [0, 1]; 0 where it is flat, NaN where there is none."""
     known = elevation[np.isfinite(elevation)]
-    low, high = np.percentile(known, RELIEF_PERCENTILES) if known.size else (0.0, 0.0)
-    return torch.from_numpy(((elevation - low) / (high - low if high > low else np.inf)).clip(0, 1))
-
-
-_OF_VIEW: dict[str, Callable[[dict[str, np.ndarray], int], Tensor]] = {
-    "coherence": lambda arrays, view: torch.from_numpy(arrays[f"coh_view_{view}"])[0],
-    "phase": _phase,
-    "incidence": lambda arrays, view: torch.from_numpy(arrays[f"inc_angle_view_{view}"])[0],
-    "elevation": lambda arrays, view: torch.from_numpy(arrays["dem"])[0],
-    "slope": lambda arrays, view: torch.from_numpy(arrays["slope_deg"])[0],
-    "relief": _relief,
-}
-"""The maps of a view that are the same at every date that they belong to."""
+    low, high = np.percentile(known, RELIEF_PERCENTILES).astype(np.float64) if known.size else (0.0, 0.0)
+    return ((elevation - low) / (high - low if high > low else np.inf)).clip(0, 1)

@@ -172,7 +172,7 @@ def _walk(stream: Any) -> Iterator[tuple[str, Callable[[], bytes]]]:
     seekable = getattr(stream, "seekable", bool)()
     tar = tarfile.open(fileobj=stream, mode="r:" if seekable else "r|", bufsize=2**18)  # noqa: SIM115  the stream is the caller's
     while (member := tar.next()) is not None:
-        tar.members = []  # it would keep a header of every member
+        tar.members = []  # type: ignore[attr-defined]  it would keep a header of every member
         name = PurePosixPath(member.name).name
         if member.isreg() and name.endswith(".npz"):
             yield name.removesuffix(".npz"), lambda member=member: tar.extractfile(member).read()  # type: ignore[union-attr]
