@@ -104,7 +104,7 @@ def test_a_share_of_what_trains_is_part_of_a_larger_one():
 
 
 def test_a_run_of_transfer_is_scored_on_its_validation_and_on_the_test(tmp_path):
-    write_foreign_archive(tmp_path / "snow", windows=24, shape=(12, 20))
+    write_foreign_archive(tmp_path / "snow", windows=36, shape=(12, 20))
     (tmp_path / "pretraining_0" / "checkpoints").mkdir(parents=True)
     checkpoint_of(pretraining_of("unet", channels=[4, 8]), tmp_path / "pretraining_0" / "checkpoints" / "best.ckpt")
     asked = Namespace(channels="[4,8]", steps=4, validations=1)
