@@ -247,6 +247,8 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=ROOT / "docs" / "results-pretraining.md")
     asked = parser.parse_args()
     given = sys.argv[1:]
+    if "--out" in given:
+        del given[given.index("--out") : given.index("--out") + 2]
     with tempfile.TemporaryDirectory() as folder:
         root = Path(folder)
         prepare(asked, root)
