@@ -41,6 +41,9 @@ PATCHES, VIEWS, SHARDS, EPOCHS = 1_099_604, 2, 91, 100
 """Of NA-SAR, and of `experiment=na_sar_pretraining`."""
 
 LIMIT = 1.10
+PROBED = 4
+"""Views for the probes for each one that is reconstructed, which takes inpainting longer."""
+
 RANDOM = 3
 """Encoders of random weights."""
 
@@ -245,8 +248,8 @@ def main() -> None:
         head = ("band", "score of masked pixels", "pre-trained", "mean of visible", "biharmonic", "÷ the better one")
         print(f"\n{len(held_out)} Batches of the test geography\n")
         print(table(head, reconstructions(task, held_out)), flush=True)
-        training = fixed_views(datamodule, "train", 256)
-        rows = probes(task, training, fixed_views(datamodule, "test", 256))
+        training, held_out = (fixed_views(datamodule, subset, PROBED * asked.views) for subset in ("train", "test"))
+        rows = probes(task, training, held_out)
         print("\n" + table(("probe, balanced accuracy", "pre-trained", "random encoder"), rows), flush=True)
         print("\n" + speed(root, asked.words, asked.timed, asked.rounds))
 

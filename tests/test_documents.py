@@ -64,7 +64,7 @@ class Clone:
             trains = words[0] == "train.py" and line != MINE and not re.search(r" (-sc|--\w+)", line)
             typed = {word.partition("=")[0] for word in words}
             kept = typed & {"evaluate"} | ({"trainer.max_epochs", "split.test"} if "ckpt" in typed else set())
-            kept |= {"split.test"} if "split=holdout_winter" in words else set()
+            kept |= {"split.test"} if {"split=holdout_winter", "experiment=na_sar_pretraining"} & {*words} else set()
             more = [word for word in SHORT if trains and word.partition("=")[0] not in kept]
             with self._inside():
                 succeed(self.folder / words[0], *words[1:], *more)

@@ -676,8 +676,8 @@ class Optimizer:
     warmup_steps: int = integer(50, at_least=0)
     half_life_steps: int = integer(200, at_least=1, at_most=10**9)  # no share of the run: a longer one keeps its curve
     restarts: list[int] = _restarts()  # epochs at which the cosine begins anew, the last at which it ends
-    layer_decay: float = number(1.0, above=0, at_most=1)  # of the rate, stage by stage from the head down; 1: the same
     reference_batch: int | None = integer(None, at_least=1)  # items in a step that learning_rate is for; None: any
+    layer_decay: float = number(1.0, above=0, at_most=1)  # of the rate, stage by stage from the head down; 1: the same
 
 
 @dataclass

@@ -61,7 +61,7 @@ class Probe(NamedTuple):
     """A question.
 
     Attributes:
-        hidden: Bands that the encoder does not see; the first is the one that is asked for.
+        hidden: Bands that the encoder does not see; the first one answers the question.
         steps: Of which steps.
         values: ``(batch, bands) -> value of each cell``, NaN where it is unknown.
         edges: Values between one class and the next.
@@ -74,7 +74,7 @@ class Probe(NamedTuple):
 
 
 def probe(task: Any, training: Iterable[Batch], held_out: Iterable[Batch]) -> dict[str, float]:
-    """Balanced accuracy of each of `PROBES` whose band is read, on held-out ground; NaN where there is one class only.
+    """Balanced accuracy, on held-out ground, of those of `PROBES` that the bands answer; NaN where there is one class.
 
     Args:
         task: A `snowmap.tasks.pretraining.Pretraining` in evaluation mode.

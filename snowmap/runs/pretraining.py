@@ -93,9 +93,9 @@ def _score(
 ) -> dict[str, float]:
     """Of the best checkpoint on a subset, by name: ``loss``, ``rmse_<band>`` and the like."""
     scored = PatchDataModule({"validation": datamodule.subsets[subset]}, datamodule.feeding, datamodule.workers)
+    scored.faults, scored.broken = datamodule.faults, datamodule.broken  # each is named once
     trainer = make_trainer(config, run.path, stop=run.stop)
     (logged,) = trainer.validate(task, datamodule=scored, ckpt_path=run.best, weights_only=True, verbose=False)
-    datamodule.faults |= scored.faults
     scores = {name.partition("/")[2]: value for name, value in logged.items()}
     print_scores(subset, scores, task)
     return scores

@@ -47,7 +47,7 @@ class Reconstructions(Callback):
 
     def on_validation_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Draw."""
-        if trainer.state.fn != "fit" or not trainer.is_global_zero:
+        if trainer.state.fn != "fit" or not (trainer.is_global_zero and len(self.shown.x)):
             return
         for key, figure in self.figures(pl_module, trainer.current_epoch + 1):  # type: ignore[arg-type]
             write_whole(self.folder / FOLDER / key / f"epoch_{trainer.current_epoch + 1:04d}.png", as_png(figure))

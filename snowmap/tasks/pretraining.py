@@ -166,11 +166,19 @@ class Pretraining(Task):
 
         That is ``rmse_<band>``, and of wrapped phase ``cosine_distance_<band>``, the mean of 1 − cos of the error,
         weighted by coherence.
+
+        Raises:
+            SnowmapError: When no pixel can be scored.
         """
         for name, mean in self.scores.items():
-            value = mean.compute()
+            value, some = mean.compute(), mean.weight > 0
             mean.reset()
-            if value.isfinite():
+            if name == "loss" and not (some or value.isfinite()):
+                raise SnowmapError(
+                    "no pixel of the patches that are to be scored has a value, as `snowmap check` shows; mend the "
+                    "shards, or give another split.seed or larger shares of the split"
+                )
+            if name == "loss" or value.isfinite():
                 wrapped = name in self.preprocessor.normalizer.wrapped
                 key = name if name == "loss" else f"{'cosine_distance' if wrapped else 'rmse'}_{name}"
                 self.log(

@@ -13,10 +13,12 @@ from snowmap.errors import SnowmapError
 from snowmap.runs.launchers import LAUNCHERS
 from snowmap.runs.loggers import make_logger
 from snowmap.runs.training import finishing, make_trainer
-from snowmap.tasks.build import fit_baseline, make_parts
+from snowmap.sources.na_sar import open_patches, split_patches
+from snowmap.tasks.build import fit_baseline, make_parts, make_pretraining
 from tests.class_cubes import glacier_cube
 from tests.config.test_checking import FILES, checked
 from tests.cubes import make_cube
+from tests.shards import write_shards
 
 FAST = ("trainer.enable_progress_bar=false", "evaluate=none")
 WINDOWS = 70
@@ -31,6 +33,9 @@ OF_CLASSES = (
     *(name for name, kind in BASELINES.items() if kind.maps_classes),
 )
 """Choices that go with class maps."""
+
+OF_PATCHES = ("na_sar", "geography", "pretraining", "na_sar_pretraining")
+"""Choices that go with patches without targets."""
 
 OPTIONAL = {"smp": "segmentation_models_pytorch", "mae": "timm"}
 """Models of a library that need not be installed."""
@@ -60,7 +65,20 @@ def build(config: dict, cube, folder: Path):
     return task, datamodule
 
 
-@pytest.mark.parametrize("file", FILES, ids=lambda file: f"{file.parent.name}={file.stem}")
+def test_what_is_of_patches_can_be_built(tmp_path):
+    write_shards(tmp_path / "na_sar", 1, 9)
+    for choice in OF_PATCHES[-2:]:
+        group = "task" if choice == "pretraining" else "experiment"
+        words = (f"data.root={tmp_path}/na_sar", "data.batch_size=2", "data.workers=0", "model.channels=[4,8]")
+        config = checked(*FAST, *words, f"{group}={choice}")
+        task, datamodule = make_pretraining(config, split_patches(open_patches(config["data"]), config["split"]))
+        make_trainer(config, tmp_path)
+        assert task.training_step(next(iter(datamodule.train_dataloader())).batch(), 0).isfinite()
+
+
+@pytest.mark.parametrize(
+    "file", [file for file in FILES if file.stem not in OF_PATCHES], ids=lambda file: f"{file.parent.name}={file.stem}"
+)
 def test_every_file_can_be_built(file, cube, tmp_path):
     group, choice = file.parent.name, file.stem
     given = ("task=segmentation", "target=glacier", "split=blocks", "split.buffer=2") if choice in OF_CLASSES else ()

@@ -31,6 +31,9 @@ SMALL = (
 )
 """A run that a test can wait for."""
 
+WHOLE = ("split.validation=0.3", "split.test=0.3", "split.buffer_km=0")
+"""A split of few patches that leaves out none."""
+
 
 @pytest.fixture(scope="module")
 def whole(tmp_path_factory):
@@ -78,9 +81,10 @@ def served(folder, breaks):
 
 
 def test_faulty_members_are_passed_over_named_and_counted(tmp_path):
-    faults = dict(enumerate(name for name in FAULTS if name != "decibels"))
+    unread = ("decibels", "flipped")  # of arrays that bands of the secondary date do not need
+    faults = dict(enumerate(name for name in FAULTS if name not in unread))
     write_shards(tmp_path / "root", shards=3, patches=12, faults=faults, leave_out=(10,), cut={2: 300_000})
-    record, log = pretrain(tmp_path / "root", tmp_path / "run", "split.buffer_km=0", "evaluate=test")
+    record, log = pretrain(tmp_path / "root", tmp_path / "run", "evaluate=test", *WHOLE)
     assert record["status"] == "finished"
     assert np.isfinite([*record["validation"]["masked"].values()]).all()
     lost = 36 - len(readable(tmp_path / "root"))
@@ -95,8 +99,19 @@ def readable(root):
     names = []
     for path in root.glob("data/*.tar"):
         with contextlib.suppress(tarfile.ReadError), tarfile.open(path) as tar:
-            names += [member.name for member in tar if tar.extractfile(member).read() is not None]
+            for member in tar:
+                tar.extractfile(member).read()
+                names.append(member.name)
     return names
+
+
+def test_a_validation_without_a_valid_pixel_is_one_clear_error(tmp_path):
+    write_shards(tmp_path / "root", shards=1, patches=6, faults=dict.fromkeys(range(6), "all_invalid"))
+    error = fail("train.py", *SMALL, f"data.root={tmp_path}/root", f"hydra.run.dir={tmp_path}/run")
+    assert error.startswith(
+        "error: no pixel of the patches that are to be scored has a value, as `snowmap check` shows"
+    )
+    assert "\n" not in error.strip()
 
 
 @pytest.mark.parametrize(
@@ -111,7 +126,7 @@ def readable(root):
 )
 def test_what_cannot_be_trained_on_is_one_clear_error(spoil, words, copy, tmp_path):
     spoil(copy)
-    degrees = "360" if "geography" in words else "2"
+    degrees = "90" if "geography" in words else "2"
     error = fail("train.py", *SMALL, f"data.root={copy}", f"hydra.run.dir={tmp_path}/run", f"split.degrees={degrees}")
     assert words in error
     assert "\n" not in error.strip()
@@ -138,11 +153,12 @@ def test_a_url_that_always_fails_is_named(whole, tmp_path, monkeypatch):
     monkeypatch.setattr(stream, "PAUSE_S", 0.0)
     with served(whole, {"nasar-train-00001.tar": 99}) as url:
         error = fail("train.py", *SMALL, f"data.root={url}", f"hydra.run.dir={tmp_path}/run", "data.retries=1")
-    assert f"{url}/data/nasar-train-00001.tar could not be read to its end, 2 times: " in error
+    assert f"{url}/data/nasar-train-00001.tar could not be read to its end in 2 attempts: " in error
     assert "\n" not in error.strip()
 
 
 def test_fewer_shards_than_readers_are_said(tmp_path):
     write_shards(tmp_path / "root", shards=1, patches=6)
-    _, log = pretrain(tmp_path / "root", tmp_path / "run", "data.workers=2")
+    words = ("data.workers=2", "data.bands=[co_pol,coherence]", "pretraining.probe=2")
+    _, log = pretrain(tmp_path / "root", tmp_path / "run", *words)
     assert "train: 2 readers share 1 shards" in log
