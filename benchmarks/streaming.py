@@ -5,12 +5,14 @@ Samples per second of the loader of `data=na_sar` with one worker, from the shar
 - the bare loop: `tarfile` and `np.load` of every array in one process, which is all that has to be done,
 - the streaming loader of the `datasets` library with one worker, which reads the npz itself, where it is installed.
 
-All of them read the same synthetic shards from this machine's disk, taking turns; printed are medians. Then the peak
-memory of a process that reads so many shards and eight times as many.
+All of them read the same synthetic shards from this machine's disk, taking turns; printed are medians. On a busy
+machine the CPU time of the process that reads says more than the seconds of two processes that wait for each other.
+Then the peak memory of a process that reads so many shards, and of one that reads eight times as many.
 """
 
 import argparse
 import io
+import os
 import statistics
 import tarfile
 import tempfile
@@ -59,23 +61,30 @@ def main() -> None:
         except ModuleNotFoundError:
             print("the datasets library is not installed, and is left out")
             del ways["datasets"]
-        speeds: dict[str, list[float]] = {name: [] for name in ways}
+        seconds: dict[str, list[tuple[float, float]]] = {name: [] for name in ways}
         for _ in range(asked.rounds):
             for name, read in ways.items():
-                start = time.perf_counter()
-                samples = read()
-                speeds[name].append(samples / (time.perf_counter() - start))
+                seconds[name].append(timed(read))
         peaks = {
             repeats: peak_gibibytes("-m", "benchmarks.streaming", "--read", f"--root={root}", f"--repeats={repeats}")
             for repeats in (1, MANY)
         }
-    rows = [
-        (name, f"{statistics.median(of):.1f}", f"{statistics.median(speeds['bare loop']) / statistics.median(of):.3f}")
-        for name, of in speeds.items()
-    ]
-    print(table(("reader", "samples per second", f"time ÷ bare loop (limit {LIMIT:.2f})"), rows))
+    medians = {name: [statistics.median(each) for each in zip(*of, strict=True)] for name, of in seconds.items()}
+    wall, cpu = medians["bare loop"]
+    rows = [(name, f"{1 / of[0]:.1f}", f"{of[0] / wall:.3f}", f"{of[1] / cpu:.3f}") for name, of in medians.items()]
+    ratios = (f"time ÷ bare loop (limit {LIMIT:.2f})", "CPU time of the process that reads ÷ bare loop")
+    print(table(("reader", "samples per second", *ratios), rows))
     few, many = peaks.values()
     print(f"peak memory: {few:.2f} GiB, of {MANY} times as many shards {many:.2f} GiB")
+
+
+def timed(read: Callable[[], int]) -> tuple[float, float]:
+    """Seconds of each sample, and CPU seconds of the worker, or of this process where there is none."""
+    wall, before = time.perf_counter(), os.times()
+    samples = read()
+    wall, after = time.perf_counter() - wall, os.times()
+    own, workers = (sum(after[i : i + 2]) - sum(before[i : i + 2]) for i in (0, 2))
+    return wall / samples, (workers or own) / samples
 
 
 def bare(root: Path, repeats: int) -> int:

@@ -81,10 +81,14 @@ FAULTS: dict[str, Callable[[int], bytes]] = {
     "other_shape": lambda index: packed(_cropped(patch_arrays(index))),
     "nan": lambda index: packed(_with_nan(patch_arrays(index))),
     "whole_numbers": lambda index: packed(patch_arrays(index) | {"dem": np.zeros((1, SIZE, SIZE), np.int16)}),
-    "decibels": lambda index: packed(patch_arrays(index) | {"prime_rtc_view_0": _decibels(index)}),
     "all_invalid": lambda index: packed({key: np.full_like(v, np.nan) for key, v in patch_arrays(index).items()}),
 }
 """What a faulty member holds in place of the npz of its patch."""
+
+IMPLAUSIBLE: dict[str, Callable[[int], bytes]] = {
+    "decibels": lambda index: packed(patch_arrays(index) | {"prime_rtc_view_0": _decibels(index)}),
+}
+"""What can be read and cannot be right."""
 
 
 def _decibels(index: int) -> np.ndarray:
@@ -122,7 +126,7 @@ def write_shards(
         root: The folder that gets ``data/``, ``metadata.parquet`` and ``webdataset_summary.json``.
         shards: Number of tar files.
         patches: In each of them; patches are numbered through all shards.
-        faults: Patch -> key of `FAULTS`.
+        faults: Patch -> key of `FAULTS` or `IMPLAUSIBLE`.
         absent: Patch -> polarisations that are zero.
         leave_out: Patches that the metadata lists and the shard lacks.
         unlisted: Patches that the shard has and the metadata does not list.
@@ -147,7 +151,7 @@ def write_shards(
                 if index in leave_out:
                     continue
                 fault = faults.get(index)
-                content = FAULTS[fault](index) if fault else packed(patch_arrays(index, absent=missing))
+                content = (FAULTS | IMPLAUSIBLE)[fault](index) if fault else packed(patch_arrays(index, absent=missing))
                 member = tarfile.TarInfo(f"{key}.npz")
                 member.size = len(content)
                 tar.addfile(member, io.BytesIO(content))

@@ -115,6 +115,23 @@ def test_backscatter_spans_the_range_of_the_card(patches):
         np.testing.assert_allclose(found, [low, high], atol=0.35)
 
 
+def test_snow_that_becomes_wet_is_dark_and_incoherent(patches):
+    """Coherence of 16 looks of noise is √(π/64) = 0.22 (Touzi & Lopes 1996); wet snow lies 3 dB or more below dry."""
+    prime, secondary = (
+        np.stack([blocks(patch[f"{date}_rtc_view_0"][0]) for patch in patches]) for date in ("prime", "secondary")
+    )
+    coherence = np.stack([blocks(patch["coh_view_0"][0]) for patch in patches])
+    wet = secondary < 0.5 * prime
+    assert 0.05 < wet.mean() < 0.5
+    assert abs(np.median(coherence[wet]) - np.sqrt(np.pi / 64)) < 0.02
+    assert np.median(coherence[~wet]) > 0.35
+
+
+def blocks(values):
+    """Means of 16 × 16 px."""
+    return values.reshape(8, 16, 8, 16).mean((1, 3))
+
+
 def test_patch_follows_from_seed_and_number_alone(root, tmp_path):
     for name, seed in (("same", 0), ("other", 1)):
         synthesize_na_sar(tmp_path / name, seed=seed, patches=2, shards=1)

@@ -16,7 +16,7 @@ import pyarrow.parquet as pq
 import shapely
 
 from snowmap.errors import SnowmapError
-from snowmap.sources.na_sar.layout import COLUMNS, FOLDER, METADATA, REQUIRED, SUMMARY, USUAL_DAYS
+from snowmap.sources.na_sar.layout import COLUMNS, DATES, FOLDER, METADATA, REQUIRED, SUMMARY, USUAL_DAYS
 from snowmap.sources.na_sar.stream import Opening, first_key, is_remote
 from snowmap.tables import listed
 
@@ -197,9 +197,9 @@ def _centres(place: str, found: Mapping[str, pd.Series]) -> tuple[Any, Any]:
 def _times(found: Mapping[str, pd.Series]) -> dict[str, Any]:
     """Days between the dates, and the day of the year of each of them."""
     absent = pd.Series(pd.NaT, found["key"].index)
-    prime, secondary = (
-        pd.to_datetime(found.get(f"{date}_date", absent), errors="coerce", utc=True) for date in ("prime", "secondary")
-    )
+    given = [found.get(f"{date}_date", absent) for date in DATES]
+    given = [dates.astype(str) if pd.api.types.is_integer_dtype(dates) else dates for dates in given]  # 20230105
+    prime, secondary = (pd.to_datetime(dates, errors="coerce", utc=True) for dates in given)
     days = (secondary.dt.normalize() - prime.dt.normalize()).dt.days.abs().replace(0, np.nan)
     return {
         "days": days.fillna(USUAL_DAYS).astype(np.float32),

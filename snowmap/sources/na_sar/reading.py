@@ -1,6 +1,7 @@
 """From the bytes of members to bands in physical units: workers read arrays, the device that trains does the rest."""
 
 import io
+import struct
 import zipfile
 import zlib
 from collections.abc import Collection, Iterator, Mapping, Sequence
@@ -39,17 +40,30 @@ def read_member(content: bytes, keys: Collection[str] = CHANNELS.keys()) -> dict
         raise MemberError("is no npz")
     try:
         with zipfile.ZipFile(io.BytesIO(content)) as file:
-            names = {name.removesuffix(".npy") for name in file.namelist()}
-            if missing := [key for key in keys if key not in names]:
-                raise MemberError(f"lacks {', '.join(missing)}")
-            arrays = {key: _array(file.read(f"{key}.npy")) for key in keys}
-    except (OSError, ValueError, EOFError, zipfile.BadZipFile, zlib.error, NotImplementedError, RuntimeError) as error:
+            entries = {info.filename.removesuffix(".npy"): info for info in file.infolist()}
+        if missing := [key for key in keys if key not in entries]:
+            raise MemberError(f"lacks {', '.join(missing)}")
+        arrays = {key: _array(_unpacked(content, entries[key])) for key in keys}
+    except (OSError, ValueError, zipfile.BadZipFile, zlib.error, struct.error, RuntimeError) as error:
         raise MemberError(f"is no whole npz ({' '.join(str(error).split())[:100]})") from error
     for key, values in arrays.items():
         shape = (CHANNELS[key], SIDE, SIDE)
         if values.shape != shape or values.dtype.kind != "f":
             raise MemberError(f"has {key} as {values.dtype} {values.shape}, not as floating-point numbers {shape}")
     return arrays
+
+
+def _unpacked(content: bytes, entry: zipfile.ZipInfo) -> bytes:
+    """A file of a zip archive in memory, at once: zipfile goes to and fro for each, which takes a tenth of all."""
+    if entry.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED) or entry.flag_bits & 1:
+        raise ValueError(f"{entry.filename} is encrypted, or not compressed by NumPy")
+    start = entry.header_offset + 30 + sum(struct.unpack_from("<HH", content, entry.header_offset + 26))
+    packed = memoryview(content)[start : start + entry.compress_size]
+    stored = entry.compress_type == zipfile.ZIP_STORED
+    whole = bytes(packed) if stored else zlib.decompressobj(-15).decompress(packed, entry.file_size)
+    if len(whole) != entry.file_size or zlib.crc32(whole) != entry.CRC:
+        raise zipfile.BadZipFile(f"the checksum of {entry.filename} is not that of its content")
+    return whole
 
 
 def _array(content: bytes) -> np.ndarray:

@@ -143,7 +143,7 @@ class Opening(NamedTuple):
 
 def is_remote(url: str) -> bool:
     """Whether it is a URL and no path."""
-    return "://" in url and not url.startswith("file://")
+    return "://" in url
 
 
 def address(url: str) -> str:

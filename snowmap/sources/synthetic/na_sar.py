@@ -19,7 +19,16 @@ from scipy.ndimage import gaussian_filter
 from snowmap.errors import SnowmapError
 from snowmap.files import whole_folder, write_whole
 from snowmap.physics import density_guyennon, per_slope_area, phase_of_delay, phase_of_swe
-from snowmap.sources.synthetic.backscatter import FROZEN_GROUND, NOISE_DB, SURFACES, TEXTURE, Season, season
+from snowmap.sources.synthetic.backscatter import (
+    FROZEN_GROUND,
+    LEVELS,
+    NOISE_DB,
+    OPAQUE_MM,
+    SURFACES,
+    TEXTURE,
+    Season,
+    season,
+)
 from snowmap.sources.synthetic.ice import LAKE_SLOPE, SMOOTHING
 from snowmap.sources.synthetic.insar import (
     HEADING,
@@ -65,6 +74,7 @@ TREE_LINE, TREE_LINE_BY_LATITUDE = 3900.0, 75.0  # m at 25° N, and per degree (
 RTC_LOOKS = 13  # equivalent number of looks: log ratios of the quietest 12-day pairs of OPERA RTC-S1 (VH) give 12–15
 DRIFT = 0.25  # spread of snow about what height explains, over some 100 m (Clark et al. 2011: 0.1–0.9)
 TURBULENCE_HERE = TURBULENCE * (PATCH * SIDE * SPACING / 80_000.0) ** (5 / 6)  # m; TURBULENCE is over 80 km
+MELT_SHARE = 0.4  # of the scenes see the onset of melt, where there is one, so that dry and wet snow are both common
 WITHOUT_CROSS = 0.1  # share of scenes with one polarisation
 LOWEST_QUALITY = 0.53  # of the patches in the data set
 DIGITS = 11  # bits of the mantissa that are cleared: 1e-4 of a value remains, and compresses twice as fast
@@ -148,9 +158,10 @@ def draw_scene(number: int, years: list[Season], rng: np.random.Generator) -> li
     texture = TEXTURE * power_law_field(shape, terrain.spacing, -2.0, rng, 400.0)
     drift = np.maximum(0.1, 1 + DRIFT * power_law_field(shape, terrain.spacing, -2.6, rng, 800.0))
 
-    year, day = int(rng.integers(YEARS)), int(rng.integers(365 - REPEAT))
-    dates = [np.datetime64(f"{FIRST_YEAR + year}-01-01") + day + lag for lag in (0, REPEAT)]
     height = terrain.elevation - (SNOW_LINE - SNOW_LINE_BY_LATITUDE * (lat - SOUTH))
+    year = int(rng.integers(YEARS))
+    day = _day(years[year], float(height.mean()), rng)
+    dates = [np.datetime64(f"{FIRST_YEAR + year}-01-01") + day + lag for lag in (0, REPEAT)]
     states, airs = [], []
     for lag in (0, REPEAT):
         swe, air = years[year].at(day + lag, height)
@@ -187,6 +198,15 @@ def _terrain(lon: float, lat: float, rng: np.random.Generator) -> Terrain:
     transform = from_origin(lon - columns * shape[1] / 2, lat + rows * shape[0] / 2, columns, rows)
     whole = np.ones(shape, bool)
     return Terrain(elevation, whole, forest, whole, spacing, transform, "fractal terrain")
+
+
+def _day(year: Season, height: float, rng: np.random.Generator) -> int:
+    """Day of the year of the prime image: any, or one when snow is dry that is wet at the secondary image."""
+    level = int(np.searchsorted(LEVELS, height))
+    snow, air = year.snow[:, level], year.temperature[:, level]
+    onset = (snow[REPEAT:365] > OPAQUE_MM) & (air[: 365 - REPEAT] < 0) & (air[REPEAT:365] > 0.5)
+    days = np.flatnonzero(onset) if rng.random() < MELT_SHARE else np.array([])
+    return int(rng.choice(days)) if days.size else int(rng.integers(365 - REPEAT))
 
 
 def _powers(

@@ -11,7 +11,7 @@ import torch
 from snowmap.config.schema import NaSarRanges
 from snowmap.data.normalize import Normalizer
 from snowmap.sources.na_sar import BANDS, Feeding, PatchDataModule
-from tests.shards import FAULTS, packed, patch_arrays, write_shards
+from tests.shards import packed, patch_arrays, write_shards
 from tests.sources.na_sar.conftest import opened
 
 
@@ -74,9 +74,14 @@ def test_dates_are_those_of_the_metadata_and_usual_ones_without(tmp_path, whole,
     assert batch.days[0].tolist() == [12, 0]
     assert batch.day_of_year[0].tolist() == [5, 17]
     dates = {"prime_date": ["2024-02-20", None], "secondary_date": ["2024-03-15T02:00:00Z", None]}
-    write_shards(tmp_path / "r", 1, 2, columns=dates)
-    patches = opened(tmp_path / "r")
-    assert patches.table[["days", "prime_day", "secondary_day"]].to_numpy().tolist() == [[24, 51, 75], [12, 1, 1]]
+    numbers = {"prime_date": [20240220, 20240302], "secondary_date": [20240315, 20240302]}
+    for name, columns, expected in (
+        ("texts", dates, [[24, 51, 75], [12, 1, 1]]),
+        ("numbers", numbers, [[24, 51, 75], [12, 62, 62]]),
+    ):
+        write_shards(tmp_path / name, 1, 2, columns=columns)
+        patches = opened(tmp_path / name)
+        assert patches.table[["days", "prime_day", "secondary_day"]].to_numpy().tolist() == expected
 
 
 TOLD = {
@@ -94,7 +99,7 @@ TOLD = {
 
 def test_a_faulty_member_keeps_its_place_and_is_named_and_counted_once(tmp_path, loader, caplog):
     root = tmp_path / "r"
-    write_shards(root, 1, len(FAULTS) + 2, faults={index + 1: fault for index, fault in enumerate(FAULTS)})
+    write_shards(root, 1, len(TOLD) + 2, faults={index + 1: fault for index, fault in enumerate(TOLD)})
     patches = opened(root)
     module = PatchDataModule({"train": patches}, Feeding(batch_size=4, shuffle=3))
     for epoch in range(2):
@@ -107,10 +112,10 @@ def test_a_faulty_member_keeps_its_place_and_is_named_and_counted_once(tmp_path,
                 zip(members.window.tolist(), members.batch().x_valid.flatten(1).any(1).tolist(), strict=True)
             )
         assert len(usable) == len(patches)
-        unusable = {index + 1 for index, fault in enumerate(FAULTS) if fault != "nan"}
+        unusable = {index + 1 for index, fault in enumerate(TOLD) if fault != "nan"}
         assert {window for window, known in usable.items() if not known} == unusable
-    assert module.faults.keys() == {f"patch_{index + 1:08d}" for index in range(len(FAULTS))}
-    for index, fault in enumerate(FAULTS):
+    assert module.faults.keys() == {f"patch_{index + 1:08d}" for index in range(len(TOLD))}
+    for index, fault in enumerate(TOLD):
         key = f"patch_{index + 1:08d}"
         assert TOLD[fault] in module.faults[key]
         assert caplog.text.count(f"nasar-train-00000.tar: {key} ") == 1

@@ -103,6 +103,18 @@ def test_a_training_that_is_resumed_sees_and_draws_what_an_uninterrupted_one_doe
     assert resumed_weight == weight
 
 
+def test_other_readers_are_told_that_the_epoch_is_not_the_same(whole, caplog):
+    module = PatchDataModule({"train": opened(whole)}, Feeding(), 2)
+    module.note([stream.Fault("s", "key", "is no npz")])
+    other = PatchDataModule({"train": opened(whole)}, Feeding(), 3)
+    other.load_state_dict(module.state_dict())
+    assert "written with 1 processes × 2 workers, and goes on with 1 × 3: some patches" in caplog.text
+    caplog.clear()
+    other.note([stream.Fault("s", "key", "is no npz")])
+    assert not caplog.text
+    assert other.faults == module.faults
+
+
 def test_fewer_samples_than_readers_are_said_or_refused(whole, loader, caplog):
     with pytest.raises(SnowmapError, match=r"15 samples for 16 processes; use fewer trainer.devices"):
         loader(whole, 0, (16, 0))
