@@ -7,7 +7,7 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
-KERNELS: tuple[tuple[tuple[float, ...], float], ...] = (((48.0,), 0.002), ((32.0, 12.0), 0.05))
+KERNELS: tuple[tuple[tuple[float, ...], float], ...] = (((32.0,), 0.0005), ((32.0, 12.0), 0.05))
 """A smooth covariance and a rough one: ranges in pixels of Matérn functions (ν = 3/2) that are averaged, and nugget."""
 
 

@@ -12,7 +12,8 @@ from snowmap.errors import SnowmapError
 from snowmap.models import Specification, build_net
 from snowmap.models.mae import MAE, positions
 from snowmap.models.masking import random_mask
-from tests.models.inputs import CHANNELS, make_inputs
+from tests.models.inputs import CHANNELS, SMALL, make_inputs
+from tests.tasks.test_pretraining import make_patches, make_task
 
 MODEL = {"name": "mae", "patch": 8, "width": 16, "depth": 2, "heads": 2}
 SIZE = 32
@@ -117,6 +118,19 @@ def test_a_masked_image_is_as_one_that_ends_there(net):
     keep[1] = True
     keep[1, :, :8, :8] = False
     torch.testing.assert_close(net.encode(inputs, keep)[0][:1, ..., :2], cut[:1], rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.filterwarnings("ignore:You are trying to `self.log")
+def test_it_is_pre_trained_as_other_nets_are(monkeypatch):
+    monkeypatch.setitem(SMALL, "mae", {key: value for key, value in MODEL.items() if key != "name"})
+    task, batch = make_task("mae"), make_patches()
+    task.training_step(batch, 0).backward()
+    learning = {name for name, p in task.net.named_parameters() if p.grad is not None and p.grad.any()}
+    assert learning == {name for name, p in task.net.named_parameters() if p.requires_grad}
+    assert {name.partition(".")[0] for name in learning} == {"patch_embed", "blocks", "norm"}
+    keep = task.draw_mask(batch)
+    hidden = batch._replace(x=batch.x.masked_fill(~keep[:, None], torch.nan))
+    assert torch.equal(task.reconstruct(batch, keep), task.reconstruct(hidden, keep))
 
 
 def test_positions_differ_and_do_not_depend_on_the_size_of_the_image():
