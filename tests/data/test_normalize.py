@@ -94,3 +94,14 @@ def test_a_constant_band_is_said_and_does_no_harm(caplog):
     assert "constant in the training windows, so they tell the net nothing: incidence" in caplog.text
     x = torch.from_numpy(cube["features"].values[:1, None])
     assert torch.isfinite(normalizer.encode(x, x.isfinite())).all()
+
+
+def test_ranges_in_place_of_statistics_clip_at_their_ends():
+    normalizer = Normalizer(["elevation", "phase"], ["phase"])
+    with pytest.raises(SnowmapError, match="the band elevation has no range, only slope have"):
+        normalizer.set_ranges({"slope": (0.0, 45.0)})
+    normalizer.set_ranges({"elevation": (-100.0, 4000.0)})
+    x = torch.tensor([[-200.0, -100.0, 1950.0, 5000.0], [0.0, 1.0, 2.0, 3.0]])[:, None]
+    encoded = normalizer.encode(x, torch.ones_like(x, dtype=torch.bool))
+    assert encoded[0, 0].tolist() == [0, 0, 0.5, 1]
+    assert torch.equal(encoded[1], x[1].cos())

@@ -50,11 +50,11 @@ class PatchDataModule(pl.LightningDataModule):
 
     def state_dict(self) -> dict[str, Any]:
         """What a checkpoint remembers: the faults that were named, and who read."""
-        return {"faults": self.faults, "processes": self._processes()[0], "workers": self.workers}
+        return {"faults": dict(self.faults), "processes": self._processes()[0], "workers": self.workers}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Take that of a checkpoint; other readers get other pieces of its epoch, which is said."""
-        self.faults = dict(state_dict["faults"])
+        self.faults |= state_dict["faults"]
         before, now = (state_dict["processes"], state_dict["workers"]), (self._processes()[0], self.workers)
         if before != now:
             logger.warning(

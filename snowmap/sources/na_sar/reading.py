@@ -62,7 +62,7 @@ def _unpacked(content: bytes, entry: zipfile.ZipInfo) -> bytes:
     stored = entry.compress_type == zipfile.ZIP_STORED
     whole = bytes(packed) if stored else zlib.decompressobj(-15).decompress(packed, entry.file_size)
     if len(whole) != entry.file_size or zlib.crc32(whole) != entry.CRC:
-        raise zipfile.BadZipFile(f"the checksum of {entry.filename} is not that of its content")
+        raise zipfile.BadZipFile(f"Bad CRC-32 for file {entry.filename!r}")
     return whole
 
 
