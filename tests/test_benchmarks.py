@@ -37,8 +37,9 @@ pytestmark = pytest.mark.slow
             "| unet | bf16 |",
         ),
         (
-            "pretraining --patches 32 --steps 1 --views 4 --timed 1 --rounds 1 --words model.channels=[4,8] split.degrees=1"
-            " data.batch_size=4 data.bands=[co_pol,elevation] pretraining.probe=0 trainer.limit_train_batches=1",
+            "pretraining --patches 32 --steps 1 --views 4 --timed 1 --rounds 1 --words model.channels=[4,8]"
+            " split.degrees=1 data.batch_size=4 data.bands=[co_pol,elevation] pretraining.probe=0"
+            " trainer.limit_train_batches=1",
             "training step / bare loop that reads: ",
         ),
         ("kills --kills 1 --epochs 3", "1 × SIGKILL in exporting: 40 of 40 GeoTIFFs as if nothing had been"),

@@ -157,8 +157,9 @@ class Normalizer(nn.Module):
         return torch.cat([torch.where(shown, scaled, 0), valid.to(scaled.dtype)], dim=-3)
 
     def decode(self, scaled: Float[Tensor, "*batch channel height width"]) -> Bands:
-        """The way back: scaled channels, without those of validity, to bands in physical units."""
+        """The way back: scaled channels, without those of validity, to bands in physical units, cut off as before."""
         x = scaled[..., : len(self.bands), :, :] * self.band_std[:, None, None] + self.band_mean[:, None, None]
+        x = x.clamp(self.band_low[:, None, None], self.band_high[:, None, None])
         for number, position in enumerate(map(self.bands.index, self.wrapped), start=len(self.bands)):
             x[..., position, :, :] = torch.atan2(scaled[..., number, :, :], scaled[..., position, :, :])
         return x

@@ -86,12 +86,13 @@ class Pretraining(Task):
             patch=self.patch,
             width=pretraining["width"],
         )
-        self.scores = nn.ModuleDict({name: MeanMetric() for name in ("loss", *normalizer.bands)})
+        scores = {name: MeanMetric() for name in ("loss", *normalizer.bands)}
+        self.scores: Mapping[str, MeanMetric] = nn.ModuleDict(scores)  # type: ignore[assignment]
 
     @property
     def stages(self) -> dict[str, list[nn.Module]]:
         """The stages that are pre-trained, then the decoder."""
-        return {name: self.net.stages[name] for name in self.net.encoding_stages} | {"reconstruction": [self.decoder]}
+        return {**{name: self.net.stages[name] for name in self.net.encoding_stages}, "reconstruction": [self.decoder]}
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Refuse to resume a run on other data.
@@ -171,7 +172,7 @@ class Pretraining(Task):
             SnowmapError: When no pixel can be scored.
         """
         for name, mean in self.scores.items():
-            value, some = mean.compute(), mean.weight > 0
+            value, some = mean.compute(), mean.weight > 0  # type: ignore[operator]
             mean.reset()
             if name == "loss" and not (some or value.isfinite()):
                 raise SnowmapError(

@@ -66,7 +66,7 @@ def build(config: dict, cube, folder: Path):
 
 
 def test_what_is_of_patches_can_be_built(tmp_path):
-    write_shards(tmp_path / "na_sar", 1, 9)
+    write_shards(tmp_path / "na_sar", 1, 20)
     for choice in OF_PATCHES[-2:]:
         group = "task" if choice == "pretraining" else "experiment"
         words = (f"data.root={tmp_path}/na_sar", "data.batch_size=2", "data.workers=0", "model.channels=[4,8]")

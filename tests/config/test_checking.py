@@ -148,7 +148,7 @@ def test_a_misspelt_key_is_answered_with_the_nearest(override, told):
     [
         (
             "experiment=no_sarr",
-            "expected both_targets | finetune | freeze_thaw | ice_cracks | na_sar_pretraining | no_sar | sar_ablation | snowsar",
+            "expected both_targets | finetune | freeze_thaw | ice_cracks | na_sar_pretraining | no_sar | sar_ablation",
         ),
         ("debug=foo", "debug=foo: expected fast | overfit"),
         ("model=unet,unett", "model=unett: expected boosted_trees | boosted_trees_no_sar"),

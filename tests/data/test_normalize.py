@@ -57,6 +57,7 @@ def test_encoding_scales_keeps_wrapped_phase_continuous_and_marks_what_is_missin
     torch.testing.assert_close(torch.atan2(sin, cos)[shown], x[:, :, phase][shown])
     assert (cos[~shown] == 0).all()
     assert (sin[~shown] == 0).all()
+    torch.testing.assert_close(normalizer.decode(bands)[valid], x[valid], rtol=1e-4, atol=1e-4)
     elevation = list(STANDARD_BANDS).index("elevation")
     known = (x[:, :, elevation] - normalizer.band_mean[elevation]) / normalizer.band_std[elevation]
     torch.testing.assert_close(bands[:, :, elevation][valid[:, :, elevation]], known[valid[:, :, elevation]])
