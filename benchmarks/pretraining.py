@@ -152,7 +152,8 @@ def bands_of(arrays: dict[str, np.ndarray], view: int, task: Pretraining) -> np.
     steps = []
     for date in ("prime", "secondary")[-task.time :]:
         power = arrays[f"{date}_rtc_view_{view}"]
-        of_date = dict(zip(("co_pol", "cross_pol"), np.where(power > 0, np.log1p(20 * power), np.nan), strict=True))
+        co_pol, cross_pol = np.where(power > 0, np.log1p(20 * power), np.nan)
+        of_date = {"co_pol": co_pol, "cross_pol": cross_pol}
         nothing = np.full_like(dem, np.nan)
         of_date["phase"] = np.arctan2(sine, cosine) if date == "secondary" else nothing
         of_date["coherence"] = arrays[f"coh_view_{view}"][0] if date == "secondary" else nothing
@@ -165,6 +166,7 @@ def bare_seconds(task: Pretraining, batches: Iterator[Batch], steps: int, device
     task.to(device).train()
     options = task.optimizer_options
     optimizer = torch.optim.AdamW(task.parameters(), options["learning_rate"], weight_decay=options["weight_decay"])
+    begin = time.perf_counter()
     for number, batch in zip(range(steps + 1), batches, strict=False):
         if number == 1:
             synchronize(torch.device(device))

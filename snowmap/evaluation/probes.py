@@ -109,7 +109,7 @@ def _score(task: Any, question: Probe, training: Sequence[Batch], held_out: Sequ
         return float("nan")
     classifier = make_pipeline(StandardScaler(), RidgeClassifier(PENALTY * len(x), class_weight="balanced"))
     guessed = classifier.fit(x, labels).predict(other_x)
-    return float(recall_score(other_labels, guessed, labels=np.unique(other_labels), average="macro", zero_division=0))
+    return float(recall_score(other_labels, guessed, labels=np.unique(other_labels), average="macro"))
 
 
 def _cells(task: Any, question: Probe, batches: Sequence[Batch]) -> tuple[np.ndarray, np.ndarray]:

@@ -11,7 +11,6 @@ import torch
 from matplotlib.image import imread
 
 from snowmap.checkpoints.provenance import read_checkpoint
-from snowmap.runs.record import read_record
 from snowmap.tasks.pretraining import Pretraining
 from tests.commands import fail, succeed
 from tests.shards import write_shards
@@ -41,6 +40,10 @@ def run(shards, tmp_path_factory):
     return folder, succeed(*words(shards, folder, "evaluate=test"))
 
 
+def read_record(folder) -> dict:
+    return json.loads((folder / "run.json").read_text())
+
+
 def weights(folder, name="last"):
     return Pretraining.load_from_checkpoint(folder / "checkpoints" / f"{name}.ckpt").state_dict()
 
@@ -51,7 +54,8 @@ def test_a_run_leaves_scores_of_each_band_pictures_and_probes(run):
     assert (record["status"], record["stage"], record["epochs"]) == ("finished", "done", 2)
     scores = record["validation"]["masked"]
     assert {*scores} == {"loss", "cosine_distance_phase", "rmse_co_pol", "rmse_coherence", "rmse_elevation"}
-    best = torch.load(folder / "checkpoints" / "best.ckpt", weights_only=True)
+    best = read_checkpoint(folder / "checkpoints" / "best.ckpt")
+    assert best["optimizer_states"][0]["param_groups"][0]["initial_lr"] == pytest.approx(3e-4 * 4 / 256)  # linear rule
     stored = next(state for name, state in best["callbacks"].items() if "validation/loss" in name)
     assert scores["loss"] == pytest.approx(float(stored["best_model_score"]), rel=1e-5)
     test = json.loads((folder / "evaluation" / "test" / "metrics.json").read_text())["target"]["masked"]["model"]

@@ -138,15 +138,14 @@ def _print(root: Path, patches: Patches, shards: Sequence[Shard], counts: Sequen
     greatest = {key: max(shard.ranges[key][1] for shard in shards if key in shard.ranges) for key in known}
     columns = {"array": known, "least": (f"{v:.4g}" for v in least.values())}
     print_table("values of whole samples", columns | {"greatest": (f"{v:.4g}" for v in greatest.values())})
-    console, table = plain_console(), patches.table
+    console = plain_console()
     if patches.attributes["origin"].startswith("synthetic"):
         console.print("SYNTHETIC data: it proves the pipeline, never skill", style="bold red", soft_wrap=True)
-    if table["longitude"].notna().any():
-        west, east = table["longitude"].min(), table["longitude"].max()
-        south, north = table["latitude"].min(), table["latitude"].max()
+    if len(places := patches.table[["longitude", "latitude"]].dropna().to_numpy()):
+        (west, south), (east, north) = places.min(axis=0), places.max(axis=0)
         console.print(f"places: {west:.1f}° … {east:.1f}° E, {south:.1f}° … {north:.1f}° N", soft_wrap=True)
     for fault in faults:
         console.print(f"FAULT: {fault}", style="bold red", soft_wrap=True)
-    verdict = f"{sum(whole)} of {len(table)} samples are whole"
+    verdict = f"{sum(whole)} of {len(patches)} samples are whole"
     fit = f"{len(faults)} faults, which training passes over" if faults else "fit to train on with data=na_sar"
     console.print(f"{root}: {verdict}; {fit}", style="bold", soft_wrap=True)

@@ -12,7 +12,7 @@ FAULTS = {
     "text": "is no npz",
     "empty": "is no npz",
     "truncated": "is no whole npz",
-    "flipped": "is no whole npz (Bad CRC-32 for file 'prime_rtc_view_1.npy')",
+    "flipped": "is no whole npz (",
     "lacks_key": "lacks coh_view_0",
     "other_shape": "has dem as float32 (1, 64, 64), not as floating-point numbers (1, 128, 128)",
     "nan": "has NaN or infinity in coh_view_1",
