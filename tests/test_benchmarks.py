@@ -3,13 +3,22 @@
 import importlib
 import sys
 from argparse import Namespace
+from itertools import product
 
 import pytest
+import torch
 
 from benchmarks import glaciers
 from benchmarks.results import Run, report
 from snowmap.sources.synthetic.scenes import synthesize_glaciers
+from benchmarks.transfer import WAYS, Job, Scores, share_of, train
+from benchmarks.transfer import report as transfer_report
+from snowmap.data.split import Split
+from tests.archives import write_foreign_archive
+from tests.class_cubes import glacier_cube
 from tests.commands import begin
+from tests.cubes import make_cube
+from tests.tasks.test_transfer_from_pretraining import checkpoint_of, pretraining_of
 
 pytestmark = pytest.mark.slow
 
@@ -66,6 +75,55 @@ def test_the_table_of_results_names_the_model_that_validation_chose():
     assert ["unet", "5.00 ± 1.41", "2.00 ± 0.00", "0.50 ± 0.00", "1.5"] in rows
     assert ["**massbalance**", "4.00 ± 1.41", "7.00 ± 0.00", "0.00 ± 0.00", "1.0"] in rows
     assert ["climatology", "–", "9.00", "1.00", "–"] in rows
+
+
+def test_the_table_of_transfer_says_where_it_does_not_help():
+    def better(way: str, seed: int) -> float:
+        return {"from scratch": 0, "frozen": -1 - seed, "fine-tuned": 1 + seed}[way]
+
+    asked = Namespace(kinds=["snow", "glaciers"], shares=[0.1], seeds=[0, 1], rates=[1e-2, 1e-3], channels="[4]")
+    asked.steps, asked.patches, asked.pretraining = 5, 7, []
+    runs = {}
+    for kind, way, seed, rate in product(asked.kinds, WAYS, asked.seeds, asked.rates):
+        worse = 50 * (rate > 0.005)  # the lower rate is better on the validation alone
+        score = 20 - better(way, seed) if kind == "snow" else 20 + better(way, seed)
+        sign = 1 if kind == "snow" else -1
+        runs[Job(kind, 0.1, way, seed, rate)] = Scores(score + sign * worse, score - sign * worse)
+    page = transfer_report(runs, asked, " --words")
+    assert "no more" in page.split("\n\n")[1]
+    rows = [[cell.strip() for cell in line.split("|")[1:-1]] for line in page.splitlines() if line.startswith("| 10%")]
+    assert [row[-1] for row in rows] == ["–", "no, it harms", "yes"] * 2
+    assert rows[2][2:5] == ["18.50 ± 0.71", "18.50 ± 0.71", "1.50 ± 0.71"]
+    assert rows[5][2:5] == ["21.500 ± 0.707", "21.500 ± 0.707", "1.500 ± 0.707"]
+    assert "Frozen encoders help in 0 of 2 rows; fine-tuned encoders help in 2 of 2 rows" in page
+    assert page.endswith("Made by `python -m benchmarks.transfer --words`.\n")
+
+
+def test_a_share_of_what_trains_is_part_of_a_larger_one():
+    cube, area = make_cube(), glacier_cube()
+    whole = Split([*range(10)], [10], [11, 12])
+    scenes = [Split([3], [], []), Split([], [3], []), Split([3], [], [])]
+    smaller, larger = (share_of("snow", [cube], [whole], share, 1)[0] for share in (0.1, 0.5))
+    assert (len(smaller.train), len(larger.train)) == (1, 5)
+    assert {*smaller.train} < {*larger.train} < {*whole.train}
+    assert (larger.validation, larger.test) == (whole.validation, whole.test)
+    parts = [share_of("glaciers", [area] * 3, scenes, share, 1) for share in (0.1, 0.5, 1.0)]
+    for number in (0, 2):
+        few, half, full = (of_share[number].train_area for of_share in parts)
+        assert (few.mean(), half.mean(), full.mean()) == (2 / 16, 8 / 16, 1)
+        assert (few <= half).all()
+    assert all(of_share[1] == scenes[1] for of_share in parts)
+
+
+def test_a_run_of_transfer_is_scored_on_its_validation_and_on_the_test(tmp_path):
+    write_foreign_archive(tmp_path / "snow", windows=36, shape=(12, 20))
+    (tmp_path / "pretraining_0" / "checkpoints").mkdir(parents=True)
+    checkpoint_of(pretraining_of("unet", channels=[4, 8]), tmp_path / "pretraining_0" / "checkpoints" / "best.ckpt")
+    asked = Namespace(channels="[4,8]", steps=4, validations=1)
+    runs = [train(Job("snow", 0.5, way, 0, 2e-3), asked, tmp_path, tmp_path / way) for way in WAYS]
+    frozen, other = (torch.load(tmp_path / way / "checkpoints" / "best.ckpt") for way in ("frozen", "from scratch"))
+    assert frozen["global_step"] == other["global_step"] == 4
+    assert len({run.test for run in runs}) == len({run.validation for run in runs}) == 3
 
 
 def test_the_table_of_results_is_that_of_real_runs(tmp_path, monkeypatch):

@@ -152,6 +152,24 @@ def read_checkpoint(checkpoint: Path) -> dict[str, Any]:
     return content
 
 
+def is_pretraining(content: Mapping[str, Any]) -> bool:
+    """Whether the content of a checkpoint is of ``task=pretraining``."""
+    return content.get("hyper_parameters", {}).get("metadata", {}).get("task") == "pretraining"
+
+
+def refuse_pretraining(content: Mapping[str, Any], checkpoint: Path) -> None:
+    """Refuse the encoder of a pre-training where something has to map.
+
+    Raises:
+        SnowmapError: When the content is of ``task=pretraining``.
+    """
+    if is_pretraining(content):
+        raise SnowmapError(
+            f"{checkpoint} holds a pre-training, whose encoder maps nothing yet; begin a run with it: "
+            f"train.py init_from={checkpoint}"
+        )
+
+
 def check_bands(bands: Sequence[str], cube: xr.Dataset, metadata: Mapping[str, Any]) -> None:
     """Refuse a Cube that lacks a band, or has it in another unit than that of the training.
 

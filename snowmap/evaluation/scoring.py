@@ -159,18 +159,21 @@ def _scene(
     return ScoredMaps(maps, fitted, scored, windows)
 
 
-def validation_of(model: SnowRegression | Baseline, cubes: Sequence[xr.Dataset]) -> dict[str, dict[str, Any]]:
-    """Scores of a model on its validation windows, pooled over their pixels.
+def scores_of(
+    model: SnowRegression | Baseline, cubes: Sequence[xr.Dataset], subset: str = "validation"
+) -> dict[str, dict[str, Any]]:
+    """Scores of a model alone on one subset of its split, pooled over their pixels.
 
     Args:
         model: The model.
         cubes: The Cubes that it was trained on.
+        subset: ``train``, ``validation`` or ``test``.
 
     Returns:
         For each target the scores of the model that ``metrics.json`` holds, and what they are of: its ``unit``, or its
         ``classes`` and ``flag_values``.
     """
-    scenes = [_scene(model, cube, "validation") for cube in _with_windows(model, cubes, "validation")]
+    scenes = [_scene(model, cube, subset) for cube in _with_windows(model, cubes, subset)]
     targets, options = list(model.targets), asdict(Scoring())
     scored = kind_of(scenes[0].cube[targets[0]].attrs).score_together(scenes, targets, options)
     about = ("unit", "classes", "flag_values")

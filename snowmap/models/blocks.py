@@ -103,6 +103,13 @@ def stacked_channels(channels: int, steps: int) -> int:
     return (channels + 2) * steps
 
 
+def stacked_names(channels: Sequence[str], steps: int) -> list[str]:
+    """What each channel of `stacked` is, for the names of the channels of each step."""
+    of_step = [*channels, "days before the target window", "whether there is a window"]
+    back = [f", {step} before" if step else "" for step in reversed(range(steps))]
+    return [f"{name}{before}" for before in back for name in of_step]
+
+
 def stacked(inputs: Inputs, steps: int) -> Images:
     """The channels of the last `steps` windows, one behind the other, with the days before the target and validity."""
     batch, time, _, height, width = inputs.x.shape

@@ -1,6 +1,6 @@
 """Any encoder and decoder of segmentation-models-pytorch, an optional dependency, from one window or a stack."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from importlib import import_module
 from pathlib import Path
 from types import ModuleType
@@ -12,7 +12,7 @@ from torch import nn
 from snowmap.config import schema
 from snowmap.config.fields import arguments
 from snowmap.errors import SnowmapError, shown
-from snowmap.models.blocks import pad_to_multiple, stacked, stacked_channels
+from snowmap.models.blocks import pad_to_multiple, stacked, stacked_channels, stacked_names
 from snowmap.models.net import Inputs, Maps, Net, Specification
 
 LEVELS = 6
@@ -75,6 +75,12 @@ class SegmentationModel(Net):
         """Encoder, decoder, head."""
         parts = {"encoder": self.model.encoder, "decoder": self.model.decoder, "head": self.model.segmentation_head}
         return {name: [part] for name, part in parts.items()}
+
+    def reads(self, channels: Sequence[str]) -> dict[str, list[str]]:
+        """The channels of the target window, and of those before it in a stack, by the encoder's first convolution."""
+        names = stacked_names(channels, self.steps) if self.stacked else list(channels)
+        convolutions = (name for name, module in self.named_modules() if isinstance(module, nn.Conv2d))
+        return {next(convolutions): names}
 
     def take_pretrained(self) -> None:
         """Read the encoder's weights, made for any number of channels, from their file.

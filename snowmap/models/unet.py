@@ -7,7 +7,7 @@ from torch import nn
 
 from snowmap.config import schema
 from snowmap.config.fields import arguments
-from snowmap.models.blocks import Decoder, Encoder, pad_to_multiple, stacked, stacked_channels
+from snowmap.models.blocks import Decoder, Encoder, pad_to_multiple, stacked, stacked_channels, stacked_names
 from snowmap.models.net import Features, Inputs, Maps, Net, Specification
 
 
@@ -53,9 +53,7 @@ class UNet(Net):
         """The channels of the target window, and of those before it in a stack."""
         if not self.stacked:
             return super().reads(channels)
-        of_step = [*channels, "days before the target window", "whether there is a window"]
-        back = [f", {steps} before" if steps else "" for steps in reversed(range(self.steps))]
-        return {"encoder.blocks.0.0": [f"{name}{before}" for before in back for name in of_step]}
+        return {"encoder.blocks.0.0": stacked_names(channels, self.steps)}
 
     def features(self, inputs: Inputs) -> list[Features]:
         """Those of the target window."""

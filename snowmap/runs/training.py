@@ -21,11 +21,11 @@ from pytorch_lightning.loggers import CSVLogger, Logger
 
 from snowmap.baselines import BASELINES
 from snowmap.checkpoints.files import WholeFiles
-from snowmap.checkpoints.provenance import read_checkpoint, windows_of
+from snowmap.checkpoints.provenance import is_pretraining, read_checkpoint, refuse_pretraining, windows_of
 from snowmap.data.datamodule import SnowDataModule
 from snowmap.errors import Interrupted, SnowmapError, Stopped, shown
 from snowmap.evaluation import print_table
-from snowmap.evaluation.scoring import score_model, validation_of
+from snowmap.evaluation.scoring import score_model, scores_of
 from snowmap.files import write_whole
 from snowmap.maps.calibration import calibrate_checkpoint
 from snowmap.runs.callbacks import (
@@ -49,6 +49,9 @@ from snowmap.tasks.load import load_model
 from snowmap.tasks.pixel import SnowRegression
 
 Parts = tuple[SnowRegression, SnowDataModule]
+
+OF_MAPS = {"task", "model", "data", "split", "target", "head"}
+"""Groups that ask for maps: a pre-training is resumed without them."""
 
 LOG_EVERY_BATCHES = 1000
 """How often the progress bar writes a line where it cannot overwrite the last one, as in the log of a batch job."""
@@ -78,8 +81,8 @@ def resumed(config: dict[str, Any]) -> dict[str, Any]:
         config: The composed configuration of a Hydra job, which knows what was typed.
 
     Raises:
-        SnowmapError: When the checkpoint is missing or is none of snowmap, a baseline is asked for, or an override is
-            no single key.
+        SnowmapError: When the checkpoint is missing or is none of snowmap, a baseline is asked for, maps are asked of a
+            pre-training, or an override is no single key.
     """
     if not config["ckpt"]:
         return config
@@ -89,8 +92,13 @@ def resumed(config: dict[str, Any]) -> dict[str, Any]:
         raise SnowmapError(f"model={name} is a baseline, fitted at once: there is nothing to resume; leave ckpt=… out")
     resumed = OmegaConf.create(dict(content["hyper_parameters"]["metadata"]["config"]))
     composed = OmegaConf.create(config)
-    for override in HydraConfig.get().overrides.task:
-        key = override.partition("=")[0].lstrip("+~").replace("/", ".")
+    typed = [override.partition("=")[0].lstrip("+~").replace("/", ".") for override in HydraConfig.get().overrides.task]
+    if config["task"] == "pretraining":
+        if not is_pretraining(content):
+            raise SnowmapError(f"{config['ckpt']} holds no pre-training that could be resumed; leave ckpt=… out")
+    elif {*typed} & OF_MAPS:
+        refuse_pretraining(content, Path(config["ckpt"]))
+    for key in typed:
         if key in ("experiment", "debug"):
             raise SnowmapError(f"{key}=… cannot be combined with ckpt=…; type the keys that it would change")
         OmegaConf.update(resumed, key, OmegaConf.select(composed, key), merge=False)
@@ -315,7 +323,7 @@ def conclude(config: Mapping[str, Any], cubes: Sequence[xr.Dataset], run: RunFol
     validated = load_model(run.first_best) if final_fit else model
     if isinstance(model, SnowRegression) and isinstance(validated, SnowRegression):
         calibrate_checkpoint(run.best, model, cubes, validated)
-    run.update(validation=validation_of(validated, cubes))
+    run.update(validation=scores_of(validated, cubes))
     if subset != "none":
         print_table(score_model(model, cubes, run.best, subset=subset, scoring=config["scoring"]))
     log_results(logger, run.path, subset, run.record["validation"])

@@ -6,7 +6,7 @@ from pathlib import Path
 import pandas as pd
 
 from snowmap.data.ablation import ablate
-from snowmap.evaluation.scoring import load_with_archives, validation_of
+from snowmap.evaluation.scoring import load_with_archives, scores_of
 
 REPEATS = 3
 
@@ -23,10 +23,10 @@ def permutation_importance(checkpoint: Path) -> pd.DataFrame:
         A row for each ``target``, band (``name``) and one of `REPEATS` orders: ``difference``, in the target's unit.
     """
     model, cubes = load_with_archives(checkpoint)
-    usual, rows = validation_of(model, cubes), []
+    usual, rows = scores_of(model, cubes), []
     subsets = [entry["split"] for entry in model.metadata["archives"]]
     for band, repeat in product(model.archive_bands, range(REPEATS)):
         plan = {"values": {}, "shuffled": [band], "seed": repeat, "subsets": subsets}
-        for target, scored in validation_of(model, [ablate(cube, plan) for cube in cubes]).items():
+        for target, scored in scores_of(model, [ablate(cube, plan) for cube in cubes]).items():
             rows.append({"target": target, "name": band, "difference": scored["rmse"] - usual[target]["rmse"]})
     return pd.DataFrame(rows)

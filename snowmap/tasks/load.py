@@ -5,9 +5,20 @@ from pathlib import Path
 import torch
 
 from snowmap.baselines import Baseline, restore_baseline
-from snowmap.checkpoints.provenance import read_checkpoint, reading
+from snowmap.checkpoints.provenance import is_pretraining, read_checkpoint, reading
 from snowmap.errors import SnowmapError, shown
 from snowmap.tasks.pixel import SnowRegression
+from snowmap.tasks.pretraining import Pretraining
+
+
+def load_source(path: str | Path) -> SnowRegression | Pretraining | Baseline:
+    """What a checkpoint holds whose weights a new run begins with: what `load_model` gives, or a pre-training.
+
+    Raises:
+        SnowmapError: As `load_model`, except of a pre-training.
+    """
+    content = read_checkpoint(Path(path))
+    return Pretraining.restore(content, Path(path)) if is_pretraining(content) else load_model(path)
 
 
 def load_model(path: str | Path) -> SnowRegression | Baseline:
@@ -19,7 +30,8 @@ def load_model(path: str | Path) -> SnowRegression | Baseline:
         path: A ``best.ckpt`` or ``last.ckpt``.
 
     Raises:
-        SnowmapError: When the file is missing, cut short, no checkpoint of snowmap, or of a newer version.
+        SnowmapError: When the file is missing, cut short, no checkpoint of snowmap, or of a newer version, or holds a
+            pre-training, which maps nothing.
     """
     path = Path(path)
     content = read_checkpoint(path)

@@ -1,6 +1,7 @@
 """SnowRegression: a net with its normalisation, head and optimiser, whole in its checkpoint."""
 
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
@@ -10,7 +11,7 @@ import xarray as xr
 from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
-from snowmap.checkpoints.provenance import check_bands
+from snowmap.checkpoints.provenance import check_bands, refuse_pretraining
 from snowmap.data.batch import Batch
 from snowmap.data.cube import window_names
 from snowmap.data.preprocessing import Preprocessor, as_maps
@@ -86,6 +87,12 @@ class SnowRegression(Task):
     def stages(self) -> dict[str, list[nn.Module]]:
         """Those of the net."""
         return self.net.stages
+
+    @classmethod
+    def restore(cls, content: Mapping[str, Any], path: Path, **options: Any) -> "SnowRegression":
+        """The same from the content of the file; a pre-training, which maps nothing, is refused."""
+        refuse_pretraining(content, path)
+        return super().restore(content, path, **options)
 
     @property
     def archive_bands(self) -> list[str]:

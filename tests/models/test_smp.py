@@ -65,6 +65,8 @@ def test_any_size_is_padded_and_the_target_window_mapped(library, options):
         net.model.segmentation_head[0]
     }
     assert NETS["smp"].fixed_time({"name": "smp", **options}) == options.get("steps")
+    ((layer, names),) = net.reads([f"channel {i}" for i in range(CHANNELS)]).items()
+    assert net.get_submodule(layer).weight.shape[1] == len(set(names)) == len(names)
 
 
 def test_weights_from_a_file_of_three_channels_are_those_of_the_encoder(library, tmp_path):
