@@ -5,15 +5,18 @@ import sys
 from argparse import Namespace
 from itertools import product
 
+import geopandas as gpd
 import pytest
+import rasterio
 import torch
+from shapely.geometry import box
 
 from benchmarks import glaciers
 from benchmarks.results import Run, report
-from snowmap.sources.synthetic.scenes import synthesize_glaciers
 from benchmarks.transfer import WAYS, Job, Scores, share_of, train
 from benchmarks.transfer import report as transfer_report
 from snowmap.data.split import Split
+from snowmap.sources.synthetic.scenes import synthesize_glaciers
 from tests.archives import write_foreign_archive
 from tests.class_cubes import glacier_cube
 from tests.commands import begin
@@ -155,7 +158,12 @@ def test_the_table_of_glaciers_pairs_nets_and_baselines_of_one_run():
 
 def test_the_table_of_glaciers_is_that_of_real_runs(tmp_path, monkeypatch, capsys):
     synthesize_glaciers(tmp_path / "a", scenes=1, dates=1, shape=(64, 64))
-    folder, place = tmp_path / "b", f"--dem {tmp_path}/a/scene_01/dem.tif --outlines {tmp_path}/a/outlines.gpkg"
+    dem, outlines = tmp_path / "a" / "scene_01" / "dem.tif", tmp_path / "six.gpkg"
+    with rasterio.open(dem) as raster:
+        corners = [raster.transform @ (first, row) for first in (0, 40) for row in (0, 20, 40)]
+        squares = gpd.GeoSeries([box(x, y - 480, x + 480, y) for x, y in corners], crs=raster.crs)
+    squares.to_file(outlines)
+    folder, place = tmp_path / "b", f"--dem {dem} --outlines {outlines}"
     size = "model.channels=[4,8] data.crop=[32,32] data.patches=2 trainer.max_epochs=1 split.buffer=0"
     words = f"{place} --small --forms svalbard_glaciers_3d --seeds 3 --folder {folder} --words {size}"
     monkeypatch.setattr(sys, "argv", ["glaciers", *words.split()])
