@@ -181,7 +181,11 @@ def _bounds() -> Any:
 
 def _columns() -> Any:
     """Names of columns of a table."""
-    return special(None, "a name for each of some columns, e.g. {longitude: lon}", lambda value: all(value.values()))
+
+    def holds(value: Any) -> bool:
+        return isinstance(value, dict) and all(value.values())
+
+    return special(None, "a name for each of some columns, e.g. {longitude: lon}", holds)
 
 
 @dataclass
