@@ -3,7 +3,7 @@
 A synthetic year of radar scenes is laid over a DEM with given outlines; each run is what a user would type,
 ``python train.py experiment=svalbard_glaciers_3d data.root=… seed=… split=outlines split.seed=…``. The seed draws the
 outlines that test, too: net and baselines of one run are scored on the same pixels, and differences are paired.
-Scenes and runs are kept in the folder, where a run that was interrupted goes on and a finished one is not repeated.
+Scenes and runs are kept in the folder, where an interrupted run is resumed and a finished one is not repeated.
 
 python -m benchmarks.glaciers --dem DEM --outlines OUTLINES [--inventory OLDER] [--small] [--seeds 0 1 2] [--jobs 1]
 """

@@ -30,8 +30,7 @@ from benchmarks.common import EpochTimer, configuration, synchronize, table
 from snowmap.data.batch import Batch
 from snowmap.evaluation.probes import fixed_views, last_steps, probe
 from snowmap.runs.training import make_trainer, quiet
-from snowmap.sources import STREAMED
-from snowmap.sources.na_sar import Patches, split_patches
+from snowmap.sources.na_sar.index import Patches, open_patches, split_patches
 from snowmap.sources.synthetic.na_sar import synthesize_na_sar
 from snowmap.tasks.build import make_pretraining
 from snowmap.tasks.pretraining import Pretraining
@@ -60,7 +59,7 @@ def pretrained(root: Path, folder: Path, steps: int, words: Sequence[str]) -> No
 
 
 def subsets_of(config: dict[str, Any]) -> dict[str, Patches]:
-    return split_patches(STREAMED[config["data"]["name"]](config["data"]), config["split"])
+    return split_patches(open_patches(config["data"]), config["split"])
 
 
 def inpainted(values: np.ndarray, visible: np.ndarray) -> np.ndarray:

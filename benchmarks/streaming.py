@@ -26,7 +26,8 @@ import pandas as pd
 
 from benchmarks.common import peak_gibibytes, table
 from snowmap.config.schema import NaSar
-from snowmap.sources.na_sar import Feeding, Patches, PatchLoader, open_patches
+from snowmap.sources.na_sar.index import Patches, open_patches
+from snowmap.sources.na_sar.loader import Feeding, PatchLoader
 from snowmap.sources.synthetic.na_sar import synthesize_na_sar
 
 LIMIT = 1.10

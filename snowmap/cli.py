@@ -213,10 +213,12 @@ def _basin_options(options: argparse.Namespace) -> dict[str, Any]:
 
 
 def _check(options: argparse.Namespace) -> bool:
-    from snowmap.sources.na_sar.check import check_patches, holds_patches
+    from snowmap.sources.na_sar.layout import holds_patches
     from snowmap.sources.sar_stack.check import check_scenes, holds_scenes
 
     if holds_patches(options.archive):
+        from snowmap.sources.na_sar.check import check_patches
+
         return check_patches(options.archive, options.workers)
     if holds_scenes(options.archive):
         return check_scenes(options.archive)

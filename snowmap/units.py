@@ -7,6 +7,9 @@ from snowmap.errors import SnowmapError
 METRES = {"m": 1.0, "cm": 0.01, "mm": 0.001}
 """Metres in a unit of length: of snow for HS, of water for SWE."""
 
+METRES_PER_DEGREE = 111_195.0
+"""Of latitude, on a sphere of 6371 km."""
+
 MASS = "kg m-2"
 """Unit of SWE as a mass; 1 kg m⁻² is 1 mm of water."""
 

@@ -69,6 +69,13 @@ def test_help_and_version_need_no_torch_and_no_xarray():
         assert done.returncode == 0
 
 
+@pytest.mark.parametrize("module", ["snowmap.sources", "snowmap.build.building"])
+def test_reading_and_building_need_no_torch(module):
+    program = f"import sys\nimport {module}\nprint({{'torch', 'pytorch_lightning', 'webdataset'}} & set(sys.modules))"
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "set()"
+
+
 def test_an_unknown_word_ends_with_usage():
     with pytest.raises(SystemExit):
         main(["chek"])

@@ -28,7 +28,7 @@ from torch.nn import functional
 from snowmap.data.batch import Batch
 from snowmap.evaluation.figures import spaced
 from snowmap.models import Inputs
-from snowmap.sources.na_sar import PatchDataModule
+from snowmap.sources.na_sar.datamodule import PatchDataModule
 from snowmap.sources.na_sar.stream import is_remote
 
 VIEWS, AT_ONCE = 2, 16
@@ -139,18 +139,9 @@ def _features(task: Any, question: Probe, batch: Batch) -> Float[Tensor, "cell f
 
 def last_steps(batch: Batch, steps: int) -> Batch:
     """The last steps of the views alone."""
-    kept = {
-        "x",
-        "x_valid",
-        "step_valid",
-        "days",
-        "gap_days",
-        "length_days",
-        "added_days",
-        "season_start",
-        "day_of_year",
-    }
-    return batch._replace(**{name: getattr(batch, name)[:, -steps:] for name in kept})
+    of_target = {"y", "y_valid", "window"}
+    kept = {name: values[:, -steps:] for name, values in batch._asdict().items() if name not in of_target}
+    return batch._replace(**kept)
 
 
 def _means(values: Tensor, valid: Tensor) -> Values:

@@ -16,8 +16,8 @@ from snowmap.runs.folder import RunFolder, working_in
 from snowmap.runs.loggers import log_results, make_logger, wandb_id_of
 from snowmap.runs.pretraining_callbacks import FOLDER, Probes, Reconstructions
 from snowmap.runs.training import finishing, fit_once, make_trainer
-from snowmap.sources import STREAMED
-from snowmap.sources.na_sar import PatchDataModule, Patches, split_patches
+from snowmap.sources.na_sar.datamodule import PatchDataModule
+from snowmap.sources.na_sar.index import Patches, open_patches, split_patches
 from snowmap.tables import SYNTHETIC, as_csv, print_table
 from snowmap.tasks.build import make_pretraining
 from snowmap.tasks.pretraining import Pretraining
@@ -39,7 +39,7 @@ def pretrain(config: dict[str, Any], folder: Path, callbacks: Sequence[Callback]
             print(f"the run in {folder} is finished; nothing is left to do")
             print_files(config, run)
             return
-        patches = STREAMED[config["data"]["name"]](config["data"])
+        patches = open_patches(config["data"])
         subsets = split_patches(patches, config["split"])
         run.update(archive=dict(patches.attributes))
         print_subsets(subsets)

@@ -15,7 +15,7 @@ from snowmap.evaluation.probes import last_steps, probe
 from snowmap.evaluation.reconstruction_figure import reconstruction_figure
 from snowmap.files import as_png, write_whole
 from snowmap.runs.loggers import log_figure
-from snowmap.sources.na_sar import Patches
+from snowmap.sources.na_sar.index import Patches
 from snowmap.tasks.pretraining import Pretraining
 
 FOLDER = "reconstructions"

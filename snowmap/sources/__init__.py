@@ -9,7 +9,7 @@ import xarray as xr
 
 from snowmap.data.cube import check, fingerprint, quantities_of, targets_of, window_names
 from snowmap.errors import SnowmapError
-from snowmap.sources import na_sar, sar_stack, snowsar, trentino, zarr
+from snowmap.sources import sar_stack, snowsar, trentino, zarr
 
 Source = Callable[[Mapping[str, Any], Sequence[str]], xr.Dataset]
 """``(data, targets) -> Cube``: the ``data`` group of the configuration, and the targets that every window must have.
@@ -24,12 +24,6 @@ SOURCES: dict[str, Source] = {
     "snowsar": snowsar.open_flights,
 }
 """Every source under the name that users type (``data=archive``); its keys stand in `snowmap.config.schema.DATA`."""
-
-STREAMED: dict[str, Callable[[Mapping[str, Any]], na_sar.Patches]] = {"na_sar": na_sar.open_patches}
-"""Sources that are larger than any memory and have no targets, so that no Cube is made of them: ``(data) -> Patches``.
-
-They serve ``task=pretraining``.
-"""
 
 ROOTS: dict[str, Callable[[Mapping[str, Any], str], list[str]]] = {"sar_stack": sar_stack.scene_roots}
 """What of a root is a Cube each, for sources whose folders hold several."""

@@ -23,8 +23,11 @@ from snowmap.data.sequences import SEASON, check_time, history, longest_sequence
 from snowmap.data.splits import Split, check_reach
 from snowmap.errors import SnowmapError
 from snowmap.models import NETS, Net
-from snowmap.sources.na_sar import BANDS, Feeding, Opening, PatchDataModule, Patches
-from snowmap.sources.na_sar.layout import DATES
+from snowmap.sources.na_sar.datamodule import PatchDataModule
+from snowmap.sources.na_sar.index import Patches
+from snowmap.sources.na_sar.layout import BANDS, DATES
+from snowmap.sources.na_sar.loader import Feeding
+from snowmap.sources.na_sar.stream import Opening
 from snowmap.tasks.pixel import SnowRegression
 from snowmap.tasks.pretraining import Pretraining
 from snowmap.tasks.transfer import say_transfer, starting_point, transfer

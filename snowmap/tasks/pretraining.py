@@ -64,6 +64,7 @@ class Pretraining(Task):
         normalizer = self.preprocessor.normalizer
         # the bands that a net reads in physical units serve its maps, not its encoder
         needs = NETS[model["name"]].needs if model["name"] in NETS else ()
+        # the shape of the transferred net: its map of SWE is neither trained nor transferred
         specification = Specification(normalizer.channels, (*normalizer.bands, *needs), {"swe": "cm"})
         self.net = build_net(model, specification)
         self.patch, self.mask_ratio = pretraining["patch"], pretraining["mask_ratio"]

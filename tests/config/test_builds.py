@@ -13,7 +13,7 @@ from snowmap.errors import SnowmapError
 from snowmap.runs.launchers import LAUNCHERS
 from snowmap.runs.loggers import make_logger
 from snowmap.runs.training import finishing, make_trainer
-from snowmap.sources.na_sar import open_patches, split_patches
+from snowmap.sources.na_sar.index import open_patches, split_patches
 from snowmap.tasks.build import fit_baseline, make_parts, make_pretraining
 from tests.class_cubes import glacier_cube
 from tests.config.test_checking import FILES, checked

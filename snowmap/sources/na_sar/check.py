@@ -13,12 +13,10 @@ from snowmap.cluster import connect, deal
 from snowmap.config.schema import NaSar
 from snowmap.errors import SnowmapError
 from snowmap.sources.na_sar.index import Patches, open_patches
-from snowmap.sources.na_sar.layout import BANDS, CHANNELS, FOLDER, METADATA
+from snowmap.sources.na_sar.layout import BANDS, CHANNELS, SHARDS
 from snowmap.sources.na_sar.reading import MemberError, fault_of, read_member
 from snowmap.sources.na_sar.stream import Fault, Opening
 from snowmap.tables import plain_console, print_table
-
-SHARDS = f"{FOLDER}/nasar-train-*.tar"
 
 RANGES: dict[str, tuple[float, float]] = {
     "prime_rtc": (0.0, np.inf),  # in dB it would be negative
@@ -49,11 +47,6 @@ class Shard(NamedTuple):
     whole: int
     faults: list[str]
     ranges: dict[str, tuple[float, float]]
-
-
-def holds_patches(root: Path) -> bool:
-    """Whether a folder has NA-SAR's metadata or shards."""
-    return (root / METADATA).is_file() or any(root.glob(SHARDS))
 
 
 def check_patches(root: Path, workers: int | None = None) -> bool:

@@ -58,14 +58,15 @@ class PatchDataModule(pl.LightningDataModule):
         before, now = (state_dict["processes"], state_dict["workers"]), (self._processes()[0], self.workers)
         if before != now:
             logger.warning(
-                "the checkpoint was written with %d processes × %d workers, and goes on with %d × %d: some patches of "
-                "its epoch are read twice, and others not at all",
+                "the checkpoint was written with %d processes × %d workers, and is resumed with %d × %d: some patches "
+                "of its epoch are read twice, and others not at all",
                 *(*before, *now),
             )
 
     def train_dataloader(self) -> PatchLoader:
         """Training patches in an order of their own each epoch, determined by (seed, epoch)."""
-        loader = self.loader("train", shuffle=not (self.trainer and self.trainer.overfit_batches))  # type: ignore[attr-defined]
+        in_order = bool(self.trainer and self.trainer.overfit_batches)  # type: ignore[attr-defined]
+        loader = self.loader("train", shuffle=not in_order)
         if self.trainer:  # Lightning restores how many steps the epoch had, but begins with the first of them again
             loader.passed = self.trainer.fit_loop.epoch_loop.batch_progress.current.ready
         return loader

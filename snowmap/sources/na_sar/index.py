@@ -19,8 +19,8 @@ from snowmap.errors import SnowmapError
 from snowmap.sources.na_sar.layout import COLUMNS, DATES, FOLDER, METADATA, REQUIRED, SUMMARY, USUAL_DAYS
 from snowmap.sources.na_sar.stream import Opening, first_key, is_remote
 from snowmap.tables import listed
+from snowmap.units import METRES_PER_DEGREE
 
-KM_PER_DEGREE = 111.2
 SUBSETS = ("train", "validation", "test")
 
 logger = logging.getLogger(__name__)
@@ -122,7 +122,7 @@ def split_patches(patches: Patches, split: Mapping[str, Any]) -> dict[str, Patch
         subset_of[order[first:last]] = code
         first = last
     subset = subset_of[of_sample]
-    north = split["buffer_km"] / KM_PER_DEGREE
+    north = split["buffer_km"] * 1000 / METRES_PER_DEGREE
     east = north / np.cos(np.radians(places[:, 1])).clip(0.05)
     beside = subset
     ways = np.linspace(-1, 1, 1 + 2 * int(np.ceil(east.max() / degrees)))  # none of them leaps over a block

@@ -1,5 +1,7 @@
 """NA-SAR as its dataset card gives it: files, arrays of a member, columns of the metadata, and bands made of them."""
 
+from pathlib import Path
+
 from snowmap.data.cube import Quantity
 from snowmap.data.features import DERIVED_BANDS
 from snowmap.sources.trentino.quantities import INSAR_BANDS
@@ -8,6 +10,8 @@ METADATA = "metadata.parquet"
 SUMMARY = "webdataset_summary.json"
 FOLDER = "data"
 """Of the shards, below the root."""
+
+SHARDS = f"{FOLDER}/nasar-train-*.tar"
 
 SIDE = 128
 """Height and width of every array, px."""
@@ -59,3 +63,8 @@ COLUMNS: dict[str, tuple[str, ...]] = {
 """What the metadata may call each of its columns; ``data.columns`` names others. Places are in degrees."""
 
 REQUIRED = ("key", "shard", "position")
+
+
+def holds_patches(root: Path) -> bool:
+    """Whether a folder has NA-SAR's metadata or shards."""
+    return (root / METADATA).is_file() or any(root.glob(SHARDS))

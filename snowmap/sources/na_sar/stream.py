@@ -71,8 +71,8 @@ class Opening(NamedTuple):
     def members(self, url: str, keys: Sequence[str]) -> Iterator[bytes | Fault]:
         """The content of the members of some samples in the order of `keys`, or why there is none.
 
-        A file that can be sought in is not read where it holds other members. A broken transfer goes on with the first
-        member that is missing.
+        A file that can be sought in is not read where it holds other members. A broken transfer is
+        resumed at the first member that is missing.
 
         Args:
             url: Of the shard.

@@ -47,13 +47,13 @@ from snowmap.sources.synthetic.insar import (
 )
 from snowmap.sources.synthetic.snow import HELD_WATER, SnowState
 from snowmap.sources.synthetic.terrain import (
-    METRES_PER_DEGREE,
     TERRAIN_EXPONENT,
     Terrain,
     forest_cover,
     power_law_field,
     surface_normal,
 )
+from snowmap.units import METRES_PER_DEGREE
 
 Field = NDArray[np.float64]
 Arrays = dict[str, NDArray[np.float32]]
@@ -65,11 +65,9 @@ WEST, SOUTH, EAST, NORTH = -125.0, 25.0, -65.0, 60.0
 FIRST_YEAR, YEARS, REPEAT = 2017, 7, 12  # Sentinel-1's repeat cycle in days
 RELIEF = (3.0, 200.0)  # m; spread of heights within a scene, of plains and of mountains
 CORDILLERA, PLATEAU = -112.0, 1700.0  # degrees east and m: heights of the continent are a broad arch in the west
-SNOW_LINE, SNOW_LINE_BY_LATITUDE = (
-    3500.0,
-    70.0,
-)  # m at 25° N, and per degree: the height that `season` counts from. Lower
-# than that of glaciers, so that January has −2 °C at 35° N and −11 °C at 55° N in the plains of the interior (assumed)
+# m at 25° N, and per degree: the height that `season` counts from. Lower than that of glaciers, so that January has
+# −2 °C at 35° N and −11 °C at 55° N in the plains of the interior (assumed)
+SNOW_LINE, SNOW_LINE_BY_LATITUDE = 3500.0, 70.0
 TREE_LINE, TREE_LINE_BY_LATITUDE = 3900.0, 75.0  # m at 25° N, and per degree (Körner & Paulsen 2004)
 RTC_LOOKS = 13  # equivalent number of looks: log ratios of the quietest 12-day pairs of OPERA RTC-S1 (VH) give 12–15
 DRIFT = 0.25  # spread of snow about what height explains, over some 100 m (Clark et al. 2011: 0.1–0.9)

@@ -17,12 +17,12 @@ from scipy.fft import irfft2, next_fast_len, rfft2
 from scipy.special import ndtr
 
 from snowmap.errors import SnowmapError
+from snowmap.units import METRES_PER_DEGREE
 
 CRS_OF_ARCHIVE = CRS.from_epsg(4326)
 SHAPE_OF_ARCHIVE = (93, 211)
 WEST, NORTH = 9.80, 46.40  # corner of the Trentino archive (dataset card links-ads/insar-regional-snow-mapping)
 PIXEL_WIDTH, PIXEL_HEIGHT = (10.87 - 9.80) / SHAPE_OF_ARCHIVE[1], (46.40 - 45.93) / SHAPE_OF_ARCHIVE[0]  # degrees
-METRES_PER_DEGREE = 111_195.0  # of latitude on a sphere of 6371 km
 LOWEST, HIGHEST = 65.0, 3500.0  # m: Lake Garda's shore; the ice of Adamello and Ortles within the frame
 # 2-D spectral slope −2(H + 1) of topography, H = 0.9: fractal dimension 2.1 (Huang & Turcotte 1989: 2.1–2.6). With it
 # half-kilometre pixels slope by 18° on average, 5 % of them by more than 38°; by 20° and 34° in the SRTM heights of the

@@ -1,3 +1,4 @@
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -5,7 +6,8 @@ from typing import Any
 import pytest
 
 from snowmap.config.schema import NaSar
-from snowmap.sources.na_sar import Feeding, Patches, PatchLoader, open_patches
+from snowmap.sources.na_sar.index import Patches, open_patches
+from snowmap.sources.na_sar.loader import Feeding, PatchLoader
 from tests.shards import write_shards
 
 SHARDS, EACH = 3, 5
@@ -17,6 +19,12 @@ def whole(tmp_path_factory) -> Path:
     root = tmp_path_factory.mktemp("na_sar") / "whole"
     write_shards(root, SHARDS, EACH)
     return root
+
+
+@pytest.fixture
+def copy(whole, tmp_path) -> Path:
+    """The sound shards of a module, to be spoilt."""
+    return shutil.copytree(whole, tmp_path / "root")
 
 
 def opened(root: Path | str, **keys: Any) -> Patches:

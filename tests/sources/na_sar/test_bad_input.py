@@ -42,11 +42,6 @@ def whole(tmp_path_factory):
     return root
 
 
-@pytest.fixture
-def copy(whole, tmp_path):
-    return shutil.copytree(whole, tmp_path / "root")
-
-
 def pretrain(root, run, *words):
     """Pre-train a small net; the record of the run and its log."""
     succeed("train.py", *SMALL, f"data.root={root}", f"hydra.run.dir={run}", *words)

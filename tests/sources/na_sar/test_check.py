@@ -37,11 +37,6 @@ def whole(tmp_path_factory):
     return root
 
 
-@pytest.fixture
-def copy(whole, tmp_path):
-    return shutil.copytree(whole, tmp_path / "root")
-
-
 def test_whole_shards_are_fit(whole, capsys):
     status, lines = checked(whole, capsys)
     assert status == 0

@@ -9,7 +9,7 @@ import pytest
 
 from snowmap.config.schema import Geography
 from snowmap.errors import SnowmapError
-from snowmap.sources.na_sar import split_patches
+from snowmap.sources.na_sar.index import split_patches
 from tests.shards import bounds_of, write_shards
 from tests.sources.na_sar.conftest import EACH, SHARDS, opened
 

@@ -10,7 +10,9 @@ import torch
 
 from snowmap.config.schema import NaSarRanges
 from snowmap.data.normalize import Normalizer
-from snowmap.sources.na_sar import BANDS, Feeding, PatchDataModule
+from snowmap.sources.na_sar.datamodule import PatchDataModule
+from snowmap.sources.na_sar.layout import BANDS
+from snowmap.sources.na_sar.loader import Feeding
 from tests.shards import packed, patch_arrays, write_shards
 from tests.sources.na_sar.conftest import opened
 

@@ -12,7 +12,9 @@ import pytorch_lightning as pl
 import torch
 
 from snowmap.errors import SnowmapError
-from snowmap.sources.na_sar import Feeding, PatchDataModule, stream
+from snowmap.sources.na_sar import stream
+from snowmap.sources.na_sar.datamodule import PatchDataModule
+from snowmap.sources.na_sar.loader import Feeding
 from tests.hub_server import Hub, serve_hub
 from tests.shards import write_shards
 from tests.sources.na_sar.conftest import EACH, SHARDS, opened
@@ -111,7 +113,7 @@ def test_other_readers_are_told_that_the_epoch_is_not_the_same(whole, caplog):
     module.note([stream.Fault("s", "key", "is no npz")])
     other = PatchDataModule({"train": opened(whole)}, Feeding(), 3)
     other.load_state_dict(module.state_dict())
-    assert "written with 1 processes × 2 workers, and goes on with 1 × 3: some patches" in caplog.text
+    assert "written with 1 processes × 2 workers, and is resumed with 1 × 3: some patches" in caplog.text
     caplog.clear()
     other.note([stream.Fault("s", "key", "is no npz")])
     assert not caplog.text
