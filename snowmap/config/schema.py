@@ -483,6 +483,7 @@ class ConvLSTM(Named):
     channels: list[int] = _channels([24, 48, 96])
     hidden: list[int] = _channels([96, 96])
     bidirectional: bool = False
+    collapse: str = choice("last", "max", "weights", "last_and_weights")  # of time, at each skip
     dropout: float = number(0.0, at_least=0, below=1)
 
 
@@ -501,7 +502,7 @@ class UNet3D(Named):
     """Arguments of `snowmap.models.unet3d.UNet3D`."""
 
     channels: list[int] = _channels([16, 32, 64])
-    collapse: str = choice("last_and_weights", "weights", "max")  # of time, at each skip
+    collapse: str = choice("last_and_weights", "weights", "max", "last")  # of time, at each skip
     dropout: float = number(0.0, at_least=0, below=1)
 
 

@@ -4,13 +4,14 @@ from collections.abc import Sequence
 from itertools import pairwise
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 from torch import Tensor, nn
 from torch.nn import functional
 
 from snowmap.models.net import Inputs
 
 Images = Float[Tensor, "image channel height width"]
+Volumes = Float[Tensor, "batch channel time height width"]
 
 
 class ChannelNorm(nn.LayerNorm):
@@ -87,6 +88,36 @@ class Decoder(nn.Module):
         """For `Net.stages`: a part for each resolution."""
         parts = zip(self.before, self.after, strict=True)
         return {f"decoder {i + 1}": list(both) for i, both in enumerate(parts)}
+
+
+class TimeCollapse(nn.Module):
+    """The features of one resolution over the windows that there are, as those of one."""
+
+    def __init__(self, channels: int, way: str) -> None:
+        """Build it.
+
+        Args:
+            channels: Of the features.
+            way: ``last``, the target window; ``max``, the greatest over the windows; ``weights``, their mean with
+                learned weights; ``last_and_weights``, the target window beside that mean, for what changes from window
+                to window.
+        """
+        super().__init__()
+        self.way = way
+        self.outputs = 2 * channels if way == "last_and_weights" else channels
+        self.weigh = nn.Conv3d(channels, 1, kernel_size=1) if way in ("weights", "last_and_weights") else None
+
+    def forward(
+        self, y: Volumes, known: Bool[Tensor, "batch 1 time 1 1"]
+    ) -> Float[Tensor, "batch output height width"]:
+        """Of `outputs` channels; `known` is false at the padded steps."""
+        if self.way == "max":
+            return y.masked_fill(~known, -torch.inf).amax(dim=2)
+        if self.weigh is None:
+            return y[:, :, -1]
+        share = self.weigh(y).masked_fill(~known, -torch.inf).softmax(dim=2)
+        mean = (share * y).sum(dim=2)
+        return torch.cat([y[:, :, -1], mean], dim=1) if self.way == "last_and_weights" else mean
 
 
 def pad_to_multiple(images: Tensor, levels: int) -> Tensor:

@@ -6,7 +6,8 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
-from snowmap.models.blocks import Decoder, Encoder, pad_to_multiple
+from snowmap.errors import SnowmapError
+from snowmap.models.blocks import Decoder, Encoder, TimeCollapse, pad_to_multiple
 from snowmap.models.net import Features, Inputs, Maps, Net, Specification
 
 Sequences = Float[Tensor, "batch time channel height width"]
@@ -17,7 +18,7 @@ class ConvLSTM(Net):
 
     time = "season"
     loops_over_steps = True
-    stage_names = {"layers": "memory", "merge": "memory"}  # noqa: RUF012  no net changes it
+    stage_names = {"layers": "memory", "merge": "memory", "collapse": "memory"}  # noqa: RUF012  no net changes it
 
     def __init__(
         self,
@@ -26,6 +27,7 @@ class ConvLSTM(Net):
         channels: Sequence[int],
         hidden: Sequence[int],
         bidirectional: bool,
+        collapse: str,
         dropout: float,
     ) -> None:
         """Build the net.
@@ -36,11 +38,21 @@ class ConvLSTM(Net):
             hidden: Channels of the memory of each layer.
             bidirectional: Read the sequence backwards too. Every step then knows the later ones of its sequence (never
                 anything after the target window), so that only the target window can be mapped.
+            collapse: What the decoder gets of each resolution then, beside the memory, as for `TimeCollapse`: ``max``
+                or ``weights`` where the windows show one thing through speckle, ``last`` where it changes.
             dropout: Share of channels dropped at the coarsest resolution while training.
+
+        Raises:
+            SnowmapError: When a net that maps every window is to collapse them.
         """
+        if collapse != "last" and not bidirectional:
+            raise SnowmapError(
+                f"model.collapse={collapse} brings all windows to one, but model=convlstm maps each of them; give "
+                "model.bidirectional=true with it"
+            )
         super().__init__()
         self.maps_every_step = not bidirectional
-        self.levels, self.encoded = len(channels), channels
+        self.levels = len(channels)
         self.encoder = Encoder(specification.channels + 2, channels, dropout)
         sizes = [channels[-1], *(size * (2 if bidirectional else 1) for size in hidden)]
         directions = (False, True) if bidirectional else (False,)
@@ -48,9 +60,11 @@ class ConvLSTM(Net):
             nn.ModuleList(_Layer(before, size, backwards) for backwards in directions)
             for before, size in zip(sizes, hidden, strict=False)
         )
-        self.merge = nn.Conv2d(sizes[-1], channels[-1], kernel_size=1)
-        self.decoder = Decoder(channels)
-        self.head = nn.Conv2d(channels[0], specification.outputs, kernel_size=1)
+        self.collapse: Sequence[TimeCollapse] = nn.ModuleList(TimeCollapse(size, collapse) for size in channels)  # type: ignore[assignment]
+        self.encoded = [layer.outputs for layer in self.collapse]
+        self.merge = nn.Conv2d(sizes[-1], self.encoded[-1], kernel_size=1)
+        self.decoder = Decoder(self.encoded)
+        self.head = nn.Conv2d(self.encoded[0], specification.outputs, kernel_size=1)
 
     @property
     def reach(self) -> int:
@@ -70,9 +84,13 @@ class ConvLSTM(Net):
         for layer in self.layers:
             directions: list[Tensor] = [way(memory, inputs.step_valid) for way in layer]  # type: ignore[union-attr]
             memory = torch.cat(directions, dim=2)
-        shown = slice(None) if self.maps_every_step else slice(-1, None)
-        coarse = levels[-1][:, shown] + self.merge(memory[:, shown].flatten(0, 1)).unflatten(0, (batch, -1))
-        return [*(level[:, shown] for level in levels[:-1]), coarse]
+        if not self.maps_every_step:
+            known = inputs.step_valid[:, None, :, None, None]
+            pairs = zip(self.collapse, levels, strict=True)
+            levels = [collapse(level.transpose(1, 2), known)[:, None] for collapse, level in pairs]
+            memory = memory[:, -1:]
+        levels[-1] = levels[-1] + self.merge(memory.flatten(0, 1)).unflatten(0, (batch, -1))
+        return levels
 
     def forward(self, inputs: Inputs) -> Maps:
         """Maps of every step, or of the target window if the net reads backwards too."""

@@ -4,14 +4,12 @@ from collections.abc import Sequence
 from itertools import pairwise
 
 import torch
-from jaxtyping import Bool, Float
+from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn import functional
 
-from snowmap.models.blocks import ChannelNorm, Decoder, pad_to_multiple
+from snowmap.models.blocks import ChannelNorm, Decoder, TimeCollapse, Volumes, pad_to_multiple
 from snowmap.models.net import Features, Inputs, Maps, Net, Specification
-
-Volumes = Float[Tensor, "batch channel time height width"]
 
 
 class UNet3D(Net):
@@ -26,30 +24,23 @@ class UNet3D(Net):
         Args:
             specification: What it is built for.
             channels: Channels at each resolution; each further one halves height and width, never time.
-            collapse: What the decoder gets of each resolution: ``max``, the greatest over the windows; ``weights``,
-                their mean with learned weights; ``last_and_weights``, the target window beside that mean, for what
-                changes from window to window.
+            collapse: What the decoder gets of each resolution, as for `TimeCollapse`.
             dropout: Share of channels dropped at the coarsest resolution while training.
         """
         super().__init__()
         self.levels = len(channels)
         self.blocks = nn.ModuleList(_block(a, b) for a, b in pairwise([specification.channels + 1, *channels]))
-        self.collapse = collapse
-        if collapse != "max":
-            self.weights = nn.ModuleList(nn.Conv3d(size, 1, kernel_size=1) for size in channels)
+        self.collapse: Sequence[TimeCollapse] = nn.ModuleList(TimeCollapse(size, collapse) for size in channels)  # type: ignore[assignment]
         self.dropout = nn.Dropout2d(dropout)
-        sizes = [2 * size for size in channels] if collapse == "last_and_weights" else list(channels)
-        self.encoded = sizes
-        self.decoder = Decoder(sizes)
-        self.head = nn.Conv2d(sizes[0], specification.outputs, kernel_size=1)
+        self.encoded = [layer.outputs for layer in self.collapse]
+        self.decoder = Decoder(self.encoded)
+        self.head = nn.Conv2d(self.encoded[0], specification.outputs, kernel_size=1)
 
     @property
     def stages(self) -> dict[str, list[nn.Module]]:
         """Encoder with what weighs its steps, decoder, head."""
-        encoder: dict[str, list[nn.Module]] = {f"encoder {i + 1}": [block] for i, block in enumerate(self.blocks)}
-        if self.collapse != "max":
-            for parts, weigh in zip(encoder.values(), self.weights, strict=True):
-                parts.append(weigh)
+        levels = enumerate(zip(self.blocks, self.collapse, strict=True))
+        encoder: dict[str, list[nn.Module]] = {f"encoder {i + 1}": list(parts) for i, parts in levels}
         encoder[f"encoder {self.levels}"].append(self.dropout)
         return {**encoder, **self.decoder.stages, "head": [self.head]}
 
@@ -65,12 +56,12 @@ class UNet3D(Net):
         images = pad_to_multiple(torch.cat([inputs.x, days], dim=2).flatten(0, 1), self.levels)
         y = torch.where(known, images.unflatten(0, (batch, -1)).transpose(1, 2), 0)
         skips = []
-        for index, layers in enumerate(self.blocks):
+        for index, (layers, collapse) in enumerate(zip(self.blocks, self.collapse, strict=True)):
             y = functional.max_pool3d(y, (1, 2, 2)) if index else y
             for layer in layers:  # type: ignore[union-attr]
                 # what a padded step holds must not reach its neighbours
                 y = torch.where(known, layer(y), 0)
-            skips.append(self._collapsed(y, index, known))
+            skips.append(collapse(y, known))
         skips[-1] = self.dropout(skips[-1])
         return [skip[:, None] for skip in skips]
 
@@ -79,14 +70,6 @@ class UNet3D(Net):
         height, width = inputs.x.shape[-2:]
         maps = self.head(self.decoder([level.squeeze(1) for level in self.encode(inputs)]))
         return maps[:, None, :, :height, :width]
-
-    def _collapsed(self, y: Volumes, level: int, known: Bool[Tensor, "batch 1 time 1 1"]) -> Tensor:
-        """The features of a resolution over the valid steps, as one step."""
-        if self.collapse == "max":
-            return y.masked_fill(~known, -torch.inf).amax(dim=2)
-        share = self.weights[level](y).masked_fill(~known, -torch.inf).softmax(dim=2)
-        mean = (share * y).sum(dim=2)
-        return torch.cat([y[:, :, -1], mean], dim=1) if self.collapse == "last_and_weights" else mean
 
 
 class _Convolution(nn.Module):

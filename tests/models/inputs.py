@@ -11,6 +11,7 @@ SMALL = {
     "unet-stack": {"channels": [8, 16, 24], "time": "stack", "steps": 5},
     "convlstm": {"channels": [8, 16], "hidden": [8, 8]},
     "convlstm-bidirectional": {"channels": [8, 16], "hidden": [8, 8], "bidirectional": True},
+    "convlstm-weights": {"channels": [8, 16], "hidden": [8], "bidirectional": True, "collapse": "last_and_weights"},
     "transformer": {"channels": [8, 16], "heads": 2},
     "unet3d": {"channels": [8, 16]},
     "unet3d-weights": {"channels": [8, 16], "collapse": "weights"},
