@@ -43,26 +43,26 @@ class InTurn(Named):
 
 @dataclass
 class Rolling(InTurn, Split):
-    """Training and validation windows alternate; see `snowmap.data.splits.rolling`."""
+    """Training and validation windows alternate; see `snowmap.data.splits.dates.rolling`."""
 
 
 @dataclass
 class Winters(Split):
-    """A whole winter validates; see `snowmap.data.splits.winters`."""
+    """A whole winter validates; see `snowmap.data.splits.dates.winters`."""
 
     fold: int = integer(1, at_least=0)  # which snow year of the archive validates
 
 
 @dataclass
 class HoldoutWinter(InTurn):
-    """A whole winter tests; see `snowmap.data.splits.holdout_winter`."""
+    """A whole winter tests; see `snowmap.data.splits.dates.holdout_winter`."""
 
     winter: int | None = integer(None, at_least=1978)  # year in which it begins; null: the last whole one
 
 
 @dataclass
 class Blocked(Split):
-    """A block of windows validates; see `snowmap.data.splits.blocked`."""
+    """A block of windows validates; see `snowmap.data.splits.dates.blocked`."""
 
     folds: int = integer(5, at_least=2)  # blocks before the test windows
     fold: int = integer(0, at_least=0)  # which of them validates
@@ -71,14 +71,14 @@ class Blocked(Split):
 
 @dataclass
 class Expanding(Blocked):
-    """What lies before a block trains, the block validates; see `snowmap.data.splits.expanding`."""
+    """What lies before a block trains, the block validates; see `snowmap.data.splits.dates.expanding`."""
 
     folds: int = integer(4, at_least=1)  # blocks that can validate; the first has the shortest past
 
 
 @dataclass
 class Spatial(Split):
-    """A rectangle of the map is held out; see `snowmap.data.splits.spatial`."""
+    """A rectangle of the map is held out; see `snowmap.data.splits.areas.spatial`."""
 
     rows: int = integer(2, at_least=1)  # rectangles from north to south
     columns: int = integer(2, at_least=1)  # rectangles from west to east
@@ -88,14 +88,14 @@ class Spatial(Split):
 
 @dataclass
 class Regions(InTurn):
-    """A whole archive tests, the others train; see `snowmap.data.splits.regions`."""
+    """A whole archive tests, the others train; see `snowmap.data.splits.dates.regions`."""
 
     holdout: Any = _holdout()  # which archive of data.root, by its number from 0 or its short name; null: the last
 
 
 @dataclass
 class Scenes(Named):
-    """Whole scenes validate and test; see `snowmap.data.area_splits.scenes`."""
+    """Whole scenes validate and test; see `snowmap.data.splits.scenes.scenes`."""
 
     validation: Any = _scenes()  # a share of the scenes, drawn by the seed, or their names
     test: Any = _scenes()
@@ -104,7 +104,7 @@ class Scenes(Named):
 
 @dataclass
 class Outlines(Named):
-    """Outlines validate and test, with what is nearest to them; see `snowmap.data.area_splits.outlines`."""
+    """Outlines validate and test, with what is nearest to them; see `snowmap.data.splits.scenes.outlines`."""
 
     buffer: int = integer(8, at_least=0)  # pixels of neither side between two subsets
     validation: float = number(0.2, above=0, below=1)  # of the area
@@ -114,7 +114,7 @@ class Outlines(Named):
 
 @dataclass
 class Blocks(Outlines):
-    """Rectangles of each scene validate and test; see `snowmap.data.area_splits.blocks`."""
+    """Rectangles of each scene validate and test; see `snowmap.data.splits.scenes.blocks`."""
 
     rows: int = integer(4, at_least=1)  # rectangles from north to south
     columns: int = integer(4, at_least=1)  # rectangles from west to east
