@@ -19,7 +19,8 @@ from snowmap.config.checking import check_config
 from snowmap.config.schema import TrainConfig
 from snowmap.data.datamodule import SnowDataModule
 from snowmap.data.sequences import Sample
-from snowmap.data.splits import Split, split_cubes
+from snowmap.data.splits import split_cubes
+from snowmap.data.splits.split import Split
 from snowmap.runs.training import make_trainer
 from snowmap.tasks.build import make_parts
 from snowmap.tasks.pixel import SnowRegression

@@ -25,7 +25,7 @@ import numpy as np
 import pandas as pd
 
 from benchmarks.common import peak_gibibytes, table
-from snowmap.config.schema import NaSar
+from snowmap.config.sources import NaSar
 from snowmap.sources.na_sar.index import Patches, open_patches
 from snowmap.sources.na_sar.loader import Feeding, PatchLoader
 from snowmap.sources.synthetic.na_sar import synthesize_na_sar

@@ -30,7 +30,8 @@ import torch
 import xarray as xr
 
 from benchmarks.common import configuration, table
-from snowmap.data.splits import Split, split_cubes
+from snowmap.data.splits import split_cubes
+from snowmap.data.splits.split import Split
 from snowmap.evaluation.scoring import scores_of
 from snowmap.runs.training import make_trainer, quiet
 from snowmap.sources import open_cubes

@@ -1,4 +1,4 @@
-"""What `mkdocs build` adds to the pages: the keys of the configuration, by `snowmap/config/schema.py`."""
+"""What `mkdocs build` adds to the pages: the keys of the configuration, by `snowmap.config`."""
 
 import html
 import inspect

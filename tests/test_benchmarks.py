@@ -15,7 +15,7 @@ from benchmarks import glaciers
 from benchmarks.results import Run, report
 from benchmarks.transfer import WAYS, Job, Scores, share_of, train
 from benchmarks.transfer import report as transfer_report
-from snowmap.data.split import Split
+from snowmap.data.splits.split import Split
 from snowmap.sources.synthetic.scenes import synthesize_glaciers
 from tests.archives import write_foreign_archive
 from tests.class_cubes import glacier_cube

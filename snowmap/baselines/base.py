@@ -13,7 +13,7 @@ from jaxtyping import Float
 
 from snowmap.checkpoints.provenance import check_bands, check_grid, grid_of
 from snowmap.config.fields import arguments
-from snowmap.config.schema import MODELS
+from snowmap.config.models import MODELS
 from snowmap.data.cube import refuse_class_maps, target_attributes
 from snowmap.data.features import DERIVED, refuse_unfit_bands
 from snowmap.data.preprocessing import Preprocessor, as_maps
@@ -68,7 +68,7 @@ class Baseline(ABC):
         """Make it, not yet fitted.
 
         Args:
-            options: Those of the class in `snowmap.config.schema`, which has their defaults.
+            options: Those of the class in `snowmap.config.models`, which has their defaults.
 
         Raises:
             ValueError: When the schema expects another value.

@@ -16,7 +16,7 @@ import torch
 import xarray as xr
 
 from snowmap.data.cube import units_of, window_names
-from snowmap.data.split import Area, Split
+from snowmap.data.splits.split import Area, Split
 from snowmap.errors import SnowmapError
 
 FORMAT = 7

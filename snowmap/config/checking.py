@@ -19,7 +19,8 @@ from omegaconf import MISSING, DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from snowmap.config.fields import Expected
-from snowmap.config.schema import BASELINES, GROUPS, NAMED, OPTIONAL, TrainConfig
+from snowmap.config.models import BASELINES
+from snowmap.config.schema import GROUPS, NAMED, OPTIONAL, TrainConfig
 from snowmap.errors import SnowmapError, shown
 
 PATCHES = {"data": "na_sar", "split": "geography"}

@@ -1,9 +1,18 @@
-"""What a key of the configuration may hold, declared beside the key in `snowmap.config.schema`."""
+"""What a key of the configuration may hold, declared beside the key."""
 
 import math
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, field, fields
+from dataclasses import asdict, dataclass, field, fields
 from typing import Any, NamedTuple
+
+from omegaconf import MISSING
+
+
+@dataclass
+class Named:
+    """A choice by its name; what derives from it has further keys."""
+
+    name: str = MISSING
 
 
 class Expected(NamedTuple):
@@ -62,6 +71,17 @@ def distinct(default: Any, *, least: int = 0) -> Any:
     return special(
         default, words, lambda value: len(value) >= least and len(set(value)) == len(value) and "" not in value
     )
+
+
+def some(*words: str) -> Any:
+    """A field that holds a list of some of a few words, by default of none."""
+    expected = f"a list of {', '.join(words)}"
+    return special([], expected, lambda value: len(set(value)) == len(value) and {*value} <= {*words})
+
+
+def random_seed() -> Any:
+    """A field that holds a seed of random numbers, as NumPy and PyTorch take it."""
+    return integer(0, at_least=0, at_most=2**32 - 1)
 
 
 def arguments(kind: type, options: Mapping[str, Any]) -> dict[str, Any]:

@@ -20,7 +20,7 @@ import xarray as xr
 
 from snowmap.data.cube import narrowed, units_of, window_names
 from snowmap.data.normalize import mean_and_std
-from snowmap.data.splits import Split
+from snowmap.data.splits.split import Split
 from snowmap.errors import SnowmapError
 
 WORDS = ("all", "no_sar", "shuffled_sar", "weather_only")

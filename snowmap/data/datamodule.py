@@ -18,7 +18,7 @@ from snowmap.data.cube import archive_names, window_names
 from snowmap.data.lazy import LazyTensors
 from snowmap.data.pieces import around, class_centres, random_pieces, tiled
 from snowmap.data.sequences import SEASON, Sample, jittered, samples
-from snowmap.data.splits import Split
+from snowmap.data.splits.split import Split
 from snowmap.errors import SnowmapError
 
 logger = logging.getLogger(__name__)

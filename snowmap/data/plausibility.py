@@ -11,7 +11,7 @@ import xarray as xr
 
 from snowmap.data.cube import Quantity, narrowed, quantities_of, targets_of
 from snowmap.data.preprocessing import Preprocessor
-from snowmap.data.splits import Split
+from snowmap.data.splits.split import Split
 
 MEDIAN_PIXELS = 20_000
 """Of more pixels of a window, evenly spaced ones are kept for the median."""

@@ -14,7 +14,7 @@ from snowmap.checkpoints.files import save_whole
 from snowmap.checkpoints.provenance import area_of, windows_of
 from snowmap.data.classes import Classes
 from snowmap.data.cube import narrowed
-from snowmap.data.split import Area
+from snowmap.data.splits.split import Area
 from snowmap.distribution import NAMES, Distribution, distribution_of, shows_snow, widened
 from snowmap.maps.class_calibration import calibrate_classes
 from snowmap.maps.correlation import correlation_length_m, pixel_spacing_m

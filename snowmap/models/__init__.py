@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from snowmap.config.fields import arguments
-from snowmap.config.schema import MODELS
+from snowmap.config.models import MODELS
 from snowmap.errors import SnowmapError
 from snowmap.models.convlstm import ConvLSTM
 from snowmap.models.ensemble import Ensemble
@@ -34,7 +34,7 @@ def build_net(model: Mapping[str, Any], specification: Specification, members: i
     """The net that `model` describes.
 
     Args:
-        model: ``name`` and options of that net; `snowmap.config.schema` has the others.
+        model: ``name`` and options of that net; `snowmap.config.models` has the others.
         specification: What it is built for.
         members: How many of them; more than one make an ensemble.
 

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from snowmap.config import schema
+from snowmap.config import models as schema
 from snowmap.config.fields import arguments
 from snowmap.errors import SnowmapError, shown
 from snowmap.models.blocks import pad_to_multiple, stacked, stacked_channels, stacked_names

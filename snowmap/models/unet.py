@@ -5,7 +5,7 @@ from typing import Any
 
 from torch import nn
 
-from snowmap.config import schema
+from snowmap.config import models as schema
 from snowmap.config.fields import arguments
 from snowmap.models.blocks import Decoder, Encoder, pad_to_multiple, stacked, stacked_channels, stacked_names
 from snowmap.models.net import Features, Inputs, Maps, Net, Specification

@@ -17,7 +17,7 @@ from torch.optim.swa_utils import get_ema_multi_avg_fn
 
 from snowmap.data.batch import Batch
 from snowmap.data.cube import archive_names, narrowed, window_names
-from snowmap.data.splits import Split
+from snowmap.data.splits.split import Split
 from snowmap.errors import Interrupted, SnowmapError
 from snowmap.evaluation.figures import maps_figure, spaced
 from snowmap.maps.tiles import map_windows

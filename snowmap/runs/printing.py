@@ -10,7 +10,7 @@ from pytorch_lightning.utilities import rank_zero_only
 from snowmap.data.cube import archive_names, narrowed, window_names
 from snowmap.data.plausibility import implausible
 from snowmap.data.radar.phase import estimate_phase_sign
-from snowmap.data.splits import Split
+from snowmap.data.splits.split import Split
 from snowmap.evaluation.kinds import kind_of
 from snowmap.runs.folder import RunFolder
 from snowmap.runs.selection import Fits

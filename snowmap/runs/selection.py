@@ -9,8 +9,7 @@ import xarray as xr
 
 from snowmap.data.cube import archive_names
 from snowmap.data.sequences import Dates, season_of
-from snowmap.data.split import Split
-from snowmap.data.splits import without_neighbours
+from snowmap.data.splits.split import Split, without_neighbours
 from snowmap.errors import SnowmapError
 
 

@@ -23,7 +23,7 @@ SOURCES: dict[str, Source] = {
     "sar_stack": sar_stack.open_source,
     "snowsar": snowsar.open_flights,
 }
-"""Every source under the name that users type (``data=archive``); its keys stand in `snowmap.config.schema.DATA`."""
+"""Every source under the name that users type (``data=archive``); its keys stand in `snowmap.config.sources.DATA`."""
 
 ROOTS: dict[str, Callable[[Mapping[str, Any], str], list[str]]] = {"sar_stack": sar_stack.scene_roots}
 """What of a root is a Cube each, for sources whose folders hold several."""
@@ -61,7 +61,7 @@ def open_cube(data: Mapping[str, Any], targets: Sequence[str] = ()) -> xr.Datase
     """The Cube that the configuration's ``data`` group describes.
 
     Args:
-        data: The group, as one of `snowmap.config.schema.DATA` describes it, with one archive as ``root``. Where that
+        data: The group, as one of `snowmap.config.sources.DATA` describes it, with one archive as ``root``. Where that
             is a Zarr store instead of an archive, or the other way round, it is read as what it is: a model that was
             trained on the one maps the other.
         targets: Targets that every window must have; none to map with a checkpoint.

@@ -47,7 +47,7 @@ def open_source(data: Mapping[str, Any], targets: Sequence[str]) -> xr.Dataset:
     """The Cube of ``data=zarr``; see `snowmap.sources.Source`.
 
     Args:
-        data: As `snowmap.config.schema.Zarr` describes it.
+        data: As `snowmap.config.sources.Zarr` describes it.
         targets: Targets to train on or to score; with any, a Cube that fits into the memory is read into it.
     """
     cube, wanted = open_zarr(data["root"]), data.get("bands")

@@ -20,7 +20,8 @@ from snowmap.data.lazy import LazyTensors
 from snowmap.data.preprocessing import Preprocessor
 from snowmap.data.radar.phase import Phase, warn_of_snow
 from snowmap.data.sequences import SEASON, check_time, history, longest_sequence
-from snowmap.data.splits import Split, check_reach
+from snowmap.data.splits import check_reach
+from snowmap.data.splits.split import Split
 from snowmap.errors import SnowmapError
 from snowmap.models import NETS, Net
 from snowmap.sources.na_sar.datamodule import PatchDataModule

@@ -60,7 +60,7 @@ class SnowRegression(Task):
             model: ``name`` of the net and its arguments.
             preprocessing: Arguments of `snowmap.data.preprocessing.Preprocessor`.
             targets: Attributes of each target, by name, as `snowmap.data.cube.target_attributes` gives them.
-            optimizer: What `snowmap.config.schema.Optimizer` describes.
+            optimizer: What `snowmap.config.training.Optimizer` describes.
             freeze: ``none``, ``encoder`` or ``all_but_head``: the stages of the net that do not learn.
             loss: A key of `snowmap.tasks.point_head.LOSSES` or `snowmap.tasks.class_losses.LOSSES`, as the head takes.
             head: ``name`` of the head and its arguments.

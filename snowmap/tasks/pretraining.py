@@ -47,7 +47,7 @@ class Pretraining(Task):
         Args:
             model: ``name`` of the net and its arguments.
             preprocessing: Arguments of `snowmap.data.preprocessing.Preprocessor`.
-            optimizer: What `snowmap.config.schema.Optimizer` describes.
+            optimizer: What `snowmap.config.training.Optimizer` describes.
             pretraining: ``patch``, pixels along a side of a masked patch; ``mask_ratio``, the share of the patches that
                 is masked; ``width``, channels of the decoder.
             time: Steps of a sequence.

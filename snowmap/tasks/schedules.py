@@ -18,7 +18,7 @@ def learning_rate_factor(step: int, steps_per_epoch: int, options: Mapping[str, 
     Args:
         step: From 0.
         steps_per_epoch: Of the optimiser.
-        options: What `snowmap.config.schema.Optimizer` describes.
+        options: What `snowmap.config.training.Optimizer` describes.
     """
     rise = min(1.0, (step + 1) / max(1, options["warmup_steps"]))
     if options["schedule"] == "half_life":

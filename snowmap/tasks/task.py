@@ -23,7 +23,7 @@ class Task(pl.LightningModule):
     Every hyper-parameter is a plain dict, list or scalar, so that the checkpoint loads under ``weights_only=True``.
 
     Attributes:
-        optimizer_options: What `snowmap.config.schema.Optimizer` describes.
+        optimizer_options: What `snowmap.config.training.Optimizer` describes.
     """
 
     optimizer_options: dict[str, Any]

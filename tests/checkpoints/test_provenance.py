@@ -11,7 +11,7 @@ import torch
 
 from snowmap.baselines import build_baseline, save_baseline
 from snowmap.checkpoints.provenance import FORMAT, metadata_of
-from snowmap.data.splits import rolling
+from snowmap.data.splits.dates import rolling
 from snowmap.errors import SnowmapError
 from snowmap.tasks.load import load_model
 from snowmap.tasks.pixel import SnowRegression

@@ -14,7 +14,8 @@ from snowmap.config.schema import TrainConfig
 from snowmap.data.ablation import WORDS, ablate, plan_ablation, shuffled_order
 from snowmap.data.cube import check, window_names
 from snowmap.data.features import with_derived
-from snowmap.data.splits import make_split, rolling
+from snowmap.data.splits import make_split
+from snowmap.data.splits.dates import rolling
 from snowmap.errors import SnowmapError
 from snowmap.sources.trentino.quantities import STANDARD_BANDS
 from snowmap.tasks.pixel import SnowRegression

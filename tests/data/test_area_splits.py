@@ -8,8 +8,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.ndimage import distance_transform_cdt
 
-from snowmap.data.area_splits import OF_CUBES, SUBSETS
 from snowmap.data.splits import split_cubes
+from snowmap.data.splits.scenes import OF_CUBES, SUBSETS
 from snowmap.errors import SnowmapError
 from snowmap.maps.predict import choose_windows
 from snowmap.tasks.build import make_parts

@@ -8,7 +8,7 @@ import torch
 import xarray as xr
 
 from snowmap.checkpoints.provenance import area_of, windows_of
-from snowmap.data.splits import areas
+from snowmap.data.splits.areas import areas
 from snowmap.errors import SnowmapError
 from snowmap.evaluation.metrics import scores
 from snowmap.evaluation.scoring import load_with_archives, score_model

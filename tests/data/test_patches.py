@@ -11,7 +11,7 @@ from snowmap.data.datamodule import SnowDataModule
 from snowmap.data.normalize import Normalizer
 from snowmap.data.pieces import around, class_centres
 from snowmap.data.sequences import Sample, jittered, samples
-from snowmap.data.split import Split
+from snowmap.data.splits.split import Split
 from tests.class_cubes import glacier_cube
 
 

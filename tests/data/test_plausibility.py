@@ -5,7 +5,7 @@ import pytest
 
 from snowmap.data.plausibility import unlike_training
 from snowmap.data.preprocessing import Preprocessor
-from snowmap.data.splits import rolling
+from snowmap.data.splits.dates import rolling
 from snowmap.runs.printing import warn_of_values
 from snowmap.sources.synthetic import synthesize
 

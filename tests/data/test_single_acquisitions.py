@@ -6,7 +6,7 @@ import xarray as xr
 
 from snowmap.baselines import baseline_maps
 from snowmap.data.cube import check
-from snowmap.data.splits import rolling
+from snowmap.data.splits.dates import rolling
 from snowmap.errors import SnowmapError
 from snowmap.maps.netcdf import write_predictions
 from snowmap.maps.read import read_maps

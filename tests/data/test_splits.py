@@ -4,18 +4,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from snowmap.data.sequences import SEASON, history, season_of
-from snowmap.data.splits import (
-    SPLITS,
-    areas,
-    blocked,
-    check_reach,
-    expanding,
-    holdout_winter,
-    make_split,
-    rolling,
-    spatial,
-    winters,
-)
+from snowmap.data.splits import check_reach, make_split
+from snowmap.data.splits.areas import areas, spatial
+from snowmap.data.splits.dates import SPLITS, blocked, expanding, holdout_winter, rolling, winters
 from snowmap.errors import SnowmapError
 from snowmap.runs.selection import held_out_winter
 

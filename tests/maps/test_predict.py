@@ -21,7 +21,7 @@ from snowmap.baselines import build_baseline, save_baseline
 from snowmap.checkpoints.provenance import metadata_of
 from snowmap.cli import main
 from snowmap.data.cube import window_names
-from snowmap.data.splits import rolling
+from snowmap.data.splits.dates import rolling
 from snowmap.errors import SnowmapError
 from snowmap.maps.basins import basin_table
 from snowmap.maps.predict import choose_windows

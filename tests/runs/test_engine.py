@@ -13,7 +13,7 @@ import torch
 import xarray as xr
 
 from snowmap.baselines import BASELINES
-from snowmap.config.schema import MODELS
+from snowmap.config.models import MODELS
 from snowmap.data.splits import make_split
 from snowmap.sources.trentino import open_archive, write_archive
 from snowmap.tasks.load import load_model

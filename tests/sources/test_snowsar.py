@@ -10,7 +10,7 @@ import pytest
 import xarray as xr
 from rasterio.transform import from_origin
 
-from snowmap.config.schema import SnowSar
+from snowmap.config.sources import SnowSar
 from snowmap.errors import SnowmapError
 from snowmap.sources import open_cube
 from tests.commands import fail, succeed

@@ -5,7 +5,7 @@ from dataclasses import fields
 import pytest
 from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
 
-from snowmap.config.schema import MODELS
+from snowmap.config.models import MODELS
 from snowmap.errors import SnowmapError
 from snowmap.models import NETS, Specification, build_net
 from snowmap.sources.trentino.quantities import STANDARD_BANDS

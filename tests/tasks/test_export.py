@@ -12,7 +12,7 @@ import torch
 from snowmap.baselines import build_baseline, save_baseline
 from snowmap.checkpoints.provenance import metadata_of
 from snowmap.cli import main
-from snowmap.data.splits import rolling
+from snowmap.data.splits.dates import rolling
 from snowmap.errors import SnowmapError
 from snowmap.tasks.export import INPUTS, export_program, program_inputs
 from snowmap.tasks.pixel import SnowRegression

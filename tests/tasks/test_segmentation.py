@@ -8,7 +8,7 @@ import xarray as xr
 from snowmap.checkpoints.provenance import windows_of
 from snowmap.config.checking import check_config
 from snowmap.config.schema import TrainConfig
-from snowmap.data.split import Split
+from snowmap.data.splits.split import Split
 from snowmap.errors import SnowmapError
 from snowmap.maps.calibration import calibrate_checkpoint
 from snowmap.runs.training import make_trainer

@@ -10,7 +10,7 @@ from snowmap.checkpoints.provenance import metadata_of
 from snowmap.config.checking import check_config
 from snowmap.config.schema import TrainConfig
 from snowmap.data.batch import Batch
-from snowmap.data.splits import rolling
+from snowmap.data.splits.dates import rolling
 from snowmap.errors import SnowmapError
 from snowmap.models import NETS
 from snowmap.runs.training import make_trainer

@@ -27,7 +27,7 @@ PATCHES = 20_000
 
 
 def despeckle(power: Float32[np.ndarray, "y x"], looks: float, data: Mapping[str, Any]) -> Float32[np.ndarray, "y x"]:
-    """Power after the filter that ``data.despeckle`` names, by the keys of `snowmap.config.schema.SarStack`.
+    """Power after the filter that ``data.despeckle`` names, by the keys of `snowmap.config.sources.SarStack`.
 
     Args:
         power: Linear and positive, NaN = missing.

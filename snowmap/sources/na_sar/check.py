@@ -10,7 +10,7 @@ from typing import NamedTuple
 import numpy as np
 
 from snowmap.cluster import connect, deal
-from snowmap.config.schema import NaSar
+from snowmap.config.sources import NaSar
 from snowmap.errors import SnowmapError
 from snowmap.sources.na_sar.index import Patches, open_patches
 from snowmap.sources.na_sar.layout import BANDS, CHANNELS, SHARDS

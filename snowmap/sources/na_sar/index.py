@@ -55,7 +55,7 @@ def open_patches(data: Mapping[str, Any]) -> Patches:
     """The samples that the configuration's ``data`` group describes.
 
     Args:
-        data: The group, `snowmap.config.schema.NaSar`.
+        data: The group, `snowmap.config.sources.NaSar`.
 
     Raises:
         SnowmapError: When the metadata cannot be read, lacks a column that is needed, does not match the shards, or no
@@ -98,7 +98,7 @@ def split_patches(patches: Patches, split: Mapping[str, Any]) -> dict[str, Patch
 
     Args:
         patches: The samples.
-        split: The configuration's ``split`` group, `snowmap.config.schema.Geography`.
+        split: The configuration's ``split`` group, `snowmap.config.splits.Geography`.
 
     Raises:
         SnowmapError: When the samples have no place, or a subset is empty.

@@ -75,7 +75,7 @@ def read_labels(root: Path, grid: Grid, quantity: Quantity, data: Mapping[str, A
         root: As `snowmap.sources.sar_stack.layout.rasters_of` takes it.
         grid: Of the scene.
         quantity: The classes.
-        data: As `snowmap.config.schema.SarStack` describes it.
+        data: As `snowmap.config.sources.SarStack` describes it.
 
     Raises:
         SnowmapError: When there are none, or they cannot be read, miss the scene, or hold unknown codes.

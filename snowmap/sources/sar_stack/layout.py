@@ -46,7 +46,7 @@ def scene_roots(data: Mapping[str, Any], root: str) -> list[str]:
     scenes whose rasters lie together.
 
     Args:
-        data: As `snowmap.config.schema.SarStack` describes it.
+        data: As `snowmap.config.sources.SarStack` describes it.
         root: The folder.
 
     Raises:

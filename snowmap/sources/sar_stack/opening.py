@@ -33,7 +33,7 @@ def open_source(data: Mapping[str, Any], targets: Sequence[str]) -> xr.Dataset:
     outlines that the labels were made of, from 1.
 
     Args:
-        data: As `snowmap.config.schema.SarStack` describes it, with one scene of `layout.scene_roots` as ``root``.
+        data: As `snowmap.config.sources.SarStack` describes it, with one scene of `layout.scene_roots` as ``root``.
         targets: The class map that the labels give. With one a scene is read into the memory where it takes no more
             than `MEMORY_SHARE` of it; else nothing but the mask is read before it is looked at.
     """

@@ -12,7 +12,8 @@ import xarray as xr
 from snowmap.data.cube import quantities_of, window_names
 from snowmap.data.plausibility import Tally, values_inside
 from snowmap.data.radar.network import overlap, parts, triplets
-from snowmap.data.splits import Split, rolling
+from snowmap.data.splits.dates import rolling
+from snowmap.data.splits.split import Split
 from snowmap.errors import SnowmapError
 from snowmap.physics import SENTINEL_1_WAVELENGTH, phase_of_swe_oveisgharan
 from snowmap.sources.trentino import survey

@@ -39,7 +39,7 @@ def open_source(data: Mapping[str, Any], targets: Sequence[str]) -> xr.Dataset:
     """The Cube of ``data=archive``; see `snowmap.sources.Source`.
 
     Args:
-        data: As `snowmap.config.schema.Archive` describes it.
+        data: As `snowmap.config.sources.Archive` describes it.
         targets: Targets that every window must have; without any, the archive is opened by `open_lazily`.
     """
     keys = [

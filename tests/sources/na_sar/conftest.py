@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from snowmap.config.schema import NaSar
+from snowmap.config.sources import NaSar
 from snowmap.sources.na_sar.index import Patches, open_patches
 from snowmap.sources.na_sar.loader import Feeding, PatchLoader
 from tests.shards import write_shards

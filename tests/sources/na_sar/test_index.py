@@ -7,7 +7,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from snowmap.config.schema import Geography
+from snowmap.config.splits import Geography
 from snowmap.errors import SnowmapError
 from snowmap.sources.na_sar.index import split_patches
 from tests.shards import bounds_of, write_shards

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from snowmap.config.schema import NaSarRanges
+from snowmap.config.sources import NaSarRanges
 from snowmap.data.normalize import Normalizer
 from snowmap.sources.na_sar.datamodule import PatchDataModule
 from snowmap.sources.na_sar.layout import BANDS

@@ -8,7 +8,7 @@ import pandas as pd
 import pytest
 import rasterio
 
-from snowmap.config.schema import SarStack
+from snowmap.config.sources import SarStack
 from snowmap.data.radar.despeckle import despeckle
 from snowmap.errors import SnowmapError
 from snowmap.sources import open_cube, open_cubes

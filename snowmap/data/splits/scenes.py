@@ -14,7 +14,7 @@ from jaxtyping import Int
 from scipy.ndimage import distance_transform_edt, maximum_filter
 
 from snowmap.data.cube import archive_names, narrowed, targets_of
-from snowmap.data.split import Area, Split
+from snowmap.data.splits.split import Area, Split
 from snowmap.errors import SnowmapError
 
 SUBSETS = ("train", "validation", "test")
