@@ -79,7 +79,7 @@ def main() -> None:
             f"{kills} × SIG{asked.signal} in training: {alike} of {runs} runs ended as if nothing had been", flush=True
         )
         best = place / "straight" / "checkpoints" / "best.ckpt"
-        export = ["snowmap/cli.py", "predict", str(best), str(archive)]
+        export = ["snowmap/cli/__main__.py", "predict", str(best), str(archive)]
         began = time.monotonic()
         assert start([*export, f"{place}/maps"], place / "cache").wait() == 0
         took_s, kills = time.monotonic() - began, 0

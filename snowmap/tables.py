@@ -1,7 +1,7 @@
 """Tables on the screen and as CSV, whatever users have put into their names."""
 
 import sys
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping, Sequence
 
 import pandas as pd
 from rich.console import Console
@@ -43,6 +43,24 @@ def print_table(
     for row in zip(*columns.values(), strict=True):
         table.add_row(*row, style="bold" if row[0] == bold else "")
     plain_console().print(table)
+
+
+def print_findings(
+    verdict: str, faults: Sequence[str], warnings: Sequence[str] = (), notes: Sequence[str] = (), origin: str = ""
+) -> None:
+    """Print what a check found, each on a line of its own: notes, warnings, every fault, and the verdict.
+
+    Where the data came from stands before them, if its `origin` says that it is synthetic.
+    """
+    console = plain_console()
+    if origin.startswith("synthetic"):
+        console.print(
+            f"SYNTHETIC data ({origin}): it proves the pipeline, never skill", style="bold red", soft_wrap=True
+        )
+    for label, style, lines in (("note", "", notes), ("warning", "yellow", warnings), ("FAULT", "bold red", faults)):
+        for line in lines:
+            console.print(f"{label}: {line}", style=style, soft_wrap=True)
+    console.print(verdict, style="bold", soft_wrap=True)
 
 
 def as_csv(table: pd.DataFrame) -> str:

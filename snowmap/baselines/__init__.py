@@ -14,7 +14,7 @@ from snowmap.baselines.degree_day import DegreeDay
 from snowmap.baselines.insar_swe import InsarSwe
 from snowmap.baselines.regressions import BoostedTrees, BoostedTreesWithoutSar, Elevation
 from snowmap.baselines.remembered import Climatology, Persistence
-from snowmap.data.class_maps import is_class_map
+from snowmap.data.classes import is_class_map
 from snowmap.data.radar.phase import DEFAULT_PHASE, Phase
 from snowmap.errors import SnowmapError
 

@@ -3,13 +3,13 @@
 import logging
 import sys
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
 
 import numpy as np
 import torch
 import xarray as xr
-from jaxtyping import Float
+from jaxtyping import Float, Float32
 
 from snowmap.checkpoints.provenance import check_bands, check_grid, grid_of
 from snowmap.config.fields import arguments
@@ -91,7 +91,10 @@ class Baseline(ABC):
         derived = (band for name in self.derived for band in DERIVED[name].needs)
         return list(dict.fromkeys([*self.needs, *derived, *self.preprocessor.archive_bands]))
 
-    @abstractmethod
+    def choose_inputs(self, cube: xr.Dataset) -> None:
+        """Set `needs` and `derived`, which may follow from the Cube."""
+        self.needs, self.derived = type(self).needs, type(self).derived
+
     def fit(
         self,
         cube: xr.Dataset,
@@ -115,22 +118,46 @@ class Baseline(ABC):
         Raises:
             SnowmapError: When a band is missing, or there is no training pixel to learn from.
         """
+        self.choose_inputs(cube)
+        refuse_unfit_bands(cube, self.archive_bands, f"model={self.name}")
+        self.grid = grid_of(cube)
+        self.learn_targets([(cube, train), *others], target_attributes(cube, targets), phase)
+        return self
 
     @abstractmethod
+    def learn_targets(self, training: Training, targets: Mapping[str, Mapping[str, Any]], phase: Phase) -> None:
+        """Set `preprocessor`, `layers` and what was `learned`.
+
+        Args:
+            training: The Cube, then the others that `fit` takes.
+            targets: Attributes of each target, by name.
+            phase: How phase becomes a change of SWE.
+        """
+
     def predict(self, cube: xr.Dataset, windows: Sequence[int] | None = None) -> xr.Dataset:
         """Map windows of a Cube.
 
         Args:
-            cube: The Cube; its targets are not looked at.
+            cube: The Cube; its targets are not looked at. Sums since 1 September read the windows before those that are
+                mapped, too.
             windows: Indices of the windows to map; all by default.
 
         Returns:
             Variables ``(window, y, x)`` float32 as `layers` names them, NaN outside the study area and where it has no
-            value. Dates, CRS and grid of the Cube.
+            value; quantities are ≥ 0. Dates, CRS and grid of the Cube.
 
         Raises:
             SnowmapError: When bands or units do not fit, or the grid of a baseline that remembers maps.
         """
+        check_bands(self.archive_bands, cube, self.metadata)
+        if self.keeps_grid:
+            check_grid(self.grid, cube)
+        chosen = list(range(cube.sizes["window"]) if windows is None else windows)
+        return as_maps(cube, chosen, self.values(cube, chosen), self.layers)
+
+    @abstractmethod
+    def values(self, cube: xr.Dataset, windows: list[int]) -> Float32[np.ndarray, "layer window y x"]:
+        """What `predict` gives, in the order of `layers`."""
 
     def predict_piece(self, cube: xr.Dataset, windows: Sequence[int]) -> xr.Dataset:
         """As `predict`: a piece is the whole scene, see `maps_pieces`."""
@@ -149,20 +176,11 @@ class QuantityBaseline(Baseline):
         """Unit of each target, by name."""
         return {name: str(attributes["units"]) for name, attributes in self.layers.items()}
 
-    def fit(
-        self,
-        cube: xr.Dataset,
-        train: Sequence[int],
-        targets: Sequence[str],
-        phase: Phase = DEFAULT_PHASE,
-        others: Training = (),
-    ) -> "QuantityBaseline":
-        """As every baseline."""
-        refuse_unfit_bands(cube, self.archive_bands, f"model={self.name}")
-        attributes = target_attributes(cube, targets)
-        refuse_class_maps(attributes, f"model={self.name}")
-        self.layers = {name: {k: v for k, v in attributes[name].items() if k != "valid_min"} for name in targets}
-        self.grid = grid_of(cube)
+    def learn_targets(self, training: Training, targets: Mapping[str, Mapping[str, Any]], phase: Phase) -> None:
+        """From the first Cube, target by target."""
+        refuse_class_maps(targets, f"model={self.name}")
+        (cube, train), *_ = training
+        self.layers = {name: {k: v for k, v in targets[name].items() if k != "valid_min"} for name in targets}
         reads_phase = "unwrapped_phase" in self.archive_bands
         self.preprocessor = Preprocessor.plan(
             [(cube, train)],
@@ -181,30 +199,12 @@ class QuantityBaseline(Baseline):
             if not np.isfinite(known).any():
                 raise SnowmapError(f"{self.name}: no training window has a valid pixel of {target} in the study area")
             self.learned[target] = self.learn(inputs, list(train), known, target)
-        return self
 
-    def predict(self, cube: xr.Dataset, windows: Sequence[int] | None = None) -> xr.Dataset:
-        """Map windows of a Cube.
-
-        Args:
-            cube: The Cube; its targets are not looked at. Sums since 1 September read the windows before those that are
-                mapped, too.
-            windows: Indices of the windows to map; all by default.
-
-        Returns:
-            One variable ``(window, y, x)`` float32 for each target, ≥ 0, with its unit; NaN outside the study area and
-            where it has no value. Dates, CRS and grid of the Cube.
-
-        Raises:
-            SnowmapError: When bands or units do not fit, or the grid of a baseline that remembers maps.
-        """
-        check_bands(self.archive_bands, cube, self.metadata)
-        if self.keeps_grid:
-            check_grid(self.grid, cube)
-        chosen = list(range(cube.sizes["window"]) if windows is None else windows)
+    def values(self, cube: xr.Dataset, windows: list[int]) -> Float32[np.ndarray, "layer window y x"]:
+        """Target by target, from the whole Cube."""
         inputs = self.preprocessor.features(self.preprocessor.scene(cube))
-        values = np.stack([self.map(inputs, chosen, target) for target in self.targets]).astype(np.float32)
-        return as_maps(cube, chosen, np.where(cube["mask"].values, values, np.float32(np.nan)), self.layers)
+        values = np.stack([self.map(inputs, windows, target) for target in self.targets]).astype(np.float32)
+        return np.where(cube["mask"].values, values, np.float32(np.nan))
 
     @abstractmethod
     def learn(self, inputs: xr.Dataset, train: list[int], known: Maps, target: str) -> dict[str, Any]:

@@ -4,7 +4,7 @@ Scikit-learn is imported where an estimator is made: it takes half a second, whi
 """
 
 from abc import abstractmethod
-from collections.abc import Sequence
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -13,13 +13,9 @@ import xarray as xr
 from jaxtyping import Float, Float32, Int, Int8
 
 from snowmap.baselines.base import Baseline, Training
-from snowmap.checkpoints.provenance import check_bands, grid_of
-from snowmap.data.class_maps import class_layers, decide, is_class_map, places_of, refuse_quantities
-from snowmap.data.classes import Classes
-from snowmap.data.cube import target_attributes
-from snowmap.data.features import refuse_unfit_bands
-from snowmap.data.preprocessing import Preprocessor, as_maps
-from snowmap.data.radar.phase import DEFAULT_PHASE, Phase
+from snowmap.data.classes import Classes, class_layers, decide, is_class_map, places_of, refuse_quantities
+from snowmap.data.preprocessing import Preprocessor
+from snowmap.data.radar.phase import Phase
 from snowmap.data.threshold import BestThreshold
 from snowmap.errors import SnowmapError
 
@@ -49,54 +45,28 @@ class ClassBaseline(Baseline):
         """Of every target an empty unit."""
         return {name: "" for name, layer in self.layers.items() if is_class_map(layer)}
 
-    def fit(
-        self,
-        cube: xr.Dataset,
-        train: Sequence[int],
-        targets: Sequence[str],
-        phase: Phase = DEFAULT_PHASE,
-        others: Training = (),
-    ) -> "ClassBaseline":
-        """As every baseline; the pixels of `others` count as those of the Cube."""
-        attributes = target_attributes(cube, targets)
-        refuse_quantities(attributes, f"model={self.name}")
-        self.needs = self.bands_of(cube)
-        refuse_unfit_bands(cube, self.needs, f"model={self.name}")
-        self.preprocessor = Preprocessor.plan([(cube, train)], bands=self.needs, phase=phase._replace(sign=1))
-        self.grid = grid_of(cube)
-        for target in targets:
-            classes = Classes.of(target, attributes[target])
-            pixels, labels = self._training_pixels([(cube, train), *others], classes)
+    def learn_targets(self, training: Training, targets: Mapping[str, Mapping[str, Any]], phase: Phase) -> None:
+        """The pixels of all Cubes count alike."""
+        refuse_quantities(targets, f"model={self.name}")
+        self.preprocessor = Preprocessor.plan([training[0]], bands=self.needs, phase=phase._replace(sign=1))
+        for target, attributes in targets.items():
+            classes = Classes.of(target, attributes)
+            pixels, labels = self._training_pixels(training, classes)
             self.learned[target] = self.learn_classes(pixels, labels, classes)
-            self.layers |= class_layers(target, attributes[target], self.learned[target].get("threshold"))
-        return self
+            self.layers |= class_layers(target, attributes, self.learned[target].get("threshold"))
 
-    def predict(self, cube: xr.Dataset, windows: Sequence[int] | None = None) -> xr.Dataset:
-        """Map windows of a Cube.
-
-        Args:
-            cube: The Cube; its targets are not looked at.
-            windows: Indices of the windows to map; all by default.
-
-        Returns:
-            Of each target a class map and the probability of each class, ``(window, y, x)`` float32 as
-            `snowmap.data.classes.class_layers` names them; NaN outside the study area and where nothing is known.
-
-        Raises:
-            SnowmapError: When bands or units do not fit.
-        """
-        check_bands(self.archive_bands, cube, self.metadata)
-        chosen = list(range(cube.sizes["window"]) if windows is None else windows)
+    def values(self, cube: xr.Dataset, windows: list[int]) -> Float32[np.ndarray, "layer window y x"]:
+        """Strip by strip: of each target a class map and the probability of each class."""
         height, width = cube["mask"].shape
-        values = np.full((len(self.layers), len(chosen), height, width), np.nan, np.float32)
+        values = np.full((len(self.layers), len(windows), height, width), np.nan, np.float32)
         step = max(1, STRIP_PIXELS // width)
         for first in range(0, height, step):
             above, last = max(0, first - 1), min(height, first + step)
             strip = cube.isel(y=slice(above, last + 1))  # with a row on either side, for the slope
-            for position, window in enumerate(chosen):
+            for position, window in enumerate(windows):
                 rows = self._map_strip(strip, window)
                 values[:, position, first:last] = rows[:, first - above : last - above]
-        return as_maps(cube, chosen, values, self.layers)
+        return values
 
     def _map_strip(self, cube: xr.Dataset, window: int) -> Float32[np.ndarray, "layer y x"]:
         inside = np.flatnonzero(cube["mask"].values)
@@ -112,10 +82,6 @@ class ClassBaseline(Baseline):
                 for name, of_pixel in zip([target, *classes.probabilities], [decided, *found], strict=True):
                     layers[names.index(name), inside[known]] = of_pixel
         return layers.reshape(-1, *cube["mask"].shape)
-
-    def bands_of(self, cube: xr.Dataset) -> tuple[str, ...]:
-        """The bands that it reads of a Cube: `needs`, unless it takes what there is."""
-        return tuple(type(self).needs)
 
     @abstractmethod
     def columns(self, cube: xr.Dataset, window: int, places: Places) -> Columns:

@@ -11,8 +11,7 @@ from jaxtyping import Int
 from rasterio.transform import Affine
 
 from snowmap.baselines.class_base import ClassBaseline, Columns, Places, Probabilities, Trees, of_two, window_values
-from snowmap.data.class_maps import named_of_two
-from snowmap.data.classes import Classes
+from snowmap.data.classes import Classes, named_of_two
 from snowmap.data.grid import Grid, steepness
 from snowmap.errors import SnowmapError
 from snowmap.products.outlines import pixels_inside, read_outlines

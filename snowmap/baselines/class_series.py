@@ -10,8 +10,7 @@ import xarray as xr
 from jaxtyping import Float, Int
 
 from snowmap.baselines.class_base import ClassBaseline, Columns, Places, Probabilities, Trees, of_two
-from snowmap.data.class_maps import named_of_two
-from snowmap.data.classes import Classes
+from snowmap.data.classes import Classes, named_of_two
 from snowmap.errors import SnowmapError
 
 DAYS = 366
@@ -26,9 +25,9 @@ class RandomForest(Trees):
 
     name = "random_forest"
 
-    def bands_of(self, cube: xr.Dataset) -> tuple[str, ...]:
-        """Those of the radar."""
-        return radar_bands(cube, self.name)
+    def choose_inputs(self, cube: xr.Dataset) -> None:
+        """The bands of the radar."""
+        self.needs = radar_bands(cube, self.name)
 
     def columns(self, cube: xr.Dataset, window: int, places: Places) -> Columns:
         """Statistics, band by band."""
@@ -51,9 +50,9 @@ class Otsu(ClassBaseline):
 
     name = "otsu"
 
-    def bands_of(self, cube: xr.Dataset) -> tuple[str, ...]:
-        """Those of the radar."""
-        return radar_bands(cube, self.name)
+    def choose_inputs(self, cube: xr.Dataset) -> None:
+        """The bands of the radar."""
+        self.needs = radar_bands(cube, self.name)
 
     def columns(self, cube: xr.Dataset, window: int, places: Places) -> Columns:
         """The temporal mean of each band."""

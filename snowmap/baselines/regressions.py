@@ -4,15 +4,13 @@ Scikit-learn is imported where an estimator is made: it takes half a second, whi
 """
 
 from abc import abstractmethod
-from collections.abc import Sequence
 from typing import Any, ClassVar
 
 import numpy as np
 import xarray as xr
 
-from snowmap.baselines.base import Maps, QuantityBaseline, Training
+from snowmap.baselines.base import Maps, QuantityBaseline
 from snowmap.data.features import DERIVED, DERIVED_BANDS
-from snowmap.data.radar.phase import DEFAULT_PHASE, Phase
 from snowmap.errors import SnowmapError
 
 TRAINING_PIXELS = 200_000
@@ -94,21 +92,12 @@ class BoostedTrees(_PixelRegression):
         if unknown := [name for name in self.options.get("derived") or [] if name not in DERIVED]:
             raise ValueError(f"derived={unknown} is unknown; known are {', '.join(DERIVED)}")
 
-    def fit(
-        self,
-        cube: xr.Dataset,
-        train: Sequence[int],
-        targets: Sequence[str],
-        phase: Phase = DEFAULT_PHASE,
-        others: Training = (),
-    ) -> "BoostedTrees":
-        """As every baseline; what it reads follows from the Cube where the options leave it open."""
+    def choose_inputs(self, cube: xr.Dataset) -> None:
+        """What the options name; where they leave it open, what the Cube has."""
         bands = self.options.get("bands")
         self.needs = self._bands(cube) if bands is None else tuple(bands)
         possible = tuple(name for name in type(self).derived if not {*DERIVED[name].needs} - {*self.needs})
         self.derived = tuple(self.options.get("derived") or possible)
-        super().fit(cube, train, targets, phase, others)
-        return self
 
     def estimator(self) -> Any:
         """Scikit-learn's histogram gradient boosting, as it comes."""

@@ -18,10 +18,8 @@ from snowmap.products.pairs import Found, Opener, Pair
 from snowmap.products.rasters import open_raster
 from snowmap.products.snow import SnowMaps
 from snowmap.products.weather import DailyWeather, missing_days
+from snowmap.sources.trentino.raster import SAME_WAVELENGTH
 from snowmap.tables import listed
-
-SAME_WAVELENGTH = 0.01
-"""Relative difference up to which two wavelengths are of one radar."""
 
 OPTIONAL_LAYERS = ("intensity", "delay", "layover_shadow")
 """Of a pair; the archive has such a band where all pairs have it. The others are needed."""

@@ -5,7 +5,7 @@ from itertools import chain
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from snowmap.data.class_maps import is_class_map
+from snowmap.data.classes import is_class_map
 from snowmap.data.cube import window_names
 from snowmap.evaluation.figures import map_pictures, stacked
 from snowmap.evaluation.map_scores import ScoredMaps, score_maps, score_together

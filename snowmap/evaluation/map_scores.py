@@ -139,8 +139,8 @@ def _pixel_scores(
         "intervals": score_intervals(columns, truth, valid, options["level"]),
         "snow_free": _side_by_side(columns, truth, ~snow),
         "snow_covered": _side_by_side(columns, truth, snow),
-        "presence": {"threshold": threshold, **_each(columns, lambda p: presence(p, truth, threshold))},
-        "requirement": millimetre and _each(columns, lambda p: requirement_share(p, truth, threshold, millimetre)),
+        "presence": {"threshold": threshold, **each_map(columns, lambda p: presence(p, truth, threshold))},
+        "requirement": millimetre and each_map(columns, lambda p: requirement_share(p, truth, threshold, millimetre)),
         "classes": {
             name: [
                 {"class": label, **_side_by_side(columns, truth, of_pixel == label)}
@@ -186,7 +186,7 @@ def area_series(columns: Mapping[str, Maps], observed: Maps, cube: xr.Dataset, u
         }
         for index, (window, end) in enumerate(zip(window_names(cube), ends, strict=True))
     ]
-    return {"area": series, "area_bias": _each(sums, _area_bias)}
+    return {"area": series, "area_bias": each_map(sums, _area_bias)}
 
 
 def _area_sums(maps: Maps, observed: Maps, areas: Float[np.ndarray, "y x"], metre: float) -> pd.DataFrame:
@@ -214,10 +214,11 @@ def _side_by_side(columns: Mapping[str, np.ndarray], truth: np.ndarray, chosen: 
     """Scores of the model and of each baseline over the chosen pixels."""
     observed = truth[chosen]
     known = ranks(observed)
-    return _each({name: values[chosen] for name, values in columns.items()}, lambda p: scores(p, observed, known))
+    return each_map({name: values[chosen] for name, values in columns.items()}, lambda p: scores(p, observed, known))
 
 
-def _each(columns: Mapping[str, Any], score: Callable[[Any], Any]) -> dict[str, Any]:
+def each_map(columns: Mapping[str, Any], score: Callable[[Any], Any]) -> dict[str, Any]:
+    """The score of the ``model`` and of each baseline; `by_map` is the way back."""
     scored = {name: score(values) for name, values in columns.items()}
     return {"model": scored.pop("model"), "baselines": scored}
 

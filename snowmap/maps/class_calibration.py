@@ -4,13 +4,14 @@ import logging
 import math
 from collections.abc import Sequence
 
+import numpy as np
 import torch
 import xarray as xr
 from jaxtyping import Float, Int
 from scipy.optimize import minimize_scalar
 from torch import Tensor
 
-from snowmap.data.classes import Classes, observed
+from snowmap.data.classes import Classes, places_of
 from snowmap.data.threshold import BestThreshold
 from snowmap.tasks.calibration_error import CalibrationError
 
@@ -36,12 +37,10 @@ def calibrate_classes(
     """
     stated, truths = [], []
     for maps, cube, windows in mapped:
-        known = torch.from_numpy(observed(cube[classes.target])[list(windows)].copy())
-        index = sum(position * (known == value) for position, value in enumerate(classes.values))
-        valid = known.isfinite() & torch.from_numpy(cube["mask"].values)
-        layers = [torch.from_numpy(maps[name].values)[valid] for name in classes.probabilities]
-        stated.append(torch.stack(layers))
-        truths.append(torch.as_tensor(index)[valid])
+        places = places_of(cube[classes.target].values[list(windows)], classes)
+        valid = (places >= 0) & cube["mask"].values
+        stated.append(torch.from_numpy(np.stack([maps[name].values[valid] for name in classes.probabilities])))
+        truths.append(torch.from_numpy(places[valid].astype(np.int64)))
     probability, truth = torch.cat(stated, dim=1), torch.cat(truths)
     if not len(truth):
         logger.warning("no validation pixel has a class: probabilities of %s are as predicted", classes.target)

@@ -16,8 +16,7 @@ from rasterio.features import shapes
 from scipy import ndimage
 from shapely.geometry import shape
 
-from snowmap.data.class_maps import is_class_map, places_of
-from snowmap.data.classes import Classes
+from snowmap.data.classes import Classes, is_class_map, places_of
 from snowmap.data.grid import cell_areas
 from snowmap.errors import SnowmapError
 from snowmap.files import write_whole

@@ -11,7 +11,7 @@ import xarray as xr
 from rasterio.crs import CRS
 
 import snowmap
-from snowmap.data.class_maps import is_class_map
+from snowmap.data.classes import is_class_map
 from snowmap.data.cube import is_synthetic, units_of
 from snowmap.errors import SnowmapError
 from snowmap.files import write_whole

@@ -16,7 +16,7 @@ from rich.progress import Progress
 from snowmap.baselines import Baseline
 from snowmap.checkpoints.provenance import archive_of
 from snowmap.cluster import connect
-from snowmap.data.class_maps import is_class_map
+from snowmap.data.classes import is_class_map
 from snowmap.data.cube import window_names
 from snowmap.data.pieces import OVERLAP, TILE
 from snowmap.data.plausibility import unlike_training

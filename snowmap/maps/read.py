@@ -11,7 +11,7 @@ import xarray as xr
 from rasterio.transform import Affine
 from scipy.stats import norm
 
-from snowmap.data.class_maps import is_class_map
+from snowmap.data.classes import is_class_map
 from snowmap.errors import SnowmapError
 from snowmap.units import INTERVALS, SNOW_DEPTH_M, metres_per
 

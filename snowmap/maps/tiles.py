@@ -11,7 +11,7 @@ from jaxtyping import Float
 
 from snowmap.baselines import Baseline
 from snowmap.cluster import deal
-from snowmap.data.class_maps import decided, is_class_map
+from snowmap.data.classes import decided, is_class_map
 from snowmap.data.cube import targets_of
 from snowmap.data.pieces import OVERLAP, TILE, tiles
 from snowmap.data.preprocessing import as_maps

@@ -28,8 +28,6 @@ AXES = {
 UNEVEN = 0.02
 """Part of a step by which the steps of a regular axis may differ."""
 
-DAY = np.timedelta64(1, "D")
-
 
 def open_netcdf(path: Path) -> xr.Dataset:
     """A NetCDF file, its variables read when they are looked at.
@@ -151,18 +149,24 @@ def _stamp(time: cftime.datetime) -> np.datetime64:
         return np.datetime64("NaT", "s")
 
 
-def on_grid(array: xr.DataArray, dataset: xr.Dataset, source: str) -> xr.DataArray:
-    """A variable with dims ``(…, y, x)``, rows from north to south, CRS and transform, and no other coordinates.
+def on_grid(array: xr.DataArray, dataset: xr.Dataset, source: str, time: str | None = None) -> xr.DataArray:
+    """A variable with dims ``(time, y, x)``, or ``(y, x)`` without a dimension of `time`, and no other coordinates.
 
+    It has rows from north to south, a CRS and a transform.
     Longitudes from 0 to 360 become −180 to 180, unless the field lies across 180°.
 
     Raises:
-        SnowmapError: When the CRS is not known, or the grid is not regular.
+        SnowmapError: When the CRS is not known, the grid is not regular, or there are further dimensions.
     """
     axes = {axis: _axis(array, axis, source) for axis in ("y", "x")}
     crs = _crs(array, dataset, axes["x"], source)
     array = array.reset_coords(drop=True).rename({name: axis for axis, name in axes.items()})
-    array = array.transpose(..., "y", "x")
+    extra = [str(name) for name in array.dims if name not in (time, "y", "x")]
+    if any(array.sizes[name] > 1 for name in extra):
+        raise SnowmapError(
+            f"{source} has the further dimensions {', '.join(extra)}; expected maps with or without times"
+        )
+    array = array.squeeze(extra).transpose(..., "y", "x")
     y, x = (array[axis].values.astype(np.float64) for axis in ("y", "x"))
     x = _unrolled(x) if crs.is_geographic else x
     rows, columns = np.argsort(-y), np.argsort(x)

@@ -34,6 +34,8 @@ ROLES = {
 
 UNIT_BEHIND = r"(?P<name>.+?)_(?P<unit>m|cm|mm|in|inch(?:es)?|k|degc|degf|c|f|kg_m-2)"
 MOST_LINES_BEFORE = 200
+NO_VALUE = -9999.0
+"""What means "no value", unless the recipe says otherwise."""
 
 
 class Table(NamedTuple):

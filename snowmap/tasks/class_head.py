@@ -6,17 +6,17 @@ from types import MappingProxyType
 from typing import Any, ClassVar
 
 import torch
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Float, Int
 from torch import Tensor
 from torchmetrics.classification import MulticlassConfusionMatrix
 
 from snowmap.data.batch import Statistical
-from snowmap.data.classes import Classes, class_scores
+from snowmap.data.classes import Classes, class_layers, class_scores, refuse_quantities
 from snowmap.data.threshold import BestThreshold
 from snowmap.errors import SnowmapError
 from snowmap.tasks.calibration_error import CalibrationError
 from snowmap.tasks.class_losses import LOSSES
-from snowmap.tasks.head import Head
+from snowmap.tasks.head import Head, Observed, Predicted, Valid
 
 logger = logging.getLogger(__name__)
 
@@ -104,12 +104,7 @@ class ClassHead(Head):
         if self.balanced:
             self.weights.copy_(counts.sum() / (len(counts) * counts))
 
-    def loss(
-        self,
-        parameters: Float[Tensor, "member batch step target class height width"],
-        y: Float[Tensor, "batch step target height width"],
-        valid: Bool[Tensor, "batch step target height width"],
-    ) -> Float[Tensor, ""]:
+    def loss(self, parameters: Predicted, y: Observed, valid: Valid) -> Float[Tensor, ""]:
         """The loss that was chosen, the mean over the members; see `Head.loss`."""
         truth = self.indices(y)
         losses = [
@@ -125,12 +120,7 @@ class ClassHead(Head):
             index = torch.where(y == value, position, index)
         return index
 
-    def update(
-        self,
-        parameters: Float[Tensor, "member batch step target class height width"],
-        y: Float[Tensor, "batch step target height width"],
-        valid: Bool[Tensor, "batch step target height width"],
-    ) -> None:
+    def update(self, parameters: Predicted, y: Observed, valid: Valid) -> None:
         """Count observed and predicted classes of the valid pixels; see `Head.update`."""
         if valid.any():
             probability = self.probability(parameters).movedim(-3, -1)[valid]
@@ -205,14 +195,7 @@ class ClassHead(Head):
     @property
     def layers(self) -> dict[str, dict[str, Any]]:
         """The class map, whose attribute ``threshold`` is what decided it, and the probability of each class."""
-        (attributes,) = self.targets.values()
-        of_map = {key: value for key, value in attributes.items() if key != "ignore_index"}
-        if self.threshold is not None:
-            of_map["threshold"] = self.threshold
-        words = zip(self.classes.probabilities, self.classes.meanings, strict=True)
-        return {self.classes.target: of_map} | {
-            name: {"units": "1", "long_name": f"probability of {meaning.replace('_', ' ')}"} for name, meaning in words
-        }
+        return class_layers(self.classes.target, self.targets[self.classes.target], self.threshold)
 
     def maps(
         self, parameters: Float[Tensor, "member step target class height width"]
@@ -233,10 +216,6 @@ def _only(targets: Mapping[str, Mapping[str, Any]]) -> Classes:
     """The classes of the one target."""
     if len(targets) != 1:
         raise SnowmapError(f"task=segmentation maps one target, found {', '.join(targets)}; give target.names=[one]")
+    refuse_quantities(targets, "task=segmentation", "task=regression, or another target=")
     ((name, attributes),) = targets.items()
-    if "flag_values" not in attributes:
-        raise SnowmapError(
-            f"target '{name}' is a quantity ({attributes['long_name']}, {attributes['units']}), but task=segmentation "
-            "maps classes; choose task=regression, or another target="
-        )
     return Classes.of(name, attributes)

@@ -10,6 +10,11 @@ from torch import Tensor, nn
 from snowmap.data.batch import Statistical
 from snowmap.errors import SnowmapError
 
+Predicted = Float[Tensor, "member batch step target parameter height width"]
+"""A net's outputs as `Head.parameters_of` gives them."""
+Observed = Float[Tensor, "batch step target height width"]
+Valid = Bool[Tensor, "batch step target height width"]
+
 
 class Head(nn.Module, ABC):
     """The base of all heads.
@@ -65,7 +70,7 @@ class Head(nn.Module, ABC):
 
     def parameters_of(
         self, outputs: Float[Tensor, "batch step output height width"], in_target_units: bool = False
-    ) -> Float[Tensor, "member batch step target parameter height width"]:
+    ) -> Predicted:
         """A net's outputs by member, target and parameter.
 
         Args:
@@ -76,12 +81,7 @@ class Head(nn.Module, ABC):
         return outputs.float().unflatten(2, shape).movedim(2, 0)
 
     @abstractmethod
-    def loss(
-        self,
-        parameters: Float[Tensor, "member batch step target parameter height width"],
-        y: Float[Tensor, "batch step target height width"],
-        valid: Bool[Tensor, "batch step target height width"],
-    ) -> Float[Tensor, ""]:
+    def loss(self, parameters: Predicted, y: Observed, valid: Valid) -> Float[Tensor, ""]:
         """Loss over the valid pixels, the mean over the members; 0, still attached to the graph, where there are none.
 
         Args:
@@ -91,12 +91,7 @@ class Head(nn.Module, ABC):
         """
 
     @abstractmethod
-    def update(
-        self,
-        parameters: Float[Tensor, "member batch step target parameter height width"],
-        y: Float[Tensor, "batch step target height width"],
-        valid: Bool[Tensor, "batch step target height width"],
-    ) -> None:
+    def update(self, parameters: Predicted, y: Observed, valid: Valid) -> None:
         """Collect what `scores` needs of the valid pixels; the arguments are those of `loss`."""
 
     @abstractmethod

@@ -18,10 +18,9 @@ from snowmap.data.preprocessing import Preprocessor, as_maps
 from snowmap.data.sequences import SEASON, samples
 from snowmap.errors import SnowmapError
 from snowmap.models import Inputs, Specification, build_net
+from snowmap.tasks.head import Predicted
 from snowmap.tasks.heads import build_head
 from snowmap.tasks.task import Task
-
-Parameters = Float[Tensor, "member batch step target parameter height width"]
 
 
 class SnowRegression(Task):
@@ -127,7 +126,7 @@ class SnowRegression(Task):
                 f"the run cannot be resumed: {', '.join(other)} changed since the checkpoint was written"
             )
 
-    def forward(self, batch: Batch) -> Parameters:
+    def forward(self, batch: Batch) -> Predicted:
         """What the head reads of the last steps, normalised; the last one is the target window."""
         return self.head.parameters_of(self.net(self._inputs(batch)), self.net.in_target_units)
 

@@ -19,7 +19,7 @@ from snowmap.data.cube import refuse_class_maps
 from snowmap.data.normalize import Moments
 from snowmap.distribution import DEVIATES, LEVELS, NAMES, Distribution, widened
 from snowmap.errors import SnowmapError
-from snowmap.tasks.head import Head
+from snowmap.tasks.head import Head, Observed, Predicted, Valid
 from snowmap.units import QUANTILES
 
 Parameters = Float[Tensor, "*batch parameter height width"]
@@ -125,7 +125,7 @@ class Point(Head):
 
     def parameters_of(
         self, outputs: Float[Tensor, "batch step output height width"], in_target_units: bool = False
-    ) -> Float[Tensor, "member batch step target parameter height width"]:
+    ) -> Predicted:
         """The same, normalised."""
         parameters = super().parameters_of(outputs)
         if not in_target_units:
@@ -140,12 +140,7 @@ class Point(Head):
         maps = self.decode(parameters[..., 0, :, :])
         return torch.maximum(maps, self._least(maps))
 
-    def loss(
-        self,
-        parameters: Float[Tensor, "member batch step target parameter height width"],
-        y: Float[Tensor, "batch step target height width"],
-        valid: Bool[Tensor, "batch step target height width"],
-    ) -> Float[Tensor, ""]:
+    def loss(self, parameters: Predicted, y: Observed, valid: Valid) -> Float[Tensor, ""]:
         """Mean loss over the valid pixels, and over the members; see `Head.loss`."""
         shape = (len(parameters), *y.shape)
         return self.masked_loss(parameters, self.encode(y).expand(shape), valid.expand(shape))
@@ -169,12 +164,7 @@ class Point(Head):
         """Pixel by pixel."""
         return self.loss_of_value(parameters.select(-3, 0), observed, reduction="none")
 
-    def update(
-        self,
-        parameters: Float[Tensor, "member batch step target parameter height width"],
-        y: Float[Tensor, "batch step target height width"],
-        valid: Bool[Tensor, "batch step target height width"],
-    ) -> None:
+    def update(self, parameters: Predicted, y: Observed, valid: Valid) -> None:
         """Collect the errors of valid pixels; the arguments are those of `loss`."""
         maps = self.mapped(parameters)
         for index, metrics in enumerate(self.metrics.values()):

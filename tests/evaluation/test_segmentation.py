@@ -17,8 +17,7 @@ from sklearn.metrics import confusion_matrix, f1_score, jaccard_score, precision
 from torchmetrics.classification import MulticlassCalibrationError, MulticlassJaccardIndex
 
 from snowmap.baselines import baseline_maps
-from snowmap.data.class_maps import class_layers
-from snowmap.data.classes import SCORES, Classes, class_scores
+from snowmap.data.classes import SCORES, Classes, class_layers, class_scores
 from snowmap.data.grid import cell_areas
 from snowmap.errors import SnowmapError
 from snowmap.evaluation import evaluate_maps, print_table

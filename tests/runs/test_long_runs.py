@@ -136,7 +136,7 @@ def test_kill_9_at_the_worst_moments_costs_no_more_than_an_epoch(archive, straig
 def test_kill_9_of_an_export_leaves_whole_files_and_the_same_command_makes_the_others(archive, straight, tmp_path):
     out = tmp_path / "maps"
     words = ("predict", straight / "checkpoints" / "best.ckpt", archive, out)
-    killed("snowmap/cli.py", "*.tif", 3, *words)
+    killed("snowmap/cli/__main__.py", "*.tif", 3, *words)
     assert len(list(out.rglob("*.tif"))) == 2
     assert main(list(map(str, words))) == 0
     assert len(list(out.rglob("*.nc"))) == len(list(out.rglob("*.tif"))) == 20

@@ -10,8 +10,7 @@ import xarray as xr
 from jaxtyping import Float, Int
 from scipy import ndimage
 
-from snowmap.data.class_maps import places_of
-from snowmap.data.classes import Classes
+from snowmap.data.classes import Classes, places_of
 from snowmap.data.cube import window_names
 from snowmap.data.grid import cell_areas, steepness
 from snowmap.evaluation.bins import SLOPE_EDGES_DEGREE, binned

@@ -14,8 +14,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from snowmap.baselines import label_of
-from snowmap.data.class_maps import places_of
-from snowmap.data.classes import Classes
+from snowmap.data.classes import Classes, places_of
 from snowmap.data.cube import window_names
 from snowmap.data.grid import stretch
 from snowmap.evaluation.charts import blank, colour_of, legend

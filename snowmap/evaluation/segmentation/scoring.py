@@ -1,13 +1,13 @@
 """Every score of a class map beside the baselines: pooled, by class, window, ground and outline, with intervals."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
 from snowmap.errors import SnowmapError
 from snowmap.evaluation.bins import binned
-from snowmap.evaluation.map_scores import ScoredMaps
+from snowmap.evaluation.map_scores import ScoredMaps, each_map
 from snowmap.evaluation.segmentation.counts import SIZE_EDGES_KM2, Counts, count_scene, together
 from snowmap.evaluation.segmentation.intervals import area_interval, score_intervals
 from snowmap.evaluation.segmentation.scores import entry_by_class, score_entry
@@ -49,7 +49,7 @@ def score_class_maps(
             {
                 **{key: entry[key] for key in ("window", "scene")},
                 "target": target,
-                **_each(entry["confusion"], lambda values, classes=counts.classes: score_entry(values, classes)),
+                **each_map(entry["confusion"], lambda values, classes=counts.classes: score_entry(values, classes)),
             }
             for entry in counts.windows
         ]
@@ -63,19 +63,20 @@ def _entry(counts: Counts, level: float) -> dict[str, Any]:
     return {
         "classes": list(classes.meanings),
         "flag_values": list(classes.values),
-        **_each(whole, lambda values: score_entry(values, classes)),
+        **each_map(whole, lambda values: score_entry(values, classes)),
         "per_class": {
-            meaning: _each(by_class, lambda entries, meaning=meaning: entries[meaning]) for meaning in classes.meanings
+            meaning: each_map(by_class, lambda entries, meaning=meaning: entries[meaning])
+            for meaning in classes.meanings
         },
         "intervals": score_intervals(counts.blocks, counts.shared, classes, level),
-        "confusion": _each(whole, np.ndarray.tolist),
-        "calibration": _each(
+        "confusion": each_map(whole, np.ndarray.tolist),
+        "calibration": each_map(
             {name: (counts.confidence[name], counts.reliability[name]) for name in whole},
             lambda bins: _calibration(*bins),
         ),
         "groups": {
             grouping: [
-                {"class": label, **_each(maps, lambda values: score_entry(values, classes))}
+                {"class": label, **each_map(maps, lambda values: score_entry(values, classes))}
                 for label, maps in labels.items()
                 if maps and maps["model"].any()
             ]
@@ -113,7 +114,7 @@ def _outlines(counts: Counts) -> list[dict[str, Any]]:
         chosen = [outline for outline, of_size in zip(counts.outlines, sizes == size, strict=True) if of_size]
         ground = np.array([outline["area"] for outline in chosen])
         found = {name: np.array([outline["found"].get(name, 0.0) for outline in chosen]) for name in counts.blocks}
-        shares = _each(
+        shares = each_map(
             found,
             lambda area, ground=ground: {
                 "recall": float(area.sum() / ground.sum()),
@@ -146,13 +147,8 @@ def _area(counts: Counts, level: float) -> list[dict[str, Any]]:
         {
             **{key: entry[key] for key in ("scene", "window")},
             "class": meaning,
-            **_each({name: area[:, :, place] for name, area in entry["area"].items()}, of_map),
+            **each_map({name: area[:, :, place] for name, area in entry["area"].items()}, of_map),
         }
         for entry in counts.windows
         for place, meaning in enumerate(counts.classes.meanings)
     ]
-
-
-def _each(columns: Mapping[str, Any], score: Callable[[Any], Any]) -> dict[str, Any]:
-    scored = {name: score(values) for name, values in columns.items()}
-    return {"model": scored.pop("model"), "baselines": scored}

@@ -9,11 +9,10 @@ from typing import Any
 import numpy as np
 
 from snowmap.data.grid import Grid
-from snowmap.errors import SnowmapError
-from snowmap.products.netcdf import files_in_words, find, on_grid, open_netcdf, time_of, unit_of
+from snowmap.products.netcdf import find, on_grid, open_netcdf, time_of, unit_of
 from snowmap.products.rasters import Raster
 from snowmap.products.reader import Reader, Snow
-from snowmap.products.snow.maps import Opener, SnowMaps
+from snowmap.products.snow.maps import Opener, SnowMaps, maps_by_day
 from snowmap.products.units import one_unit, to_metres
 
 VARIABLES = {
@@ -56,24 +55,18 @@ def read_cf(paths: list[Path], options: Mapping[str, Any]) -> SnowMaps:
             unit = one_unit(unit_of(dataset[variable]), options.get("unit"), source)
             factor = to_metres(unit, target, source).factor
             dim, times = time_of(dataset[variable], dataset, source)
-            on_grid(dataset[variable], dataset, source)
+            on_grid(dataset[variable], dataset, source, dim)
         # a later time of the same day comes after, and stays
         last = {day: index for index, day in enumerate(times.astype("datetime64[D]")) if not np.isnat(day)}
         for day, index in last.items():
             maps.setdefault(day, partial(_open, path, variable, dim, index, factor))
-    if not maps:
-        raise SnowmapError(f"{files_in_words(paths)}: no map of {what}; {left_out[0] if left_out else 'no dates'}")
-    return SnowMaps(dict(sorted(maps.items())), files_in_words(paths), left_out)
+    return maps_by_day(maps, paths, left_out, f"of {what}")
 
 
 def _open(path: Path, variable: str, dim: str | None, index: int, factor: float) -> Raster:
     dataset = open_netcdf(path)
     array = dataset[variable] if dim is None else dataset[variable].isel({dim: index})
     placed = on_grid(array, dataset, f"{path}, {variable}")
-    if extra := [str(name) for name in placed.dims if name not in ("y", "x")]:
-        if any(placed.sizes[name] > 1 for name in extra):
-            raise SnowmapError(f"{path}, {variable} has the further dimensions {', '.join(extra)}; expected maps")
-        placed = placed.squeeze(extra)
     height, width = placed.shape
     return Raster(
         Grid((height, width), placed.rio.transform(), placed.rio.crs),

@@ -14,10 +14,10 @@ from rasterio.crs import CRS
 from rasterio.errors import RasterioError
 
 from snowmap.errors import SnowmapError
-from snowmap.products.netcdf import files_in_words
+from snowmap.products.names import Name
 from snowmap.products.rasters import Raster, open_raster
 from snowmap.products.reader import Reader, Snow
-from snowmap.products.snow.maps import Opener, SnowMaps
+from snowmap.products.snow.maps import Opener, SnowMaps, maps_by_day
 from snowmap.products.units import one_unit, to_metres
 
 DATES = (
@@ -27,9 +27,6 @@ DATES = (
     (r"(?<!\d)(\d{4}[A-Z][a-z]{2}\d{1,2})(?!\d)", "%Y%b%d"),  # ASO's; of a flight of two days the first
 )
 """Dates in names where the recipe gives no pattern."""
-
-DIGITS = {"Y": r"\d{4}", "y": r"\d{2}", "m": r"\d{2}", "d": r"\d{1,2}", "j": r"\d{3}", "b": r"[A-Za-z]{3}"}
-"""Of strptime's directives."""
 
 EASE_GRID = (1383, 586, 25_067.53)
 """Columns, rows and m of the global 25 km EASE-Grid, EPSG:3410 (Brodzik and Knowles 2002), whose ASCII grids state no
@@ -69,9 +66,7 @@ def read_rasters(paths: list[Path], options: Mapping[str, Any]) -> SnowMaps:
             maps[day] = partial(_open, path, options.get("nodata"), crs, factor)
             maps[day]()  # refuses what cannot be read
             taken[day] = path.name
-    if not maps:
-        raise SnowmapError(f"{files_in_words(paths)}: no map with a date; {left_out[0] if left_out else 'no file'}")
-    return SnowMaps(dict(sorted(maps.items())), files_in_words(paths), left_out)
+    return maps_by_day(maps, paths, left_out, "with a date")
 
 
 def _open(path: Path, nodata: float | None, crs: CRS | None, factor: float) -> Raster:
@@ -114,7 +109,9 @@ def date_of(name: str, pattern: str | None, dates: Mapping[str, str]) -> np.date
             return np.datetime64(str(dates[name]), "D")
         except ValueError as error:
             raise SnowmapError(f"dates: {name}: {dates[name]}; expected a date such as 2020-02-01") from error
-    for form, directives in [_form(pattern)] if pattern else DATES:
+    if pattern:
+        return _by_pattern(name, pattern)
+    for form, directives in DATES:
         if found := re.search(form, name):
             try:
                 return np.datetime64(datetime.strptime(found[1], directives).date(), "D")
@@ -123,16 +120,14 @@ def date_of(name: str, pattern: str | None, dates: Mapping[str, str]) -> np.date
     return None
 
 
-def _form(pattern: str) -> tuple[str, str]:
-    """A pattern as a regular expression, and the directives of its date."""
-    parts = re.fullmatch(r"(.*)\{date:([^}]*)\}(.*)", pattern)
-    letters = re.findall(r"%(.)", parts[2]) if parts else []
-    if parts is None or not letters or not {*letters} <= {*DIGITS}:
-        known = " ".join(f"%{letter}" for letter in DIGITS)
-        raise SnowmapError(f"pattern: {pattern}; expected a date such as {{date:%Y%m%d}} in it, made of {known}")
-    before, after = (re.escape(part).replace(r"\*", ".*") for part in (parts[1], parts[3]))
-    date = re.sub(r"%(.)", lambda letter: DIGITS[letter[1]], re.escape(parts[2]).replace(r"\%", "%"))
-    return f"^{before}({date}){after}$", parts[2]
+def _by_pattern(name: str, pattern: str) -> np.datetime64 | None:
+    try:
+        form = Name(pattern)
+    except ValueError as error:
+        raise SnowmapError(f"pattern: {pattern}: {error}") from error
+    if form.dates != {"date"}:
+        raise SnowmapError(f"pattern: {pattern}; expected a date such as {{date:%Y%m%d}} in it")
+    return (form.match(name) or {}).get("date")
 
 
 READER = Reader(Rasters, read_rasters)

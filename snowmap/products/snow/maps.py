@@ -1,6 +1,7 @@
 """What every product of snow becomes: a map for each day, or the points of each day."""
 
 from collections.abc import Callable, Mapping
+from pathlib import Path
 from typing import NamedTuple
 
 import geopandas as gpd
@@ -8,6 +9,8 @@ import numpy as np
 from rasterio.transform import rowcol
 
 from snowmap.data.grid import Grid
+from snowmap.errors import SnowmapError
+from snowmap.products.netcdf import files_in_words
 from snowmap.products.rasters import Raster
 
 Opener = Callable[[], Raster | gpd.GeoDataFrame]
@@ -27,6 +30,18 @@ class SnowMaps(NamedTuple):
     maps: Mapping[np.datetime64, Opener]
     name: str
     left_out: list[str]
+
+
+def maps_by_day(maps: Mapping[np.datetime64, Opener], paths: list[Path], left_out: list[str], what: str) -> SnowMaps:
+    """The maps of a product's files in order.
+
+    Raises:
+        SnowmapError: When there is none of `what`.
+    """
+    name = files_in_words(paths)
+    if not maps:
+        raise SnowmapError(f"{name}: no map {what}; {left_out[0] if left_out else 'none of the files has a date'}")
+    return SnowMaps(dict(sorted(maps.items())), name, left_out)
 
 
 def points_to_grid(points: gpd.GeoDataFrame, grid: Grid) -> np.ndarray:

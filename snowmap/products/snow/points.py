@@ -13,11 +13,9 @@ from snowmap.errors import SnowmapError
 from snowmap.products.netcdf import files_in_words
 from snowmap.products.reader import Reader, Snow
 from snowmap.products.snow.maps import Opener, SnowMaps
-from snowmap.products.table import read_places
+from snowmap.products.table import NO_VALUE, read_places
 from snowmap.products.units import one_unit, to_metres
 from snowmap.units import MOST_SNOW_M
-
-NO_VALUE = -9999.0
 
 
 @dataclass

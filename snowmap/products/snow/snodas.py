@@ -14,10 +14,9 @@ from rasterio.crs import CRS
 from rasterio.transform import Affine
 
 from snowmap.errors import SnowmapError
-from snowmap.products.netcdf import files_in_words
 from snowmap.products.rasters import Raster, as_raster
 from snowmap.products.reader import Reader, Snow
-from snowmap.products.snow.maps import Opener, SnowMaps
+from snowmap.products.snow.maps import Opener, SnowMaps, maps_by_day
 
 PRODUCTS = {"swe": "1034", "hs": "1036"}
 """Codes of the products in the names of their files; both in mm, at 06 UTC of the day in the name."""
@@ -50,9 +49,7 @@ def read_snodas(paths: list[Path], options: Mapping[str, Any]) -> SnowMaps:
             continue
         day = np.datetime64(f"{found[1][:4]}-{found[1][4:6]}-{found[1][6:]}", "D")
         maps.setdefault(day, partial(_open, path, PRODUCTS[options["target"]]))
-    if not maps:
-        raise SnowmapError(f"{files_in_words(paths)}: no map of SNODAS; {left_out[0] if left_out else 'no file'}")
-    return SnowMaps(dict(sorted(maps.items())), files_in_words(paths), left_out)
+    return maps_by_day(maps, paths, left_out, "of SNODAS")
 
 
 def _names(path: Path) -> list[str]:

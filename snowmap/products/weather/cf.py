@@ -101,11 +101,7 @@ def _field(dataset: xr.Dataset, variable: str, path: str, key: str) -> tuple[xr.
     dim = times = None
     if key != "height" or array.ndim > 2:
         dim, times = time_of(array, dataset, source)
-    array = on_grid(array, dataset, source)
-    if extra := [str(name) for name in array.dims if name not in (dim, "y", "x")]:
-        if any(array.sizes[name] > 1 for name in extra):
-            raise SnowmapError(f"{source} has the further dimensions {', '.join(extra)}; expected fields with times")
-        array = array.squeeze(extra)
+    array = on_grid(array, dataset, source, dim)
     convert = {"temperature": to_celsius, "precipitation": to_millimetres}.get(key)
     linear = convert(unit, source) if convert else to_metres(unit, "hs", source)
     array = array.astype(np.float32) * linear.factor + linear.addend

@@ -125,12 +125,7 @@ def _field(dataset: xr.Dataset, variable: str, source: str, key: str) -> xr.Data
         array = first
         for other in others:
             array = array.fillna(other)
-    array = array.squeeze([name for name in array.dims if array.sizes[name] == 1 and name in ("number", "surface")])
-    array = on_grid(array, dataset, f"{source}, {variable}")
-    if {*array.dims} - {dim, "y", "x"}:
-        raise SnowmapError(
-            f"{source}, {variable} has the dimensions {', '.join(map(str, array.dims))}; expected fields"
-        )
+    array = on_grid(array, dataset, f"{source}, {variable}", dim)
     if unit is None:
         raise SnowmapError(
             f"{source}, {variable} states no unit; expected K, m or m**2 s**-2, as the data store writes"

@@ -17,11 +17,9 @@ import xarray as xr
 from snowmap.errors import SnowmapError
 from snowmap.products.netcdf import files_in_words
 from snowmap.products.reader import Reader, Weather
-from snowmap.products.table import Table, read_places
+from snowmap.products.table import NO_VALUE, Table, read_places
 from snowmap.products.units import to_celsius, to_metres, to_millimetres
 from snowmap.products.weather.daily import DailyWeather
-
-NO_VALUE = -9999.0
 
 
 @dataclass

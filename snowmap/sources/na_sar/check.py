@@ -16,7 +16,7 @@ from snowmap.sources.na_sar.index import Patches, open_patches
 from snowmap.sources.na_sar.layout import BANDS, CHANNELS, SHARDS
 from snowmap.sources.na_sar.reading import MemberError, fault_of, read_member
 from snowmap.sources.na_sar.stream import Fault, Opening
-from snowmap.tables import plain_console, print_table
+from snowmap.tables import print_findings, print_table
 
 RANGES: dict[str, tuple[float, float]] = {
     "prime_rtc": (0.0, np.inf),  # in dB it would be negative
@@ -131,14 +131,10 @@ def _print(root: Path, patches: Patches, shards: Sequence[Shard], counts: Sequen
     greatest = {key: max(shard.ranges[key][1] for shard in shards if key in shard.ranges) for key in known}
     columns = {"array": known, "least": (f"{v:.4g}" for v in least.values())}
     print_table("values of whole samples", columns | {"greatest": (f"{v:.4g}" for v in greatest.values())})
-    console = plain_console()
-    if patches.attributes["origin"].startswith("synthetic"):
-        console.print("SYNTHETIC data: it proves the pipeline, never skill", style="bold red", soft_wrap=True)
+    notes = []
     if len(places := patches.table[["longitude", "latitude"]].dropna().to_numpy()):
         (west, south), (east, north) = places.min(axis=0), places.max(axis=0)
-        console.print(f"places: {west:.1f}° … {east:.1f}° E, {south:.1f}° … {north:.1f}° N", soft_wrap=True)
-    for fault in faults:
-        console.print(f"FAULT: {fault}", style="bold red", soft_wrap=True)
+        notes.append(f"places: {west:.1f}° … {east:.1f}° E, {south:.1f}° … {north:.1f}° N")
     verdict = f"{sum(whole)} of {len(patches)} samples are whole"
     fit = f"{len(faults)} faults, which training passes over" if faults else "fit to train on with data=na_sar"
-    console.print(f"{root}: {verdict}; {fit}", style="bold", soft_wrap=True)
+    print_findings(f"{root}: {verdict}; {fit}", faults, notes=notes, origin=patches.attributes["origin"])

@@ -9,7 +9,7 @@ from snowmap.errors import SnowmapError
 from snowmap.sources.sar_stack.labels import label_files
 from snowmap.sources.sar_stack.layout import scene_roots
 from snowmap.sources.sar_stack.opening import open_source
-from snowmap.tables import plain_console, print_table
+from snowmap.tables import print_findings, print_table
 
 LOOKED_AT = 3
 """Dates of a scene of which values are looked at: the first, the last, and those in between."""
@@ -27,8 +27,8 @@ def holds_scenes(root: Path) -> bool:
 
 def check_scenes(root: Path) -> bool:
     """Print a table of the scenes below a folder, and their faults; returns whether there are any."""
-    console, rows, faults = plain_console(), [], []
-    synthetic = False
+    rows, faults = [], []
+    origin = ""
     for place in map(Path, scene_roots({}, str(root))):
         try:
             cube = open_source({"root": str(place)}, ())
@@ -54,14 +54,10 @@ def check_scenes(root: Path) -> bool:
                 ", ".join(labels) or "none",
             )
         )
-        synthetic |= is_synthetic(cube)
+        origin = str(cube.attrs["origin"]) if is_synthetic(cube) else origin
     heads = ("scene", "dates", "pixels", "cover", "median of each band", "labels")
     if rows:
         print_table("scenes", dict(zip(heads, zip(*rows, strict=True), strict=True)), folded=heads[1:])
-    if synthetic:
-        console.print("SYNTHETIC data: it proves the pipeline, never skill", style="bold red", soft_wrap=True)
-    for fault in faults:
-        console.print(f"FAULT: {fault}", style="bold red", soft_wrap=True)
     verdict = f"NOT fit to read: {len(faults)} faults" if faults else "fit to read with data=sar_stack"
-    console.print(f"{root}: {verdict}", style="bold", soft_wrap=True)
+    print_findings(f"{root}: {verdict}", faults, origin=origin)
     return bool(faults)

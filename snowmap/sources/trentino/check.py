@@ -22,7 +22,7 @@ from snowmap.sources.trentino.opening import UNKNOWN, stated
 from snowmap.sources.trentino.quantities import FURTHER_BANDS, INSAR_BANDS, SWE_IN_UNITS, TARGETS, WEATHER_BANDS
 from snowmap.sources.trentino.raster import WAVELENGTH_TAG
 from snowmap.sources.zarr import is_store, survey_store
-from snowmap.tables import plain_console, print_table
+from snowmap.tables import print_findings, print_table
 
 IMPLAUSIBLE_SHARE = 0.01
 """More implausible pixels than this are a fault of the band (a wrong unit, a missed sentinel), fewer are bad data."""
@@ -276,20 +276,8 @@ def print_report(report: Report) -> None:
     _print_rows("windows (coverage inside the study area)", heads, report.windows)
     heads = ("name", "unit", "cover", "least", "median", "greatest", "verdict")
     _print_rows("bands and targets", heads, report.quantities)
-    console = plain_console()
-    if report.origin.startswith("synthetic"):
-        console.print(
-            f"SYNTHETIC data ({report.origin}): it proves the pipeline, never skill", style="bold red", soft_wrap=True
-        )
-    for label, style, lines in (
-        ("note", "", report.notes),
-        ("warning", "yellow", report.warnings),
-        ("FAULT", "bold red", report.faults),
-    ):
-        for line in lines:
-            console.print(f"{label}: {line}", style=style, soft_wrap=True)
     verdict = f"NOT fit to train on: {len(report.faults)} faults" if report.faults else "fit to train on"
-    console.print(f"{report.root}: {verdict}", style="bold", soft_wrap=True)
+    print_findings(f"{report.root}: {verdict}", report.faults, report.warnings, report.notes, report.origin)
 
 
 def _print_rows(title: str, heads: Sequence[str], rows: Sequence[tuple[str, ...]]) -> None:
