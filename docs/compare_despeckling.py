@@ -87,9 +87,9 @@ def table(iterations: tuple[int, ...] = (4, 25)) -> str:
                 filtered = work()
             except ImportError:
                 continue
-            found, edge, rmse, beside, bias = scores(filtered, truth)
+            looks_after, edge, rmse, beside, bias = scores(filtered, truth)
             rows.append(
-                f"| {looks:g} looks: {name} | {found:.0f} | {edge:.2f} | {rmse:.2f} dB | {beside:.2f} dB "
+                f"| {looks:g} looks: {name} | {looks_after:.0f} | {edge:.2f} | {rmse:.2f} dB | {beside:.2f} dB "
                 f"| {bias:+.2f} dB |"
             )
     return "\n".join(rows)

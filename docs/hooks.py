@@ -55,16 +55,16 @@ def _rows(kind: type, prefix: str, names: list[str]) -> Iterator[str]:
             inner = [key.name for key in fields(entry.type)] if entry.name in names else []
             yield from _rows(entry.type, f"{prefix}{entry.name}.", inner)
         elif entry.name in names:
-            said = [entry.metadata["expected"].words if "expected" in entry.metadata else "", comments.get(entry.name)]
-            words = html.escape("; ".join(filter(None, said))).replace("|", "\\|").replace("None", "null")
+            notes = [entry.metadata["expected"].words if "expected" in entry.metadata else "", comments.get(entry.name)]
+            words = html.escape("; ".join(filter(None, notes))).replace("|", "\\|").replace("None", "null")
             yield f"| `{prefix}{entry.name}` | {_default(entry)} | {words} |"
 
 
 def _comments(kind: type) -> dict[str, str]:
     """The comment behind each field, those of the classes below included."""
     lines = [line for base in reversed(kind.__mro__[:-1]) for line in inspect.getsource(base).splitlines()]
-    found = (re.fullmatch(r"    (\w+):.*?  # (.+)", line) for line in lines)
-    return {match[1]: match[2] for match in found if match}
+    matches = (re.fullmatch(r"    (\w+):.*?  # (.+)", line) for line in lines)
+    return {match[1]: match[2] for match in matches if match}
 
 
 def _default(entry: Any) -> str:

@@ -77,9 +77,9 @@ class ClassBaseline(Baseline):
             names = list(self.layers)
             for target in self.targets:
                 classes = Classes.of(target, self.layers[target])
-                found = self.probabilities(pixels[known], self.learned[target], len(classes.values)).T
-                decided = decide(classes, found, self.layers[target].get("threshold"))
-                for name, of_pixel in zip([target, *classes.probabilities], [decided, *found], strict=True):
+                probabilities = self.probabilities(pixels[known], self.learned[target], len(classes.values)).T
+                decided = decide(classes, probabilities, self.layers[target].get("threshold"))
+                for name, of_pixel in zip([target, *classes.probabilities], [decided, *probabilities], strict=True):
                     layers[names.index(name), inside[known]] = of_pixel
         return layers.reshape(-1, *cube["mask"].shape)
 
@@ -98,8 +98,8 @@ class ClassBaseline(Baseline):
     def _training_pixels(self, training: Training, classes: Classes) -> tuple[Columns, Int[np.ndarray, " pixel"]]:
         """Evenly drawn from the labelled pixels of the training windows inside the study areas."""
         known = [(cube, window, _labels(cube, window, classes)) for cube, windows in training for window in windows]
-        found = np.unique(np.concatenate([np.unique(labels) for *_, labels in known]))
-        words = [classes.meanings[place] for place in found if place >= 0]
+        present = np.unique(np.concatenate([np.unique(labels) for *_, labels in known]))
+        words = [classes.meanings[place] for place in present if place >= 0]
         if len(words) < 2:
             raise SnowmapError(
                 f"{self.name}: the training pixels of '{classes.target}' hold {', '.join(words) or 'no class'} alone; "
@@ -148,9 +148,9 @@ class Trees(ClassBaseline):
 
     def probabilities(self, pixels: Columns, learned: dict[str, Any], count: int) -> Probabilities:
         """0 of a class that the training had not."""
-        found = np.zeros((len(pixels), count), np.float32)
-        found[:, learned["known"]] = learned["estimator"].predict_proba(pixels)
-        return found
+        shares = np.zeros((len(pixels), count), np.float32)
+        shares[:, learned["known"]] = learned["estimator"].predict_proba(pixels)
+        return shares
 
 
 def of_two(share: Float[np.ndarray, " pixel"], sought: int) -> Probabilities:

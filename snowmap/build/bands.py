@@ -107,8 +107,8 @@ def largest_component(pair: Pair, grid: Grid) -> tuple[int | None, float]:
     layer = pair.layers["component"]()
     few = thin(grid)
     thinned = _every(layer, int(pixels_per_cell(layer.grid, few) / 2))
-    found = regrid({"component": thinned}, LAYERS, few)["component"]
-    numbers, counts = np.unique(found[found > 0], return_counts=True)
+    cells = regrid({"component": thinned}, LAYERS, few)["component"]
+    numbers, counts = np.unique(cells[cells > 0], return_counts=True)
     if not len(numbers):
         return None, 0.0
     return int(numbers[counts.argmax()]), float(1 - counts.max() / counts.sum())

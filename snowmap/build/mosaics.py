@@ -34,7 +34,7 @@ def merged(pairs: Sequence[Pair], grid: Grid) -> tuple[list[Pair], list[str]]:
     by_dates: dict[tuple, list[Pair]] = defaultdict(list)
     for pair in pairs:
         by_dates[pair.start, pair.end].append(pair)
-    found, left_out = [], []
+    merged_pairs, left_out = [], []
     for several in by_dates.values():
         if len(several) > 1:
             ordered = sorted(several, key=lambda pair: bounds_in_degrees(_grid(pair))[1])
@@ -44,8 +44,8 @@ def merged(pairs: Sequence[Pair], grid: Grid) -> tuple[list[Pair], list[str]]:
             _refuse_gaps(near)
             name = " + ".join(pair.name for pair in near)
             several = [replace(near[0], name=name, scenes=tuple(near))] if len(near) > 1 else near
-        found += several
-    return found, left_out
+        merged_pairs += several
+    return merged_pairs, left_out
 
 
 def scenes_of(pair: Pair, grid: Grid, coverage: float, dem: Opener | None, largest: bool) -> tuple[list[Scene], float]:
@@ -65,23 +65,23 @@ def scenes_of(pair: Pair, grid: Grid, coverage: float, dem: Opener | None, large
     Raises:
         SnowmapError: When two scenes have no pixel in common.
     """
-    found: list[Scene] = []
+    levelled: list[Scene] = []
     lost = [0.0]
     for each in pair.scenes or (pair,):
         component, other = largest_component(each, grid) if largest else (None, 0.0)
         scene = Scene(each, component)
-        found.append(_levelled(scene, found[-1], coverage, dem) if found else scene)
+        levelled.append(_levelled(scene, levelled[-1], coverage, dem) if levelled else scene)
         lost.append(other)
-    return found, max(lost)
+    return levelled, max(lost)
 
 
 def _levelled(scene: Scene, to: Scene, coverage: float, dem: Opener | None) -> Scene:
-    own = _grid(to.pair)
-    part = reach(own, _grid(scene.pair), 0)
+    south_grid = _grid(to.pair)
+    part = reach(south_grid, _grid(scene.pair), 0)
     assert part is not None  # `merged` refuses them
     rows, columns = part
     shape = rows.stop - rows.start, columns.stop - columns.start
-    common = thin(Grid(shape, moved(own.transform, columns.start, rows.start), own.crs))
+    common = thin(Grid(shape, moved(south_grid.transform, columns.start, rows.start), south_grid.crs))
     one, other = (insar_bands([each], common, coverage, dem) for each in (to, scene))
     name = "unwrapped_phase" if "unwrapped_phase" in one else "phase"
     weight, shifts = one["coherence"] * other["coherence"], {}

@@ -14,7 +14,7 @@ from snowmap.data.cube import date_order, window_name
 from snowmap.errors import SnowmapError
 from snowmap.products.outlines import check_outlines
 from snowmap.products.overlap import check_overlap
-from snowmap.products.pairs import Found, Opener, Pair
+from snowmap.products.pairs import InsarPairs, Opener, Pair
 from snowmap.products.rasters import open_raster
 from snowmap.products.snow import SnowMaps
 from snowmap.products.weather import DailyWeather, missing_days
@@ -79,8 +79,8 @@ def prepare(recipe: Path) -> Prepared:
     plan = read_recipe(recipe)
     for path in plan.outlines.values():
         check_outlines(path, plan.grid)
-    found: Found = plan.insar.reader.read(plan.insar.files, plan.insar.options)
-    pairs = _of_one_track(found, plan)
+    products: InsarPairs = plan.insar.reader.read(plan.insar.files, plan.insar.options)
+    pairs = _of_one_track(products, plan)
     weather = plan.weather and plan.weather.reader.read(plan.weather.files, plan.weather.options)
     bands, pairs, left_out = _bands(pairs, plan, weather)
     pairs, beside = merged(pairs, plan.grid)
@@ -88,7 +88,7 @@ def prepare(recipe: Path) -> Prepared:
         name: choice.reader.read(choice.files, choice.options | {"target": name})
         for name, choice in plan.targets.items()
     }
-    prepared = Prepared(plan, pairs, weather, snow, bands, [*found.left_out, *left_out, *beside])
+    prepared = Prepared(plan, pairs, weather, snow, bands, [*products.left_out, *left_out, *beside])
     if weather is not None:
         _refuse_missing_days(weather, pairs)
     for name, maps in snow.items():
@@ -103,14 +103,14 @@ def prepare(recipe: Path) -> Prepared:
     return prepared
 
 
-def _of_one_track(found: Found, plan: Plan) -> list[Pair]:
-    """The pairs of the period and of the track that was asked for, of one radar."""
-    if not found.pairs:
-        reasons = "".join(f"\n  - {line}" for line in found.left_out[:20])
+def _of_one_track(products: InsarPairs, plan: Plan) -> list[Pair]:
+    """The pairs of the period and of the requested track, of one radar."""
+    if not products.pairs:
+        reasons = "".join(f"\n  - {line}" for line in products.left_out[:20])
         raise SnowmapError(f"insar.path: none of the products can be used:{reasons}")
     wanted, first, last = plan.insar.options["track"], plan.keys["first"], plan.keys["last"]
     tracks: dict[str, list[Pair]] = defaultdict(list)
-    for pair in found.pairs:
+    for pair in products.pairs:
         tracks[pair.track].append(pair)
     counted = listed([f"'{track}' ({len(pairs)} pairs)" for track, pairs in sorted(tracks.items())])
     chosen = [track for track in tracks if wanted is None or wanted in track]

@@ -163,13 +163,13 @@ def _choice(key: str, given: Any, readers: Mapping[str, Reader], folder: Path) -
 def _files(key: str, options: Mapping[str, Any], folder: Path) -> list[Path]:
     """What the patterns match, sorted."""
     patterns = options["path"] if isinstance(options["path"], list) else [options["path"]]
-    found: dict[Path, None] = {}
+    paths: dict[Path, None] = {}
     for pattern in patterns:
         matched = sorted(glob.glob(str(folder / Path(pattern).expanduser()), recursive=True))  # noqa: PTH207  absolute ones, too
         if not matched:
             raise SnowmapError(f"{key}={pattern}: no such file or folder below {folder}; mend the path")
-        found |= dict.fromkeys(map(Path, matched))
-    return list(found)
+        paths |= dict.fromkeys(map(Path, matched))
+    return list(paths)
 
 
 def _file(key: str, given: Any, folder: Path) -> Path:
@@ -182,8 +182,8 @@ def _file(key: str, given: Any, folder: Path) -> Path:
 def _grid(keys: Mapping[str, Any], folder: Path) -> Grid:
     stated = [key for key in ("bounds", "crs", "resolution") if keys[key] is not None]
     if (len(stated), keys["template"] is None) not in ((3, True), (0, False)):
-        found = ", ".join([*stated, *(["template"] if keys["template"] else [])]) or "nothing"
-        raise SnowmapError(f"grid: found {found}; expected bounds, crs and resolution, or template")
+        given = ", ".join([*stated, *(["template"] if keys["template"] else [])]) or "nothing"
+        raise SnowmapError(f"grid: found {given}; expected bounds, crs and resolution, or template")
     if keys["template"]:
         grid = open_raster(folder / keys["template"]).grid
     else:

@@ -209,8 +209,8 @@ def check_fit(metadata: Mapping[str, Any], bands: Sequence[str], targets: Mappin
     for name, unit in targets.items():
         if name not in cube:
             faults.append(f"target '{name}' is missing")
-        elif (found := cube[name].attrs.get("units", "")) != unit:
-            faults.append(f"target '{name}' is in {found}; the checkpoint was trained on {unit}")
+        elif (other := cube[name].attrs.get("units", "")) != unit:
+            faults.append(f"target '{name}' is in {other}; the checkpoint was trained on {unit}")
     _raise_if(faults + _grid_faults(entry_of(metadata, cube)["grid"], cube))
 
 

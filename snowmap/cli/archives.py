@@ -10,7 +10,7 @@ from snowmap.errors import SnowmapError
 
 def add_commands(commands: Any) -> None:
     """Add the parsers of the commands."""
-    check = commands.add_parser("check", help="tell what an archive holds, and every fault in it")
+    check = commands.add_parser("check", help="report what an archive holds, and every fault in it")
     check.add_argument(
         "archive",
         type=Path,

@@ -158,7 +158,7 @@ class SarStack(Data):
     dates: Any = _dates()  # or one of each of so many equal periods of every year
     sequences: str = choice("whole", "yearly", "dated")  # what is mapped: the scene, each year, each date with labels
     classes: dict[int, str] | None = _codes()  # of class rasters; None: those of the target
-    ignore: int | None = integer(None, at_least=-(2**31), at_most=2**31)  # a code of pixels that nobody looked at
+    ignore: int | None = integer(None, at_least=-(2**31), at_most=2**31)  # a code of pixels without a label
     outcrops: str | None = None  # COLUMN=VALUE of outlines of rock within the ice; None: GLIMS' line_type=intrnl_rock
     despeckle: str = choice("none", "boxcar", "lee", "ppb")  # filter of the backscatter, on linear power
     despeckle_window: int = _odd(7, 51)  # height and width of boxcar and lee, px

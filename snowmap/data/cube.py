@@ -291,6 +291,6 @@ def _broken_classes(target: xr.DataArray, quantity: Quantity) -> list[str]:
     allowed = [*values, *({quantity.ignore_index} - {None})]
     if target.chunks:
         return []
-    found = {code for window in distinct(target.values) for code in np.unique(window).tolist() if code == code}
-    others = sorted(found.difference(allowed))[:3]
+    codes = {code for window in distinct(target.values) for code in np.unique(window).tolist() if code == code}
+    others = sorted(codes.difference(allowed))[:3]
     return [f"'{target.name}' holds {others}; expected its flag_values {[*values]}"] if others else []

@@ -78,8 +78,8 @@ def class_centres(maps: Mapping[Any, Float[Tensor, "height width"]]) -> dict[Any
     """
     counts = Counter[float]()
     for values in maps.values():
-        found, numbers = values[values.isfinite()].unique(return_counts=True)
-        counts.update(dict(zip(found.tolist(), numbers.tolist(), strict=True)))
+        classes, numbers = values[values.isfinite()].unique(return_counts=True)
+        counts.update(dict(zip(classes.tolist(), numbers.tolist(), strict=True)))
     rarest = min(counts, key=lambda value: counts[value])
     places = {key: (values == rarest).flatten().nonzero().flatten() for key, values in maps.items()}
     return {key: pixels[:: max(1, -(-len(pixels) // MOST_CENTRES))].clone() for key, pixels in places.items()}

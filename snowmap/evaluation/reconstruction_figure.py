@@ -17,17 +17,17 @@ def reconstruction_figure(
     units: Mapping[str, str],
     wrapped: tuple[str, ...],
     values: Maps,
-    seen: Bool[np.ndarray, "height width"],
+    visible: Bool[np.ndarray, "height width"],
     rebuilt: Maps,
 ) -> Figure:
-    """A row for each band; in the third column the pixels that were seen are as they were.
+    """A row for each band; in the third column the pixels that were not masked are as they were.
 
     Args:
         title: Of the figure.
         units: Unit of each band, by name.
         wrapped: Bands whose values are an angle in rad.
         values: In these units, NaN where missing.
-        seen: False where a pixel was masked.
+        visible: False where a pixel was masked.
         rebuilt: In these units.
     """
     figure = Figure(figsize=(11, 0.5 + 2.5 * len(units)), layout="constrained")
@@ -40,9 +40,10 @@ def reconstruction_figure(
         colours = {"cmap": "viridis", **_range(value)}
         if name in wrapped:
             error, colours = np.angle(np.exp(1j * error)), {"cmap": "twilight", "vmin": -np.pi, "vmax": np.pi}
-        error = np.where(seen, np.nan, error)
+        error = np.where(visible, np.nan, error)
         most = max(_range(np.abs(error))["vmax"], 1e-6)
-        pictures = (value, np.where(seen, value, np.nan), np.where(seen | ~np.isfinite(value), value, guess), error)
+        masked, filled = np.where(visible, value, np.nan), np.where(visible | ~np.isfinite(value), value, guess)
+        pictures = (value, masked, filled, error)
         ways = [colours] * 3 + [{"cmap": "RdBu", "vmin": -most, "vmax": most}]
         label = f"{name}, {unit}"
         row[0].set_ylabel(label, fontsize=8)

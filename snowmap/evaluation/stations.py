@@ -180,8 +180,8 @@ def _with_values(maps: xr.Dataset, rows: pd.DataFrame, target: str, left_out: Le
     for share in INTERVALS:
         if interval := interval_of(points, target, share):
             matched[f"inside_{share}"] = matched["observed"].between(*(end.values for end in interval))
-    there = np.isfinite(predicted)
-    return keep(matched, there, "the map has no value there", left_out).drop(columns=["line", "index"])
+    mapped = np.isfinite(predicted)
+    return keep(matched, mapped, "the map has no value there", left_out).drop(columns=["line", "index"])
 
 
 def score_matches(matches: pd.DataFrame) -> pd.DataFrame:

@@ -49,13 +49,13 @@ def calibrate(
     kept, task.head.calibration = task.head.calibration, {}
     mapped = [(map_windows(task, cube, windows), narrowed(cube, area), windows) for cube, windows, area in validation]
     task.head.calibration = kept
-    found = {
+    calibrations = {
         target: calibrate_classes(Classes.of(target, attributes), mapped)
         if "flag_values" in attributes
         else widening_of(target, mapped)
         for target, attributes in task.head.targets.items()
     }
-    return {target: calibration for target, calibration in found.items() if calibration}
+    return {target: calibration for target, calibration in calibrations.items() if calibration}
 
 
 def widening_of(target: str, mapped: Sequence[Mapped]) -> dict[str, float]:
@@ -99,7 +99,7 @@ def conformal_factors(stated: Distribution, observed: Float[torch.Tensor, " pixe
         observed: The truth, in the same unit.
     """
     count, factors = len(observed), torch.ones(len(NAMES), 1, dtype=torch.float64)
-    found = {}
+    conformal = {}
     for share, ends in INTERVALS.items():  # the inner one first: the outer one lies beyond it
         rows = [NAMES.index(name) for name in ends]
         wanted = min(count, math.ceil((count + 1) * share / 100))
@@ -110,8 +110,8 @@ def conformal_factors(stated: Distribution, observed: Float[torch.Tensor, " pixe
             moved = Distribution(widened(stated.quantiles, factors), stated.least)
             enough = float(moved.inside(observed, share / 100).sum()) >= wanted
             low, high = (low, middle) if enough else (middle, high)
-        factors[rows] = found[f"factor_{share}"] = math.exp(high)
-    return found
+        factors[rows] = conformal[f"factor_{share}"] = math.exp(high)
+    return conformal
 
 
 def calibrate_checkpoint(

@@ -46,20 +46,20 @@ def calibrate_classes(
         logger.warning("no validation pixel has a class: probabilities of %s are as predicted", classes.target)
         return {}
     log_probability = probability.clamp(min=torch.finfo(torch.float32).tiny).log()
-    found = {"temperature": temperature_of(log_probability, truth)}
-    calibrated = (log_probability / found["temperature"]).softmax(dim=0)
-    words = f"temperature {found['temperature']:.2f}"
+    calibration = {"temperature": temperature_of(log_probability, truth)}
+    calibrated = (log_probability / calibration["temperature"]).softmax(dim=0)
+    words = f"temperature {calibration['temperature']:.2f}"
     if classes.named is not None:
         best = BestThreshold()
         best.update(calibrated[classes.named], truth == classes.named)
-        found["threshold"] = best.threshold()
-        words += f", threshold of '{classes.meanings[classes.named]}' {found['threshold']:.3f}"
+        calibration["threshold"] = best.threshold()
+        words += f", threshold of '{classes.meanings[classes.named]}' {calibration['threshold']:.3f}"
     before, after = (_calibration_error(each, truth) for each in (probability, calibrated))
     logger.warning(
         "probabilities of %s, calibrated on the validation windows: %s; calibration error there %.3f, before %.3f",
         *(classes.target, words, after, before),
     )
-    return found
+    return calibration
 
 
 def temperature_of(log_probability: Float[Tensor, "class pixel"], truth: Int[Tensor, " pixel"]) -> float:

@@ -134,9 +134,9 @@ def outlines_of(maps: xr.Dataset, classes: Classes, cube: xr.Dataset) -> gpd.Geo
                 / pixels,
             }
         )
-        found = list(shapes(numbers.astype(np.int32), mask=numbers > 0, transform=cube.rio.transform()))
-        table = table.iloc[[int(number) for _, number in found]]
-        parts.append(gpd.GeoDataFrame(table, geometry=[shape(polygon) for polygon, _ in found], crs=cube.rio.crs))
+        polygons = list(shapes(numbers.astype(np.int32), mask=numbers > 0, transform=cube.rio.transform()))
+        table = table.iloc[[int(number) for _, number in polygons]]
+        parts.append(gpd.GeoDataFrame(table, geometry=[shape(polygon) for polygon, _ in polygons], crs=cube.rio.crs))
     return gpd.GeoDataFrame(pd.concat(parts, ignore_index=True), crs=cube.rio.crs)
 
 

@@ -135,8 +135,8 @@ def embedded(explorers: Mapping[str, Explorer]) -> tuple[Markup, dict[str, Marku
     bodies = {}
     for key, each in explorers.items():
         last = 2 + len(each.maps)
-        own = [Markup(elements[f"{key}/{position}"]) for position in range(last + len(each.charts))]
-        parts = {"controls": own[0], "where": own[1], "maps": own[2:last], "charts": own[last:]}
+        rendered = [Markup(elements[f"{key}/{position}"]) for position in range(last + len(each.charts))]
+        parts = {"controls": rendered[0], "where": rendered[1], "maps": rendered[2:last], "charts": rendered[last:]}
         bodies[key] = Markup(template.render(**parts, block=each.block))
     library = Resources(mode="inline", components=["bokeh", "bokeh-widgets"], minified=True).render()
     return Markup(library + script), bodies

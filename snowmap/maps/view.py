@@ -157,13 +157,13 @@ def _open(path: Path, layers: Sequence[str]) -> xr.Dataset:
     """The archive with the bands that are wanted, or with those of the public archive that lie there."""
     if is_store(path):
         return open_zarr(path)
-    lying = {file.name for file in files_of(path, [*BANDS, *TARGETS])} if path.is_dir() else set()
-    if path.is_dir() and not lying:
+    present = {file.name for file in files_of(path, [*BANDS, *TARGETS])} if path.is_dir() else set()
+    if path.is_dir() and not present:
         raise SnowmapError(
             f"{path} holds neither maps (predictions.nc, or files like 2021-01-09_to_2021-01-21.nc) nor an archive "
             "(INSAR/, ITSNOW/, S3/, master_mask.tif); expected one of these"
         )
-    wanted = [name for name in BANDS if name in lying and name in (layers or STANDARD_BANDS)]
+    wanted = [name for name in BANDS if name in present and name in (layers or STANDARD_BANDS)]
     return open_archive(path, bands=wanted or None, targets=())
 
 

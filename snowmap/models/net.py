@@ -158,7 +158,7 @@ class Net(nn.Module):
         return 2 ** (self.levels - 1)
 
     def encode(self, inputs: Inputs, keep: Mask | None = None) -> list[Features]:
-        """What the net has seen before it decodes: features at each resolution, from the finest to the coarsest.
+        """What the net has encoded before it decodes: features at each resolution, from the finest to the coarsest.
 
         Args:
             inputs: Of any height and width.

@@ -31,19 +31,19 @@ class Name:
 
     def match(self, name: str) -> dict[str, np.datetime64] | None:
         """The dates in a name as datetime64[D], or None where it is another one."""
-        found = self._expression.fullmatch(name)
-        if not found:
+        matched = self._expression.fullmatch(name)
+        if not matched:
             return None
         try:
-            days = {date: datetime.strptime(found[date], form) for date, form in self._formats.items()}
+            days = {date: datetime.strptime(matched[date], form) for date, form in self._formats.items()}
         except ValueError:  # digits that are no day
             return None
         return {date: np.datetime64(day.date()) for date, day in days.items()}
 
     def match_words(self, name: str) -> dict[str, str]:
         """The words in a name that matches."""
-        found = self._expression.fullmatch(name)
-        return {word: found[word] for word in self.words} if found else {}
+        matched = self._expression.fullmatch(name)
+        return {word: matched[word] for word in self.words} if matched else {}
 
     def _part(self, part: re.Match[str]) -> str:
         if part["star"]:

@@ -91,10 +91,10 @@ def find(dataset: xr.Dataset, source: Path, what: str, name: str | None, standar
     by_standard = [
         key for key in variables if re.fullmatch(standard, str(dataset[key].attrs.get("standard_name", "-")))
     ]
-    found = by_standard or [key for key in variables if re.fullmatch(names, key.lower())]
-    if len(found) > 1:
-        raise SnowmapError(f"{source} has several variables of {what}: {listed(found)}; name one in the recipe")
-    return found[0] if found else None
+    matching = by_standard or [key for key in variables if re.fullmatch(names, key.lower())]
+    if len(matching) > 1:
+        raise SnowmapError(f"{source} has several variables of {what}: {listed(matching)}; name one in the recipe")
+    return matching[0] if matching else None
 
 
 def unit_of(array: xr.DataArray) -> str | None:

@@ -58,7 +58,7 @@ class Pair:
     scenes: "tuple[Pair, ...]" = ()
 
 
-class Found(NamedTuple):
+class InsarPairs(NamedTuple):
     """What a reader found.
 
     Attributes:

@@ -63,7 +63,7 @@ class Reader(NamedTuple):
     Attributes:
         keys: Dataclass of its keys in a recipe: `Insar`, `Weather`, `Snow`, or derived from it.
         read: ``(paths, options)``: what ``path`` matches, sorted, and the checked keys; of snow also ``target``,
-            ``swe`` or ``hs``, under which the recipe names the product. Gives `snowmap.products.pairs.Found`,
+            ``swe`` or ``hs``, under which the recipe names the product. Gives `snowmap.products.pairs.InsarPairs`,
             `snowmap.products.weather.DailyWeather` or `snowmap.products.snow.SnowMaps`.
         example: Lines of a recipe below ``source:``, with comments.
     """

@@ -81,16 +81,16 @@ def sums(layers: Mapping[str, Raster], kinds: Mapping[str, str], grid: Grid) -> 
     """What `regrid` makes the mean of, for those who add several scenes."""
     out: dict[str, Sums] = {}
     for names in _same_grid(layers):
-        own = layers[names[0]].grid
-        pixels = pixels_per_cell(own, grid)
+        source = layers[names[0]].grid
+        pixels = pixels_per_cell(source, grid)
         rim = int(np.ceil(pixels)) + MARGIN_PIXELS
-        if (part := reach(own, grid, rim)) is None:
+        if (part := reach(source, grid, rim)) is None:
             out |= {name: _nothing(kinds[name], grid) for name in names}
             continue
         rows, columns = part
         read = {name: layers[name].read(rows, columns) for name in names}
         shape = rows.stop - rows.start, columns.stop - columns.start
-        place = Grid(shape, moved(own.transform, columns.start, rows.start), own.crs)
+        place = Grid(shape, moved(source.transform, columns.start, rows.start), source.crs)
         out |= _sums(read, kinds, place, rim, grid, Resampling.average if pixels > 1 else Resampling.bilinear)
         for name in read.keys() - out.keys():
             way = Resampling.mode if pixels > 1 else Resampling.nearest
@@ -101,25 +101,25 @@ def sums(layers: Mapping[str, Raster], kinds: Mapping[str, str], grid: Grid) -> 
 
 
 @functools.lru_cache(maxsize=64)
-def pixels_per_cell(own: Grid, grid: Grid) -> float:
+def pixels_per_cell(source: Grid, grid: Grid) -> float:
     """How many pixels of a layer's grid lie side by side in a cell of another grid, in its middle."""
     row, column = (size / 2 for size in grid.shape)
-    columns, rows = _pixels(own, grid, column + np.array([0, 1, 0]), row + np.array([0, 0, 1]))
+    columns, rows = _pixels(source, grid, column + np.array([0, 1, 0]), row + np.array([0, 0, 1]))
     return float(np.hypot(columns[1:] - columns[0], rows[1:] - rows[0]).max())
 
 
 @functools.lru_cache(maxsize=64)
-def reach(own: Grid, grid: Grid, margin: int = MARGIN_PIXELS) -> tuple[slice, slice] | None:
+def reach(source: Grid, grid: Grid, margin: int = MARGIN_PIXELS) -> tuple[slice, slice] | None:
     """Rows and columns of a layer's grid that another grid needs, with a margin; None where the two do not meet."""
     edge, (height, width) = np.linspace(0, 1, 65), grid.shape
     sides = [(edge, 0 * edge), (edge, 0 * edge + 1), (0 * edge, edge), (0 * edge + 1, edge)]
     across, down = np.concatenate([np.stack(side) for side in sides], axis=1)
-    columns, rows = _pixels(own, grid, across * width, down * height)
+    columns, rows = _pixels(source, grid, across * width, down * height)
     if not (np.isfinite(columns).all() and np.isfinite(rows).all()):
         return None
     down, across = (
         slice(max(0, int(np.floor(places.min())) - margin), min(size, int(np.ceil(places.max())) + margin))
-        for places, size in zip((rows, columns), own.shape, strict=True)
+        for places, size in zip((rows, columns), source.shape, strict=True)
     )
     return None if down.start >= down.stop or across.start >= across.stop else (down, across)
 
@@ -131,10 +131,10 @@ def _same_grid(layers: Mapping[str, Raster]) -> Iterator[list[str]]:
     yield from by_grid.values()
 
 
-def _pixels(own: Grid, grid: Grid, columns: np.ndarray, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def _pixels(source: Grid, grid: Grid, columns: np.ndarray, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Column and row in a layer's grid of those of another grid; infinite where there is no such place."""
-    x, y = transform(grid.crs, own.crs, *_applied(grid.transform, columns, rows))[:2]
-    return _applied(~own.transform, np.array(x), np.array(y))
+    x, y = transform(grid.crs, source.crs, *_applied(grid.transform, columns, rows))[:2]
+    return _applied(~source.transform, np.array(x), np.array(y))
 
 
 def _applied(affine: Affine, x: np.ndarray, y: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -62,10 +62,10 @@ class Table(NamedTuple):
             if (head := _head(key)[0]) not in heads:
                 raise SnowmapError(f"{self.path} has no column '{key}'; it has {', '.join(heads)}")
             return head
-        found = [head for head in heads if re.fullmatch(ROLES[role], head)]
-        if len(found) > 1:
-            raise SnowmapError(f"{self.path} has several columns of {role}: {listed(found)}; name one in the recipe")
-        return found[0] if found else None
+        matching = [head for head in heads if re.fullmatch(ROLES[role], head)]
+        if len(matching) > 1:
+            raise SnowmapError(f"{self.path} has several columns of {role}: {listed(matching)}; name one in the recipe")
+        return matching[0] if matching else None
 
     def numbers(self, head: str, missing: Sequence[float] = ()) -> np.ndarray:
         """The numbers of a column; NaN where there is none, or one of `missing`."""

@@ -1,4 +1,4 @@
-"""The folder of a run: one process at a time works in it, its state stands in ``run.json``, its words in ``run.log``.
+"""The folder of a run: one process at a time works in it, its state stands in ``run.json``, its output in ``run.log``.
 
 Whatever ends a process, be it `kill -9`, the same command in the same folder resumes what lies there. Imports
 neither torch nor xarray.
@@ -32,7 +32,7 @@ SELECTION = "selection"
 """Subfolder of the fit that only chooses the epoch."""
 
 LOCK_PATIENCE_S = 2.0
-"""Longer than anybody needs who only looks whether the folder is locked."""
+"""Seconds; a process that only checks whether the folder is locked needs less."""
 
 _WRITTEN_AT_ONCE = {"run.json", "run.log", "config.yaml", ".lock", "curves", SELECTION}
 

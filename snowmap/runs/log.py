@@ -30,7 +30,7 @@ class _Twice:
 
 @contextlib.contextmanager
 def logged(file: Path, title: str) -> Iterator[None]:
-    """Add everything that is printed and logged to a file, and the traceback of what nobody expected.
+    """Add everything that is printed and logged to a file, and the traceback of an unexpected error.
 
     Args:
         file: It is appended to; nothing is added where a launcher sends there what the process prints.

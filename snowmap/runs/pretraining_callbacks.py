@@ -64,8 +64,8 @@ class Reconstructions(Callback):
         keys = [str(self.keys[window]) for window in batch.window.tolist()]
         parts = zip(keys, values, keep[:, 0].cpu().numpy(), rebuilt, strict=True)
         return [
-            (key, reconstruction_figure(f"{key}, epoch {epoch}", units, wrapped, value, seen, guess))
-            for key, value, seen, guess in parts
+            (key, reconstruction_figure(f"{key}, epoch {epoch}", units, wrapped, value, visible, guess))
+            for key, value, visible, guess in parts
         ]
 
 

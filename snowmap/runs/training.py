@@ -51,7 +51,7 @@ from snowmap.tasks.pixel import SnowRegression
 Parts = tuple[SnowRegression, SnowDataModule]
 
 OF_MAPS = {"task", "model", "data", "split", "target", "head"}
-"""Groups that ask for maps: a pre-training is resumed without them."""
+"""Groups that describe maps: a pre-training is resumed without them."""
 
 LOG_EVERY_BATCHES = 1000
 """How often the progress bar writes a line where it cannot overwrite the last one, as in the log of a batch job."""
@@ -68,7 +68,7 @@ def quiet() -> None:
         ".*across ranks is zero.*",  # a final fit has no validation windows
         ".*exists and is not empty.*",  # a run that is resumed
         ".*_trainer_ references.*",
-        ".*your dataloader is not resumable.*",  # its order leaves out what was seen
+        ".*your dataloader is not resumable.*",  # its order leaves out the batches of before
         ".*in eval mode at the start of training.*",  # what is frozen
     ):
         warnings.filterwarnings("ignore", message)
@@ -81,14 +81,14 @@ def resumed(config: dict[str, Any]) -> dict[str, Any]:
         config: The composed configuration of a Hydra job, which knows what was typed.
 
     Raises:
-        SnowmapError: When the checkpoint is missing or is none of snowmap, a baseline is asked for, maps are asked of a
-            pre-training, or an override is no single key.
+        SnowmapError: When the checkpoint is missing or is none of snowmap, a baseline is requested, maps are requested
+            of a pre-training, or an override is no single key.
     """
     if not config["ckpt"]:
         return config
-    content, asked = read_checkpoint(Path(config["ckpt"])), config["model"]["name"]
-    if "baseline" in content or asked in BASELINES:
-        name = asked if asked in BASELINES else content["baseline"]["name"]
+    content, model = read_checkpoint(Path(config["ckpt"])), config["model"]["name"]
+    if "baseline" in content or model in BASELINES:
+        name = model if model in BASELINES else content["baseline"]["name"]
         raise SnowmapError(f"model={name} is a baseline, fitted at once: there is nothing to resume; leave ckpt=… out")
     resumed = OmegaConf.create(dict(content["hyper_parameters"]["metadata"]["config"]))
     composed = OmegaConf.create(config)
@@ -132,7 +132,7 @@ def make_trainer(
         epochs: How many, whatever the validation says; None: up to ``trainer.max_epochs``, of which it chooses one.
 
     Raises:
-        SnowmapError: When the machine lacks the device or the precision that is asked for.
+        SnowmapError: When the machine lacks the device or the precision that is requested.
     """
     checkpoints, (monitor, mode) = folder / "checkpoints", monitored(config)
     options, patience = dict(config["trainer"]), config["callbacks"]["patience"]
@@ -220,7 +220,7 @@ def finishing(logger: Logger | None) -> Iterator[None]:
         yield
         failed = False
     except Stopped as stopped:
-        failed = isinstance(stopped, Interrupted)  # a trial that was pruned did all that was asked of it
+        failed = isinstance(stopped, Interrupted)  # a trial that was pruned did all that was requested
         raise
     finally:
         end_run(logger, failed)
@@ -315,7 +315,7 @@ def fit_once(
 
 
 def conclude(config: Mapping[str, Any], cubes: Sequence[xr.Dataset], run: RunFolder, logger: Logger | None) -> None:
-    """What follows the training: calibration, the scores of the validation windows, and those that are asked for."""
+    """What follows the training: calibration, the scores of the validation windows, and those that are requested."""
     if not run.leads:
         return
     subset, model = config["evaluate"], load_model(run.best)

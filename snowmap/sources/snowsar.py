@@ -83,13 +83,13 @@ def _files(root: Path) -> list[tuple[Path, np.datetime64]]:
     paths = sorted(root.glob("*.nc")) if root.is_dir() else [root]
     if not paths or not paths[0].exists():
         raise SnowmapError(f"{root}: no NetCDF files (*.nc); name the folder of the flights as data.root=…")
-    found = []
+    flights = []
     for path in paths:
         try:
-            found.append((path, np.datetime64("-".join(_DAY.findall(path.stem)[0]), "D")))
+            flights.append((path, np.datetime64("-".join(_DAY.findall(path.stem)[0]), "D")))
         except (IndexError, ValueError) as error:
             raise SnowmapError(f"{path}: no day in its name; expected one such as 20120301") from error
-    return found
+    return flights
 
 
 def _open(path: Path) -> xr.Dataset:
@@ -245,10 +245,10 @@ def _of_points(name: str, options: Mapping[str, Any], grid: Grid, days: np.ndarr
     """The mean of the points in each cell, on the nearest of the days, m, NaN where there is none, ``(day, y, x)``."""
     if not options["path"]:
         raise SnowmapError(f"no points for target={name}; name their file as data.points.path=…")
-    asked = {"target": name, "variable": options[name], "unit": options[f"{name}_unit"]}
-    found = SNOW["points"].read([Path(options["path"])], asked)
+    keys = {"target": name, "variable": options[name], "unit": options[f"{name}_unit"]}
+    points = SNOW["points"].read([Path(options["path"])], keys)
     of_day: dict[int, list[Any]] = {}
-    for day, opened in found.maps.items():
+    for day, opened in points.maps.items():
         apart = np.abs(days - day)
         if apart.min() <= np.timedelta64(options["days"], "D"):
             of_day.setdefault(int(apart.argmin()), []).append(opened())

@@ -13,7 +13,8 @@ import xarray as xr
 from snowmap.baselines import Baseline, build_baseline
 from snowmap.checkpoints.provenance import made_by, metadata_of
 from snowmap.data.ablation import plan_ablation
-from snowmap.data.cube import narrowed, target_attributes, with_targets_inside
+from snowmap.data.batch import CubeTensors
+from snowmap.data.cube import narrowed, target_attributes, units_of, with_targets_inside
 from snowmap.data.datamodule import SnowDataModule
 from snowmap.data.features import DERIVED, refuse_unfit_bands
 from snowmap.data.lazy import LazyTensors
@@ -80,31 +81,10 @@ def make_parts(
     # of what only tests the training knows nothing but the name
     pairs = [(cube, split) for cube, split in zip(cubes, splits, strict=True) if split.train or split.validation]
     cubes, splits = zip(*pairs, strict=True)
-    learnt = [(cube, split) for cube, split in pairs if split.train]
-    bands = cubes[0]["band"].values.tolist()
-    net = NETS[config["model"]["name"]]
-    needed = [
-        band for band in (*net.needs, *net.uses) if band in metadata["units"]
-    ]  # others are derived, or missed by `build_net`
-    refuse_unfit_bands(cubes[0], needed, f"model={config['model']['name']}")
-    preprocessor = Preprocessor.plan(
-        [(narrowed(cube, split.train_area), split.train) for cube, split in learnt],
-        bands=[band for band in bands if band not in net.ignores],
-        derived=choose_derived(net, data["derived"], bands),
-        phase=Phase.of(data),
-        wet_snow_db=data["wet_snow_db"],
-        ablation=plan_ablation(
-            config["ablation"], [cube for cube, _ in learnt], [split for _, split in learnt], config["seed"]
-        ),
-    )
-    if plan := preprocessor.ablation:
-        changed = ", ".join([*plan["values"], *plan["shuffled"]])
-        logger.warning("ablation=%s: the net does not see %s as they are", config["ablation"], changed)
+    preprocessor = plan_preprocessor(config, [(cube, split) for cube, split in pairs if split.train])
     if preprocessor.reads_phase:
         for cube in cubes:
             warn_of_snow(cube, preprocessor.phase)
-    if preprocessor.phase.sign == -1 and preprocessor.reads_phase:
-        logger.warning("the phase falls where snow is added (phase_sign=-1), as far as the training windows tell")
     dates = [(cube["start"].values, cube["end"].values) for cube in cubes]
     start, end = max(dates, key=lambda pair: longest_sequence(*pair))
     time = choose_time(config["model"], data["time"], start, end)
@@ -129,17 +109,7 @@ def make_parts(
         else task.preprocessor.tensors(scene, targets)
         for scene in scenes
     ]
-    training = [
-        (maps.narrowed_to(torch.from_numpy(narrowed(cube, split.train_area)["mask"].values)), cube, split)
-        for maps, cube, split in zip(tensors, cubes, splits, strict=True)
-        if split.train
-    ]
-    task.preprocessor.normalizer.fit(
-        [(maps, _windows_read(split, cube["end"].values, time)) for maps, cube, split in training],
-        data["clip_percentiles"],
-        [band for band in bands if metadata["units"][band] == "dB"],
-    )
-    task.head.fit([(maps, split.train) for maps, _, split in training])
+    fit_statistics(task, [part for part in zip(tensors, cubes, splits, strict=True) if part[2].train], data)
     check_reach(config["split"], time, task.net.reach)
     if not config["ckpt"]:
         task.net.take_pretrained()
@@ -165,6 +135,61 @@ def make_parts(
         seed=config["seed"],
     )
     return task, datamodule
+
+
+def plan_preprocessor(config: Mapping[str, Any], training: Sequence[tuple[xr.Dataset, Split]]) -> Preprocessor:
+    """What the net sees of a Cube, by the configuration and the training windows.
+
+    Args:
+        config: The checked configuration.
+        training: The Cubes that have training windows, with their splits.
+
+    Raises:
+        SnowmapError: When a band that the net needs is missing, or in another unit.
+    """
+    data, net, (cubes, splits) = config["data"], NETS[config["model"]["name"]], zip(*training, strict=True)
+    bands = cubes[0]["band"].values.tolist()
+    needed = [band for band in (*net.needs, *net.uses) if band in bands]  # others are derived, or missed by `build_net`
+    refuse_unfit_bands(cubes[0], needed, f"model={config['model']['name']}")
+    preprocessor = Preprocessor.plan(
+        [(narrowed(cube, split.train_area), split.train) for cube, split in training],
+        bands=[band for band in bands if band not in net.ignores],
+        derived=choose_derived(net, data["derived"], bands),
+        phase=Phase.of(data),
+        wet_snow_db=data["wet_snow_db"],
+        ablation=plan_ablation(config["ablation"], cubes, splits, config["seed"]),
+    )
+    if plan := preprocessor.ablation:
+        changed = ", ".join([*plan["values"], *plan["shuffled"]])
+        logger.warning("ablation=%s: the net does not see %s as they are", config["ablation"], changed)
+    if preprocessor.phase.sign == -1 and preprocessor.reads_phase:
+        logger.warning("the phase falls where snow is added (phase_sign=-1), as far as the training windows tell")
+    return preprocessor
+
+
+def fit_statistics(
+    task: SnowRegression,
+    training: Sequence[tuple[CubeTensors | LazyTensors, xr.Dataset, Split]],
+    data: Mapping[str, Any],
+) -> None:
+    """Fit normalisation and head on the training windows inside the training areas.
+
+    Args:
+        task: The task.
+        training: Tensors, Cube and split of each Cube that has training windows.
+        data: The configuration's ``data`` group.
+    """
+    narrow = [
+        (maps.narrowed_to(torch.from_numpy(narrowed(cube, split.train_area)["mask"].values)), cube, split)
+        for maps, cube, split in training
+    ]
+    units = units_of(training[0][1])
+    task.preprocessor.normalizer.fit(
+        [(maps, _windows_read(split, cube["end"].values, task.time)) for maps, cube, split in narrow],
+        data["clip_percentiles"],
+        [band for band, unit in units.items() if unit == "dB"],
+    )
+    task.head.fit([(maps, split.train) for maps, _, split in narrow])
 
 
 def make_pretraining(config: Mapping[str, Any], subsets: Mapping[str, Patches]) -> tuple[Pretraining, PatchDataModule]:

@@ -96,9 +96,9 @@ class ClassHead(Head):
             counts += torch.stack([(known == value).sum() for value in self.classes.values])
         if not counts.all():
             missing = self.classes.meanings[int(counts.argmin())]
-            found = ", ".join(f"{word} {int(n):,}" for word, n in zip(self.classes.meanings, counts, strict=True))
+            counted = ", ".join(f"{word} {int(n):,}" for word, n in zip(self.classes.meanings, counts, strict=True))
             raise SnowmapError(
-                f"no training pixel is of the class '{missing}' of target '{self.classes.target}' (found: {found}); "
+                f"no training pixel is of the class '{missing}' of target '{self.classes.target}' (found: {counted}); "
                 "choose another split=, more scenes, or labels without that class"
             )
         if self.balanced:

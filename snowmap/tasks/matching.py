@@ -113,17 +113,17 @@ class Match:
         With mean m and deviation s here, m′ and s′ there, (x − m′) / s′ = s / s′ · (x − m) / s + (m − m′) / s′. The
         constant goes to the channel that says where the band is known, and so holds at borders and gaps, too.
         """
-        here, there = (task.preprocessor.normalizer for task in (self.task, self.source))
+        ours, theirs = (task.preprocessor.normalizer for task in (self.task, self.source))
         rescaled, constant = [], []
         for channel in channels:
             band, comma, step = channel.partition(", ")
-            if band not in here.bands or band in here.wrapped:  # of which cos and sin are read, by other names
+            if band not in ours.bands or band in ours.wrapped:  # of which cos and sin are read, by other names
                 continue
-            a, b = here.bands.index(band), there.bands.index(band)
-            mean, std = here.band_mean[a].item(), here.band_std[a].item()
-            before, spread = there.band_mean[b].item(), there.band_std[b].item()
+            a, b = ours.bands.index(band), theirs.bands.index(band)
+            mean, std = ours.band_mean[a].item(), ours.band_std[a].item()
+            before, spread = theirs.band_mean[b].item(), theirs.band_std[b].item()
             value, known = (new["weight"][:, reads.index(name)] for name in (channel, f"{band} (known){comma}{step}"))
-            if there.band_least[b] == there.band_greatest[b]:
+            if theirs.band_least[b] == theirs.band_greatest[b]:
                 value.zero_()  # multiplied zero there, so that it has learnt nothing
                 constant.append(band)
             elif (mean, std) != (before, spread):
@@ -135,14 +135,14 @@ class Match:
 
     def _other_units(self) -> dict[str, str]:
         """What is to be said of each band that is in another unit than in the checkpoint."""
-        here, there = (
+        ours, theirs = (
             {name: quantity.unit for name, quantity in DERIVED_BANDS.items()} | task.metadata["units"]
             for task in (self.task, self.source)
         )
         return {
-            band: f"from zero: {band}, which is in {there[band]} in the checkpoint, in {here[band]} here"
+            band: f"from zero: {band}, which is in {theirs[band]} in the checkpoint, in {ours[band]} here"
             for band in self.task.preprocessor.bands
-            if here[band] != there.get(band, here[band])
+            if ours[band] != theirs.get(band, ours[band])
         }
 
     def _outputs(self, row: Row, old: Mapping[str, Tensor], new: Mapping[str, Tensor]) -> Row:

@@ -146,7 +146,7 @@ class SnowRegression(Task):
             self.log(f"validation/{name}", value, prog_bar=self.head.shown in name, sync_dist=True)
 
     def train(self, mode: bool = True) -> "SnowRegression":
-        """As ever, but what is frozen stays as it maps: it draws no dropout."""
+        """The usual switch, but what is frozen stays in evaluation mode: it draws no dropout."""
         super().train(mode)
         for part in self.frozen:
             part.eval()

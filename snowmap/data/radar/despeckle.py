@@ -73,8 +73,8 @@ def equivalent_looks(pieces: Iterable[np.ndarray]) -> float | None:
         blocks = blocks[np.isfinite(blocks).all(axis=1)]
         spread = blocks.var(axis=1)
         looks.append(blocks.mean(axis=1)[spread > 0] ** 2 / spread[spread > 0])
-    found = np.concatenate(looks) if looks else np.empty(0)
-    return round(max(1.0, float(np.quantile(found, HOMOGENEOUS))), 1) if found.size else None
+    pooled = np.concatenate(looks) if looks else np.empty(0)
+    return round(max(1.0, float(np.quantile(pooled, HOMOGENEOUS))), 1) if pooled.size else None
 
 
 def boxcar(power: Float[Tensor, "y x"], window: int) -> Float[Tensor, "y x"]:
@@ -154,10 +154,10 @@ def ppb(
             weight = _patch_mean(distance, pairs, patch).mul_(-(patch**2) / scale).exp_()
             if pairs is not None:
                 weight *= pairs
-            for here, there in ((ours, theirs), (theirs, ours)):
-                total[here].addcmul_(weight, power[there])
-                weights[here].add_(weight)
-                torch.maximum(most[here], weight, out=most[here])
+            for pixel, partner in ((ours, theirs), (theirs, ours)):
+                total[pixel].addcmul_(weight, power[partner])
+                weights[pixel].add_(weight)
+                torch.maximum(most[pixel], weight, out=most[pixel])
         most.clamp_(min=1e-30)  # a pixel unlike all others stays as it is
         estimate = total.addcmul_(most, power).div_(weights.add_(most))
     assert estimate is not None
@@ -178,9 +178,9 @@ def bandwidth(looks: float, patch: int, alpha: float) -> float:
 def _shifted(shape: torch.Size, down: int, right: int) -> tuple[tuple[slice, slice], tuple[slice, slice]]:
     """Where pixels lie whose partner at a shift exists, and where the partners lie."""
     height, width = shape
-    here = slice(0, height - down), slice(max(0, -right), width - max(0, right))
-    there = slice(down, height), slice(max(0, right), width + min(0, right))
-    return here, there
+    pixels = slice(0, height - down), slice(max(0, -right), width - max(0, right))
+    partners = slice(down, height), slice(max(0, right), width + min(0, right))
+    return pixels, partners
 
 
 def _patch_mean(values: Tensor, valid: Tensor | None, patch: int) -> Tensor:

@@ -94,25 +94,25 @@ def changes_between_dates(
     known = np.isfinite(change)
     worst = variance[known].max(initial=0) or 1
     prior = WEAKNESS * worst / days.mean() ** 2
-    found = np.empty((len(days), *change.shape[1:]), np.float32)
+    changes = np.empty((len(days), *change.shape[1:]), np.float32)
     rows = max(1, CHUNK_BYTES // (8 * len(days) ** 2 * change.shape[2]))
     for place in (slice(row, row + rows) for row in range(0, change.shape[1], rows)):
         rates = np.zeros((*change[0, place].shape, len(days)))
         covariance = prior * np.broadcast_to(np.eye(len(days)), (*rates.shape, len(days)))
         total = np.zeros(rates.shape[:2])
         for index, span in enumerate(spans * days):
-            seen = known[index, place]
+            observed = known[index, place]
             along = covariance @ span
             gain = along / (variance[index, place] + along @ span)[..., None]
-            gain = np.where(seen[..., None], gain, 0)
-            missed = np.where(seen, change[index, place] - rates @ span, 0)
+            gain = np.where(observed[..., None], gain, 0)
+            missed = np.where(observed, change[index, place] - rates @ span, 0)
             rates += gain * missed[..., None]
             covariance = covariance - gain[..., :, None] * along[..., None, :]
             before, total = total, rates @ until[index]
             if added is not None:
-                added[index, place] = np.where(seen, total - before, np.nan)
-        found[:, place] = np.moveaxis(rates * days, -1, 0)
-    return found
+                added[index, place] = np.where(observed, total - before, np.nan)
+        changes[:, place] = np.moveaxis(rates * days, -1, 0)
+    return changes
 
 
 def season_sum(change: Maps, cube: xr.Dataset) -> Maps:

@@ -43,8 +43,8 @@ def spatial(
     before, tested = np.arange(len(start) - test), np.arange(len(start) - test, len(start))
     notes = ["the same windows, and so the same acquisitions, train and validate: apart in space, not in time"]
     notes += note_of_test(start, end, before, tested)
-    held = (validation_area, validation_area)
-    return Split(before.tolist(), before.tolist(), tested.tolist(), train_area, *held, "; ".join(notes))
+    scored = (validation_area, validation_area)
+    return Split(before.tolist(), before.tolist(), tested.tolist(), train_area, *scored, "; ".join(notes))
 
 
 def areas(shape: Sequence[int], rows: int, columns: int, fold: int, buffer: int) -> tuple[Area, Area]:

@@ -119,7 +119,7 @@ def blocked(start: Dates, end: Dates, *, folds: int = 5, fold: int = 0, gap: int
     bands. So no window whose target trains may lie in what a validation sequence reads, and no validation window in
     what a training sequence reads. A sequence of n windows reaches n − 1 windows back and shares its first acquisition
     with one more: a gap of n windows keeps both apart, in either direction (`check_reach`). Sequences of both sides may
-    meet inside the gap, whose targets nobody sees.
+    meet inside the gap, whose targets are not used.
 
     Args:
         start: First day of each window, sorted.

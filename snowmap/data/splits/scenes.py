@@ -93,16 +93,16 @@ def blocks(
         y, x = (np.arange(size) * parts // size for size, parts in zip(mask.shape, (rows, columns), strict=True))
         rectangle = y[:, None] * columns + x
         known = np.unique(rectangle[mask])
-        held = [max(1, round(share * len(known))) for share in (test, validation)]
-        if sum(held) >= len(known):
+        counts = [max(1, round(share * len(known))) for share in (test, validation)]
+        if sum(counts) >= len(known):
             raise SnowmapError(
                 f"{cube.attrs.get('archive', '')}: split.rows={rows}, split.columns={columns} make {len(known)} "
-                f"rectangles with data, of which {held[1]} validate and {held[0]} test: none is left to train; ask for "
-                "more rectangles or smaller shares"
+                f"rectangles with data, of which {counts[1]} validate and {counts[0]} test: none is left to train; ask "
+                "for more rectangles or smaller shares"
             )
         order = np.random.default_rng([seed, number]).permutation(known)
         subset_of = np.zeros(rows * columns, np.int8)
-        subset_of[order[: held[0]]], subset_of[order[held[0] : sum(held)]] = 2, 1
+        subset_of[order[: counts[0]]], subset_of[order[counts[0] : sum(counts)]] = 2, 1
         splits.append(_of_areas(cube, subset_of[rectangle], buffer))
     _refuse_missing(splits, "blocks")
     return splits

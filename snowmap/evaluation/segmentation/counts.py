@@ -218,8 +218,8 @@ def _outlines(
     count = int(numbers.max(initial=0)) + 1
     of_pixel, ground = numbers[valid], areas[valid]
     whole = _sums(of_pixel, ground, count)
-    found = {name: _sums(of_pixel, ground * (places == classes.named), count) for name, places in mapped.items()}
+    detected = {name: _sums(of_pixel, ground * (places == classes.named), count) for name, places in mapped.items()}
     return [
-        {"area": float(whole[number]), "found": {name: float(of[number]) for name, of in found.items()}}
+        {"area": float(whole[number]), "found": {name: float(of[number]) for name, of in detected.items()}}
         for number in 1 + np.flatnonzero(whole[1:])
     ]

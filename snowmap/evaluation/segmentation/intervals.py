@@ -66,13 +66,13 @@ def score_intervals(
     def ends(draws: Float[np.ndarray, "draw score"]) -> list[list[float] | None]:
         return [percentiles(of_score, level, count) for of_score in draws.T]
 
-    found = {name: dict(zip(SCORES, ends(drawn(values)), strict=True)) for name, values in blocks.items()}
+    intervals = {name: dict(zip(SCORES, ends(drawn(values)), strict=True)) for name, values in blocks.items()}
     differences = {}
     for name, (ours, theirs) in shared.items():
         difference = pooled_scores(ours.sum(axis=0), classes) - pooled_scores(theirs.sum(axis=0), classes)
         both = zip(SCORES, difference, ends(drawn(ours) - drawn(theirs)), strict=True)
         differences[name] = {score: _difference(value, pair) for score, value, pair in both}
-    return {"level": level, "blocks": count, "model": found.pop("model"), "baselines": found} | {
+    return {"level": level, "blocks": count, "model": intervals.pop("model"), "baselines": intervals} | {
         "differences": differences
     }
 

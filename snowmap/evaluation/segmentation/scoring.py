@@ -113,9 +113,9 @@ def _outlines(counts: Counts) -> list[dict[str, Any]]:
     for size in sizes.remove_unused_categories().categories:
         chosen = [outline for outline, of_size in zip(counts.outlines, sizes == size, strict=True) if of_size]
         ground = np.array([outline["area"] for outline in chosen])
-        found = {name: np.array([outline["found"].get(name, 0.0) for outline in chosen]) for name in counts.blocks}
+        detected = {name: np.array([outline["found"].get(name, 0.0) for outline in chosen]) for name in counts.blocks}
         shares = each_map(
-            found,
+            detected,
             lambda area, ground=ground: {
                 "recall": float(area.sum() / ground.sum()),
                 "found": int((area >= FOUND * ground).sum()),

@@ -31,7 +31,7 @@ from snowmap.products.insar.gunw import (
     text,
     variable,
 )
-from snowmap.products.pairs import Found, Opener, Pair
+from snowmap.products.pairs import InsarPairs, Opener, Pair
 from snowmap.products.rasters import Raster, open_raster
 from snowmap.products.reader import Reader
 
@@ -52,9 +52,9 @@ _LOOK = {
 }
 
 
-def read(paths: list[Path], options: Mapping[str, Any]) -> Found:
+def read(paths: list[Path], options: Mapping[str, Any]) -> InsarPairs:
     """Pairs of ARIA files (``.nc``); see `snowmap.products.reader.Reader`."""
-    return Found([_pair(path, options) for path in paths], [])
+    return InsarPairs([_pair(path, options) for path in paths], [])
 
 
 def _pair(path: Path, options: Mapping[str, Any]) -> Pair:
@@ -101,7 +101,7 @@ def _date(file: h5py.File, which: str, day: str) -> np.datetime64:
     granules = file.get(f"{_GRANULES}/{which}/L1InputGranules")
     if isinstance(granules, h5py.Dataset):
         names = [text(name) for name in np.asarray(granules[()]).reshape(-1)]
-        days = {found for name in names for found in re.findall(r"_(\d{8})T\d{6}", name)}
+        days = {stamp for name in names for stamp in re.findall(r"_(\d{8})T\d{6}", name)}
         if days and day not in days:
             listed = ", ".join(sorted(days))
             raise SnowmapError(

@@ -18,7 +18,7 @@ from rasterio.errors import RasterioError
 from snowmap.config.fields import choice, number, special
 from snowmap.errors import SnowmapError
 from snowmap.products.names import Name
-from snowmap.products.pairs import CLASS, LAYERS, Found, Opener, Pair
+from snowmap.products.pairs import CLASS, LAYERS, InsarPairs, Opener, Pair
 from snowmap.products.rasters import open_raster
 from snowmap.products.reader import Insar, Reader
 
@@ -73,7 +73,7 @@ class Geotiffs(Insar):
     incidence_unit: str | None = choice(None, "degrees", "radians")  # None: the unit that the raster states
 
 
-def read(paths: list[Path], options: Mapping[str, Any]) -> Found:
+def read(paths: list[Path], options: Mapping[str, Any]) -> InsarPairs:
     """The pairs whose files match the patterns, by paths within the folders, or by the names of files.
 
     Raises:
@@ -97,14 +97,14 @@ def read(paths: list[Path], options: Mapping[str, Any]) -> Found:
     scale = (options["scale"] or {}).get("incidence", 1)
     angles = {layers["incidence"] for layers in (static, *dated.values()) if "incidence" in layers}
     degrees = {file: _to_degrees(file, scale, options["incidence_unit"]) for file in angles}
-    found = Found([], [])
+    result = InsarPairs([], [])
     for (first, second), layers in sorted(dated.items()):
         missing = [layer for layer in REQUIRED if layer not in layers]
         if missing:
-            found.left_out.append(f"{first}_{second}: no file of {' and '.join(missing)} by insar.patterns")
+            result.left_out.append(f"{first}_{second}: no file of {' and '.join(missing)} by insar.patterns")
         else:
-            found.pairs.append(_pair(first, second, {**static, **layers}, degrees, options))
-    return found
+            result.pairs.append(_pair(first, second, {**static, **layers}, degrees, options))
+    return result
 
 
 _EXAMPLE = """\

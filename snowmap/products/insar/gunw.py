@@ -56,8 +56,8 @@ def variable(file: h5py.File, name: str, units: Sequence[str] = ()) -> h5py.Data
     Raises:
         SnowmapError: When it is not there, or is in none of these units.
     """
-    found: Any = file.get(name)
-    if not isinstance(found, h5py.Dataset):
+    stored: Any = file.get(name)
+    if not isinstance(stored, h5py.Dataset):
         group: Any = file
         for part in name.strip("/").split("/"):
             inner = group.get(part)
@@ -65,10 +65,10 @@ def variable(file: h5py.File, name: str, units: Sequence[str] = ()) -> h5py.Data
                 break
             group = inner
         raise SnowmapError(f"{file.filename}: no layer {name}; {group.name} has {', '.join(group) or 'nothing'}")
-    unit = text(found.attrs.get("units", ""))
+    unit = text(stored.attrs.get("units", ""))
     if units and unit.lower() not in units:
         raise SnowmapError(f"{file.filename}: {name} has the units '{unit}'; expected {' or '.join(units)}")
-    return found
+    return stored
 
 
 def text(value: Any) -> str:

@@ -19,7 +19,7 @@ import numpy as np
 from snowmap.errors import SnowmapError
 from snowmap.physics import SENTINEL_1_WAVELENGTH
 from snowmap.products.insar.sentinel1 import relative_orbit, relative_orbit_of_burst
-from snowmap.products.pairs import Found, Opener, Pair
+from snowmap.products.pairs import InsarPairs, Opener, Pair
 from snowmap.products.rasters import Raster, open_raster
 from snowmap.products.reader import Insar, Reader
 
@@ -74,7 +74,7 @@ class _Product:
         return (self.container / self.files[".txt"]).read_text(errors="replace")
 
 
-def read(paths: list[Path], options: Mapping[str, Any]) -> Found:
+def read(paths: list[Path], options: Mapping[str, Any]) -> InsarPairs:
     """The pairs of HyP3 products, each a zip file or a folder; folders are searched with what lies in them."""
     pairs: dict[str, Pair] = {}
     left_out: list[str] = []
@@ -87,7 +87,7 @@ def read(paths: list[Path], options: Mapping[str, Any]) -> Found:
             pairs[name] = _pair(product)
         except (SnowmapError, OSError, BadZipFile) as error:
             left_out.append(f"{product.container}: {error}")
-    return Found(list(pairs.values()), left_out)
+    return InsarPairs(list(pairs.values()), left_out)
 
 
 READER = Reader(Insar, read, "path: downloads/*.zip                # zip files as they are, or folders")

@@ -18,7 +18,7 @@ import rasterio
 
 from snowmap.errors import SnowmapError
 from snowmap.physics import SENTINEL_1_WAVELENGTH
-from snowmap.products.pairs import Found, Opener, Pair
+from snowmap.products.pairs import InsarPairs, Opener, Pair
 from snowmap.products.rasters import Raster, open_raster
 from snowmap.products.reader import Insar, Reader
 
@@ -30,25 +30,25 @@ _LEVELS = 3
 """Folders above a pair's in which those files are looked for: ``GEOC`` of LiCSBAS, ``metadata`` of the portal."""
 
 
-def read(paths: list[Path], options: Mapping[str, Any]) -> Found:
+def read(paths: list[Path], options: Mapping[str, Any]) -> InsarPairs:
     """The pairs of frames, each a folder as the portal or LiCSBAS has it.
 
     Raises:
         SnowmapError: When nothing tells the frame of a pair.
     """
-    found = Found([], [])
+    result = InsarPairs([], [])
     for path in paths:
         files = sorted(path.rglob("*.geo.unw.tif")) if path.is_dir() else [path]
         pairs = [(file, name) for file in files if (name := _PAIR.fullmatch(file.name))]
         if not pairs:
-            found.left_out.append(f"{path}: no unwrapped phase of LiCSAR there, such as 20230103_20230115.geo.unw.tif")
+            result.left_out.append(f"{path}: no unwrapped phase of LiCSAR there, such as 20230103_20230115.geo.unw.tif")
         for file, name in pairs:
             coherence = file.with_name(file.name.replace(".unw.", ".cc."))
             if not coherence.exists():
-                found.left_out.append(f"{file}: no {coherence.name} beside it; fetch it")
+                result.left_out.append(f"{file}: no {coherence.name} beside it; fetch it")
                 continue
-            found.pairs.append(_pair(file, coherence, *name.groups()))
-    return found
+            result.pairs.append(_pair(file, coherence, *name.groups()))
+    return result
 
 
 READER = Reader(Insar, read, "path: 022D_05000_131313                # the folder of a frame")

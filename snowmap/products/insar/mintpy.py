@@ -20,7 +20,7 @@ from rasterio.transform import Affine
 from snowmap.data.grid import Grid
 from snowmap.errors import SnowmapError
 from snowmap.products.insar.gunw import variable
-from snowmap.products.pairs import Found, Opener, Pair
+from snowmap.products.pairs import InsarPairs, Opener, Pair
 from snowmap.products.rasters import Raster
 from snowmap.products.reader import Insar, Reader
 
@@ -29,21 +29,21 @@ STACK, GEOMETRY = "ifgramStack", "geometry"
 """What the attribute ``FILE_TYPE`` says."""
 
 
-def read(paths: list[Path], options: Mapping[str, Any]) -> Found:
+def read(paths: list[Path], options: Mapping[str, Any]) -> InsarPairs:
     """The pairs of stacks, each a file or a folder such as ``mintpy/inputs``; the geometry lies beside its stack.
 
     Raises:
         SnowmapError: When a stack is in radar coordinates, has no CRS or no wavelength, or lacks a dataset.
     """
-    found = Found([], [])
+    result = InsarPairs([], [])
     for path in paths:
         files = sorted(path.glob("*.h5")) if path.is_dir() else [path]
-        stacks = [file for file in files if _attributes(file, found.left_out).get("FILE_TYPE") == STACK]
+        stacks = [file for file in files if _attributes(file, result.left_out).get("FILE_TYPE") == STACK]
         if not stacks:
-            found.left_out.append(f"{path}: no MintPy stack ({STACK}.h5) there")
+            result.left_out.append(f"{path}: no MintPy stack ({STACK}.h5) there")
         for stack in stacks:
-            _read_stack(stack, found)
-    return found
+            _read_stack(stack, result)
+    return result
 
 
 READER = Reader(Insar, read, "path: mintpy/inputs                  # the folder of ifgramStack.h5 and geometryGeo.h5")
@@ -58,10 +58,10 @@ def _attributes(path: Path, left_out: list[str]) -> dict[str, str]:
         return {}
 
 
-def _read_stack(path: Path, found: Found) -> None:
-    attributes = _attributes(path, found.left_out)
+def _read_stack(path: Path, result: InsarPairs) -> None:
+    attributes = _attributes(path, result.left_out)
     crs, transform = _grid(path, attributes)
-    layers = _geometry(path, attributes, crs, transform, found.left_out)
+    layers = _geometry(path, attributes, crs, transform, result.left_out)
     with h5py.File(path) as file:
         variable(file, "coherence")
         references = _references(variable(file, "unwrapPhase"), attributes)
@@ -71,28 +71,28 @@ def _read_stack(path: Path, found: Found) -> None:
     for index, (first, second) in enumerate(dates):
         name = f"{path}: {first}_{second}"
         if not kept[index]:
-            found.left_out.append(f"{name} is dropped in the stack (dropIfgram)")
+            result.left_out.append(f"{name} is dropped in the stack (dropIfgram)")
             continue
         if np.isnan(references[index]):
-            found.left_out.append(f"{name} has no phase at the reference point (REF_Y, REF_X); choose another there")
+            result.left_out.append(f"{name} has no phase at the reference point (REF_Y, REF_X); choose another there")
             continue
         sign = 1 if first <= second else -1
         start, end = (np.datetime64(datetime.strptime(day, "%Y%m%d").date()) for day in sorted((first, second)))
         read_map = partial(_map, crs=crs, transform=transform)
-        own: dict[str, Opener] = {
+        of_pair: dict[str, Opener] = {
             "coherence": partial(read_map, path, ["coherence"], _not_zero, index),
             "unwrapped_phase": partial(read_map, path, ["unwrapPhase"], _relative(references[index], sign), index),
         }
         if components:
-            own["component"] = partial(read_map, path, ["connectComponent"], lambda components: components, index)
-        found.pairs.append(
+            of_pair["component"] = partial(read_map, path, ["connectComponent"], lambda components: components, index)
+        result.pairs.append(
             Pair(
                 start=start,
                 end=end,
                 name=name,
                 track=_track(path, attributes),
                 wavelength_m=float(attributes["WAVELENGTH"]),
-                layers={**layers, **own},
+                layers={**layers, **of_pair},
                 processing=", ".join(
                     f"{key} {attributes[key]}"
                     for key in ("PROCESSOR", "ALOOKS", "RLOOKS", "unwrap_method")

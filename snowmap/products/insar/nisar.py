@@ -28,7 +28,7 @@ from snowmap.products.insar.gunw import (
     text,
     variable,
 )
-from snowmap.products.pairs import Found, Opener, Pair
+from snowmap.products.pairs import InsarPairs, Opener, Pair
 from snowmap.products.rasters import Raster, open_raster
 from snowmap.products.reader import Reader
 
@@ -43,24 +43,24 @@ _LOOK = {
 }
 
 
-def read(paths: list[Path], options: Mapping[str, Any]) -> Found:
+def read(paths: list[Path], options: Mapping[str, Any]) -> InsarPairs:
     """Pairs of NISAR GUNW files (``.h5``); see `snowmap.products.reader.Reader`."""
-    found = Found([], [])
+    result = InsarPairs([], [])
     for path in paths:
         with open_file(path) as file:
             kind = text(variable(file, f"{_IDENTIFICATION}/productType")[()])
             if kind == "GUNW":
-                found.pairs.append(_pair(path, file, options))
+                result.pairs.append(_pair(path, file, options))
             else:
-                found.left_out.append(f"{path.name}: a product {kind}, no GUNW")
-    return found
+                result.left_out.append(f"{path.name}: a product {kind}, no GUNW")
+    return result
 
 
 def _pair(path: Path, file: h5py.File, options: Mapping[str, Any]) -> Pair:
-    def said(name: str) -> str:
+    def stated(name: str) -> str:
         return text(variable(file, f"{_IDENTIFICATION}/{name}")[()])
 
-    times = (said(f"{which}ZeroDopplerStartTime") for which in ("reference", "secondary"))
+    times = (stated(f"{which}ZeroDopplerStartTime") for which in ("reference", "secondary"))
     reference, secondary = (np.datetime64(time[:10]) for time in times)
     frequency, polarisation = _choose(file)
     grids = f"{_GRIDS}/{frequency}"
@@ -91,10 +91,10 @@ def _pair(path: Path, file: h5py.File, options: Mapping[str, Any]) -> Pair:
         start=min(reference, secondary),
         end=max(reference, secondary),
         name=path.name,
-        track=f"track {said('trackNumber')}, frame {said('frameNumber')}, {said('orbitPassDirection').lower()}",
+        track=f"track {stated('trackNumber')}, frame {stated('frameNumber')}, {stated('orbitPassDirection').lower()}",
         wavelength_m=_SPEED_OF_LIGHT / frequency_hz,
         layers=layers,
-        processing=f"{frequency} {polarisation}, product version {said('productVersion')}",
+        processing=f"{frequency} {polarisation}, product version {stated('productVersion')}",
     )
 
 

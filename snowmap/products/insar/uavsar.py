@@ -22,7 +22,7 @@ from rasterio.transform import Affine
 
 from snowmap.data.grid import Grid
 from snowmap.errors import SnowmapError
-from snowmap.products.pairs import Found, Opener, Pair
+from snowmap.products.pairs import InsarPairs, Opener, Pair
 from snowmap.products.rasters import Raster
 from snowmap.products.reader import Insar, Reader, file
 
@@ -40,22 +40,22 @@ class Uavsar(Insar):
     incidence: str | None = file(None)  # a local incidence angle, .inc
 
 
-class Said(NamedTuple):
+class Entry(NamedTuple):
     """What an annotation file says under one key."""
 
     value: str
     unit: str
 
 
-def read(paths: list[Path], options: Mapping[str, Any]) -> Found:
+def read(paths: list[Path], options: Mapping[str, Any]) -> InsarPairs:
     """Pairs by their annotation files (``.ann``); see `snowmap.products.reader.Reader`."""
-    return Found([_pair(path, options) for path in paths], [])
+    return InsarPairs([_pair(path, options) for path in paths], [])
 
 
 def _pair(path: Path, options: Mapping[str, Any]) -> Pair:
-    said = _annotation(path)
-    first, second = (_date(path, said, number) for number in (1, 2))
-    length, unit = _look_up(path, said, "center wavelength")
+    entries = _annotation(path)
+    first, second = (_date(path, entries, number) for number in (1, 2))
+    length, unit = _look_up(path, entries, "center wavelength")
     if unit not in _METRES:
         raise SnowmapError(f"{path}: Center Wavelength is in '{unit}'; expected cm or m")
     sign = 1 if first < second else -1
@@ -91,7 +91,7 @@ def _pair(path: Path, options: Mapping[str, Any]) -> Pair:
     )
 
 
-def _annotation(path: Path) -> dict[str, Said]:
+def _annotation(path: Path) -> dict[str, Entry]:
     """What an annotation file says, by keys in lower case."""
     try:
         lines = path.read_text(encoding="latin-1").splitlines()
@@ -99,20 +99,20 @@ def _annotation(path: Path) -> dict[str, Said]:
         raise SnowmapError(
             f"{path}: not readable ({error.strerror}); expected the annotation of the .grd files"
         ) from error
-    found = [match for line in lines if (match := _LINE.match(line))]
-    if path.suffix != ".ann" or not found:
+    entries = [match for line in lines if (match := _LINE.match(line))]
+    if path.suffix != ".ann" or not entries:
         raise SnowmapError(f"{path}: no annotation of UAVSAR; expected files .ann, with the .grd files beside them")
-    return {match["key"].lower(): Said(match["value"].strip(), (match["unit"] or "").strip()) for match in found}
+    return {match["key"].lower(): Entry(match["value"].strip(), (match["unit"] or "").strip()) for match in entries}
 
 
-def _look_up(path: Path, said: Mapping[str, Said], key: str) -> Said:
-    if key not in said:
+def _look_up(path: Path, entries: Mapping[str, Entry], key: str) -> Entry:
+    if key not in entries:
         raise SnowmapError(f"{path}: says nothing of '{key}'; expected the annotation of an interferogram (RPI)")
-    return said[key]
+    return entries[key]
 
 
-def _date(path: Path, said: Mapping[str, Said], number: int) -> np.datetime64:
-    text = _look_up(path, said, f"start time of acquisition for pass {number}").value
+def _date(path: Path, entries: Mapping[str, Entry], number: int) -> np.datetime64:
+    text = _look_up(path, entries, f"start time of acquisition for pass {number}").value
     try:
         return np.datetime64(datetime.strptime(text.split()[0], "%d-%b-%Y"), "D")
     except (ValueError, IndexError) as error:
@@ -123,12 +123,12 @@ def _date(path: Path, said: Mapping[str, Said], number: int) -> np.datetime64:
 
 def _open(annotation: Path, path: Path, kind: str, convert: Callable[[np.ndarray], np.ndarray]) -> Raster:
     """One binary raster."""
-    said = _annotation(annotation)
-    own = path.suffixes[-1 if path.suffix != ".grd" else -2].removeprefix(".")
-    grids = (own, *(_GRIDS if kind == "<f4" else reversed(_GRIDS[:3])))
-    grid = next((grid for grid in grids if f"{grid}.set_rows" in said), "grd")
+    entries = _annotation(annotation)
+    suffix = path.suffixes[-1 if path.suffix != ".grd" else -2].removeprefix(".")
+    grids = (suffix, *(_GRIDS if kind == "<f4" else reversed(_GRIDS[:3])))
+    grid = next((grid for grid in grids if f"{grid}.set_rows" in entries), "grd")
     rows, columns, north, west, dy, dx = (
-        _look_up(annotation, said, f"{grid}.{key}")
+        _look_up(annotation, entries, f"{grid}.{key}")
         for key in ("set_rows", "set_cols", "row_addr", "col_addr", "row_mult", "col_mult")
     )
     if not dy.unit.startswith("deg"):
@@ -142,7 +142,7 @@ def _open(annotation: Path, path: Path, kind: str, convert: Callable[[np.ndarray
 
     def read_part(rows: slice, columns: slice) -> np.ndarray:
         stored = np.memmap(path, kind, "r", shape=shape)[rows, columns]
-        missing = (stored == -10000) | ((stored == 0) & (own not in _ZERO_IS_A_VALUE))
+        missing = (stored == -10000) | ((stored == 0) & (suffix not in _ZERO_IS_A_VALUE))
         return convert(np.where(missing, np.nan, stored)).astype(np.float32)
 
     return Raster(Grid(shape, transform, _WGS84), read_part)

@@ -79,7 +79,7 @@ def _stated(path: Path) -> tuple[str | None, CRS | None]:
         with rasterio.open(path) as raster:
             texts = [raster.descriptions[0] or "", *raster.tags(1).values(), *raster.tags().values()]
             unit = raster.units[0] or next(
-                (found[1] for text in texts if (found := re.search(r"\[(\w+)\]", text))), None
+                (match[1] for text in texts if (match := re.search(r"\[(\w+)\]", text))), None
             )
             ascii_grid, size, step = raster.driver == "AAIGrid", (raster.width, raster.height), raster.transform.a
             bounds = raster.bounds
@@ -112,9 +112,9 @@ def date_of(name: str, pattern: str | None, dates: Mapping[str, str]) -> np.date
     if pattern:
         return _by_pattern(name, pattern)
     for form, directives in DATES:
-        if found := re.search(form, name):
+        if match := re.search(form, name):
             try:
-                return np.datetime64(datetime.strptime(found[1], directives).date(), "D")
+                return np.datetime64(datetime.strptime(match[1], directives).date(), "D")
             except ValueError:
                 continue
     return None

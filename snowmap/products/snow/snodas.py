@@ -43,11 +43,11 @@ def read_snodas(paths: list[Path], options: Mapping[str, Any]) -> SnowMaps:
     for path in paths:
         names = _names(path)
         form = NAME.format(code=PRODUCTS[options["target"]], kind=DAT)
-        found = next((match for name in names if (match := re.fullmatch(form, Path(name).name))), None)
-        if found is None:
+        member = next((match for name in names if (match := re.fullmatch(form, Path(name).name))), None)
+        if member is None:
             left_out.append(f"{path.name}: it holds no product {PRODUCTS[options['target']]}")
             continue
-        day = np.datetime64(f"{found[1][:4]}-{found[1][4:6]}-{found[1][6:]}", "D")
+        day = np.datetime64(f"{member[1][:4]}-{member[1][4:6]}-{member[1][6:]}", "D")
         maps.setdefault(day, partial(_open, path, PRODUCTS[options["target"]]))
     return maps_by_day(maps, paths, left_out, "of SNODAS")
 

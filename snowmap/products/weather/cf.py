@@ -68,8 +68,8 @@ def read_cf(paths: list[Path], options: Mapping[str, Any]) -> DailyWeather:
         for key, (what, standard, names) in VARIABLES.items():
             wanted = options.get(key)
             wanted = wanted if wanted in dataset.data_vars else None
-            if (wanted or not options.get(key)) and (found := find(dataset, path, what, wanted, standard, names)):
-                array, unit = _field(dataset, found, str(path), key)
+            if (wanted or not options.get(key)) and (variable := find(dataset, path, what, wanted, standard, names)):
+                array, unit = _field(dataset, variable, str(path), key)
                 rate = rate or unit.rate
                 parts[key][0].append(array)
                 parts[key][1].append(str(path))

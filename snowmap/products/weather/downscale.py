@@ -160,8 +160,9 @@ def _at_stations(fields: xr.Dataset, grid: Grid, height: NDArray[np.float64]) ->
     wgs84 = CRS.from_epsg(4326)
     to_degrees = Transformer.from_crs(fields.rio.crs, wgs84, always_xy=True)
     lon, lat = to_degrees.transform(fields["x"].values, fields["y"].values)
-    there, pixels = _chords(lon, lat), _chords(*_pixels(grid, wgs84))
-    weights = np.stack([1 / np.maximum(((pixels - place[:, None, None]) ** 2).sum(axis=0), 1.0) for place in there.T])
+    stations, pixels = _chords(lon, lat), _chords(*_pixels(grid, wgs84))
+    distances = [((pixels - station[:, None, None]) ** 2).sum(axis=0) for station in stations.T]
+    weights = np.stack([1 / np.maximum(distance, 1.0) for distance in distances])
 
     def spread(values: NDArray[np.float64]) -> NDArray[np.float64]:
         known = np.isfinite(values)

@@ -73,13 +73,13 @@ def check_patches(root: Path, workers: int | None = None) -> bool:
 
 def _check_shard(_: None, piece: tuple[str, Sequence[str]]) -> Shard:
     path, keys = piece
-    name, whole, found, faults = Path(path).name, 0, list[Fault](), list[str]()
+    name, whole, lost, faults = Path(path).name, 0, list[Fault](), list[str]()
     ranges: dict[str, tuple[float, float]] = {}
     try:
         for key, content in zip(keys, Opening(retries=0).members(path, keys), strict=True):
             result = content if isinstance(content, Fault) else _read(path, key, content)
             if isinstance(result, Fault):
-                found.append(result)
+                lost.append(result)
                 continue
             whole += 1
             for label, values in result.items():
@@ -88,7 +88,7 @@ def _check_shard(_: None, piece: tuple[str, Sequence[str]]) -> Shard:
     except SnowmapError as error:
         faults.append(str(error))
     faults += [f"{name}: {unlisted} is not in the metadata" for unlisted in _unlisted(path, set(keys))]
-    for (of_shard, words), group in groupby(found, lambda fault: (fault.of_shard, fault.words)):
+    for (of_shard, words), group in groupby(lost, lambda fault: (fault.of_shard, fault.words)):
         alike = [fault.key for fault in group]
         if of_shard:
             faults.append(f"{name} {words}: {len(alike)} samples are lost, from {alike[0]} on")

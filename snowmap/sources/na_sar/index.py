@@ -71,20 +71,20 @@ def open_patches(data: Mapping[str, Any]) -> Patches:
         frame = parquet.read(columns=[*dict.fromkeys(columns.values())]).to_pandas()
     except pa.ArrowException as error:
         raise SnowmapError(f"{place} is no whole Parquet file ({str(error).splitlines()[0]}); copy it again") from error
-    found = {role: frame[column] for role, column in columns.items()}
+    fields = {role: frame[column] for role, column in columns.items()}
     if frame[[columns["shard"], columns["key"]]].duplicated().any():
         raise SnowmapError(f"{place} lists a sample of a shard twice; each one is to be there once")
-    table = pd.DataFrame({"key": found["key"].astype("string[pyarrow]"), "shard": found["shard"].map(_file_name)})
-    table["position"] = found["position"]
-    table["longitude"], table["latitude"] = _centres(place, found)
-    table = table.assign(**_times(found)).loc[_chosen(place, found, table, data)]
+    table = pd.DataFrame({"key": fields["key"].astype("string[pyarrow]"), "shard": fields["shard"].map(_file_name)})
+    table["position"] = fields["position"]
+    table["longitude"], table["latitude"] = _centres(place, fields)
+    table = table.assign(**_times(fields)).loc[_chosen(place, fields, table, data)]
     if table.empty:
         raise SnowmapError(
             f"{place}: none of its {len(frame)} samples is within data.quality, data.polarisations and data.bounds; "
             "widen them"
         )
     table, shards = _with_shards(root, table, data["shards"])
-    _refuse_others(place, found["key"], shards)
+    _refuse_others(place, fields["key"], shards)
     attributes = {
         "archive": root if is_remote(root) else str(Path(root).absolute()),
         "origin": _origin(root),
@@ -169,20 +169,20 @@ def _missing(place: str, role: str, names: Sequence[str]) -> SnowmapError:
     )
 
 
-def _centres(place: str, found: Mapping[str, pd.Series]) -> tuple[Any, Any]:
+def _centres(place: str, fields: Mapping[str, pd.Series]) -> tuple[Any, Any]:
     """Longitude and latitude of the middle of each sample, degrees; NaN where the metadata has no places."""
-    if found.keys() >= {"longitude", "latitude"}:
-        longitude, latitude = (found[role].to_numpy(float) for role in ("longitude", "latitude"))
-    elif found.keys() >= {"west", "south", "east", "north"}:
-        west, south, east, north = (found[role].to_numpy(float) for role in ("west", "south", "east", "north"))
+    if fields.keys() >= {"longitude", "latitude"}:
+        longitude, latitude = (fields[role].to_numpy(float) for role in ("longitude", "latitude"))
+    elif fields.keys() >= {"west", "south", "east", "north"}:
+        west, south, east, north = (fields[role].to_numpy(float) for role in ("west", "south", "east", "north"))
         longitude, latitude = west + (east - west) % 360 / 2, (south + north) / 2
-    elif "geometry" in found:
-        shapes = found["geometry"].to_numpy()
+    elif "geometry" in fields:
+        shapes = fields["geometry"].to_numpy()
         text = isinstance(shapes[0], str) if len(shapes) else True
         try:
             centres = shapely.centroid((shapely.from_wkt if text else shapely.from_wkb)(shapes))
         except (shapely.errors.ShapelyError, TypeError) as error:
-            raise SnowmapError(f"{place}: the column {found['geometry'].name} is neither WKB nor WKT") from error
+            raise SnowmapError(f"{place}: the column {fields['geometry'].name} is neither WKB nor WKT") from error
         longitude, latitude = shapely.get_x(centres), shapely.get_y(centres)
     else:
         return np.nan, np.nan
@@ -194,10 +194,10 @@ def _centres(place: str, found: Mapping[str, pd.Series]) -> tuple[Any, Any]:
     return (longitude + 180) % 360 - 180, latitude
 
 
-def _times(found: Mapping[str, pd.Series]) -> dict[str, Any]:
+def _times(fields: Mapping[str, pd.Series]) -> dict[str, Any]:
     """Days between the dates, and the day of the year of each of them."""
-    absent = pd.Series(pd.NaT, found["key"].index)
-    given = [found.get(f"{date}_date", absent) for date in DATES]
+    absent = pd.Series(pd.NaT, fields["key"].index)
+    given = [fields.get(f"{date}_date", absent) for date in DATES]
     given = [dates.astype(str) if pd.api.types.is_integer_dtype(dates) else dates for dates in given]  # 20230105
     prime, secondary = (pd.to_datetime(dates, errors="coerce", utc=True) for dates in given)
     days = (secondary.dt.normalize() - prime.dt.normalize()).dt.days.abs().replace(0, np.nan)
@@ -208,19 +208,19 @@ def _times(found: Mapping[str, pd.Series]) -> dict[str, Any]:
     }
 
 
-def _chosen(place: str, found: Mapping[str, pd.Series], table: pd.DataFrame, data: Mapping[str, Any]) -> np.ndarray:
+def _chosen(place: str, fields: Mapping[str, pd.Series], table: pd.DataFrame, data: Mapping[str, Any]) -> np.ndarray:
     """Which samples the filters leave."""
     chosen = np.ones(len(table), bool)
     wanted = (["quality"] if data["quality"] > 0 else []) + data["polarisations"]
     for role in wanted:
-        if role not in found:
-            raise _missing(place, role, [str(series.name) for series in found.values()])
-        values = found[role].to_numpy()
+        if role not in fields:
+            raise _missing(place, role, [str(series.name) for series in fields.values()])
+        values = fields[role].to_numpy()
         chosen &= values >= data["quality"] if role == "quality" else values == True  # noqa: E712  None is not
     if data["bounds"]:
         longitude = table["longitude"].to_numpy()
         if np.isnan(longitude).all():
-            raise _missing(place, "longitude", [str(series.name) for series in found.values()])
+            raise _missing(place, "longitude", [str(series.name) for series in fields.values()])
         west, south, east, north = data["bounds"]
         within = (longitude >= west, longitude <= east)
         chosen &= (within[0] & within[1]) if west <= east else (within[0] | within[1])  # across the 180th meridian

@@ -19,11 +19,11 @@ class Acquisitions(NamedTuple):
 
     Attributes:
         days: datetime64[D], sorted.
-        there: False for a period without a date, whose middle stands for it.
+        present: False for a period without a date, whose middle stands for it.
     """
 
     days: np.ndarray
-    there: np.ndarray
+    present: np.ndarray
 
 
 def by_calendar(days: np.ndarray, periods: int | str, root: Path) -> Acquisitions:
@@ -51,7 +51,7 @@ def by_calendar(days: np.ndarray, periods: int | str, root: Path) -> Acquisition
             f"data.dates from data.time: data.time={len(days)})"
         )
     years = days.astype("datetime64[Y]")
-    chosen, found = [], []
+    chosen, has_date = [], []
     for year in np.unique(years):
         first, last = year.astype("datetime64[D]"), (year + 1).astype("datetime64[D]")
         of_year, length = days[years == year], (last - first).astype(int)
@@ -61,19 +61,19 @@ def by_calendar(days: np.ndarray, periods: int | str, root: Path) -> Acquisition
             within = np.flatnonzero(elapsed * count // length == period)
             nearest = within[np.abs(elapsed[within] - middle).argmin()] if within.size else None
             chosen.append(first + int(middle) if nearest is None else of_year[nearest])
-            found.append(nearest is not None)
-    there = np.array(found)
-    most = int(np.convolve(there, np.ones(count, int)).max())
+            has_date.append(nearest is not None)
+    present = np.array(has_date)
+    most = int(np.convolve(present, np.ones(count, int)).max())
     if most < LEAST_COVER * count:
         logger.warning(
             "data.dates=%d: no year of %s has dates in more than %d of so many periods; all %d dates are read",
             *(count, root, most, len(days)),
         )
         return every
-    first, last = np.flatnonzero(there)[[0, -1]]
+    first, last = np.flatnonzero(present)[[0, -1]]
     first = max(0, min(first, last + 1 - count))
     kept = slice(first, max(last + 1, first + count))
-    return Acquisitions(np.array(chosen, "datetime64[D]")[kept], there[kept])
+    return Acquisitions(np.array(chosen, "datetime64[D]")[kept], present[kept])
 
 
 def ends_of_sequences(days: np.ndarray, sequences: str) -> np.ndarray:

@@ -1,4 +1,4 @@
-"""Labels of a scene on its grid: outlines of a vector file, or class rasters with a code for "not looked at"."""
+"""Labels of a scene on its grid: outlines of a vector file, or class rasters with a code for "no label"."""
 
 # pyright: reportArgumentType=false, reportAttributeAccessIssue=false
 # pandas has no stubs here: every selection is a Series, a DataFrame or an array to the type checker
@@ -31,7 +31,7 @@ CLASSES = {
 """Classes of the targets that need no ``data.classes``."""
 
 LINE_TYPE, GLACIER_BOUNDARY, ROCK = "line_type", "glac_bound", "intrnl_rock"
-"""Column of GLIMS outlines, and its words for the ice and for rock that sticks out of it."""
+"""Column of GLIMS outlines, and its words for the ice and for rock within it."""
 
 logger = logging.getLogger(__name__)
 
@@ -40,7 +40,7 @@ class Labels(NamedTuple):
     """What a scene's labels say.
 
     Attributes:
-        maps: Class codes ``(y, x)`` float32, NaN where nobody looked; by date where they are dated, else under None.
+        maps: Class codes ``(y, x)`` float32, NaN without a label; by date where they are dated, else under None.
         outlines: Number of the outline from 1 in the order of its file ``(y, x)``, 0 in none; None without outlines.
         source: The file of the outlines.
     """
@@ -112,7 +112,7 @@ def _vector(folder: Path, name: str) -> Path | None:
 
 
 def _outlines(path: Path, root: Path, grid: Grid, outcrops: str | None) -> np.ndarray:
-    """Numbers of outlines without the rock that sticks out, int32 ``(y, x)``."""
+    """Numbers of outlines without the rock within the ice, int32 ``(y, x)``."""
     table = read_outlines(path)
     check_overlap(table, str(path), grid)
     rock = _outcrops(table, path, outcrops)
@@ -154,11 +154,11 @@ def _classes(path: Path, grid: Grid, quantity: Quantity, ignore: int | None) -> 
     codes = on_grid(path, grid, Resampling.nearest)
     if ignore is not None:
         codes[codes == ignore] = np.nan
-    found = np.unique(codes[np.isfinite(codes)])
-    if unknown := [f"{code:g}" for code in found if code not in quantity.flag_values]:
+    values = np.unique(codes[np.isfinite(codes)])
+    if unknown := [f"{code:g}" for code in values if code not in quantity.flag_values]:
         known = ", ".join(map(str, quantity.flag_values))
         raise SnowmapError(
-            f"{path} holds the codes {', '.join(f'{code:g}' for code in found)}; {', '.join(unknown)} is none of the "
+            f"{path} holds the codes {', '.join(f'{code:g}' for code in values)}; {', '.join(unknown)} is none of the "
             f"classes {known}: name it in data.classes, or leave it out by data.ignore={unknown[0]}"
         )
     return codes

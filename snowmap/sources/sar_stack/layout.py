@@ -57,14 +57,14 @@ def scene_roots(data: Mapping[str, Any], root: str) -> list[str]:
         rasters_of(root, pattern)  # a scene of the folder above, or an error
         return [root]
     places = [folder] if pattern else [folder, *sorted(path for path in folder.iterdir() if _is_scene(path))]
-    found = []
+    roots = []
     for place in places:
         names = sorted({raster.scene for raster in _rasters(place, pattern)})
-        found += [str(place / name) if len(names) > 1 or pattern else str(place) for name in names]
-    if not found:
+        roots += [str(place / name) if len(names) > 1 or pattern else str(place) for name in names]
+    if not roots:
         rasters_of(root, pattern)  # the same, by the folder above
         return [root]
-    return found
+    return roots
 
 
 def rasters_of(root: str | Path, pattern: str | None = None) -> list[Raster]:
@@ -161,8 +161,8 @@ def _of_pattern(folder: Path, pattern: str) -> Iterator[Raster]:
 
 def _days(text: str) -> list[np.datetime64]:
     days = []
-    for found in _DAYS.findall(text):
-        digits = found.replace("-", "")
+    for match in _DAYS.findall(text):
+        digits = match.replace("-", "")
         try:
             days.append(np.datetime64(date(int(digits[:4]), int(digits[4:6]), int(digits[6:]))))
         except ValueError:  # digits that are no day

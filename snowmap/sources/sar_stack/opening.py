@@ -109,16 +109,16 @@ def _features(
     missing = da.full(grid.shape, np.float32(np.nan), dtype=np.float32, chunks=1024)
     ground = missing if elevation is None else da.from_array(elevation).rechunk(missing.chunks)
 
-    def layer(day: np.datetime64, there: bool, band: str) -> da.Array:
+    def layer(day: np.datetime64, present: bool, band: str) -> da.Array:
         if band == "elevation":
             return ground
-        raster = known.get((day, band)) if there else None
+        raster = known.get((day, band)) if present else None
         return missing if raster is None else lazy_band(raster, grid.shape, data)
 
     return da.stack(
         [
-            da.stack([layer(day, there, band) for band in bands])
-            for day, there in zip(dates.days, dates.there, strict=True)
+            da.stack([layer(day, present, band) for band in bands])
+            for day, present in zip(dates.days, dates.present, strict=True)
         ]
     )
 
@@ -151,12 +151,12 @@ def _target(labels: Labels, days: np.ndarray, root: Path, sequences: str) -> np.
 
 def _say_missing(root: Path, rasters: Sequence[Raster], bands: Mapping[str, Quantity], dates: Acquisitions) -> None:
     """Name the dates that lack a band, and how many periods of the calendar have no date."""
-    there = dates.days[dates.there]
+    days = dates.days[dates.present]
     for band in bands:
         of_band = {raster.date for raster in rasters if raster.band == band}
-        lacking = [str(day) for day in there if of_band and day not in of_band]
+        lacking = [str(day) for day in days if of_band and day not in of_band]
         if lacking:
             shown = ", ".join(lacking[:5]) + (f" and {len(lacking) - 5} more" if len(lacking) > 5 else "")
             logger.warning("%s: no %s on %s; missing there", root, band, shown)
-    if empty := int((~dates.there).sum()):
+    if empty := int((~dates.present).sum()):
         logger.warning("%s: %d of %d periods have no date; missing there", root, empty, len(dates.days))

@@ -59,13 +59,13 @@ def common_grid(rasters: Sequence[Raster]) -> tuple[Grid, str]:
     grid, origin = None, ""
     for raster in rasters:
         with opened(raster.path) as source:
-            found = Grid(source.shape, source.transform, source.crs)
+            other = Grid(source.shape, source.transform, source.crs)
             origin = origin or source.tags().get(ORIGIN_TAG, "")
         if grid is None:
-            grid = found
-        elif not grid.same(found):
+            grid = other
+        elif not grid.same(other):
             raise SnowmapError(
-                f"{raster.path} is on another grid ({found}) than {rasters[0].path.name} ({grid}); all dates of a "
+                f"{raster.path} is on another grid ({other}) than {rasters[0].path.name} ({grid}); all dates of a "
                 "scene need one grid: warp them with gdalwarp, or put them into scenes of their own"
             )
     assert grid is not None
@@ -221,19 +221,19 @@ def _is_db(path: Path, scale: str) -> bool:
     if not values.size:
         return scale == "db"
     low, middle = (float(value) for value in np.quantile(values, [0.05, 0.5]))
-    found = "db" if low < DB_BELOW else "linear" if middle < MOST_POWER else ""
-    if not found:
+    detected = "db" if low < DB_BELOW else "linear" if middle < MOST_POWER else ""
+    if not detected:
         raise SnowmapError(
             f"{path}: half of its values exceed {middle:.4g}, which is neither power nor dB; calibrate it to gamma0 or "
             "sigma0, in power or in dB"
         )
-    if scale not in ("auto", found):
+    if scale not in ("auto", detected):
         words = {"db": "dB", "linear": "linear power"}
         raise SnowmapError(
             f"{path}: data.scale={scale}, but 5 % of its values lie below {low:.3g} and half below {middle:.3g}, as "
-            f"{words[found]} does; give data.scale={found}, or auto"
+            f"{words[detected]} does; give data.scale={detected}, or auto"
         )
-    return found == "db"
+    return detected == "db"
 
 
 def _sampled(shape: Sequence[int]) -> list[Window]:

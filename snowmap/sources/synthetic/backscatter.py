@@ -95,7 +95,7 @@ class Sight:
         self.visible = self.geometry.visible & ground.terrain.valid
 
     def powers(self, day: int, year: Season, rng: np.random.Generator) -> tuple[Field, Field]:
-        """Co- and cross-polarised gamma0 of a day of the year as linear power with speckle, NaN where nothing is seen.
+        """Co- and cross-polarised gamma0 of a day of the year as linear power with speckle, NaN where hidden.
 
         Snow hides what lies below it where it is wet: its power falls as water gathers, `OPAQUE_MM` of snow at or above
         0 °C hide it all. Dry snow is transparent. In layover and shadow there is nothing.
@@ -110,7 +110,7 @@ class Sight:
         lake_ice = np.clip(
             -np.interp(ground.height, LEVELS, year.temperature[max(0, day - 30) : day + 1].mean(0)), 0, 1
         )
-        seen = []
+        observed = []
         for cross in (False, True):
             power = {name: self._power(name, cross, shift.get(name, 0.0)) for name in SURFACES}
             ice = _mixed(power["ice"], power["melting ice"], melting)
@@ -122,8 +122,8 @@ class Sight:
             surface = np.where(ground.lake, _mixed(power["water"], power["lake ice"], lake_ice), surface)
             power_seen = surface * 10 ** (-0.03 * (self.geometry.incidence - 39) / 10) + 10 ** (NOISE_DB / 10)
             speckle = rng.gamma(self.looks, 1 / self.looks, power_seen.shape)
-            seen.append(np.where(self.visible, power_seen * speckle, np.nan))
-        return seen[0], seen[1]
+            observed.append(np.where(self.visible, power_seen * speckle, np.nan))
+        return observed[0], observed[1]
 
     def _power(self, name: str, cross: bool, shift: float) -> Field:
         co, ratio = SURFACES[name]

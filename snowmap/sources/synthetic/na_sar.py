@@ -216,7 +216,7 @@ def _powers(
     texture: Field,
     rng: np.random.Generator,
 ) -> Field:
-    """Co- and cross-polarised gamma0 of a date, linear with speckle, ``(2, y, x)``; zero where nothing is seen."""
+    """Co- and cross-polarised gamma0 of a date, linear with speckle, ``(2, y, x)``; zero where hidden."""
     cosine = np.cos(np.radians(np.minimum(geometry.incidence, 89)))
     frozen = FROZEN_GROUND * (1 - terrain.forest) * np.clip(-air / 2, 0, 1)
     land = backscatter(geometry, state, state, terrain.forest) + frozen + texture - 10 * np.log10(cosine)

@@ -142,13 +142,13 @@ def _days(dates: int, rng: np.random.Generator) -> list[int]:
 
 def _polygons(grounds: list[Ground]) -> gpd.GeoDataFrame:
     """The glaciers of all scenes, one polygon for each connected piece of ice."""
-    found, names = [], []
+    polygons, names = [], []
     for scene, ground in enumerate(grounds, start=1):
         pieces = shapes(ground.ice.astype(np.uint8), mask=ground.ice, transform=ground.terrain.transform)
         for number, (piece, _) in enumerate(pieces, start=1):
-            found.append(geometry_of(piece))
+            polygons.append(geometry_of(piece))
             names.append(f"synthetic {scene}-{number}")
-    return gpd.GeoDataFrame({"name": names}, geometry=found, crs=grounds[0].crs)
+    return gpd.GeoDataFrame({"name": names}, geometry=polygons, crs=grounds[0].crs)
 
 
 def _cracks(shape: tuple[int, int], rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:

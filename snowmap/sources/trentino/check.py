@@ -105,8 +105,8 @@ def check_archive(
     if result.swe_unit and not stored:
         ratio = "no HS to compare with" if result.swe_per_hs is None else f"median of SWE/HS {result.swe_per_hs:.3f}"
         report.notes.append(f"SWE is in {result.swe_unit} ({ratio})")
-    lying = set() if stored else {file.name for file in files_of(report.root, FURTHER_BANDS)} - {"sidecar"}
-    if further := sorted(lying - statistics.tallies.keys()):
+    present = set() if stored else {file.name for file in files_of(report.root, FURTHER_BANDS)} - {"sidecar"}
+    if further := sorted(present - statistics.tallies.keys()):
         report.notes.append(f"further bands lie there, read where data.bands names them: {', '.join(further)}")
     if statistics.phases:
         tag = "the store" if stored else f"the tag {WAVELENGTH_TAG}"

@@ -196,16 +196,16 @@ def list_rasters(folder: Path, names: Iterable[str]) -> list[RasterFile]:
     try:
         with os.scandir(folder) as entries:
             for entry in entries:
-                found = _RASTER.fullmatch(entry.name)
+                named = _RASTER.fullmatch(entry.name)
                 fits = (
                     name
                     for (name, static), pattern in patterns.items()
-                    if found and static == (found[1] is None) and pattern.fullmatch(found[3])
+                    if named and static == (named[1] is None) and pattern.fullmatch(named[3])
                 )
-                if found and (name := next(fits, None)) and entry.is_file():
+                if named and (name := next(fits, None)) and entry.is_file():
                     _refuse_undecodable(entry.path)
-                    name = "sidecar" if found[4] else name
-                    files.append(RasterFile(found[1] or "", found[2] or "", name, entry.path, *_stamp(entry.stat())))
+                    name = "sidecar" if named[4] else name
+                    files.append(RasterFile(named[1] or "", named[2] or "", name, entry.path, *_stamp(entry.stat())))
     except (FileNotFoundError, NotADirectoryError, ValueError):  # the last for a path with a null character
         return []
     except OSError as error:

@@ -168,7 +168,7 @@ def test_one_date_of_each_period_of_a_year(tmp_path):
 )
 def test_dates_by_calendar_cover_what_there_is(days, windows, missing):
     chosen = by_calendar(days.values.astype("datetime64[D]"), 15, Path("scene"))
-    assert (len(chosen.days), int((~chosen.there).sum())) == (windows, missing)
+    assert (len(chosen.days), int((~chosen.present).sum())) == (windows, missing)
     assert (np.diff(chosen.days).astype(int) > 0).all()
 
 
