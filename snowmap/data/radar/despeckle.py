@@ -5,6 +5,7 @@ lies beyond the edges. No pixel farther than `reach` from another one changes it
 the whole gives. The work is done by torch, on the GPU where there is one.
 """
 
+import math
 from collections.abc import Iterable, Mapping
 from functools import lru_cache
 from typing import Any
@@ -114,8 +115,8 @@ def ppb(
     over the n pixels k of the patches around s and t: a, a′ are their amplitudes, r, r′ their estimates in the last
     iteration. The first iteration has no second term: ``iterations=1`` is the non-iterative filter. h is the `alpha`
     quantile of Σ_k (2 looks − 1) log(…) between two patches of pure speckle, less its mean. T divides the mean of the
-    Kullback-Leibler term over the patch, as public implementations do, and s itself weighs as much as the pixel that is
-    most like it.
+    Kullback-Leibler term over the patch, as the authors' own program does, and s itself weighs as much as the pixel
+    that is most like it.
 
     A sum over a patch with missing pixels is that over its valid pairs, scaled to n.
 
@@ -134,9 +135,9 @@ def ppb(
     whole = bool(valid.all())
     unit = power[valid].median()
     power = torch.where(valid, power / unit, 1.0)
-    logs, estimate = (power.log() + float(np.log(2))) / 2, None  # a constant changes no ratio of weights
+    amplitude, estimate = power.sqrt(), None
     scale = bandwidth(looks, patch, alpha)
-    kl = looks / (kl_scale * patch**2) * scale
+    kl = 2 * looks / (kl_scale * patch**2) * scale
     half = search // 2
     for _ in range(iterations):
         total, weights, most = (torch.zeros_like(power) for _ in range(3))
@@ -145,13 +146,12 @@ def ppb(
             if down >= power.shape[0] or abs(right) >= power.shape[1]:
                 continue
             ours, theirs = _shifted(power.shape, down, right)
-            distance = power[ours] + power[theirs]
-            distance.log_().sub_(logs[ours]).sub_(logs[theirs])
+            distance = _log_(_unlike(amplitude, ours, theirs))
             if estimate is not None:
-                ratio = estimate[ours] / estimate[theirs]
-                distance.add_(ratio + 1 / ratio - 2, alpha=kl)
+                distance.add_(_unlike(estimate, ours, theirs).sub_(1), alpha=kl)
             pairs = None if whole else (valid[ours] & valid[theirs]).to(power.dtype)
-            weight = _patch_mean(distance, pairs, patch).mul_(-(patch**2) / scale).exp_()
+            # exp2 is several times as fast as exp in PyTorch, and stays so where weights become subnormal
+            weight = _patch_mean(distance, pairs, patch).mul_(-(patch**2) / scale / math.log(2)).exp2_()
             if pairs is not None:
                 weight *= pairs
             for pixel, partner in ((ours, theirs), (theirs, ours)):
@@ -183,6 +183,20 @@ def _shifted(shape: torch.Size, down: int, right: int) -> tuple[tuple[slice, sli
     return pixels, partners
 
 
+def _unlike(values: Tensor, ours: tuple[slice, slice], theirs: tuple[slice, slice]) -> Tensor:
+    """(a / b + b / a) / 2 of pairs of values: 1 where they are equal."""
+    ratio = values[ours] / values[theirs]
+    return ratio.add_(ratio.reciprocal()).mul_(0.5)
+
+
+def _log_(values: Tensor) -> Tensor:
+    """In place; on a CPU by NumPy, which takes a third of PyTorch's time where MKL does not know the processor."""
+    if values.device.type != "cpu":
+        return values.log_()
+    np.log(values.numpy(), out=values.numpy())
+    return values
+
+
 def _patch_mean(values: Tensor, valid: Tensor | None, patch: int) -> Tensor:
     """Mean over each patch of what lies within the array and, where `valid` says so, is valid."""
     if valid is not None:
@@ -201,13 +215,5 @@ def _moments(power: Tensor, window: int) -> tuple[Tensor, Tensor]:
 
 
 def _box(values: Tensor, size: int) -> Tensor:
-    """Sums over windows of `size` × `size` px, 0 beyond the edges. Additions of views are the fastest way on a CPU."""
-    height, width = values.shape
-    padded = pad(values, (size // 2,) * 4)
-    rows = padded[:height].clone()
-    for row in range(1, size):
-        rows += padded[row : row + height]
-    sums = rows[:, :width].clone()
-    for column in range(1, size):
-        sums += rows[:, column : column + width]
-    return sums
+    """Sums over windows of `size` × `size` px, 0 beyond the edges."""
+    return pad(values, (size // 2,) * 4).unfold(0, size, 1).sum(-1).unfold(1, size, 1).sum(-1)
