@@ -149,6 +149,7 @@ class _Sweep:
         self._take(composed, folder)
 
     def _take(self, composed: DictConfig, folder: Path) -> None:
+        assert self.folder is not None
         self.folders.append(folder)
         try:
             config = check_config(composed, self.schema)
