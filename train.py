@@ -80,5 +80,12 @@ def after_sweep(folder: Path, complete: bool) -> None:
         summarize(folder, required=False)
 
 
+def choose(folder: Path) -> str | None:
+    """The model of an ablation over several."""
+    from snowmap.sweeps.ablation_table import chosen_model
+
+    return chosen_model(folder)
+
+
 if __name__ == "__main__":
-    launch(main, TrainConfig, Path(__file__).with_name("conf") / "train.yaml", after_sweep)
+    launch(main, TrainConfig, Path(__file__).with_name("conf") / "train.yaml", after_sweep, choose)

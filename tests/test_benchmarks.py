@@ -11,7 +11,7 @@ import rasterio
 import torch
 from shapely.geometry import box
 
-from benchmarks import glaciers
+from benchmarks import glaciers, other_archives
 from benchmarks.results import Run, report
 from benchmarks.transfer import WAYS, Job, Scores, share_of, train
 from benchmarks.transfer import report as transfer_report
@@ -78,6 +78,20 @@ def test_the_table_of_results_names_the_model_that_validation_chose():
     assert ["unet", "5.00 ± 1.41", "2.00 ± 0.00", "0.50 ± 0.00", "1.5"] in rows
     assert ["**massbalance**", "4.00 ± 1.41", "7.00 ± 0.00", "0.00 ± 0.00", "1.0"] in rows
     assert ["climatology", "–", "9.00", "1.00", "–"] in rows
+
+
+def test_on_other_archives_validation_chooses_the_model_beside_the_best_baseline_that_needs_no_known_past():
+    baselines = {"climatology": {"rmse": 9.0}, "elevation": {"rmse": 4.0}, "persistence": {"rmse": 1.0}}
+    runs = {
+        "unet": [Run(4.0, 1.0, 0.0, 1.0, baselines), Run(6.0, 1.0, 0.0, 1.0, baselines)],
+        "massbalance": [Run(3.0, 3.0, 0.0, 1.0, baselines), Run(5.0, 5.0, 0.0, 1.0, baselines)],
+    }
+    asked = Namespace(models=[*runs], seeds=[0, 1], height=40, width=56, words=["split=winters"])
+    page = other_archives.report({10: runs}, asked)
+    beside = "| elevation | 4.00 | 1.00 |"
+    assert f"| 10 | massbalance | 4.00 ± 1.41 | 4.00 ± 1.41 {beside}" in page
+    assert "Mean ratio over 1 archives: 1.00. The aim of 0.65 is missed." in page
+    assert page.endswith("other_archives --archives 10 --models unet massbalance --seeds 0 1`.\n")
 
 
 def test_the_table_of_transfer_says_where_it_does_not_help():

@@ -36,9 +36,12 @@ LONGEST_VALUE = 40
 
 Main = Callable[[dict[str, Any], Path], None]
 AfterSweep = Callable[[Path, bool], None]
+Choose = Callable[[Path], str | None]
 
 
-def launch(main: Main, schema: type, file: Path, after_sweep: AfterSweep | None = None) -> None:
+def launch(
+    main: Main, schema: type, file: Path, after_sweep: AfterSweep | None = None, choose: Choose | None = None
+) -> None:
     """Compose the configuration, check it and run `main`; what the user can mend is one line, not a traceback.
 
     Not by a callback of Hydra, which turns errors into warnings.
@@ -48,8 +51,10 @@ def launch(main: Main, schema: type, file: Path, after_sweep: AfterSweep | None 
         schema: `TrainConfig` or `EvaluateConfig`.
         file: The YAML file to compose.
         after_sweep: Takes the folder of a multirun and whether all its jobs are finished, once none is under way.
+        choose: Takes the folder of a multirun over models and ablations, once each model was trained with all bands
+            and one seed: the name of the one whose other jobs are run; None if none can be.
     """
-    sweep = _Sweep(main)
+    sweep = _Sweep(main, schema, choose)
     failed: list[Exception] = []
     existing: list[Path] = []
 
@@ -57,7 +62,7 @@ def launch(main: Main, schema: type, file: Path, after_sweep: AfterSweep | None 
         folder = Path(HydraConfig.get().runtime.output_dir)
         try:
             if HydraConfig.get().mode == RunMode.MULTIRUN:
-                sweep.take(composed, schema, folder)
+                sweep.take(composed, folder)
             else:
                 settings: Any = HydraConfig.get()
                 if not OmegaConf.select(settings, "run.dir"):  # by a variable, say, that is empty
@@ -120,22 +125,34 @@ class _Sweep:
 
     Attributes:
         folder: Of the multirun; None before its first job.
+        postponed: Jobs that are run if their model is chosen, with what Hydra knows of each.
     """
 
-    def __init__(self, main: Main) -> None:
-        self.main = main
+    def __init__(self, main: Main, schema: type, choose: Choose | None) -> None:
+        self.main, self.schema, self.choose = main, schema, choose
+        self.first_seed: int | None = None
+        self.postponed: list[tuple[Any, DictConfig, Path]] = []
         self.folder: Path | None = None
         self.launcher: dict[str, Any] = {"name": "local"}
         self.folders: list[Path] = []
         self.waiting: list[Job] = []
         self.failed: dict[Path, str] = {}
 
-    def take(self, composed: DictConfig, schema: type, folder: Path) -> None:
-        """Run or keep a job; what goes wrong with it is kept for the end."""
+    def take(self, composed: DictConfig, folder: Path) -> None:
+        """Run or keep a job, or postpone it until a model is chosen; what goes wrong with it is kept for the end."""
         self.folder = Path(HydraConfig.get().sweep.dir).absolute()
+        if self.choose and {"model", "ablation"} <= swept_keys():
+            self.first_seed = composed.seed if self.first_seed is None else self.first_seed
+            if (composed.ablation, composed.seed) != ("all", self.first_seed):
+                self.postponed.append((HydraConfig.instance().cfg, composed, folder))
+                return
+        self._take(composed, folder)
+
+    def _take(self, composed: DictConfig, folder: Path) -> None:
+        assert self.folder is not None
         self.folders.append(folder)
         try:
-            config = check_config(composed, schema)
+            config = check_config(composed, self.schema)
             self.launcher = config.get("launcher", self.launcher)
             if self.launcher["name"] in LAUNCHERS:
                 if is_finished(folder, config):
@@ -157,8 +174,14 @@ class _Sweep:
     def finish(self, after_sweep: AfterSweep | None) -> bool:
         """Run what waits, then say how the jobs ended: whether all are finished."""
         assert self.folder is not None
-        if self.waiting:
-            LAUNCHERS[self.launcher["name"]](self.waiting, self.launcher, self._say)
+        self._run_waiting()
+        if self.postponed:
+            chosen = self._chosen_models()
+            for hydra_config, composed, folder in self.postponed:
+                if composed.model.name in chosen:
+                    HydraConfig.instance().cfg = hydra_config
+                    self._take(composed, folder)
+            self._run_waiting()
         unfinished = {folder: state for folder in self.folders if (state := self._unfinished(folder))}
         if after_sweep and len(unfinished) < len(self.folders):
             after_sweep(self.folder, not unfinished)
@@ -168,6 +191,23 @@ class _Sweep:
                 print(f"  {folder.name}: {state}\n    see {folder / 'run.log'}", file=sys.stderr)
             print(f"the same command with hydra.sweep.dir={self.folder} runs these again", file=sys.stderr)
         return not unfinished
+
+    def _run_waiting(self) -> None:
+        if self.waiting:
+            LAUNCHERS[self.launcher["name"]](self.waiting, self.launcher, self._say)
+            self.waiting = []
+
+    def _chosen_models(self) -> set[str]:
+        """Whose postponed jobs are run: of several models with a run to choose by, the one that `choose` names."""
+        assert self.choose is not None
+        assert self.folder is not None
+        models = {composed.model.name for _, composed, _ in self.postponed}
+        if len(models) == 1 or not self.folders:
+            return models
+        model = self.choose(self.folder)
+        if model:
+            print(f"the ablation is of model={model}, which the validation windows choose", flush=True)
+        return {model} if model else set()
 
     def _unfinished(self, folder: Path) -> str:
         """How a job ended that did not finish, in one line."""
@@ -193,17 +233,20 @@ class _Sweep:
         print(f"{number} {job.folder.name}: {state}", flush=True)
 
 
-def job_name(number: int) -> str:
-    """Name of a job's folder: what is swept and its values, e.g. ``model-unet_seed-0``; its number if nothing is."""
-    settings = HydraConfig.get()
+def swept_keys() -> set[str]:
+    """The keys of which a multirun has several values, or may have."""
     typed = [word for word in sys.argv[1:] if "=" in word and not word.startswith("-")]
-    swept = {
+    return {
         override.get_key_element().lstrip("+")
         for override in OverridesParser.create().parse_overrides(typed)
         if override.is_sweep_override()
-    } | {*(settings.sweeper.get("params") or {})}
-    names = []
-    for word in settings.overrides.task:
+    } | {*(HydraConfig.get().sweeper.get("params") or {})}
+
+
+def job_name(number: int) -> str:
+    """Name of a job's folder: what is swept and its values, e.g. ``model-unet_seed-0``; its number if nothing is."""
+    names, swept = [], swept_keys()
+    for word in HydraConfig.get().overrides.task:
         key, _, value = word.partition("=")
         if key.lstrip("+") in swept:
             names.append(f"{key.lstrip('+')}-{_plain(value)}")

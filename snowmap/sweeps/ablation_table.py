@@ -5,6 +5,7 @@
 # pandas has no stubs here: every selection is a Series, a DataFrame or an array to the type checker
 
 from itertools import product
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -22,6 +23,7 @@ from snowmap.sweeps.runs import (
     FOLD,
     OPTIMISTIC,
     differing_settings,
+    read_runs,
     synthetic_note,
     validation_maps,
     validation_scores,
@@ -54,9 +56,7 @@ def ablation_table(runs: pd.DataFrame) -> Result:
     Raises:
         SnowmapError: When no run saw all bands, runs differ in more than bands, fold and seed, or one is missing.
     """
-    scored = validation_scores(runs).query("map == 'model'").copy()  # where there are no maps, makes them
-    for key in ("ablation", MODEL, FOLD):
-        scored[key] = runs["settings"].map(lambda settings, key=key: settings.get(key, ""))
+    scored = _scored(runs)
     model, notes = best_model(scored)
     chosen = runs[runs["settings"].map(lambda settings: settings[MODEL]) == model]
     cases, scored = pair_cases(chosen), scored.loc[chosen.index]
@@ -81,22 +81,42 @@ def ablation_table(runs: pd.DataFrame) -> Result:
     return Result("ablation", table.reindex(columns=COLUMNS), sections_of(table), notes)
 
 
+def chosen_model(folder: Path) -> str | None:
+    """What `best_model` names of the finished runs in a folder; None if there is none with all bands."""
+    runs = read_runs(folder).query("state == 'finished'")
+    whole = runs[runs["settings"].map(lambda settings: settings.get("ablation") == "all")]
+    return None if whole.empty else best_model(_scored(whole))[0]
+
+
+def _scored(runs: pd.DataFrame) -> pd.DataFrame:
+    """Validation scores of the runs' own maps, with what tells the runs apart; where there are no maps, makes them."""
+    scored = validation_scores(runs).query("map == 'model'").copy()
+    for key in ("ablation", MODEL, FOLD, "seed"):
+        scored[key] = runs["settings"].map(lambda settings, key=key: settings.get(key, ""))
+    return scored
+
+
 def best_model(scored: pd.DataFrame) -> tuple[str, list[str]]:
     """The model whose runs with all bands have the lowest RMSE on the validation windows.
 
     Args:
-        scored: ``rmse`` of every run and ``target``, with ``ablation`` and ``model.name``.
+        scored: ``rmse`` of every run and ``target``, with ``ablation``, ``model.name``, ``split.fold`` and ``seed``.
 
     Returns:
-        Its name, and a note where there are several: the mean over targets of the RMSE relative to the lowest decides.
+        Its name, and a note where there are several: the mean over targets of the RMSE relative to the lowest decides,
+        over the folds and seeds that all of them have.
 
     Raises:
-        SnowmapError: When no run saw all bands.
+        SnowmapError: When no run saw all bands, or the models have no fold and seed in common.
     """
     whole = scored[scored["ablation"] == "all"]
     if whole.empty:
         raise SnowmapError(f"no run with ablation=all to compare with; there are {', '.join(set(scored['ablation']))}")
-    errors = whole.pivot_table(index=MODEL, columns="target", values="rmse", sort=False)
+    errors = whole.pivot_table(index=MODEL, columns=["target", FOLD, "seed"], values="rmse", sort=False)
+    errors = errors.dropna(axis="columns").T.groupby(level="target", sort=False).mean().T
+    if errors.empty:
+        models = ", ".join(errors.index)
+        raise SnowmapError(f"the runs of {models} with ablation=all have no split.fold and seed in common")
     model = str((errors / errors.min()).mean(axis=1).idxmin())
     if len(errors) == 1:
         return model, []

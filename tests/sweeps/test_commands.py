@@ -40,24 +40,28 @@ def archive(foreign_archive) -> Path:
 
 @pytest.fixture(scope="module")
 def sweep(archive, tmp_path_factory) -> tuple[Path, str]:
-    """Two ablations of two folds each, by one command."""
+    """Two ablations of two folds each, by one command, of the better of two models."""
     folder = tmp_path_factory.mktemp("sweep") / "ablation"
     words = ("experiment=sar_ablation", "ablation=all,shuffled_sar", "split.fold=0,1", "evaluate=none", BANDS)
-    words = (*words, "model=unet", "seed=0")
+    words = (*words, "model=unet,convlstm", "seed=0")
     return folder, succeed("train.py", *FAST, *words, f"data.root={archive}", f"hydra.sweep.dir={folder}")
 
 
 def test_the_ablation_is_one_command(sweep):
     folder, said = sweep
     assert "the test windows were not touched" in said
+    errors = {name: pooled(folder, "all", name)["rmse"] for name in ("unet", "convlstm")}
+    chosen = chosen_of(folder)
+    assert chosen == min(errors, key=lambda name: errors[name])
+    assert f"of {chosen}, which the validation windows choose (RMSE with all bands: " in " ".join(said.split())
     assert not list(folder.glob("*/evaluation/test"))
     table = pd.read_csv(folder / "ablation.csv").set_index("name")
     assert [*table.index[table["kind"] == "ablation"]] == ["all", "shuffled_sar"]
     for name in ("all", "shuffled_sar"):
-        assert table.loc[name, "rmse"] == pytest.approx(pooled(folder, name)["rmse"], rel=1e-5)
+        assert table.loc[name, "rmse"] == pytest.approx(pooled(folder, name, chosen)["rmse"], rel=1e-5)
     assert table.loc["shuffled_sar", "low"] <= table.loc["shuffled_sar", "high"]
     assert [*table.index[table["kind"] == "permutation"]] == ["coherence", "elevation", "pdd"]
-    assert len(pd.read_csv(folder / "runs.csv")) == 4
+    assert len(pd.read_csv(folder / "runs.csv")) == 6  # all bands of either model, and the other ablation of one
     assert {path.name for path in folder.iterdir() if path.is_file()} == {
         *(f"{name}.{ending}" for name in ("runs", "ablation") for ending in ("csv", "json", "md", "png")),
         "multirun.yaml",
@@ -65,7 +69,7 @@ def test_the_ablation_is_one_command(sweep):
 
 
 def test_folds_have_one_table_which_can_be_made_from_the_folder(sweep, tmp_path, capsys):
-    for path in sweep[0].glob("*ablation-all_*"):
+    for path in sweep[0].glob("model-unet*ablation-all_*"):
         shutil.copytree(path, tmp_path / path.name)
     assert main(["summarize", str(tmp_path)]) == 0
     said = capsys.readouterr().out
@@ -73,14 +77,20 @@ def test_folds_have_one_table_which_can_be_made_from_the_folder(sweep, tmp_path,
     assert "optimistic" in said
     table = pd.read_csv(tmp_path / "cross_validation.csv").query("map == 'model'").set_index("over")
     assert [*table.index] == ["fold 0", "fold 1", "pooled", "mean"]
-    known = pooled(sweep[0], "all")
+    known = pooled(sweep[0], "all", "unet")
     assert table.loc["pooled", [*known]].astype(float).to_dict() == pytest.approx(known)
 
 
-def pooled(folder: Path, ablation: str) -> dict[str, Any]:
+def chosen_of(folder: Path) -> str:
+    """The model whose ablations were run, of which there is one."""
+    (name,) = {path.name.split("_")[0].removeprefix("model-") for path in folder.glob("*ablation-shuffled_sar*")}
+    return name
+
+
+def pooled(folder: Path, ablation: str, model: str) -> dict[str, Any]:
     """Scores of all validation maps of an ablation."""
     maps = []
-    for path in sorted(folder.glob(f"*ablation-{ablation}_*")):
+    for path in sorted(folder.glob(f"model-{model}_*ablation-{ablation}_*")):
         with xr.open_dataset(path / "evaluation" / "validation" / "predictions.nc") as file:
             maps.append(file[["swe", "swe_observed"]].load())
     together = xr.concat(maps, "time")
@@ -89,9 +99,11 @@ def pooled(folder: Path, ablation: str) -> dict[str, Any]:
 
 def test_a_run_of_a_sweep_is_that_of_a_run_by_itself(sweep, archive, tmp_path):
     """Nothing of the run before it is left in the process: neither seeds nor what Lightning and the logger keep."""
-    last = "seed-0_ablation-shuffled_sar_split.fold-1"
+    model = chosen_of(sweep[0])
+    last = f"model-{model}_seed-0_ablation-shuffled_sar_split.fold-1"
     words = (
         *FAST,
+        f"model={model}",
         BANDS,
         f"data.root={archive}",
         f"hydra.run.dir={tmp_path}/alone",

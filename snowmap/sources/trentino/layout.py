@@ -53,6 +53,7 @@ RASTER_NAMES: dict[str, RasterName] = {
     "incidence": RasterName("INSAR", "localIncidenceAngle"),
     "phase": RasterName("INSAR", "Phase_ifg_IW1_VV_{pair}"),
     "unwrapped_phase": RasterName("INSAR", "Unw_Phase_ifg_{pair}_VV"),
+    "component": RasterName("INSAR", "component"),
     "delay": RasterName("INSAR", "delay"),
     "mean_temperature": RasterName("S3", "meanTemp"),
     "pdd": RasterName("S3", "pdd"),

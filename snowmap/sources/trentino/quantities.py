@@ -27,6 +27,7 @@ STANDARD_BANDS: dict[str, Quantity] = INSAR_BANDS | WEATHER_BANDS
 """Those of the public archive, which are read unless others are named."""
 
 FURTHER_BANDS: dict[str, Quantity] = {
+    "component": Quantity("1", 0.0, 65535.0, "connected component of the unwrapping, 0 = not reliable", "sar"),
     "delay": Quantity("m", -1.0, 1.0, "change of the atmosphere's delay along the line of sight", "atmosphere"),
     "precipitation": Quantity("mm", 0.0, 2000.0, "precipitation of the window", "weather"),
     "forest_cover": Quantity("1", 0.0, 1.0, "share of the ground under forest", "terrain"),

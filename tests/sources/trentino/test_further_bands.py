@@ -18,6 +18,7 @@ ALL = [*STANDARD_BANDS, *FURTHER_BANDS]
 
 def with_further_bands() -> xr.Dataset:
     cube = make_cube(windows=14, bands=ALL)
+    cube["features"].loc[{"band": "component"}] = 1
     for position, name in enumerate(("forest_cover", "glacier", "layover_shadow")):
         cube["features"].loc[{"band": name}] = np.float32(np.arange(17) % (position + 2) == 0)
     return cube
@@ -53,9 +54,33 @@ def test_the_radar_has_no_value_in_layover_and_shadow_however_it_is_opened(root)
     xr.testing.assert_equal(lazy.isel(piece).load(), whole["features"].isel(piece))
 
 
+def test_the_unwrapped_phase_is_that_of_the_largest_component_however_it_is_opened(tmp_path):
+    """Of most pixels of the study area, whose first two columns lie outside; its number differs between windows."""
+    bands = ["component", "coherence", "phase", "displacement", "unwrapped_phase", "elevation"]
+    cube = make_cube(windows=14, bands=bands)
+    number = np.ones((14, 12, 17), np.float32)
+    number[0, :, :9], number[0, :, 9:] = 7, 3  # 7 has more pixels of the scene, 3 of the study area
+    number[1, 2], number[1, 3:], number[1, 5, 5] = 1, 2, np.nan
+    number[2] = 0
+    cube["features"].loc[{"band": "component"}] = number
+    kept = number == np.array([3, 2, np.nan, *[1] * 11], np.float32)[:, None, None]
+    root = write_archive(cube, tmp_path / "a")
+    opened, lazy = open_archive(root, bands=bands), open_lazily(root, bands=bands)["features"]
+    for name in bands:
+        known = cube["features"].sel(band=name).values
+        expected = np.where(kept, known, np.nan) if name in ("displacement", "unwrapped_phase") else known
+        found = opened["features"].sel(band=name).values
+        np.testing.assert_array_equal(found, kept if name == "component" else expected)
+    piece = {"y": slice(2, 9), "x": slice(3, 11), "window": slice(0, 3)}
+    assert lazy.chunks is not None
+    assert lazy.dtype == np.float32
+    xr.testing.assert_equal(lazy.isel(piece).load(), opened["features"].isel(piece))
+    assert open_archive(root, bands=bands[1:])["features"].sel(band="unwrapped_phase").notnull()[2].any()
+
+
 def test_check_says_what_else_lies_there(root):
     report = check_archive(root)
-    assert any(note.endswith("forest_cover, glacier, layover_shadow, precipitation") for note in report.notes)
+    assert any(note.endswith(f": {', '.join(sorted(FURTHER_BANDS))}") for note in report.notes)
     named = check_archive(root, bands=ALL)
     assert not named.faults
     assert {row[0]: row[-1] for row in named.quantities}["glacier"] == "ok"
