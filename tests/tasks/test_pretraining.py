@@ -28,7 +28,7 @@ def make_task(form: str = "unet", time: int = 2, patch: int = PATCH, **options) 
         model={"name": form.partition("-")[0], **SMALL[form], **options},
         preprocessing={"bands": list(BANDS), "wrapped": ["phase"]},
         optimizer=OPTIMIZER,
-        pretraining={"patch": patch, "mask_ratio": 0.75, "width": 16},
+        pretraining={"patch": patch, "mask_ratio": 0.75, "band_ratio": 0.0, "width": 16},
         time=time,
         metadata={"format": FORMAT, "task": "pretraining"},
     )
@@ -151,6 +151,23 @@ def test_a_trainer_logs_each_band_in_its_unit_and_the_checkpoint_is_whole(tmp_pa
     assert torch.equal(loaded.reconstruct(batches[0], keep), task.reconstruct(batches[0], keep))
 
 
+def test_a_hidden_band_is_scored_but_not_seen_at_any_step():
+    task, batch, seen = make_task(), make_patches(), []
+    task.band_ratio = 1.0
+    forward = task.forward
+    task.forward = lambda shown, keep: seen.append(shown.x_valid) or forward(shown, keep)
+    torch.manual_seed(2)
+    loss = task.drawn_loss(batch)
+    (shown,) = seen
+    hidden = (batch.x_valid & ~shown).any(dim=(1, 3, 4))
+    assert hidden.sum(dim=1).tolist() == [2, 2, 3, 0]
+    assert not shown[hidden[:, None].expand(-1, 2, -1)].any()
+    torch.manual_seed(2)
+    keep = task.draw_mask(batch)
+    unseen = batch._replace(x_valid=shown)
+    assert loss > task.reconstruction.loss(task(unseen, keep), task._truth(unseen, keep, task(unseen, keep)))
+
+
 def test_a_batch_without_a_value_costs_nothing():
     task, batch = make_task(), make_patches()
     batch = batch._replace(x=torch.full_like(batch.x, torch.nan), x_valid=torch.zeros_like(batch.x_valid))
@@ -173,6 +190,6 @@ def test_patches_that_do_not_fit_are_one_clear_line():
             model={"name": "climatology"},
             preprocessing={"bands": list(BANDS)},
             optimizer=OPTIMIZER,
-            pretraining={"patch": 16, "mask_ratio": 0.75, "width": 16},
+            pretraining={"patch": 16, "mask_ratio": 0.75, "band_ratio": 0.0, "width": 16},
             metadata={},
         )
