@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from typing import Any
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 from torch import Tensor, nn
 from torchmetrics import MeanMetric
 
@@ -133,10 +133,13 @@ class Pretraining(Task):
             )
         return random_mask(len(batch.x), height, width, self.patch, self.mask_ratio, seed).to(batch.x.device)
 
-    def forward(self, batch: Batch, keep: Mask) -> Patterns:
-        """The prediction for every step that the net encodes, from what is not masked."""
-        x = self.preprocessor.normalizer.encode(batch.x, batch.x_valid & keep[:, None])
-        return self.decoder(self.net.encode(Inputs.of(batch, x), keep), keep)
+    def forward(self, batch: Batch, keep: Mask, hidden: Bool[Tensor, "item band 1 1"] | None = None) -> Patterns:
+        """The prediction for every step that the net encodes, from what is neither masked nor hidden."""
+        if hidden is None:
+            hidden = torch.zeros_like(batch.x_valid[:, 0, :, :1, :1])
+        x = self.preprocessor.normalizer.encode(batch.x, batch.x_valid & (keep & ~hidden)[:, None])
+        of_channels = torch.cat([hidden, hidden[:, self.reconstruction.wrapped]], dim=1)
+        return self.decoder(self.net.encode(Inputs.of(batch, x), keep), keep, of_channels)
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
         """The loss of masks and hidden bands that are drawn anew in each step."""
@@ -148,7 +151,7 @@ class Pretraining(Task):
         """The loss of a mask and hidden bands that are drawn for each item; of a band hidden, all steps are."""
         keep = self.draw_mask(batch)
         hidden = random_bands(len(batch.x), batch.x.shape[2], self.band_ratio).to(batch.x.device)
-        patterns = self(batch._replace(x_valid=batch.x_valid & ~hidden[:, None]), keep)
+        patterns = self(batch, keep, hidden)
         return self.reconstruction.loss(patterns, self._truth(batch, keep, patterns, hidden))
 
     def validation_step(self, batch: Batch, batch_idx: int) -> None:

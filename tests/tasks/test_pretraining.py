@@ -152,20 +152,20 @@ def test_a_trainer_logs_each_band_in_its_unit_and_the_checkpoint_is_whole(tmp_pa
 
 
 def test_a_hidden_band_is_scored_but_not_seen_at_any_step():
-    task, batch, seen = make_task(), make_patches(), []
-    task.band_ratio = 1.0
-    forward = task.forward
-    task.forward = lambda shown, keep: seen.append(shown.x_valid) or forward(shown, keep)
-    torch.manual_seed(2)
-    loss = task.drawn_loss(batch)
-    (shown,) = seen
-    hidden = (batch.x_valid & ~shown).any(dim=(1, 3, 4))
-    assert hidden.sum(dim=1).tolist() == [2, 2, 3, 0]
-    assert not shown[hidden[:, None].expand(-1, 2, -1)].any()
-    torch.manual_seed(2)
-    keep = task.draw_mask(batch)
-    unseen = batch._replace(x_valid=shown)
-    assert loss > task.reconstruction.loss(task(unseen, keep), task._truth(unseen, keep, task(unseen, keep)))
+    task, batch = make_task(), make_patches()
+    keep, hidden = task.draw_mask(batch), torch.zeros(4, len(BANDS), 1, 1, dtype=torch.bool)
+    hidden[1:, 0] = hidden[2:, 3] = True
+    other = batch._replace(x=batch.x.masked_fill(hidden[:, None], 0.7))
+    first, second = task(batch, keep, hidden), task(other, keep, hidden)
+    assert all(map(torch.equal, first, second))
+    assert not torch.equal(task(batch, keep).pattern[1:], first.pattern[1:])
+    losses = [task.reconstruction.loss(first, task._truth(each, keep, first, hidden)) for each in (batch, other)]
+    assert losses[0] != losses[1]
+    losses = []
+    for task.band_ratio in (0.0, 1.0):
+        torch.manual_seed(2)
+        losses.append(task.drawn_loss(batch))
+    assert losses[1] > losses[0]
 
 
 def test_a_batch_without_a_value_costs_nothing():
