@@ -40,7 +40,7 @@ PATCHES, VIEWS, SHARDS, EPOCHS = 1_099_604, 2, 91, 100
 """Of NA-SAR, and of `experiment=na_sar_pretraining`."""
 
 LIMIT = 1.10
-PROBED = 4
+PROBED = 8
 """Views for the probes for each one that is reconstructed, which takes inpainting longer."""
 
 RANDOM = 3
@@ -48,10 +48,10 @@ RANDOM = 3
 
 
 def pretrained(root: Path, folder: Path, steps: int, words: Sequence[str]) -> None:
-    """Pre-train for so many steps, in whole epochs, as a user would."""
+    """Pre-train for about so many steps, in whole epochs, as a user would."""
     config = configuration("experiment=na_sar_pretraining", f"data.root={root}", *words)
     _, datamodule = make_pretraining(config, subsets_of(config))
-    epochs = -(-steps // len(datamodule.train_dataloader()))
+    epochs = max(1, round(steps / len(datamodule.train_dataloader())))
     command = [sys.executable, str(ROOT / "train.py"), "experiment=na_sar_pretraining", f"data.root={root}"]
     command += [*words, f"trainer.max_epochs={epochs}", f"hydra.run.dir={folder}", "trainer.enable_progress_bar=false"]
     print(" ".join(command), flush=True)
@@ -171,10 +171,8 @@ def bare_seconds(task: Pretraining, batches: Iterator[Batch], steps: int, device
             synchronize(torch.device(device))
             begin = time.perf_counter()
         batch = batch.to(torch.device(device))
-        keep = task.draw_mask(batch)
         with torch.autocast(device, torch.bfloat16, enabled=device == "cuda"):
-            patterns = task(batch, keep)
-            loss = task.reconstruction.loss(patterns, task._truth(batch, keep, patterns))
+            loss = task.drawn_loss(batch)
         optimizer.zero_grad()
         loss.backward()
         torch.nn.utils.clip_grad_norm_(task.parameters(), 1.0)

@@ -2,14 +2,17 @@
 
 Two questions, cell by cell of the map, each asked without the bands that answer it:
 
-- ``elevation``: to which class of mountains (Kapos et al. 2000) does the mean elevation belong? Elevation, slope and
-  relief are hidden at every step; backscatter, coherence, phase and incidence are seen.
+- ``elevation``: to which class of mountains (Kapos et al. 2000) does the mean elevation belong? Elevation and relief
+  are hidden at every step; radar and slope are not. Without slope there is little to know: from means and spreads of
+  the radar bands a random forest, which is bound to no line, reaches a balanced accuracy of 0.29 on other ground, and
+  with those of slope 0.42 (synthetic training and validation ground).
 - ``wet``: did snow or soil become wet or dry between prime and secondary image, so that the co-polarised backscatter
   changed by `WETTED_DB` or more? Both polarisations of the secondary are hidden. A net of one step sees coherence,
   phase, incidence and terrain; one of two steps sees the prime's backscatter, too, which by itself tells of no change.
 
-The encoder is frozen; a ridge classifier (Hoerl & Kennard 1970) with balanced classes is fitted on cells of the
-training ground and scored on those of held-out ground by balanced accuracy, which is 1 ÷ classes by chance.
+The encoder is frozen; a multinomial logistic regression with balanced classes is fitted on cells of the training ground
+and scored on those of held-out ground by balanced accuracy, which is 1 ÷ classes by chance. Least squares with a line
+for each class would not do: of classes in order it loses those in the middle (Hastie et al. 2009, 4.2).
 """
 
 from collections.abc import Callable, Iterable, Sequence
@@ -18,9 +21,9 @@ from typing import Any, NamedTuple
 import numpy as np
 import torch
 from jaxtyping import Float
-from sklearn.linear_model import RidgeClassifier
+from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import recall_score
-from sklearn.pipeline import make_pipeline
+from sklearn.pipeline import Pipeline, make_pipeline
 from sklearn.preprocessing import StandardScaler
 from torch import Tensor
 from torch.nn import functional
@@ -45,12 +48,12 @@ WETTED_DB = 1.0
 cell by some 0.2 dB."""
 
 PENALTY = 0.01
-"""Of the ridge classifier, for each cell that it is fitted on."""
+"""Of the squared weights of the classifier, for each cell that it is fitted on; chosen on validation ground."""
 
 LEAST_VALID = 0.5
 """Share of the pixels of a cell that have a value, from which on it counts."""
 
-TERRAIN, BACKSCATTER = ("elevation", "slope", "relief"), ("co_pol", "cross_pol")
+HEIGHT, BACKSCATTER = ("elevation", "relief"), ("co_pol", "cross_pol")
 STEPS = 2
 """Of the views that are read: the change needs both images, whatever the net sees."""
 
@@ -86,6 +89,12 @@ def probe(task: Any, training: Iterable[Batch], held_out: Iterable[Batch]) -> di
     return {name: _score(task, question, training, held_out) for name, question in asked.items()}
 
 
+def make_classifier(cells: int) -> Pipeline:
+    """A linear classifier that is to be fitted on so many cells."""
+    logistic = LogisticRegression(C=1 / (PENALTY * cells), class_weight="balanced", max_iter=1000)
+    return make_pipeline(StandardScaler(), logistic)
+
+
 def fixed_views(datamodule: PatchDataModule, subset: str, count: int) -> list[Batch]:
     """So many views of a subset, of `STEPS` steps, always the same; two of a patch.
 
@@ -107,8 +116,7 @@ def _score(task: Any, question: Probe, training: Sequence[Batch], held_out: Sequ
     labels, other_labels = (np.digitize(each, question.edges) for each in (values, other_values))
     if min(len(np.unique(labels)), len(np.unique(other_labels))) < 2:
         return float("nan")
-    classifier = make_pipeline(StandardScaler(), RidgeClassifier(PENALTY * len(x), class_weight="balanced"))
-    guessed = classifier.fit(x, labels).predict(other_x)
+    guessed = make_classifier(len(x)).fit(x, labels).predict(other_x)
     return float(recall_score(other_labels, guessed, labels=np.unique(other_labels), average="macro"))
 
 
@@ -165,7 +173,7 @@ def _change_db(batch: Batch, bands: Sequence[str]) -> Values:
 
 
 PROBES = {
-    "elevation": Probe(TERRAIN, slice(None), _elevation, MOUNTAINS_M),
+    "elevation": Probe(HEIGHT, slice(None), _elevation, MOUNTAINS_M),
     "wet": Probe(BACKSCATTER, slice(-1, None), _change_db, (WETTED_DB,)),
 }
 """By name."""

@@ -2,49 +2,98 @@
 
 import math
 from collections.abc import Sequence
+from functools import lru_cache
+from typing import NamedTuple
 
 import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
+from torch.nn import functional
 
-KERNELS: tuple[tuple[tuple[float, ...], float], ...] = (((32.0,), 0.0005), ((32.0, 12.0), 0.05))
-"""A smooth covariance, as of elevation, and a rough one, as of backscatter: ranges in pixels of Matérn functions
-(ν = 3/2) that are averaged, and nugget. Tried out on synthetic patches; the net learns how far to trust each."""
+from snowmap.models.masking import visible_cells
+
+CELL = 4
+"""Height and width of the cells that are predicted, px; between their centres a prediction is linear."""
+
+
+class Kernel(NamedTuple):
+    """A covariance of distance, and the visible cells that a prediction is made from.
+
+    Attributes:
+        ranges: Of Matérn functions (ν = 3/2) that are averaged, px.
+        nugget: Variance of noise, relative to that of the values.
+        cell: Height and width of the visible cells, px; divides a masked patch.
+        rim: Only visible cells so close to a masked one are used, in cells; None: all.
+    """
+
+    ranges: tuple[float, ...]
+    nugget: float
+    cell: int
+    rim: int | None
+
+
+KERNELS = (Kernel((48.0,), 1e-4, cell=2, rim=2), Kernel((32.0, 12.0), 0.05, cell=4, rim=None))
+"""A smooth one, as of elevation, of which value and gradient at the rim of a gap say all, so that fine cells pay there;
+and a rough one, as of backscatter, for which the mean of many pixels does. Tried out on synthetic training ground, with
+75 % masked: the smooth one is as good as biharmonic inpainting of relief. The net learns how far to trust each."""
 
 
 @torch.no_grad()
 def kriged(
-    values: Float[Tensor, "image channel rows columns"], visible: Bool[Tensor, "image 1 rows columns"], cell: int
-) -> Float[Tensor, "kernel image channel rows columns"]:
-    """The best linear prediction of all cells by each of `KERNELS` (Cressie 1993, Statistics for Spatial Data).
+    values: Float[Tensor, "image channel height width"],
+    weights: Float[Tensor, "image channel height width"],
+    keep: Bool[Tensor, "image 1 height width"],
+) -> Float[Tensor, "kernel image channel height width"]:
+    """The best linear prediction of all pixels by each of `KERNELS` (Cressie 1993, Statistics for Spatial Data).
 
     Args:
-        values: Of the cells, relative to their expectation, where they are visible.
-        visible: True where they are; all channels of an image share their places, and so their weights.
-        cell: Pixels along a side of a cell.
+        values: Relative to their expectation; anything finite where the weight is 0.
+        weights: By which pixels count in the mean of a cell; a cell without weight counts as expected.
+        keep: False at masked pixels, which are not looked at. All channels of an image share their places.
     """
-    rows, columns = values.shape[-2:]
+    with torch.autocast(values.device.type, enabled=False):
+        cells = [_predicted(values.float(), weights.float(), keep, kernel) for kernel in KERNELS]
+    scale = float(CELL)
+    return torch.stack([functional.interpolate(each, scale_factor=scale, mode="bilinear") for each in cells])
+
+
+def _predicted(values: Tensor, weights: Tensor, keep: Tensor, kernel: Kernel) -> Tensor:
+    """Of cells of `CELL` × `CELL` px, by one kernel."""
+    height, width = values.shape[-2:]
+    of_cell = functional.avg_pool2d(weights, kernel.cell)
+    means = functional.avg_pool2d(weights * values, kernel.cell) / of_cell.clamp(min=1e-6)
+    visible = visible_cells(keep, kernel.cell)
+    if kernel.rim is not None:
+        visible &= functional.max_pool2d((~visible).float(), 2 * kernel.rim + 1, 1, kernel.rim) > 0
     shown = visible.flatten(1)
     most = int(shown.sum(dim=1).max().clamp(min=1))
     known, places = shown.byte().sort(dim=1, descending=True, stable=True)
     known, places = known[:, :most].bool(), places[:, :most]
-    with torch.autocast(values.device.type, enabled=False):
-        given = values.float().flatten(2).gather(2, places[:, None].expand(-1, values.shape[1], -1)) * known[:, None]
-        predictions = []
-        for ranges, nugget in KERNELS:
-            covariance = _covariance(rows, columns, cell, ranges, values.device)
-            to_known = covariance[:, places].transpose(0, 1) * known[:, None]  # image, cell, known
-            among = to_known.gather(1, places[:, :, None].expand(-1, -1, most)) * known[:, :, None]
-            among.diagonal(dim1=1, dim2=2).add_(nugget + (~known).float())  # a place that fills up stands alone
-            weights = torch.cholesky_solve(given.transpose(1, 2), torch.linalg.cholesky(among))
-            predictions.append((to_known @ weights).transpose(1, 2).unflatten(2, (rows, columns)))
-    return torch.stack(predictions)
+    given = means.flatten(2).gather(2, places[:, None].expand(-1, means.shape[1], -1)) * known[:, None]
+    at_known = _centres(height, width, kernel.cell, values.device)[places]
+    among = _covariance(at_known, at_known, kernel.ranges) * known[:, :, None] * known[:, None]
+    among.diagonal(dim1=1, dim2=2).add_(kernel.nugget + (~known).float())  # a place that fills up stands alone
+    solved = torch.cholesky_solve(given.transpose(1, 2), torch.linalg.cholesky(among))
+    from_known = _table(height, width, kernel, values.device)[places]
+    return (solved.transpose(1, 2) @ from_known).unflatten(2, (height // CELL, width // CELL))
+
+
+@lru_cache
+def _table(height: int, width: int, kernel: Kernel, device: torch.device) -> Float[Tensor, "source target"]:
+    """Covariances of visible cells and those that are predicted: of few kernels and one size of patch, 16 MB each."""
+    sources, targets = (_centres(height, width, cell, device) for cell in (kernel.cell, CELL))
+    return _covariance(sources, targets, kernel.ranges)
+
+
+def _centres(height: int, width: int, cell: int, device: torch.device) -> Float[Tensor, "cell 2"]:
+    return torch.cartesian_prod(*(torch.arange(cell / 2, size, cell, device=device) for size in (height, width)))
 
 
 def _covariance(
-    rows: int, columns: int, cell: int, ranges: Sequence[float], device: torch.device
-) -> Float[Tensor, "cell cell"]:
-    row, column = (torch.arange(size, device=device, dtype=torch.float32) * cell for size in (rows, columns))
-    places = torch.cartesian_prod(row, column)
-    scaled = [math.sqrt(3) / extent * torch.cdist(places, places) for extent in ranges]
-    return torch.stack([(1 + distance) * torch.exp(-distance) for distance in scaled]).mean(dim=0)
+    one: Float[Tensor, "*image one 2"], other: Float[Tensor, "*image other 2"], ranges: Sequence[float]
+) -> Float[Tensor, "*image one other"]:
+    distance = torch.cdist(one, other, compute_mode="donot_use_mm_for_euclid_dist")
+    total = torch.zeros((), device=distance.device)
+    for scaled in (math.sqrt(3) / extent * distance for extent in ranges):
+        total = total + (1 + scaled) * torch.exp(-scaled)
+    return total / len(ranges)

@@ -39,6 +39,22 @@ def random_mask(count: int, height: int, width: int, patch: int, ratio: float, s
     return cells.repeat_interleave(patch, dim=2).repeat_interleave(patch, dim=3)
 
 
+def random_bands(count: int, bands: int, ratio: float) -> Bool[Tensor, "item band 1 1"]:
+    """Which bands are hidden from the encoder: of each item as many as chance has it, from none to a share of them.
+
+    Args:
+        count: Items, each drawn by itself with PyTorch's own generator.
+        bands: Of an item; one at least is never hidden.
+        ratio: The greatest share.
+
+    Returns:
+        True where a band is hidden, on the CPU.
+    """
+    most = min(round(ratio * bands), bands - 1)
+    hidden = torch.rand(count, bands).argsort(dim=1).argsort(dim=1) < torch.randint(most + 1, (count, 1))
+    return hidden[:, :, None, None]
+
+
 def visible_cells(keep: Mask, cell: int) -> Cells:
     """True for the cells of `cell` × `cell` pixels that are kept whole; at the lower and right edge they may be cut."""
     return functional.max_pool2d((~keep).float(), cell, ceil_mode=True) < 0.5

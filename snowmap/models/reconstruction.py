@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 from torch import Tensor, nn
 from torch.nn import functional
 
@@ -64,19 +64,26 @@ class ReconstructionDecoder(nn.Module):
         self.layers: Sequence[nn.ModuleList] = nn.ModuleList(  # type: ignore[assignment]
             nn.ModuleList(convolution(width, width) for _ in range(depth)) for depth in depths
         )
-        self.pattern = nn.Conv2d(width, channels * finest**2, kernel_size=1)
-        self.statistics = nn.Conv2d(width, (2 + len(KERNELS)) * channels, kernel_size=1)
+        # of what is partly visible and of what is hidden: the ones are small corrections, the others are not
+        self.pattern = nn.Conv2d(width, 2 * channels * finest**2, kernel_size=1)
+        self.statistics = nn.Conv2d(width, (4 + len(KERNELS)) * channels, kernel_size=1)
         nn.init.trunc_normal_(self.masked, std=0.02)
         for layer in (self.pattern, self.statistics):
             nn.init.trunc_normal_(layer.weight, std=0.01)
             nn.init.zeros_(layer.bias)  # type: ignore[arg-type]
 
-    def forward(self, levels: Sequence[Float[Tensor, "batch step _ _ _"]], keep: Mask) -> Patterns:
+    def forward(
+        self,
+        levels: Sequence[Float[Tensor, "batch step _ _ _"]],
+        keep: Mask,
+        hidden: Bool[Tensor, "batch channel 1 1"],
+    ) -> Patterns:
         """The channels of all steps of all sequences, one behind the other.
 
         Args:
             levels: Of `Net.encode`; height and width are multiples of `patch`.
             keep: False at masked pixels, which are whole patches.
+            hidden: True for channels that were not visible anywhere.
         """
         images, steps = [level.flatten(0, 1) for level in levels], levels[0].shape[1]
         y = torch.zeros((), device=keep.device)
@@ -90,7 +97,10 @@ class ReconstructionDecoder(nn.Module):
                     y = y + torch.where(cells, project(pooled), self.masked[number])
             for layer in layers:
                 y = y + layer(y)
-        pattern = functional.pixel_shuffle(self.pattern(y), self.sizes[-1])
+        hidden = hidden.repeat_interleave(steps, dim=0)
+        patterns = functional.pixel_shuffle(self.pattern(y), self.sizes[-1]).float().chunk(2, dim=1)
         of_patches = self.statistics(functional.avg_pool2d(y, self.patch // self.sizes[-1])).float()
-        mean, log_std, *shares = of_patches.chunk(2 + len(KERNELS), dim=1)
-        return Patterns(pattern.float(), mean, log_std, torch.stack(shares) + 1 / len(KERNELS))
+        *statistics, shares = of_patches.split([2 * hidden.shape[1]] * 2 + [len(KERNELS) * hidden.shape[1]], dim=1)
+        mean, log_std = torch.where(hidden.repeat(1, 2, 1, 1), *reversed(statistics)).chunk(2, dim=1)
+        shares = torch.stack(shares.chunk(len(KERNELS), dim=1)) + 1 / len(KERNELS)
+        return Patterns(torch.where(hidden, *reversed(patterns)), mean, log_std, shares)

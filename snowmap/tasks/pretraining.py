@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from typing import Any
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 from torch import Tensor, nn
 from torchmetrics import MeanMetric
 
@@ -12,7 +12,7 @@ from snowmap.data.batch import Batch
 from snowmap.data.preprocessing import Preprocessor
 from snowmap.errors import SnowmapError
 from snowmap.models import NETS, Inputs, Net, Specification, build_net
-from snowmap.models.masking import Mask, random_mask
+from snowmap.models.masking import Mask, random_bands, random_mask
 from snowmap.models.reconstruction import Patterns, ReconstructionDecoder
 from snowmap.tasks.reconstruction_loss import Reconstruction, Truth
 from snowmap.tasks.task import Task
@@ -49,7 +49,8 @@ class Pretraining(Task):
             preprocessing: Arguments of `snowmap.data.preprocessing.Preprocessor`.
             optimizer: What `snowmap.config.training.Optimizer` describes.
             pretraining: ``patch``, pixels along a side of a masked patch; ``mask_ratio``, the share of the patches that
-                is masked; ``width``, channels of the decoder.
+                is masked; ``band_ratio``, the greatest share of the bands that are hidden besides in training;
+                ``width``, channels of the decoder.
             time: Steps of a sequence.
             metadata: What the checkpoint has to remember beside the weights.
 
@@ -68,6 +69,7 @@ class Pretraining(Task):
         specification = Specification(normalizer.channels, (*normalizer.bands, *needs), {"swe": "cm"})
         self.net = build_net(model, specification)
         self.patch, self.mask_ratio = pretraining["patch"], pretraining["mask_ratio"]
+        self.band_ratio = pretraining["band_ratio"]
         if not self.net.encoded:
             able = ", ".join(name for name, net in NETS.items() if net.features is not Net.features)
             raise SnowmapError(f"model={model['name']} has no features that can be pre-trained; choose one of {able}")
@@ -131,18 +133,26 @@ class Pretraining(Task):
             )
         return random_mask(len(batch.x), height, width, self.patch, self.mask_ratio, seed).to(batch.x.device)
 
-    def forward(self, batch: Batch, keep: Mask) -> Patterns:
-        """The prediction for every step that the net encodes, from what is not masked."""
-        x = self.preprocessor.normalizer.encode(batch.x, batch.x_valid & keep[:, None])
-        return self.decoder(self.net.encode(Inputs.of(batch, x), keep), keep)
+    def forward(self, batch: Batch, keep: Mask, hidden: Bool[Tensor, "item band 1 1"] | None = None) -> Patterns:
+        """The prediction for every step that the net encodes, from what is neither masked nor hidden."""
+        if hidden is None:
+            hidden = torch.zeros_like(batch.x_valid[:, 0, :, :1, :1])
+        x = self.preprocessor.normalizer.encode(batch.x, batch.x_valid & (keep & ~hidden)[:, None])
+        of_channels = torch.cat([hidden, hidden[:, self.reconstruction.wrapped]], dim=1)
+        return self.decoder(self.net.encode(Inputs.of(batch, x), keep), keep, of_channels)
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
-        """The loss of masks that are drawn anew in each step."""
-        keep = self.draw_mask(batch)
-        patterns = self(batch, keep)
-        loss = self.reconstruction.loss(patterns, self._truth(batch, keep, patterns))
+        """The loss of masks and hidden bands that are drawn anew in each step."""
+        loss = self.drawn_loss(batch)
         self.log("train/loss", loss, on_step=False, on_epoch=True, sync_dist=True, batch_size=len(batch.window))
         return loss
+
+    def drawn_loss(self, batch: Batch) -> Float[Tensor, ""]:
+        """The loss of a mask and hidden bands that are drawn for each item; of a band hidden, all steps are."""
+        keep = self.draw_mask(batch)
+        hidden = random_bands(len(batch.x), batch.x.shape[2], self.band_ratio).to(batch.x.device)
+        patterns = self(batch, keep, hidden)
+        return self.reconstruction.loss(patterns, self._truth(batch, keep, patterns, hidden))
 
     def validation_step(self, batch: Batch, batch_idx: int) -> None:
         """Collect loss and errors of the masked pixels; the masks are the same in each epoch."""
@@ -208,7 +218,7 @@ class Pretraining(Task):
         steps = bands.shape[1]
         return torch.where(shown.x_valid[:, -steps:], batch.x[:, -steps:], bands)
 
-    def _truth(self, batch: Batch, keep: Mask, patterns: Patterns) -> Truth:
+    def _truth(self, batch: Batch, keep: Mask, patterns: Patterns, hidden: Tensor | None = None) -> Truth:
         """What the prediction is held against: the last steps of all items, one behind the other."""
         steps, bands = len(patterns.pattern) // len(batch.x), self.preprocessor.bands
         x, valid = batch.x[:, -steps:].flatten(0, 1), batch.x_valid[:, -steps:].flatten(0, 1)
@@ -217,4 +227,5 @@ class Pretraining(Task):
         if COHERENCE in bands:
             position = slice(bands.index(COHERENCE), bands.index(COHERENCE) + 1)
             coherence = torch.where(valid[:, position], x[:, position], 0).clamp(0, 1)
-        return Truth(scaled, valid, keep.repeat_interleave(steps, dim=0), coherence)
+        hidden = torch.zeros_like(valid[:, :, :1, :1]) if hidden is None else hidden.repeat_interleave(steps, dim=0)
+        return Truth(scaled, valid, keep.repeat_interleave(steps, dim=0), hidden, coherence)

@@ -14,11 +14,13 @@ from torch import Tensor
 from torch.nn import functional
 
 from snowmap.models.interpolation import kriged
-from snowmap.models.masking import visible_cells
-from snowmap.models.reconstruction import FINEST, Patterns
+from snowmap.models.reconstruction import Patterns
 
 EPSILON = 1e-6
 """Added to variances in scaled units, as by He et al. (2022, arXiv:2111.06377)."""
+
+USUAL = 0.1
+"""Standard deviation of a band of which nothing is visible, in scaled units."""
 
 SHORTEST = 0.1
 """Length of a predicted (cos, sin) below which its direction counts for less: else gradients have no bound."""
@@ -35,12 +37,14 @@ class Truth(NamedTuple):
         x: Channels of `Normalizer.encode`, without those of validity; anything finite where they are not valid.
         valid: True where a band has a value.
         keep: False at masked pixels, which are whole patches.
+        hidden: True for bands that the encoder does not see at all.
         coherence: The weight of the phase.
     """
 
     x: Channels
     valid: Bands
     keep: Bool[Tensor, "image 1 height width"]
+    hidden: Bool[Tensor, "image band 1 1"]
     coherence: Pixels
 
 
@@ -49,7 +53,7 @@ class Visible(NamedTuple):
 
     Attributes:
         mean: Of them; 0 where there are none.
-        std: Their standard deviation; 1 where there are none.
+        std: Their standard deviation; `USUAL` where there are none.
         interpolated: By each of `snowmap.models.interpolation.KERNELS`, relative to the mean.
     """
 
@@ -78,21 +82,14 @@ class Reconstruction:
 
     def visible(self, truth: Truth) -> Visible:
         """What predictions are relative to; what is masked is not looked at."""
-        shown = truth.valid & truth.keep
+        shown = truth.valid & truth.keep & ~truth.hidden
         weights = shown[:, [*range(len(shown[0])), *self.wrapped]].to(truth.x.dtype)
         weights[:, self.directions] *= truth.coherence
         total = weights.sum(dim=(2, 3), keepdim=True)
         mean = (weights * truth.x).sum(dim=(2, 3), keepdim=True) / total.clamp(min=EPSILON)
         variance = (weights * (truth.x - mean) ** 2).sum(dim=(2, 3), keepdim=True) / total.clamp(min=EPSILON)
-        cell = min(FINEST, self.patch)
-        of_cell = functional.avg_pool2d(weights, cell)
-        values = functional.avg_pool2d(weights * (truth.x - mean), cell) / of_cell.clamp(min=EPSILON)
-        kernels = kriged(values, visible_cells(truth.keep, cell), cell)
-        interpolated = [
-            functional.interpolate(each, scale_factor=float(cell), mode="bilinear", align_corners=False)
-            for each in kernels
-        ]
-        return Visible(mean, torch.where(total > 0, (variance + EPSILON).sqrt(), 1), torch.stack(interpolated))
+        std = torch.where(total > 0, (variance + EPSILON).sqrt(), USUAL)
+        return Visible(mean, std, kriged(truth.x - mean, weights, truth.keep))
 
     def predicted(self, patterns: Patterns, visible: Visible) -> Channels:
         """The scaled channels; (cos, sin) of wrapped phase have any length."""
@@ -110,13 +107,13 @@ class Reconstruction:
         )
 
     def loss(self, patterns: Patterns, truth: Truth) -> Float[Tensor, ""]:
-        """The mean over the bands of what the masked pixels cost; 0 where there are none.
+        """The mean over the bands of what the masked and the hidden pixels cost; 0 where there are none.
 
         Of a band it is the mean squared error of the pattern of each patch, and the Huber loss of its mean and of the
         logarithm of its standard deviation, in standard deviations of the visible pixels; of wrapped phase the mean of
         1 − cos of the error, weighted by coherence.
         """
-        visible, masked = self.visible(truth), truth.valid & ~truth.keep
+        visible, masked = self.visible(truth), truth.valid & (~truth.keep | truth.hidden)
         interpolation = self._interpolation(patterns, visible)
         costs, weights = [], []
         if self.scaled:

@@ -28,7 +28,7 @@ def make_task(form: str = "unet", time: int = 2, patch: int = PATCH, **options) 
         model={"name": form.partition("-")[0], **SMALL[form], **options},
         preprocessing={"bands": list(BANDS), "wrapped": ["phase"]},
         optimizer=OPTIMIZER,
-        pretraining={"patch": patch, "mask_ratio": 0.75, "width": 16},
+        pretraining={"patch": patch, "mask_ratio": 0.75, "band_ratio": 0.0, "width": 16},
         time=time,
         metadata={"format": FORMAT, "task": "pretraining"},
     )
@@ -151,6 +151,23 @@ def test_a_trainer_logs_each_band_in_its_unit_and_the_checkpoint_is_whole(tmp_pa
     assert torch.equal(loaded.reconstruct(batches[0], keep), task.reconstruct(batches[0], keep))
 
 
+def test_a_hidden_band_is_scored_but_not_seen_at_any_step():
+    task, batch = make_task(), make_patches()
+    keep, hidden = task.draw_mask(batch), torch.zeros(4, len(BANDS), 1, 1, dtype=torch.bool)
+    hidden[1:, 0] = hidden[2:, 3] = True
+    other = batch._replace(x=batch.x.masked_fill(hidden[:, None], 0.7))
+    first, second = task(batch, keep, hidden), task(other, keep, hidden)
+    assert all(map(torch.equal, first, second))
+    assert not torch.equal(task(batch, keep).pattern[1:], first.pattern[1:])
+    losses = [task.reconstruction.loss(first, task._truth(each, keep, first, hidden)) for each in (batch, other)]
+    assert losses[0] != losses[1]
+    losses = []
+    for task.band_ratio in (0.0, 1.0):
+        torch.manual_seed(2)
+        losses.append(task.drawn_loss(batch))
+    assert losses[1] > losses[0]
+
+
 def test_a_batch_without_a_value_costs_nothing():
     task, batch = make_task(), make_patches()
     batch = batch._replace(x=torch.full_like(batch.x, torch.nan), x_valid=torch.zeros_like(batch.x_valid))
@@ -173,6 +190,6 @@ def test_patches_that_do_not_fit_are_one_clear_line():
             model={"name": "climatology"},
             preprocessing={"bands": list(BANDS)},
             optimizer=OPTIMIZER,
-            pretraining={"patch": 16, "mask_ratio": 0.75, "width": 16},
+            pretraining={"patch": 16, "mask_ratio": 0.75, "band_ratio": 0.0, "width": 16},
             metadata={},
         )

@@ -3,11 +3,15 @@
 import numpy as np
 import pytest
 import torch
+from scipy.ndimage import gaussian_filter, maximum_filter
+from skimage.restoration import inpaint_biharmonic
+from torch.nn.functional import interpolate
 
-from snowmap.models.interpolation import KERNELS, kriged
+from snowmap.models.interpolation import CELL, KERNELS, kriged
 from snowmap.models.masking import random_mask
 from snowmap.models.reconstruction import Patterns
-from snowmap.tasks.reconstruction_loss import EPSILON, SHORTEST, Reconstruction, Truth, Visible
+from snowmap.sources.synthetic.terrain import TERRAIN_EXPONENT, power_law_field
+from snowmap.tasks.reconstruction_loss import EPSILON, SHORTEST, USUAL, Reconstruction, Truth, Visible
 
 BANDS, WRAPPED, PATCH, SIZE = ("co_pol", "phase", "coherence", "cross_pol"), ("phase",), 4, 16
 IMAGES, CHANNELS = 3, 5
@@ -15,7 +19,7 @@ COS, SIN = 1, 4
 
 
 def drawn(seed: int = 0) -> tuple[Patterns, Truth]:
-    """Everything at random; the second image lacks a band, all lack another."""
+    """Everything at random; the second image lacks a band, all lack another; of the third two are hidden."""
     random = torch.Generator().manual_seed(seed)
     normal = {"generator": random}
     x = torch.randn(IMAGES, CHANNELS, SIZE, SIZE, **normal)
@@ -27,7 +31,9 @@ def drawn(seed: int = 0) -> tuple[Patterns, Truth]:
     shares = torch.rand(len(KERNELS), IMAGES, CHANNELS, cells, cells, **normal)
     patterns = Patterns(torch.randn(IMAGES, CHANNELS, SIZE, SIZE, **normal), *statistics, shares)
     keep = random_mask(IMAGES, SIZE, SIZE, PATCH, 0.75, seed=seed)
-    return patterns, Truth(x, valid, keep, torch.rand(IMAGES, 1, SIZE, SIZE, generator=random))
+    hidden = torch.zeros(IMAGES, len(BANDS), 1, 1, dtype=torch.bool)
+    hidden[2, 1:3] = True
+    return patterns, Truth(x, valid, keep, hidden, torch.rand(IMAGES, 1, SIZE, SIZE, generator=random))
 
 
 def huber(error: np.ndarray) -> np.ndarray:
@@ -43,16 +49,16 @@ def expected_interpolation(patterns: Patterns, visible: Visible) -> np.ndarray:
 def expected_loss(patterns: Patterns, truth: Truth) -> float:
     pattern, mean, log_std = (part.double().numpy() for part in patterns[:3])
     base = expected_interpolation(patterns, Reconstruction(BANDS, WRAPPED, PATCH).visible(truth))
-    x, valid, keep, coherence = (part.numpy() for part in truth)
-    x = x.astype(float)
+    x, valid, keep, hidden, coherence = (part.numpy() for part in truth)
+    x, keep = x.astype(float), keep & ~hidden
     costs = {name: [] for name in ("co_pol", "coherence", "cross_pol")}
     for image, (band, name) in ((i, b) for i in range(IMAGES) for b in enumerate(BANDS) if b[1] in costs):
-        visible = x[image, band][valid[image, band] & keep[image, 0]]
-        center, spread = (visible.mean(), np.sqrt(visible.var() + EPSILON)) if visible.size else (0, 1)
+        visible = x[image, band][valid[image, band] & keep[image, band]]
+        center, spread = (visible.mean(), np.sqrt(visible.var() + EPSILON)) if visible.size else (0, USUAL)
         for row in range(0, SIZE, PATCH):
             for column in range(0, SIZE, PATCH):
                 part = (image, band, slice(row, row + PATCH), slice(column, column + PATCH))
-                known = valid[part] & ~keep[(image, 0, *part[2:])]
+                known = valid[part] & ~keep[part]
                 if not known.any():
                     continue
                 values, cell = x[part][known], (image, band, row // PATCH, column // PATCH)
@@ -64,9 +70,9 @@ def expected_loss(patterns: Patterns, truth: Truth) -> float:
                 costs[name] += list((shape - (values - values.mean()) / std) ** 2 + of_patch)
     above = below = 0.0
     for image in range(IMAGES):
-        shown, masked = valid[image, 1] & keep[image, 0], valid[image, 1] & ~keep[image, 0]
+        shown, masked = valid[image, 1] & keep[image, 1], valid[image, 1] & ~keep[image, 1]
         weight, vector = coherence[image, 0], x[image, [COS, SIN]]
-        center = [np.average(part[shown], weights=weight[shown]) for part in vector]
+        center = [np.average(part[shown], weights=weight[shown]) if shown.any() else 0 for part in vector]
         direction = np.stack(center)[:, None, None] + base[image, [COS, SIN]] + pattern[image, [COS, SIN]]
         cosine = (direction * vector).sum(0) / np.maximum(np.hypot(*direction), SHORTEST)
         above += (weight * (1 - cosine))[masked].sum()
@@ -111,27 +117,59 @@ def test_without_a_prediction_it_is_the_interpolation_of_the_visible_pixels():
     whole = kind.predicted(nothing._replace(shares=torch.ones_like(patterns.shares)), visible)
     torch.testing.assert_close(whole, visible.mean + visible.interpolated.sum(dim=0))
     assert not whole[:, 3].any()
-    other = kind.visible(truth._replace(x=torch.where(truth.keep, truth.x, 5.0)))
+    hidden = torch.cat([truth.hidden, truth.hidden[:, [COS]]], dim=1)
+    other = kind.visible(truth._replace(x=torch.where(truth.keep & ~hidden, truth.x, 5.0)))
     assert all(map(torch.equal, visible, other))
+    assert not other.mean[2, 1:3].any()
 
 
 def test_kriging_is_that_of_numpy_whatever_the_number_of_visible_cells():
     random = np.random.default_rng(0)
-    values, visible = random.normal(size=(2, 3, 4, 6)), random.random((2, 1, 4, 6)) < 0.4
-    visible[1, 0, 2] = True
-    assert visible[0].sum() != visible[1].sum()
-    found = kriged(torch.from_numpy(values).float(), torch.from_numpy(visible), 4)
-    places = 4.0 * np.stack(np.indices((4, 6)), axis=-1).reshape(-1, 2)
-    distance = np.linalg.norm(places[:, None] - places, axis=-1)
-    for kernel, (ranges, nugget) in enumerate(KERNELS):
-        scaled = [np.sqrt(3) * distance / extent for extent in ranges]
-        covariance = np.mean([(1 + each) * np.exp(-each) for each in scaled], axis=0)
+    keep = (random.random((2, 1, 6, 7)) < 0.4).repeat(4, axis=2).repeat(4, axis=3)
+    keep[1, :, 12:] = True
+    values, weights = random.normal(size=(2, 3, *keep.shape[2:])), random.random((2, 3, *keep.shape[2:]))
+    found = kriged(*map(torch.from_numpy, (values, weights, keep)))
+
+    def centres(cell):
+        return cell * (0.5 + np.stack(np.indices([size // cell for size in keep.shape[2:]]), axis=-1).reshape(-1, 2))
+
+    def cells(maps, cell):
+        return maps.reshape(*maps.shape[:-2], maps.shape[-2] // cell, cell, -1, cell).mean(axis=(-3, -1))
+
+    for (ranges, nugget, cell, rim), maps in zip(KERNELS, found, strict=True):
         for image in range(2):
-            shown = visible[image].ravel()
-            among = covariance[np.ix_(shown, shown)] + nugget * np.eye(shown.sum())
-            expected = covariance[:, shown] @ np.linalg.solve(among, values[image].reshape(3, -1).T[shown])
-            np.testing.assert_allclose(found[kernel, image].reshape(3, -1).T, expected, rtol=1e-3, atol=1e-3)
-    assert not kriged(torch.ones(1, 1, 4, 6), torch.zeros(1, 1, 4, 6, dtype=torch.bool), 4).any()
+            visible = cells(keep[image, 0], cell) == 1
+            near = True if rim is None else maximum_filter(~visible, 2 * rim + 1)
+            shown = (visible & near).ravel()
+            known = (cells(weights[image] * values[image], cell) / cells(weights[image], cell)).reshape(3, -1).T[shown]
+
+            def covariance(targets, sources, ranges=ranges):
+                distance = np.linalg.norm(targets[:, None] - sources, axis=-1)
+                scaled = [np.sqrt(3) * distance / extent for extent in ranges]
+                return np.mean([(1 + each) * np.exp(-each) for each in scaled], axis=0)
+
+            places = centres(cell)[shown]
+            among = covariance(places, places) + nugget * np.eye(shown.sum())
+            expected = covariance(centres(CELL), places) @ np.linalg.solve(among, known)
+            of_cells = torch.from_numpy(expected.T.reshape(1, 3, 6, 7))
+            pixels = interpolate(of_cells, scale_factor=CELL, mode="bilinear")[0]
+            np.testing.assert_allclose(maps[image], pixels, rtol=1e-2, atol=1e-2)
+    nothing = torch.zeros(1, 1, 16, 24, dtype=torch.bool)
+    assert not kriged(torch.ones(1, 1, 16, 24), torch.ones(1, 1, 16, 24), nothing).any()
+
+
+def test_a_gap_in_smooth_ground_is_filled_about_as_well_as_by_biharmonic_inpainting():
+    """Terrain as of the synthetic patches; from cells of 4 px alone the error is 1.6 times as large."""
+    random = np.random.default_rng(3)
+    fields = (power_law_field((128, 128), (30.0, 30.0), TERRAIN_EXPONENT, random, 8_000.0) for _ in range(4))
+    ground = np.stack([gaussian_filter(field, 2.7)[:64, :64] for field in fields])
+    keep = np.ones((64, 64), dtype=bool)
+    keep[16:32, 16:32] = keep[32:48, 32:48] = False
+    seen = torch.from_numpy(keep).expand(4, 1, 64, 64)
+    values = torch.from_numpy(ground - ground[:, keep].mean(axis=1)[:, None, None])[:, None]
+    error = (kriged(values, torch.ones_like(values), seen)[0] - values)[~seen].square().mean().sqrt()
+    inpainted = [inpaint_biharmonic(np.where(keep, each, 0), ~keep) for each in ground]
+    assert error < 1.35 * np.sqrt(((inpainted - ground)[:, ~keep] ** 2).mean())
 
 
 def test_where_nothing_can_be_scored_the_loss_is_zero_with_gradients_that_are_finite():
