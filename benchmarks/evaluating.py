@@ -45,7 +45,7 @@ def main() -> None:
     start = time.perf_counter()
     baselines = baseline_maps(cube, split.train, windows, targets)
     fitted = time.perf_counter() - start
-    score_maps(maps, baselines, cube, windows, targets, asdict(Scoring()))
+    score_maps(ScoredMaps(maps, baselines, cube, windows), targets, asdict(Scoring()))
     scored = time.perf_counter() - start - fitted
     seconds = {"maps of the net": mapped, "baselines": fitted, "scores and intervals": scored}
     seconds["figures, report, files"] = whole - sum(seconds.values())

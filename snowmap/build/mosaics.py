@@ -9,6 +9,7 @@ import numpy as np
 
 from snowmap.build.bands import Scene, insar_bands, largest_component, thin
 from snowmap.data.grid import Grid, moved
+from snowmap.data.radar.phase import weighted_median
 from snowmap.errors import SnowmapError
 from snowmap.products.overlap import bounds_in_degrees
 from snowmap.products.pairs import Opener, Pair
@@ -92,16 +93,10 @@ def _levelled(scene: Scene, to: Scene, coverage: float, dem: Opener | None) -> S
             "level of one cannot be brought to that of the other; leave one of them out of insar.path"
         )
     if name == "unwrapped_phase":
-        shifts[name] = _weighted_median((one[name] - other[name])[known], weight[known])
+        shifts[name] = weighted_median((one[name] - other[name])[known], weight[known])
     turns = weight * np.exp(1j * (one["phase"] - other["phase"]))
     shifts["wrapped_phase"] = float(np.angle(np.nansum(turns)))
     return scene._replace(shifts=shifts)
-
-
-def _weighted_median(values: np.ndarray, weights: np.ndarray) -> float:
-    order = np.argsort(values)
-    cumulative = np.cumsum(weights[order], dtype=np.float64)
-    return float(values[order][np.searchsorted(cumulative, cumulative[-1] / 2)])
 
 
 def _grid(pair: Pair) -> Grid:

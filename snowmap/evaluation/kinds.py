@@ -51,16 +51,6 @@ def kind_of(target: Mapping[str, Any]) -> Kind:
     return CLASSES if is_class_map(target) else QUANTITIES
 
 
-def _score_quantities(scene: ScoredMaps, targets: Sequence[str], options: Mapping[str, Any]) -> dict[str, Any]:
-    return score_maps(*scene, targets, options)
-
-
-def _score_quantities_together(
-    scenes: Sequence[ScoredMaps], targets: Sequence[str], options: Mapping[str, Any]
-) -> dict[str, Any]:
-    return score_together(scenes, targets)
-
-
 def _parts_of_quantities(entry: Mapping[str, Any]) -> list[Part]:
     kinds = ("snow-free", "snow-covered")
     snow = [({"grouping": "snow", "class": kind}, entry[kind.replace("-", "_")]) for kind in kinds]
@@ -82,16 +72,6 @@ def _write_quantities(result: Mapping[str, Any], scene: ScoredMaps, folder: Path
     write_report(result, scene, pictures, folder / "report.html")
 
 
-def _score_classes(scene: ScoredMaps, targets: Sequence[str], options: Mapping[str, Any]) -> dict[str, Any]:
-    return score_class_maps([scene], targets, options)
-
-
-def _score_classes_together(
-    scenes: Sequence[ScoredMaps], targets: Sequence[str], options: Mapping[str, Any]
-) -> dict[str, Any]:
-    return score_class_maps(scenes, targets, options)["target"]
-
-
 def _parts_of_classes(entry: Mapping[str, Any]) -> list[Part]:
     of_classes = [({"grouping": "class", "class": name}, scores) for name, scores in entry["per_class"].items()]
     return [*of_classes, *_groups({**entry["groups"], "outline size": entry["outlines"]})]
@@ -106,8 +86,8 @@ def _write_classes(result: Mapping[str, Any], scene: ScoredMaps, folder: Path) -
 
 
 QUANTITIES = Kind(
-    _score_quantities,
-    _score_quantities_together,
+    score_maps,
+    lambda scenes, targets, options: score_together(scenes, targets),
     _parts_of_quantities,
     (
         Column("rmse", "RMSE {}"),
@@ -119,8 +99,8 @@ QUANTITIES = Kind(
     _write_quantities,
 )
 CLASSES = Kind(
-    _score_classes,
-    _score_classes_together,
+    lambda scene, targets, options: score_class_maps([scene], targets, options),
+    lambda scenes, targets, options: score_class_maps(scenes, targets, options)["target"],
     _parts_of_classes,
     (
         Column("iou", "IoU", 3),

@@ -25,7 +25,14 @@ Maps = Float[np.ndarray, "window y x"]
 
 
 class ScoredMaps(NamedTuple):
-    """Maps of some windows of a Cube, as `score_maps` takes them."""
+    """Maps of some windows of a Cube.
+
+    Attributes:
+        maps: Predictions ``(window, y, x)``, one variable for each target, with its uncertainty where the model has it.
+        baselines: By name, datasets like `maps`; NaN where a baseline has no value.
+        cube: The Cube that was mapped.
+        windows: Index in the Cube of each window of `maps`.
+    """
 
     maps: xr.Dataset
     baselines: Mapping[str, xr.Dataset]
@@ -33,24 +40,14 @@ class ScoredMaps(NamedTuple):
     windows: Sequence[int]
 
 
-def score_maps(
-    maps: xr.Dataset,
-    baselines: Mapping[str, xr.Dataset],
-    cube: xr.Dataset,
-    windows: Sequence[int],
-    targets: Sequence[str],
-    options: Mapping[str, Any],
-) -> dict[str, Any]:
+def score_maps(scene: ScoredMaps, targets: Sequence[str], options: Mapping[str, Any]) -> dict[str, Any]:
     """Score the model and the baselines inside the study area, over valid pixels.
 
     Each map is scored over the pixels where it and the observation have a value; only the differences of
     ``intervals`` are over the pixels that model and baseline share.
 
     Args:
-        maps: Predictions ``(window, y, x)``, one variable for each target, with its uncertainty where the model has it.
-        baselines: By name, datasets like `maps`; NaN where a baseline has no value.
-        cube: The Cube that was mapped.
-        windows: Index in the Cube of each window of `maps`.
+        scene: The maps.
         targets: Names of the targets to score.
         options: As `snowmap.config.schema.Scoring` describes them.
 
@@ -65,6 +62,7 @@ def score_maps(
         SnowmapError: When a target has no valid pixel in any of the windows, or a stated uncertainty is not possible.
     """
     result: dict[str, Any] = {"target": {}, "windows": []}
+    maps, baselines, cube, windows = scene
     part = with_wet_threshold(cube, options["wet_snow_db"]).isel(window=list(windows))
     names = window_names(part)
     for target in targets:

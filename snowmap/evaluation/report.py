@@ -39,17 +39,14 @@ SCORE_LABELS = {"rmse": "RMSE", "bias": "Bias"}
 
 
 def write_report(
-    result: Mapping[str, Any],
-    scene: ScoredMaps,
-    pictures: Mapping[str, Sequence[bytes]],
-    path: Path,
+    result: Mapping[str, Any], scene: ScoredMaps, pictures: Mapping[str, Sequence[bytes]], path: Path
 ) -> Path:
     """Write the report.
 
     Args:
         result: What ``metrics.json`` holds, with its provenance.
         scene: The maps, those of the baselines, and the Cube that was mapped.
-        pictures: Of each target, what `map_pictures` gives.
+        pictures: Of each target, the PNG files of its maps.
         path: The file; replaced whole or not at all.
 
     Returns:

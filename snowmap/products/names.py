@@ -10,6 +10,11 @@ DIRECTIVES = {**dict.fromkeys("ymdHMS", r"\d\d"), "Y": r"\d{4}", "j": r"\d{3}", 
 _PARTS = re.compile(r"\{(?P<date>\w+):(?P<format>[^}]+)\}|\{(?P<word>[a-z]+)\}|(?P<star>\*)|(?P<text>[^{*]+|\{)")
 
 
+def day_of(digits: str) -> np.datetime64:
+    """The day of eight digits, such as 20210109."""
+    return np.datetime64(f"{digits[:4]}-{digits[4:6]}-{digits[6:]}", "D")
+
+
 class Name:
     """A pattern that names of files are matched with: dates and words in braces, ``*`` for anything within a folder.
 

@@ -5,7 +5,7 @@
 # pandas has no stubs here: every selection is a Series, a DataFrame or an array to the type checker
 
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from itertools import islice
 from pathlib import Path
 from typing import NamedTuple
@@ -42,7 +42,8 @@ class Table(NamedTuple):
     """A table of measurements.
 
     Attributes:
-        rows: Columns by heads in small letters, without units; the geometry of each row's place, with a CRS.
+        rows: Columns by heads in small letters, without units; the geometry of each row's place, with a CRS. Of a text
+            file the index is the line.
         units: Of the columns that state one.
         path: Its file.
     """
@@ -94,8 +95,8 @@ def read_places(path: Path) -> Table:
     Raises:
         SnowmapError: When the file cannot be read, or has no places.
     """
-    if path.suffix.lower() in (".csv", ".txt", ".tsv"):
-        plain = text_table(path, _is_head)
+    if path.suffix.lower() in (".csv", ".txt", ".tsv", ".dat", ""):
+        plain = _text_table(path)
         rows, units = _split(plain, path)
         rows = rows.rename(columns={"geometry": "wkt"})
         table = Table(rows, units, path)
@@ -117,25 +118,21 @@ def read_places(path: Path) -> Table:
     return Table(gpd.GeoDataFrame(rows, geometry=read.geometry.values, crs=read.crs), units, path)
 
 
-def text_table(path: Path, is_head: Callable[[list[str]], bool] | None = None) -> pd.DataFrame:
-    """A file as text, with the heads in small letters.
+def _text_table(path: Path) -> pd.DataFrame:
+    """A file as text, with the heads in small letters; the index is the line.
 
-    Args:
-        path: The file, separated by commas, semicolons (then a comma may be the decimal sign) or tabs.
-        is_head: Whether the columns of a line are the heads; by default those of the first line are.
-
-    Raises:
-        SnowmapError: When it cannot be read, or no line is the heads.
+    Columns are separated by commas, semicolons (then a comma may be the decimal sign) or tabs.
     """
     try:
         with path.open(encoding="utf-8-sig") as file:
-            lines = list(islice(file, MOST_LINES_BEFORE if is_head else 1)) or [""]
+            lines = list(islice(file, MOST_LINES_BEFORE)) or [""]
         separators = [max(";\t,", key=line.count) for line in lines]
         heads = enumerate(zip(lines, separators, strict=True))
-        first = next((n for n, (line, by) in heads if is_head is None or is_head(line.rstrip("\n").split(by))), None)
+        first = next((number for number, (line, by) in heads if _is_head(line.rstrip("\n").split(by))), None)
         if first is None:
             raise SnowmapError(
-                f"{path} has no line with the heads of columns for place and date, such as lon,lat,date,hs_cm"
+                f"{path} has no line with the heads of columns for place and date, such as lon,lat,date,hs_cm; it "
+                f"begins with {lines[0].strip()}"
             )
         table = pd.read_csv(
             path, sep=separators[first], dtype=str, encoding="utf-8-sig", skip_blank_lines=False, skiprows=first
@@ -143,6 +140,7 @@ def text_table(path: Path, is_head: Callable[[list[str]], bool] | None = None) -
     except (OSError, UnicodeDecodeError, pd.errors.ParserError, pd.errors.EmptyDataError) as error:
         raise SnowmapError(f"{path} cannot be read as a table: {error}") from error
     table = table.rename(columns=lambda head: printable(head).lower())
+    table.index += first + 2  # the line in the file
     if separators[first] == ";":
         table = table.replace(r"^(\s*[+-]?\d*),(\d+\s*)$", r"\1.\2", regex=True)
     return table
@@ -173,7 +171,7 @@ def _split(table: pd.DataFrame, path: Path) -> tuple[pd.DataFrame, dict[str, str
 
 def _head(text: str) -> tuple[str, str | None]:
     """A head without its unit, and the unit."""
-    text = printable(text).strip("\"' ").lower()
+    text = re.sub(r"([\[(_ ]m)[_ ]*a\.?s\.?l\.?", r"\1", printable(text).strip("\"' ").lower())
     bracket = re.fullmatch(r"(.*?)[\s_]*[\[(]\s*(.*?)\s*[\])]", text)
     head = re.sub(r"\s+", "_", bracket[1] if bracket else text)
     behind = re.fullmatch(UNIT_BEHIND, head)

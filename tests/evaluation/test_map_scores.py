@@ -50,7 +50,7 @@ def scored():
     cube = make_cube(shape=(16, 24))
     maps, baseline = noisy(cube, 0, 3), noisy(cube, 1, 6)
     baseline["swe"].values[0] = np.nan  # has nothing to say of the first window
-    result = score_maps(maps, {"other": baseline}, cube, WINDOWS, ["hs", "swe"], OPTIONS)
+    result = score_maps(ScoredMaps(maps, {"other": baseline}, cube, WINDOWS), ["hs", "swe"], OPTIONS)
     return cube, maps, baseline, result
 
 
@@ -148,7 +148,9 @@ def test_a_shuffled_target_scores_no_skill():
     cube = make_cube(shape=(16, 24))
     generator, observed = np.random.default_rng(0), truth(cube)
     shuffled = generator.permutation(np.nan_to_num(cube["swe"].values[WINDOWS]).ravel()).reshape(observed.shape)
-    found = score_maps(dataset(cube, {"swe": shuffled}), {}, cube, WINDOWS, ["swe"], OPTIONS)["target"]["swe"]
+    found = score_maps(ScoredMaps(dataset(cube, {"swe": shuffled}), {}, cube, WINDOWS), ["swe"], OPTIONS)["target"][
+        "swe"
+    ]
     assert abs(found["model"]["pearson_r"]) < 0.08
     assert abs(found["model"]["spearman_r"]) < 0.08
     assert found["model"]["r2"] <= 0
@@ -161,14 +163,8 @@ def test_a_bias_in_one_elevation_band_is_told_there_and_nowhere_else():
     cube["swe"].values[:] = np.round(cube["swe"].values)  # so that float32 is exact
     heights = cube["features"].sel(band="elevation").values[WINDOWS]
     band = (heights >= 1500) & (heights < 2000)
-    found = score_maps(
-        dataset(cube, {"swe": np.nan_to_num(cube["swe"].values[WINDOWS]) + 2.25 * band}),
-        {},
-        cube,
-        WINDOWS,
-        ["swe"],
-        OPTIONS,
-    )["target"]["swe"]
+    maps = dataset(cube, {"swe": np.nan_to_num(cube["swe"].values[WINDOWS]) + 2.25 * band})
+    found = score_maps(ScoredMaps(maps, {}, cube, WINDOWS), ["swe"], OPTIONS)["target"]["swe"]
     for own in found["classes"]["elevation"]:
         expected = 2.25 if own["class"] == "1500–2000 m" else 0.0
         assert own["model"]["bias"] == own["model"]["median_error"] == own["model"]["mae"] == expected
@@ -182,9 +178,8 @@ def test_volume_is_mean_times_area(target, unit, metre):
     cube[target].attrs["units"] = unit
     cube[target].values[:] = 40.0
     cube[target].values[WINDOWS[0], 4, 5] = np.nan
-    found = score_maps(dataset(cube, {target: np.full(truth(cube).shape, 50.0)}), {}, cube, WINDOWS, [target], OPTIONS)[
-        "target"
-    ][target]
+    maps = dataset(cube, {target: np.full(truth(cube).shape, 50.0)})
+    found = score_maps(ScoredMaps(maps, {}, cube, WINDOWS), [target], OPTIONS)["target"][target]
     ground = np.where(cube["mask"].values, cell_areas(cube), 0)
     for index, own in enumerate(found["area"]):
         area = ground.sum() - (ground[4, 5] if index == 0 else 0)
@@ -211,9 +206,9 @@ def test_uncertainty_is_scored_where_the_model_tells_it(scored):
     told["swe_sigma"] = (maps["swe"].dims, np.full(maps["swe"].shape, 3.0), {"lower_bound": 0.0})
     for key, reach in (("q05", -1.645), ("q25", -0.674), ("q75", 0.674), ("q95", 1.645)):
         told[f"swe_{key}"] = (maps["swe"].dims, maps["swe"].values + 3 * reach, {"conformal_factor": 1.0})
-    found = score_maps(told, {}, cube, WINDOWS, ["hs", "swe"], OPTIONS)["target"]
+    found = score_maps(ScoredMaps(told, {}, cube, WINDOWS), ["hs", "swe"], OPTIONS)["target"]
     assert found["hs"]["uncertainty"] is None
     assert found["swe"]["uncertainty"]["coverage_90"] == pytest.approx(0.9, abs=0.03)
     told["swe_sigma"].values[1, 5, 5] = 0
     with pytest.raises(SnowmapError, match=r"'swe_sigma' in 2021-02-26_to_2021-03-10 .* at 1 pixels"):
-        score_maps(told, {}, cube, WINDOWS, ["swe"], OPTIONS)
+        score_maps(ScoredMaps(told, {}, cube, WINDOWS), ["swe"], OPTIONS)

@@ -16,9 +16,7 @@ from snowmap.data.grid import cell_areas, steepness
 from snowmap.evaluation.bins import SLOPE_EDGES_DEGREE, binned
 from snowmap.evaluation.map_scores import ScoredMaps
 from snowmap.evaluation.segmentation.intervals import blocks_of
-
-BINS = 15
-"""Of probability (Guo et al. 2017, arXiv:1706.04599)."""
+from snowmap.tasks.calibration_error import BINS
 
 HIGHEST_M = 9000.0
 SIZE_EDGES_KM2 = (0.01, 0.1, 1.0, 10.0, 100.0)

@@ -14,17 +14,7 @@ from snowmap.evaluation.segmentation.figures import confusion_chart, reliability
 def write_class_report(
     result: Mapping[str, Any], scene: ScoredMaps, pictures: Mapping[str, Sequence[bytes]], path: Path
 ) -> Path:
-    """Write the report.
-
-    Args:
-        result: What ``metrics.json`` holds, with its provenance.
-        scene: The maps, those of the baselines, and the Cube that was mapped.
-        pictures: Of each target, what `class_pictures` gives.
-        path: The file; replaced whole or not at all.
-
-    Returns:
-        `path`.
-    """
+    """Write the report; the arguments are those of `snowmap.evaluation.report.write_report`."""
     sections = [
         _section(entry, scene.cube[name].attrs["long_name"], pictures[name]) for name, entry in result["target"].items()
     ]

@@ -31,6 +31,7 @@ from snowmap.products.insar.gunw import (
     text,
     variable,
 )
+from snowmap.products.names import day_of
 from snowmap.products.pairs import InsarPairs, Opener, Pair
 from snowmap.products.rasters import Raster, open_raster
 from snowmap.products.reader import Reader
@@ -108,7 +109,7 @@ def _date(file: h5py.File, which: str, day: str) -> np.datetime64:
                 f"{file.filename}: the name says {day} for the {which} acquisition, the file {listed}; "
                 "give the file its own name back"
             )
-    return np.datetime64(f"{day[:4]}-{day[4:6]}-{day[6:]}")
+    return day_of(day)
 
 
 def _look(path: Path, component: Any, dem: str) -> Raster:

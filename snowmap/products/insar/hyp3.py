@@ -19,6 +19,7 @@ import numpy as np
 from snowmap.errors import SnowmapError
 from snowmap.physics import SENTINEL_1_WAVELENGTH
 from snowmap.products.insar.sentinel1 import relative_orbit, relative_orbit_of_burst
+from snowmap.products.names import day_of
 from snowmap.products.pairs import InsarPairs, Opener, Pair
 from snowmap.products.rasters import Raster, open_raster
 from snowmap.products.reader import Insar, Reader
@@ -128,7 +129,7 @@ def _pair(product: _Product) -> Pair:
             raise SnowmapError(f"{name['product']}{ending} is missing; download the product again")
     facts = dict(line.split(": ", 1) for line in product.text().splitlines() if ": " in line)
     facts = {key.strip(): value.strip() for key, value in facts.items()}
-    first, second = (np.datetime64(f"{day[:4]}-{day[4:6]}-{day[6:]}") for day in (name["first"], name["second"]))
+    first, second = day_of(name["first"]), day_of(name["second"])
     return Pair(
         start=min(first, second),
         end=max(first, second),
@@ -174,9 +175,8 @@ def _track(name: re.Match[str], facts: Mapping[str, str]) -> str:
     elif bursts := re.match(r"(\d{3})[_-]", geometry):
         orbit = int(bursts[1])
     else:
-        day = np.datetime64(f"{name['first'][:4]}-{name['first'][4:6]}-{name['first'][6:]}")
         absolute = _fact(facts, "Reference Orbit Number", "Orbit Number")
-        orbit = relative_orbit(f"S1{name['satellite']}", int(absolute), day)
+        orbit = relative_orbit(f"S1{name['satellite']}", int(absolute), day_of(name["first"]))
     direction = _fact(facts, "Reference Pass Direction", "Pass Direction").lower()
     return ", ".join([f"relative orbit {orbit}", direction, *([f"bursts {geometry}"] if geometry else [])])
 

@@ -8,7 +8,6 @@ displacement towards the satellite by −λ / 4π (``coef_r2m``; LiCSBAS's issue
 
 import re
 from collections.abc import Mapping
-from datetime import datetime
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -18,6 +17,7 @@ import rasterio
 
 from snowmap.errors import SnowmapError
 from snowmap.physics import SENTINEL_1_WAVELENGTH
+from snowmap.products.names import day_of
 from snowmap.products.pairs import InsarPairs, Opener, Pair
 from snowmap.products.rasters import Raster, open_raster
 from snowmap.products.reader import Insar, Reader
@@ -55,7 +55,7 @@ READER = Reader(Insar, read, "path: 022D_05000_131313                # the folde
 
 
 def _pair(unwrapped: Path, coherence: Path, first: str, second: str) -> Pair:
-    start, end = (np.datetime64(datetime.strptime(day, "%Y%m%d").date()) for day in sorted((first, second)))
+    start, end = map(day_of, sorted((first, second)))
     frame, layers = _frame(unwrapped)
     direction = {"A": "ascending", "D": "descending"}[frame["direction"]]
     return Pair(

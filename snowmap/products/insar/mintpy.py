@@ -6,7 +6,6 @@ vector from the ground to the radar (`enu2los` in MintPy's ``utils/utils0.py``).
 """
 
 from collections.abc import Callable, Mapping
-from datetime import datetime
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -20,6 +19,7 @@ from rasterio.transform import Affine
 from snowmap.data.grid import Grid
 from snowmap.errors import SnowmapError
 from snowmap.products.insar.gunw import variable
+from snowmap.products.names import day_of
 from snowmap.products.pairs import InsarPairs, Opener, Pair
 from snowmap.products.rasters import Raster
 from snowmap.products.reader import Insar, Reader
@@ -77,7 +77,7 @@ def _read_stack(path: Path, result: InsarPairs) -> None:
             result.left_out.append(f"{name} has no phase at the reference point (REF_Y, REF_X); choose another there")
             continue
         sign = 1 if first <= second else -1
-        start, end = (np.datetime64(datetime.strptime(day, "%Y%m%d").date()) for day in sorted((first, second)))
+        start, end = map(day_of, sorted((first, second)))
         read_map = partial(_map, crs=crs, transform=transform)
         of_pair: dict[str, Opener] = {
             "coherence": partial(read_map, path, ["coherence"], _not_zero, index),

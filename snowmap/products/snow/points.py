@@ -65,7 +65,7 @@ def _points(path: Path, target: str, options: Mapping[str, Any]) -> tuple[gpd.Ge
     factor = to_metres(one_unit(table.units.get(head), options.get("unit"), source), target, source).factor
     value = table.numbers(head, options.get("missing", [NO_VALUE])) * factor
     day = np.full(value.size, np.datetime64(options["date"], "D")) if date is None else table.dates(date)
-    rows = gpd.GeoDataFrame({"day": day.astype("datetime64[ns]"), "value": value}, geometry=table.rows.geometry)
+    rows = gpd.GeoDataFrame({"day": day.astype("datetime64[ns]"), "value": value}, geometry=table.rows.geometry.values)
     wrong = {
         "no date": np.isnat(day),
         f"no value of {target}": np.isnan(value),

@@ -14,6 +14,7 @@ from rasterio.crs import CRS
 from rasterio.transform import Affine
 
 from snowmap.errors import SnowmapError
+from snowmap.products.names import day_of
 from snowmap.products.rasters import Raster, as_raster
 from snowmap.products.reader import Reader, Snow
 from snowmap.products.snow.maps import Opener, SnowMaps, maps_by_day
@@ -47,7 +48,7 @@ def read_snodas(paths: list[Path], options: Mapping[str, Any]) -> SnowMaps:
         if member is None:
             left_out.append(f"{path.name}: it holds no product {PRODUCTS[options['target']]}")
             continue
-        day = np.datetime64(f"{member[1][:4]}-{member[1][4:6]}-{member[1][6:]}", "D")
+        day = day_of(member[1])
         maps.setdefault(day, partial(_open, path, PRODUCTS[options["target"]]))
     return maps_by_day(maps, paths, left_out, "of SNODAS")
 

@@ -3,24 +3,24 @@
 from collections.abc import Mapping
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
 
 import geopandas as gpd
 import numpy as np
-import rasterio
 from rasterio.crs import CRS
 from rasterio.features import shapes
 from rasterio.transform import Affine, from_origin
 from scipy.ndimage import gaussian_filter
 from shapely.geometry import shape as geometry_of
 
+from snowmap.data.grid import Grid
 from snowmap.errors import SnowmapError
-from snowmap.files import whole_folder, write_whole
+from snowmap.files import whole_folder
 from snowmap.products.outlines import read_outlines
 from snowmap.sources.sar_stack.reading import ORIGIN_TAG
 from snowmap.sources.synthetic.backscatter import LOOKS, Sight, season
 from snowmap.sources.synthetic.ice import Ground, fractal_ground, real_grounds
 from snowmap.sources.synthetic.terrain import power_law_field
+from snowmap.sources.trentino.writing import write_raster
 
 YEAR = np.datetime64("2021-01-01")
 REPEAT = 12  # days of Sentinel-1's repeat cycle
@@ -193,21 +193,6 @@ def _tags(kind: str, seed: int, ground: str) -> dict[str, str]:
 
 
 def _write(path: Path, values: np.ndarray, crs: CRS, transform: Affine, tags: Mapping[str, str]) -> None:
-    whole = values.dtype == np.uint8
-    profile: dict[str, Any] = {
-        "driver": "GTiff",
-        "dtype": "uint8" if whole else "float32",
-        "nodata": 255 if whole else np.nan,
-        "height": values.shape[0],
-        "width": values.shape[1],
-        "count": 1,
-        "crs": crs,
-        "transform": transform,
-        "compress": "deflate",
-    }
-    with rasterio.MemoryFile() as memory:
-        with memory.open(**profile) as raster:
-            raster.write(values.astype(profile["dtype"]), 1)
-            raster.update_tags(**tags)
-        path.parent.mkdir(parents=True, exist_ok=True)
-        write_whole(path, memory.read())
+    form = {"dtype": "uint8", "nodata": 255} if values.dtype == np.uint8 else {"dtype": "float32", "nodata": np.nan}
+    grid = Grid((values.shape[0], values.shape[1]), transform, crs)
+    write_raster(path, values.astype(form["dtype"]), grid, form | {"compress": "deflate"}, tags)

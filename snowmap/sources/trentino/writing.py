@@ -110,7 +110,7 @@ def write_layer(
     tags = {ZERO_IS_DATA_TAG: "YES"} if zero_is_data else {}
     if name == "unwrapped_phase" and wavelength_m is not None:
         tags[WAVELENGTH_TAG] = repr(float(wavelength_m))
-    _write_raster(path, values, grid, {"dtype": "float32", "nodata": np.nan}, tags, unit)
+    write_raster(path, values, grid, {"dtype": "float32", "nodata": np.nan}, tags, unit)
 
 
 def write_mask(root: Path, mask: np.ndarray, grid: Grid, tags: Mapping[str, str]) -> None:
@@ -122,12 +122,22 @@ def write_mask(root: Path, mask: np.ndarray, grid: Grid, tags: Mapping[str, str]
         grid: Of the archive.
         tags: What the archive says of itself, e.g. its `ORIGIN`.
     """
-    _write_raster(root / MASK_NAME, mask.astype(np.uint8), grid, {"dtype": "uint8"}, tags)
+    write_raster(root / MASK_NAME, mask.astype(np.uint8), grid, {"dtype": "uint8"}, tags)
 
 
-def _write_raster(
+def write_raster(
     path: Path, values: np.ndarray, grid: Grid, form: Mapping[str, Any], tags: Mapping[str, str], unit: str = ""
 ) -> None:
+    """Write a GeoTIFF of one band, whole or not at all.
+
+    Args:
+        path: The file.
+        values: ``(y, x)``.
+        grid: Of the pixels.
+        form: Further options of GDAL, such as ``dtype`` and ``nodata``.
+        tags: Of the file.
+        unit: Of the values.
+    """
     place = {"height": grid.shape[0], "width": grid.shape[1], "crs": grid.crs, "transform": grid.transform}
     with MemoryFile() as memory:
         with memory.open(driver="GTiff", count=1, **place, **form) as raster:
