@@ -5,10 +5,15 @@ bare forward passes of the same net over the same tiles from memory, alternating
 median over the windows. Where other programs come and go, the ratio to the forward passes within the same run is the
 steadier one. Then the peak memory of the command in a process of its own. The scene is a small synthetic one, repeated
 in both directions.
+
+``--parts series --size 5000`` prints the peak memory of the command on a scene of 15 radar dates, with a small net of
+``experiment=svalbard_glaciers_3d`` after one epoch, whose maps have many outlines.
 """
 
 import argparse
 import statistics
+import subprocess
+import sys
 import tempfile
 import time
 from collections.abc import Iterator, Sequence
@@ -20,7 +25,7 @@ import rasterio
 import torch
 import xarray as xr
 
-from benchmarks.common import configuration, parts, peak_gibibytes
+from benchmarks.common import ROOT, configuration, parts, peak_gibibytes
 from snowmap.data.cube import window_names
 from snowmap.data.pieces import tiles
 from snowmap.data.sequences import samples
@@ -28,6 +33,7 @@ from snowmap.maps.predict import predict_archive
 from snowmap.models.net import Inputs, Maps
 from snowmap.models.unet import UNet
 from snowmap.sources.synthetic import synthesize
+from snowmap.sources.synthetic.scenes import synthesize_glaciers
 from snowmap.sources.trentino import open_lazily
 from snowmap.sources.trentino.layout import MASK_NAME, raster_path
 from snowmap.tasks.pixel import SnowRegression
@@ -115,13 +121,31 @@ def measure(root: Path, checkpoint: Path, out: Path, tile: int, overlap: int) ->
     return seconds
 
 
+def series_peak(place: Path, size: int) -> float:
+    """Peak memory of predicting a scene of 15 dates, GiB."""
+    small, large = place / "glaciers", place / "series"
+    synthesize_glaciers(small, scenes=1, shape=(250, 250))
+    words = ["experiment=svalbard_glaciers_3d", f"data.root={small}", f"hydra.run.dir={place}/run", "evaluate=none"]
+    words += ["model.channels=[4,8]", "data.crop=[64,64]", "data.patches=8", "trainer.max_epochs=1"]
+    subprocess.run([sys.executable, "train.py", *words], cwd=ROOT, check=True, capture_output=True)
+    large.mkdir()
+    for path in sorted(small.glob("*/*.tif")):
+        with rasterio.open(path) as raster:
+            values, form = raster.read(1), {**raster.profile, "height": size, "width": size}
+        form |= {"tiled": True, "blockxsize": 512, "blockysize": 512, "compress": None}
+        with rasterio.open(large / path.name, "w", **form) as raster:
+            raster.write(np.tile(values, [-(-size // 250)] * 2)[:size, :size], 1)
+    checkpoint = place / "run" / "checkpoints" / "best.ckpt"
+    return peak_gibibytes("-m", "snowmap.cli", "predict", str(checkpoint), str(large), str(place / "classes"))
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--size", type=int, default=2000, help="height and width in pixels (default: %(default)s)")
     parser.add_argument("--windows", type=int, default=1, help="default: %(default)s")
     parser.add_argument("--tile", type=int, default=512)
     parser.add_argument("--overlap", type=int, default=64)
-    parser.add_argument("--parts", nargs="+", choices=["time", "memory"], default=["time", "memory"])
+    parser.add_argument("--parts", nargs="+", choices=["time", "memory", "series"], default=["time", "memory"])
     asked = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
         place = Path(folder)
@@ -140,6 +164,8 @@ def main() -> None:
             words = ["predict", checkpoint, root, place / "out", "--tile", asked.tile, "--overlap", asked.overlap]
             peak = peak_gibibytes("-m", "snowmap.cli", *map(str, words))
             print(f"peak memory of the command: {peak:.2f} GiB (limit 4)")
+        if "series" in asked.parts:
+            print(f"peak memory with 15 dates: {series_peak(place, asked.size):.2f} GiB (limit 4)")
 
 
 if __name__ == "__main__":

@@ -40,7 +40,10 @@ pytestmark = pytest.mark.slow
         ("building --pairs 2 --size 100 --rounds 1", "build ÷ bare warp: "),
         ("dealing --size 100 --windows 1 --rounds 1", "2 workers ÷ 1 worker: "),
         ("streaming --rounds 1 --patches 4 --repeats 1 --batch 4", "| snowmap |"),
-        ("predicting --size 100 --tile 64 --overlap 32", "predicting / bare forward passes: "),
+        (
+            "predicting --size 100 --tile 64 --overlap 32 --parts time memory series",
+            "peak memory with 15 dates: ",
+        ),
         (
             "accelerator --device cpu --models unet --forms fp32 bf16 --epochs 1 --height 16 --width 24",
             "| unet | bf16 |",

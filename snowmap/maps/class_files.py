@@ -134,9 +134,11 @@ def outlines_of(maps: xr.Dataset, classes: Classes, cube: xr.Dataset) -> gpd.Geo
                 / pixels,
             }
         )
-        polygons = list(shapes(numbers.astype(np.int32), mask=numbers > 0, transform=cube.rio.transform()))
-        table = table.iloc[[int(number) for _, number in polygons]]
-        parts.append(gpd.GeoDataFrame(table, geometry=[shape(polygon) for polygon, _ in polygons], crs=cube.rio.crs))
+        traced = shapes(numbers.astype(np.int32, copy=False), mask=numbers > 0, transform=cube.rio.transform())
+        # one by one: the coordinates of all of them as Python's numbers would fill the memory
+        polygons = [(int(number), shape(polygon)) for polygon, number in traced]
+        table = table.iloc[[number for number, _ in polygons]]
+        parts.append(gpd.GeoDataFrame(table, geometry=[polygon for _, polygon in polygons], crs=cube.rio.crs))
     return gpd.GeoDataFrame(pd.concat(parts, ignore_index=True), crs=cube.rio.crs)
 
 

@@ -2,12 +2,15 @@
 
 import logging
 import math
-from collections.abc import Iterator, Sequence
+import os
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from itertools import chain, islice, repeat
 from typing import NamedTuple
 
 import numpy as np
 import torch
+from torch.multiprocessing import get_sharing_strategy
 from torch.utils.data import DataLoader, IterableDataset, get_worker_info
 
 from snowmap.errors import SnowmapError
@@ -187,19 +190,17 @@ def _members_of(views: Sequence[tuple[int, bytes | Fault | None, int]], patches:
     rows = patches.table.iloc[[*contents]]
     derived = ["relief"] if "relief" in bands else []
     channels = sum(CHANNELS[key] for key in keys) + len(derived)
-    arrays = _unfilled(len(contents), channels, SIDE, SIDE)
-    for into, content, shard, key in zip(arrays.numpy(), contents.values(), rows["shard"], rows["key"], strict=True):
-        words = ""
+    arrays, put = _unfilled(len(contents), channels, SIDE, SIDE)
+    for number, (content, shard, key) in enumerate(zip(contents.values(), rows["shard"], rows["key"], strict=True)):
+        words, parts = "", [np.full((channels, SIDE, SIDE), np.nan, np.float32)]
         if isinstance(content, bytes):
             try:
                 member = read_member(content, keys)
                 words = fault_of(member)
-                further = [relief(member["dem"])] if derived else []
-                np.concatenate([*member.values(), *further], out=into, casting="same_kind")
+                parts = [*member.values(), *([relief(member["dem"])] if derived else [])]
             except MemberError as error:
-                words, content = str(error), None
-        if not isinstance(content, bytes):
-            into.fill(np.nan)
+                words = str(error)
+        put(number, [np.ascontiguousarray(part, np.float32) for part in parts])
         if words or isinstance(content, Fault):
             faults.append(content if isinstance(content, Fault) else Fault(patches.shards[shard], key, words))
     index = {position: number for number, position in enumerate(contents)}
@@ -218,9 +219,23 @@ def _members_of(views: Sequence[tuple[int, bytes | Fault | None, int]], patches:
     )
 
 
-def _unfilled(*shape: int) -> torch.Tensor:
-    """A float32 tensor; in a worker in memory that the processes share, where a copy would cost a fifth of reading."""
+def _unfilled(*shape: int) -> tuple[torch.Tensor, Callable[[int, list[np.ndarray]], object]]:
+    """A float32 tensor, and what puts contiguous arrays one behind the other into a row of it.
+
+    In a worker it lies in memory that the processes share, where a copy would cost a fifth of reading. Rows are written
+    there as into a file, for half of what it costs to touch each page of a mapping first.
+    """
     if get_worker_info() is None:
-        return torch.empty(shape)
-    storage = torch.UntypedStorage._new_shared(4 * math.prod(shape))  # as PyTorch's own collation
-    return torch.empty(0).set_(storage, 0, shape)  # type: ignore[call-overload]
+        arrays = torch.empty(shape)
+    else:
+        storage = torch.UntypedStorage._new_shared(4 * math.prod(shape))  # as PyTorch's own collation
+        arrays = torch.empty(0).set_(storage, 0, shape)  # type: ignore[call-overload]
+        if get_sharing_strategy() == "file_descriptor":
+            return arrays, partial(_write_row, storage._share_fd_cpu_()[0], 4 * math.prod(shape[1:]))
+    rows = arrays.numpy()
+    return arrays, lambda number, parts: np.concatenate(parts, out=rows[number])
+
+
+def _write_row(descriptor: int, size: int, number: int, parts: list[np.ndarray]) -> None:
+    if os.pwritev(descriptor, parts, number * size) != size:
+        raise SnowmapError("the memory that processes share is full; give fewer data.workers, or a larger /dev/shm")

@@ -60,7 +60,7 @@ def _unpacked(content: bytes, entry: zipfile.ZipInfo) -> bytes:
     start = entry.header_offset + 30 + sum(struct.unpack_from("<HH", content, entry.header_offset + 26))
     packed = memoryview(content)[start : start + entry.compress_size]
     stored = entry.compress_type == zipfile.ZIP_STORED
-    whole = bytes(packed) if stored else zlib.decompressobj(-15).decompress(packed, entry.file_size)
+    whole = bytes(packed) if stored else zlib.decompress(packed, -15, entry.file_size)
     if len(whole) != entry.file_size or zlib.crc32(whole) != entry.CRC:
         raise zipfile.BadZipFile(f"Bad CRC-32 for file {entry.filename!r}")
     return whole

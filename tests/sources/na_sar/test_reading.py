@@ -123,6 +123,16 @@ def test_a_faulty_member_keeps_its_place_and_is_named_and_counted_once(tmp_path,
         assert caplog.text.count(f"nasar-train-00000.tar: {key} ") == 1
 
 
+def test_a_worker_hands_over_the_very_bits_that_this_process_reads(tmp_path, loader):
+    root = tmp_path / "r"
+    write_shards(root, 1, 4, faults={1: "nan", 2: "truncated"})
+    here, there = (list(loader(root, workers)) for workers in (0, 1))
+    assert [members.faults for members in here] == [members.faults for members in there]
+    for own, handed in zip(here, there, strict=True):
+        assert torch.equal(own.arrays.view(torch.int32), handed.arrays.view(torch.int32))
+        assert torch.equal(own.window, handed.window)
+
+
 def test_a_shard_cut_short_gives_what_is_whole_and_one_line(tmp_path, loader, caplog):
     root = tmp_path / "r"
     write_shards(root, 2, 5, cut={1: 512 + 2 * 10_240}, leave_out=(2,))
