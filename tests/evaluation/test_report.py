@@ -5,6 +5,7 @@ from html.parser import HTMLParser
 from pathlib import Path
 
 import pytest
+from jinja2 import Environment, PackageLoader
 
 from snowmap.baselines import baseline_maps
 from snowmap.evaluation import evaluate_maps
@@ -75,6 +76,31 @@ def test_the_page_holds_the_numbers_of_metrics_json(written):
     assert "seed" in text
     assert "fingerprint" in text
     assert "needs a known past" in text.lower()
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "says"),
+    [
+        (-2.0, -0.5, "the model is better."),
+        (0.5, 2.0, "<b>the baseline is better.</b>"),
+        (-2.0, 0.1, "<b>the interval holds 0, so neither is shown to be better.</b>"),
+        (None, None, "so few windows give no interval."),
+    ],
+)
+def test_the_headline_says_better_only_where_the_interval_does(low, high, says):
+    environment = Environment(loader=PackageLoader("snowmap.evaluation", "."), autoescape=True)
+    environment.filters |= dict.fromkeys(("number", "share", "volume", "label"), str)
+    template = environment.get_template("report.html.jinja")
+    differences = {"elevation": {"rmse": {"difference": -0.7, "low": low, "high": high}}}
+    entry = {
+        "model": {"rmse": 4.0, "bias": 0.1, "pixels": 9},
+        "baselines": {"elevation": {"rmse": 4.7}},
+        "intervals": {"level": 0.9, "model": {"rmse": None}, "differences": differences},
+    }
+    target = {"words": "SWE", "unit": "cm", "best": "elevation", "entry": entry}
+    headline = "".join(template.blocks["headline"](template.new_context({"targets": [target]})))
+    assert says in headline
+    assert headline.count("better") == (1 if low is not None else 0)
 
 
 def test_it_needs_no_network_and_escapes_what_it_is_told(written):

@@ -14,6 +14,7 @@ from rasterio.crs import CRS
 from rasterio.transform import Affine
 
 from snowmap.data.cube import fingerprint
+from snowmap.data.radar.components import in_largest_component
 from snowmap.errors import SnowmapError
 from snowmap.sources.trentino import cache as cached
 from snowmap.sources.trentino import layout
@@ -69,8 +70,8 @@ def open_archive(
     Args:
         root: The folder that holds `INSAR/`, `ITSNOW/`, `S3/` and `master_mask.tif`.
         bands: Bands that every window must have; by default those that the archive states, as `snowmap build` writes
-            it, else the nine of the public archive. With `layover_shadow`
-            the bands of the radar have no value where it is 1; with `component` see `_in_largest_component`.
+            it, else the nine of the public archive. With `layover_shadow` the bands of the radar have no value where
+            it is 1; with `component` see `in_largest_component`.
         targets: Targets that every window must have, by default those that the archive states, else both; another one
             on disk is read too, NaN where a window lacks it.
             Empty for prediction.
@@ -330,7 +331,7 @@ def _assemble(
         swe_unit,
     )
     if "component" in metadata["bands"]:
-        cube = cube.assign(features=_in_largest_component(cube))
+        cube = cube.assign(features=in_largest_component(cube))
     if "layover_shadow" in metadata["bands"]:
         hidden = cube["features"].isel(window=0).sel(band="layover_shadow", drop=True) == 1
         cube = cube.assign(features=cube["features"].where((cube["group"] != "sar") | ~hidden))
@@ -339,21 +340,3 @@ def _assemble(
         attributes["phase_sign"] = metadata["phase_sign"]
     wavelength = choose_wavelength(root, metadata["wavelength"], wavelength_m)
     return cube.assign_attrs(archive=str(root.absolute()), wavelength=wavelength, **attributes)
-
-
-def _in_largest_component(cube: xr.Dataset) -> xr.DataArray:
-    """The bands of a Cube, with an unwrapped phase in the largest connected component of each window alone.
-
-    Between two components lies an unknown number of cycles, so that a reference in one says nothing of the other. The
-    largest is that with most pixels of the study area; 0 is none. Its numbers differ from window to window: the band
-    `component` becomes 1 inside the largest, 0 elsewhere.
-    """
-    numbers, largest = cube["features"].sel(band="component", drop=True), []
-    for window in numbers:  # one after the other: the Cube may be larger than the memory
-        inside = window.values[cube["mask"].values]
-        found, counts = np.unique(inside[inside > 0], return_counts=True)
-        largest.append(found[counts.argmax()] if found.size else np.nan)
-    kept = numbers == xr.DataArray(largest, dims="window")
-    unwrapped = cube["band"].isin(["unwrapped_phase", "displacement"])
-    features = cube["features"].where(kept | ~unwrapped)
-    return xr.where(cube["band"] == "component", kept.astype(np.float32), features).transpose(*features.dims)
