@@ -211,8 +211,8 @@ def loader(cube: xr.Dataset, root: Path, train: Sequence[int]) -> DataLoader:
     swe = [{"swe": root / "ITSNOW" / "SWE" / f"{sample['key']}_swe.tif"} for sample in samples]
     files = [s["band_files"] | s["weather_files"] | own for s, own in zip(samples, swe, strict=True)]
     rasters = Rasters([files[index] for index in train], mean, std)
-    # not forked: that can hang right after rasterio ran in threads
-    options = {"num_workers": 2, "multiprocessing_context": "spawn", "persistent_workers": True}
+    # not copies of this process: that can hang right after rasterio ran in threads
+    options = {"num_workers": 2, "multiprocessing_context": "forkserver", "persistent_workers": True}
     return DataLoader(rasters, BATCH, shuffle=True, **options)
 
 

@@ -12,9 +12,13 @@ import sys
 import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
+from types import SimpleNamespace
+from typing import BinaryIO
 
 import pytest
 from hydra.core.hydra_config import HydraConfig
+
+from snowmap.runs import launchers
 
 ROOT = Path(__file__).parents[1]
 SMALL = ("model.channels=[8,16]", "trainer.enable_progress_bar=false", "split.test=3", "selection=validation")
@@ -34,7 +38,10 @@ def command(*words: str | Path, cwd: Path | None = None, **environment: str) -> 
     )
 
 
-PRELOADED = ("pytorch_lightning", "snowmap.evaluation", "snowmap.maps.predict", "snowmap.runs.training")
+PRELOADED = (
+    *("pytorch_lightning", "distributed", "tests.commands"),
+    *("snowmap.evaluation", "snowmap.maps.predict", "snowmap.runs.training"),
+)
 """What takes seconds to import; the commands' processes are copies of one that has done so, and has no threads yet."""
 
 
@@ -76,11 +83,12 @@ class Started:
 def _run(
     output: str, words: Sequence[str | Path], before: Callable[[], object], environment: Mapping[str, str]
 ) -> None:
-    with Path(output).open("w") as file:
+    with Path(output).open("a") as file:
         for number in (1, 2):
             os.dup2(file.fileno(), number)
     sys.stdout = sys.stderr = open(1, "w", buffering=1, closefd=False)  # noqa: SIM115
     signal.signal(signal.SIGINT, signal.default_int_handler)
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
     os.environ.clear()
     os.environ.update(environment)
     before()
@@ -92,9 +100,29 @@ def _nothing() -> None:
     pass
 
 
+def fork_jobs(folder: Path = ROOT) -> None:
+    """For `before`, of a multirun in `folder`: its jobs, too, are copies of a process that has done its imports."""
+
+    def start(words: Sequence[str], *, env: Mapping[str, str], stdout: BinaryIO, **_: object) -> object:
+        arguments = (stdout.name, words[1:], os.setsid, env)
+        process = multiprocessing.get_context("fork").Process(target=_run, args=arguments)
+        process.start()
+        return process._popen  # it waits and ends as a `subprocess.Popen` does
+
+    launchers.subprocess = SimpleNamespace(Popen=start, STDOUT=subprocess.STDOUT)
+    os.chdir(folder)
+
+
 def begin(*words: str | Path, before: Callable[[], object] = _nothing, **environment: str) -> Started:
     """Start `python <script> <words>` in a process of its own, in which `before`, of a module, is called first."""
     return Started(*words, before=before, **environment)
+
+
+def run_forked(words: Sequence[str], *, env: Mapping[str, str], **_: object) -> subprocess.CompletedProcess[str]:
+    """As `subprocess.run` of `python <script> <words>`, by a process that has done its imports."""
+    process = begin(*words[1:], **env)
+    said, _none = process.communicate()
+    return subprocess.CompletedProcess(words, process.returncode or 0, said, said)
 
 
 def succeed(*words: str | Path) -> str:

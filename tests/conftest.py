@@ -50,3 +50,17 @@ def _forkserver_ends() -> Iterator[None]:
     """Wait for the processes of `tests.commands.begin`; else their time would not count as that of the tests."""
     yield
     forkserver._forkserver._stop()
+
+
+@pytest.fixture
+def forked_workers(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Local workers of dask are such processes, too: copies of one that has done its imports."""
+    import dask.config  # libraries that few tests need
+    import distributed.utils
+
+    from tests.commands import PRELOADED
+
+    forkserver.set_forkserver_preload([*PRELOADED])
+    monkeypatch.setattr(distributed.utils, "_forkserver_preload_set", True)  # dask would set its own
+    with dask.config.set({"distributed.worker.multiprocessing-method": "forkserver"}):
+        yield

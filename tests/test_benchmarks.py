@@ -4,6 +4,7 @@ import importlib
 import sys
 from argparse import Namespace
 from itertools import product
+from types import SimpleNamespace
 
 import geopandas as gpd
 import pytest
@@ -11,21 +12,23 @@ import rasterio
 import torch
 from shapely.geometry import box
 
-from benchmarks import glaciers, other_archives
+from benchmarks import dealing, glaciers, other_archives, results, streaming
 from benchmarks.results import Run, report
 from benchmarks.transfer import WAYS, Job, Scores, share_of, train
 from benchmarks.transfer import report as transfer_report
+from snowmap.cli import main
 from snowmap.data.splits.split import Split
 from snowmap.sources.synthetic.scenes import synthesize_glaciers
 from tests.archives import write_foreign_archive
 from tests.class_cubes import glacier_cube
-from tests.commands import begin
+from tests.commands import begin, run_forked
 from tests.cubes import make_cube
 from tests.tasks.test_transfer_from_pretraining import checkpoint_of, pretraining_of
 
 pytestmark = pytest.mark.slow
 
 
+@pytest.mark.usefixtures("forked_workers")
 @pytest.mark.parametrize(
     ("words", "told"),
     [
@@ -38,14 +41,12 @@ pytestmark = pytest.mark.slow
             "training epoch / bare loop",
         ),
         ("building --pairs 2 --size 100 --rounds 1", "build ÷ bare warp: "),
-        ("dealing --size 100 --windows 1 --rounds 1", "2 workers ÷ 1 worker: "),
-        ("streaming --rounds 1 --patches 4 --repeats 1 --batch 4", "| snowmap |"),
         (
             "predicting --size 100 --tile 64 --overlap 32 --parts time memory series",
             "peak memory with 15 dates: ",
         ),
         (
-            "accelerator --device cpu --models unet --forms fp32 bf16 --epochs 1 --height 16 --width 24",
+            "accelerator --device cpu --models unet --forms fp32 bf16 --epochs 1 --windows 20 --height 16 --width 24",
             "| unet | bf16 |",
         ),
         (
@@ -63,6 +64,33 @@ def test_runs_and_prints_its_table(words, told, monkeypatch, capsys):
     monkeypatch.setattr(sys, "argv", [program, *options])
     importlib.import_module(f"benchmarks.{program}").main()
     assert told in capsys.readouterr().out
+
+
+@pytest.mark.usefixtures("forked_workers")
+def test_mapping_by_several_processes(monkeypatch, capsys):
+    def here(*words: str) -> float:
+        assert main([*words]) == 0
+        return 1.0
+
+    monkeypatch.setattr(dealing, "largest_process", here)  # that of `building` starts its processes
+    monkeypatch.setattr(sys, "argv", ["dealing", "--size", "100", "--windows", "1", "--rounds", "1"])
+    dealing.main()
+    said = capsys.readouterr().out
+    assert "2 workers ÷ 1 worker: " in said
+    assert "largest process: 1.00 GiB; at 4 × the windows × 1.00 " in said
+
+
+def test_reading_a_stream(monkeypatch, capsys):
+    def forked(_, __, *words: str) -> float:
+        assert begin("benchmarks/streaming.py", *words).wait(240) == 0
+        return 1.0
+
+    monkeypatch.setattr(streaming, "peak_gibibytes", forked)  # that of `predicting` starts its process
+    monkeypatch.setattr(sys, "argv", ["streaming", "--rounds", "1", "--patches", "4", "--repeats", "1", "--batch", "4"])
+    streaming.main()
+    said = capsys.readouterr().out
+    assert "| snowmap |" in said
+    assert "peak memory: 1.00 GiB" in said
 
 
 def test_the_one_that_changes_its_process():
@@ -151,7 +179,8 @@ def test_the_table_of_results_is_that_of_real_runs(tmp_path, monkeypatch):
     size = "--models unet --seeds 0 --jobs 1 --height 16 --width 24"
     words = f"{size} --words split=winters split.test=3 trainer.max_epochs=1 --out {page}"
     monkeypatch.setattr(sys, "argv", ["results", *words.split()])
-    importlib.import_module("benchmarks.results").main()
+    monkeypatch.setattr(results, "subprocess", SimpleNamespace(run=run_forked))
+    results.main()
     rows = [line.split(" | ") for line in page.read_text().splitlines() if line.startswith("| ")][2:]
     assert rows[0][0] == "| **unet**"
     assert all(float(number) for number in rows[0][1:3])
@@ -184,6 +213,7 @@ def test_the_table_of_glaciers_is_that_of_real_runs(tmp_path, monkeypatch, capsy
     size = "model.channels=[4,8] data.crop=[32,32] data.patches=2 trainer.max_epochs=1 split.buffer=0"
     words = f"{place} --small --forms svalbard_glaciers_3d --seeds 3 --folder {folder} --words {size}"
     monkeypatch.setattr(sys, "argv", ["glaciers", *words.split()])
+    monkeypatch.setattr(glaciers, "subprocess", SimpleNamespace(run=run_forked))
     glaciers.main()
     page = (folder / "table_small.md").read_text()
     rows = [line.strip("| ").split(" | ") for line in page.splitlines() if line.startswith("| ")][2:]

@@ -14,16 +14,16 @@ from tests.archives import raster_path, window_dates, write_foreign_archive, wri
 from tests.commands import ROOT, begin
 
 TOGETHER = """
-import runpy, sys
+import sys
 import pytest
+from tests.commands import succeed
 for line in sys.argv[1:]:
     python, *words = line.split()
     assert python == "python"
     if words[:2] == ["-m", "pytest"]:
-        assert pytest.main(words[2:]) == 0
+        assert pytest.main(words[2:]) == 0, line
     else:
-        sys.argv = words
-        runpy.run_path(words[0], run_name="__main__")
+        print(succeed(*words))
 """
 """Runs command lines that begin with `python` in one process."""
 
@@ -75,18 +75,20 @@ def enter(checkout: Path) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("recipe", COMMANDS)
-def test_a_recipe_applies_and_its_commands_run(recipe, checkout):
+def test_each_recipe_applies_alone_and_the_commands_of_all_run(checkout):
+    """In one process: it spares the imports of a package that is compiled anew."""
     write_archive_with_more(checkout / "data" / "Dataset_icip2026")
     write_stack(checkout / "data" / "stack.nc", WINDOWS)
-    apply, *lines = COMMANDS[recipe]
     # else `git apply` passes over files of an outer repository
     environment = {**os.environ, "GIT_CEILING_DIRECTORIES": str(checkout.parent)}
-    done = subprocess.run(apply.split(), cwd=checkout, env=environment, capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr
+    applies = [apply.split() for apply, *_ in COMMANDS.values()]
+    for words in (*([*words, "--check"] for words in applies), *applies):
+        done = subprocess.run(words, cwd=checkout, env=environment, capture_output=True, text=True)
+        assert done.returncode == 0, f"{words}\n{done.stderr}"
     (checkout / "together.py").write_text(TOGETHER)
+    lines = [line for _, *lines in COMMANDS.values() for line in lines]
     process = begin(checkout / "together.py", *lines, before=partial(enter, checkout))
     said = process.communicate(600)[0]
     assert process.returncode == 0, f"{lines}\n{said}"
-    assert any("pytest" in line for line in lines)
-    assert re.search(r"\d+ passed", said), said
+    assert all(any("pytest" in line for line in lines) for lines in COMMANDS.values())
+    assert len(re.findall(r"\d+ passed", said)) == len(COMMANDS), said
