@@ -237,5 +237,5 @@ def _unfilled(*shape: int) -> tuple[torch.Tensor, Callable[[int, list[np.ndarray
 
 
 def _write_row(descriptor: int, size: int, number: int, parts: list[np.ndarray]) -> None:
-    if os.pwritev(descriptor, parts, number * size) != size:  # type: ignore[arg-type]
+    if os.pwritev(descriptor, [part.data for part in parts], number * size) != size:
         raise SnowmapError("the memory that processes share is full; give fewer data.workers, or a larger /dev/shm")
