@@ -42,23 +42,25 @@ def report(archives: Mapping[int, OfArchive], asked: argparse.Namespace) -> str:
         beside = (label_of(best), f"{baselines[best]:.2f}", f"{ratios[-1]:.2f}")
         rows.append((str(number), chosen, validation, spread(tests), *beside))
     head = ("archive", "model", "validation RMSE, cm", "test RMSE, cm", "best baseline", "its test RMSE, cm", "ratio")
+    choice = f"Of {', '.join(asked.models)} the validation winter of each archive chooses the model"
+    choice = choice if len(asked.models) > 1 else f"The model is {asked.models[0]}, with nothing to choose from"
     missed = "" if statistics.mean(ratios) <= AIM else f" The aim of {AIM} is missed."
     options = {"archives": archives, "models": asked.models, "seeds": asked.seeds}
     words = " ".join(f"--{key} {' '.join(map(str, values))}" for key, values in options.items())
     return f"""# Archives by other code
 
-**Synthetic: these figures are no measure of skill.** `tests/winters.py` shares no formula of weather, snow or radar
-with the package: melt by temperature and sun (Pellicciotti et al. 2005), speckle by averaging looks, storms and
-atmosphere unwrapped by scikit-image, no phase through wet snow. {len(WINDOWS)} windows of 12 days over three winters,
-{asked.height} × {asked.width} px; `{" ".join(asked.words)}`, whose test is the last seven windows.
+**Synthetic: these figures are no measure of skill.** `tests/winters.py` shares no code with the package, and no formula
+but the permittivity of dry snow: melt by temperature and sun (Pellicciotti et al. 2005), speckle by averaging looks,
+storms and atmosphere unwrapped by scikit-image, no phase through wet snow. {len(WINDOWS)} windows of 12 days over three
+winters, {asked.height} × {asked.width} px; `{" ".join(asked.words)}`, whose test is the last seven windows.
 
-On each archive the model is the one of {", ".join(asked.models)} that the validation winter chooses; errors are mean ±
-standard deviation over the seeds {", ".join(map(str, asked.seeds))}. The best baseline is that with the lowest error on
-the test windows of all that need no known past: no choice by validation would do better.
+{choice}; errors are mean ± standard deviation over the seeds {", ".join(map(str, asked.seeds))}.
+The best baseline is that with the lowest error on the test windows of all that need no known past: no choice by
+validation would do better.
 
 {table(head, rows)}
 
-Mean ratio over {len(ratios)} archives: {spread(ratios)}.{missed}
+Mean ratio (archives: {len(ratios)}): {spread(ratios)}.{missed}
 
 Made by `python -m benchmarks.other_archives {words}`.
 """

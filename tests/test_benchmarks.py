@@ -121,7 +121,7 @@ def test_on_other_archives_validation_chooses_the_model_beside_the_best_baseline
     page = other_archives.report({10: runs}, asked)
     beside = "| elevation | 4.00 | 1.00 |"
     assert f"| 10 | massbalance | 4.00 ± 1.41 | 4.00 ± 1.41 {beside}" in page
-    assert "Mean ratio over 1 archives: 1.00. The aim of 0.65 is missed." in page
+    assert "Mean ratio (archives: 1): 1.00. The aim of 0.65 is missed." in page
     assert page.endswith("other_archives --archives 10 --models unet massbalance --seeds 0 1`.\n")
 
 

@@ -1,4 +1,4 @@
-"""Archives of whole winters, by code that shares no formula of weather, snow or radar with the package.
+"""Archives of whole winters, by code that shares nothing with the package but the permittivity of dry snow.
 
 Snow melts by temperature and sun (Pellicciotti et al. 2005), the radar averages looks of speckle, and scikit-image
 unwraps what they leave: wet snow hides its phase, storms of more than a cycle and the atmosphere spoil it.
