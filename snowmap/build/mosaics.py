@@ -9,7 +9,6 @@ import numpy as np
 
 from snowmap.build.bands import Scene, insar_bands, largest_component, thin
 from snowmap.data.grid import Grid, moved
-from snowmap.data.radar.phase import weighted_median
 from snowmap.errors import SnowmapError
 from snowmap.products.overlap import bounds_in_degrees
 from snowmap.products.pairs import Opener, Pair
@@ -93,7 +92,8 @@ def _levelled(scene: Scene, to: Scene, coverage: float, dem: Opener | None) -> S
             "level of one cannot be brought to that of the other; leave one of them out of insar.path"
         )
     if name == "unwrapped_phase":
-        shifts[name] = weighted_median((one[name] - other[name])[known], weight[known])
+        median = {"weights": weight[known].astype(np.float64), "method": "inverted_cdf"}
+        shifts[name] = float(np.quantile((one[name] - other[name])[known], 0.5, **median))
     turns = weight * np.exp(1j * (one["phase"] - other["phase"]))
     shifts["wrapped_phase"] = float(np.angle(np.nansum(turns)))
     return scene._replace(shifts=shifts)

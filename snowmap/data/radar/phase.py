@@ -99,7 +99,7 @@ def phase_reference(cube: xr.Dataset, phase: Phase = DEFAULT_PHASE) -> Float32[n
         known = np.isfinite(values) & inside
         area = known & (_lowest(window, known) if of_file is None else of_file)
         if area.any():
-            reference[index] = weighted_median(values[area], squared_coherence(window)[area])
+            reference[index] = _weighted_median(values[area], squared_coherence(window)[area])
         elif known.any() and of_file is not None:
             reference[index] = np.nan
     lost = np.flatnonzero(np.isnan(reference))
@@ -121,7 +121,7 @@ def _lowest(window: xr.Dataset, known: np.ndarray) -> np.ndarray:
     return known & (height <= np.quantile(height[known], REFERENCE_SHARE)) if known.any() else known
 
 
-def weighted_median(values: np.ndarray, weights: np.ndarray) -> float:
+def _weighted_median(values: np.ndarray, weights: np.ndarray) -> float:
     """The value below which half of the weight lies; the plain median where no value has a weight."""
     order = np.argsort(values)
     share = np.cumsum(weights[order], dtype=np.float64)
