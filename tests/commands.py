@@ -39,8 +39,8 @@ def command(*words: str | Path, cwd: Path | None = None, **environment: str) -> 
 
 
 PRELOADED = (
-    *("pytorch_lightning", "distributed", "tests.commands"),
-    *("snowmap.evaluation", "snowmap.maps.predict", "snowmap.runs.training"),
+    *("pytorch_lightning", "distributed", "sklearn.linear_model", "sklearn.ensemble", "tests.commands"),
+    *("snowmap.evaluation", "snowmap.maps.explorer", "snowmap.maps.predict", "snowmap.runs.training"),
 )
 """What takes seconds to import; the commands' processes are copies of one that has done so, and has no threads yet."""
 
@@ -118,11 +118,16 @@ def begin(*words: str | Path, before: Callable[[], object] = _nothing, **environ
     return Started(*words, before=before, **environment)
 
 
-def run_forked(words: Sequence[str], *, env: Mapping[str, str], **_: object) -> subprocess.CompletedProcess[str]:
+def run_forked(
+    words: Sequence[str], *, env: Mapping[str, str] | None = None, check: bool = False, **_: object
+) -> subprocess.CompletedProcess[str]:
     """As `subprocess.run` of `python <script> <words>`, by a process that has done its imports."""
-    process = begin(*words[1:], **env)
-    said, _none = process.communicate()
-    return subprocess.CompletedProcess(words, process.returncode or 0, said, said)
+    process = begin(*words[1:], **(env or {}))
+    said, _nothing = process.communicate()
+    done = subprocess.CompletedProcess(words, process.returncode or 0, said, said)
+    if check:
+        done.check_returncode()
+    return done
 
 
 def succeed(*words: str | Path) -> str:

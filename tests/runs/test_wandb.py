@@ -18,7 +18,7 @@ from snowmap.config.schema import TrainConfig
 from snowmap.errors import Interrupted, SnowmapError
 from snowmap.runs.folder import SWEEP
 from snowmap.runs.loggers import end_run, make_logger, wandb_id_of
-from tests.commands import ROOT, fail, succeed
+from tests.commands import ROOT, Started, begin, fail, succeed
 from tests.config.test_checking import CONF, checked
 from train import main
 
@@ -273,9 +273,12 @@ class TestSweepDefinition:
             monkeypatch.setenv(name, value)
         for name in ("WANDB_RUN_ID", "WANDB_SWEEP_PARAM_PATH"):  # the agent sets them
             monkeypatch.setenv(name, "")
-        monkeypatch.setenv("PATH", f"{Path(sys.executable).parent}:{os.environ['PATH']}")
-        monkeypatch.setenv("PYTHONPATH", str(ROOT))
-        monkeypatch.chdir(ROOT)
+
+        def start(command: list[str], env: dict[str, str], **_: object) -> Started:
+            assert command[:2] == ["/usr/bin/env", "python"]
+            return begin(*command[2:], **env)
+
+        monkeypatch.setattr("wandb.wandb_agent.AgentProcess", start)
         agent = Agent(None, None, sweep_id="sweep001")
         agent._sweep_command = definition["command"]
         chosen = {"loss": "huber", "optimizer.learning_rate": 0.0007, "data.root": str(archive), "debug": "fast"}
