@@ -4,7 +4,7 @@ Each start of a training reads the archive into an empty cache, trains, writes c
 maps all windows; all of it is killed at a moment drawn at random. A run that ends before its moment is compared with an
 uninterrupted run, and another one begins, until there were so many kills.
 
-python -m benchmarks.kills [--kills 20] [--signal KILL] [--seed 0] [--epochs 30]
+python -m benchmarks.kills [--kills 20] [--signal KILL] [--seed 0] [--epochs 30] [--windows 40]
 """
 
 import argparse
@@ -58,12 +58,14 @@ def main() -> None:
     parser.add_argument("--signal", default="KILL")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--epochs", type=int, default=30)
+    parser.add_argument("--windows", type=int, default=40)
+    parser.add_argument("--words", nargs="*", default=[], help="for train.py")
     asked = parser.parse_args()
     number, draw = signal.Signals[f"SIG{asked.signal}"], random.Random(asked.seed)
     with tempfile.TemporaryDirectory() as folder:
         place = Path(folder)
-        archive = write_archive(synthesize(windows=40, shape=(24, 32)), place / "archive")
-        train = ["train.py", f"data.root={archive}", f"trainer.max_epochs={asked.epochs}", *WORDS]
+        archive = write_archive(synthesize(windows=asked.windows, shape=(24, 32)), place / "archive")
+        train = ["train.py", f"data.root={archive}", f"trainer.max_epochs={asked.epochs}", *WORDS, *asked.words]
         began = time.monotonic()
         assert start([*train, f"hydra.run.dir={place}/straight"], place / "cache").wait() == 0
         took_s, kills, runs, alike = time.monotonic() - began, 0, 0, 0

@@ -12,7 +12,7 @@ import rasterio
 import torch
 from shapely.geometry import box
 
-from benchmarks import dealing, glaciers, other_archives, results, streaming
+from benchmarks import dealing, glaciers, other_archives, pretraining, results, streaming
 from benchmarks.results import Run, report
 from benchmarks.transfer import WAYS, Job, Scores, share_of, train
 from benchmarks.transfer import report as transfer_report
@@ -50,18 +50,22 @@ pytestmark = pytest.mark.slow
             "| unet | bf16 |",
         ),
         (
-            "pretraining --patches 32 --steps 1 --views 4 --timed 1 --rounds 1 --words model.channels=[4,8]"
+            "pretraining --patches 32 --steps 1 --views 2 --timed 1 --rounds 1 --words model.channels=[4,8]"
             " split.degrees=1 data.batch_size=4 data.bands=[co_pol,elevation] pretraining.probe=0"
             " trainer.limit_train_batches=1",
             "training step / bare loop that reads: ",
         ),
-        ("kills --kills 1 --epochs 3", "1 × SIGKILL in exporting: 40 of 40 GeoTIFFs as if nothing had been"),
+        (
+            "kills --kills 1 --epochs 2 --windows 16 --words selection=validation split.test=2",
+            "1 × SIGKILL in exporting: 16 of 16 GeoTIFFs as if nothing had been",
+        ),
     ],
     ids=lambda words: words.split()[0],
 )
 def test_runs_and_prints_its_table(words, told, monkeypatch, capsys):
     program, *options = words.split()
     monkeypatch.setattr(sys, "argv", [program, *options])
+    monkeypatch.setattr(pretraining, "subprocess", SimpleNamespace(run=run_forked))
     importlib.import_module(f"benchmarks.{program}").main()
     assert told in capsys.readouterr().out
 

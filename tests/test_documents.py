@@ -7,22 +7,27 @@ import shlex
 import shutil
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from functools import partial
 from pathlib import Path
 
 import pytest
 
 from snowmap.cli import main
 from tests.build.region import write_region
-from tests.commands import ROOT, succeed
+from tests.commands import ROOT, begin, fork_jobs, succeed
 from tests.hub_server import Hub, serve_hub
 from tests.sources.trentino.test_download import REPOSITORY, packed
 
 DOCUMENTS = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").rglob("*.md"))]
-SHORTER = {"train": "debug=fast split.test=2", "test": "-n0 tests/test_units.py"}
+SHORTER = {"train": "debug=fast evaluate=test", "test": "-n0 tests/test_units.py"}
 """What `make` is given as ARGS, so that the full training and all tests do not run inside of a test."""
+SMALLER = {"data/synthetic/Dataset_icip2026": ("--windows", "40", "--shape", "24", "32")}
+"""What `snowmap synthesize` is given for a folder in addition, for the same reason."""
 SHORT = ("trainer.max_epochs=1", "split.test=2", "evaluate=none", "selection=validation")
 """What a new training is given in addition, for the same reason; `make train`, MINE and `evaluate.py` score."""
+SHORT_PRETRAINING = ("model.channels=[4,8]", "data.batch_size=8", "data.workers=0")
+"""The same of a pre-training."""
 SHELL = re.compile(r"[|&;<>$()`]|\bsource\b|snowmap download")
 """Commands that need a shell or (the hub's client) an environment from their start."""
 MINE = "python train.py hydra.run.dir=outputs/mine trainer.max_epochs=3"
@@ -52,22 +57,41 @@ class Clone:
                 (folder / ".venv" / entry.name).symlink_to(entry)
         (folder / ".venv" / ".ready").touch()
 
-    def run(self, line: str) -> None:
-        """Run a command: in this process, which spares it seconds of imports, unless the process matters."""
+    def run(self, line: str, *more: str) -> None:
+        """Run a command: in this process, which spares it seconds of imports, unless the process matters.
+
+        Args:
+            line: As it stands in the document.
+            more: What a training is given instead of SHORT.
+        """
         program, *words = shlex.split(line)
-        if SHELL.search(line) or program not in ("python", "snowmap"):
+        if line == "make train":
+            for step in self._in_a_shell("make --dry-run train", SHORTER["train"]).splitlines():
+                self.run(step.removeprefix(".venv/bin/"))
+        elif SHELL.search(line) or program not in ("python", "snowmap"):
             self._in_a_shell(line, SHORTER.get(words[0], "") if program == "make" else "")
         elif program == "snowmap":
             with self._inside():
-                assert main(words) == 0, line
+                assert main([*words, *SMALLER.get(words[1], ())]) == 0, line
+        elif "launcher=joblib" in words:
+            process = begin("train.py", *words[1:], *SHORT, before=partial(fork_jobs, self.folder))
+            said = process.communicate()[0]
+            assert process.returncode == 0, f"{line}\n{said}"
         else:
-            trains = words[0] == "train.py" and line != MINE and not re.search(r" (-sc|--\w+)", line)
-            typed = {word.partition("=")[0] for word in words}
-            kept = typed & {"evaluate"} | ({"trainer.max_epochs", "split.test"} if "ckpt" in typed else set())
-            kept |= {"split.test"} if {"split=holdout_winter", "experiment=na_sar_pretraining"} & {*words} else set()
-            more = [word for word in SHORT if trains and word.partition("=")[0] not in kept]
+            more = more or self._shorter(line, words)
             with self._inside():
                 succeed(self.folder / words[0], *words[1:], *more)
+
+    def _shorter(self, line: str, words: Sequence[str]) -> list[str]:
+        """What of SHORT, and for a pre-training beside it, such a line of `python` is given in addition."""
+        if words[0] != "train.py" or line == MINE or re.search(r" (-sc|--\w+)", line):
+            return []
+        typed = {word.partition("=")[0] for word in words}
+        kept = typed & {"evaluate"} | ({"trainer.max_epochs", "split.test"} if "ckpt" in typed else set())
+        pretraining = "experiment=na_sar_pretraining" in words
+        kept |= {"split.test"} if pretraining or "split=holdout_winter" in words else set()
+        short = [word for word in SHORT if word.partition("=")[0] not in kept]
+        return [*short, *(SHORT_PRETRAINING if pretraining else ())]
 
     def run_python(self, block: str) -> None:
         with self._inside():
@@ -79,7 +103,7 @@ class Clone:
             patch.chdir(self.folder)
             yield
 
-    def _in_a_shell(self, line: str, arguments: str) -> None:
+    def _in_a_shell(self, line: str, arguments: str) -> str:
         done = subprocess.run(
             ["bash", "-euo", "pipefail", "-c", line],
             cwd=self.folder,
@@ -89,6 +113,7 @@ class Clone:
             timeout=600,
         )
         assert done.returncode == 0, f"{line}\n{done.stdout}\n{done.stderr}"
+        return done.stdout
 
 
 @pytest.fixture(scope="module")
@@ -102,12 +127,13 @@ def begun(archive, tmp_path_factory) -> Clone:
     clone = Clone(tmp_path_factory.mktemp("begun") / "clone")
     shutil.copytree(archive, clone.folder / "data" / archive.name)
     write_region(clone.folder, pairs=13)  # the products of docs/your-region.md
-    clone.run(MINE)
+    clone.run(MINE, "trainer.max_epochs=1", "selection=validation")
     return clone
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("document", WITH_COMMANDS, ids=lambda path: path.relative_to(ROOT).as_posix())
+@pytest.mark.usefixtures("forked_workers")
 def test_every_command_runs(document, archive, tmp_path, request):
     if document.name == "README.md":
         with serve_hub(Hub(REPOSITORY, {"data.tar.gz": packed(archive)})) as hub:

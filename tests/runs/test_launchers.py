@@ -10,7 +10,8 @@ from pathlib import Path
 import pytest
 from hydra.core.override_parser.overrides_parser import OverridesParser
 
-from snowmap.runs.launchers import Job, command_of
+from snowmap.runs.launchers import Job, command_of, run_with_submitit
+from tests.config.test_checking import checked
 
 SAVES = """
 import signal, sys, time
@@ -56,6 +57,17 @@ def test_before_its_time_is_over_a_job_saves_and_is_submitted_again(tmp_path):
     assert Path(tmp_path / "file").read_text() == "saved"
     assert again.function == Job(job.folder, job.command, job.sweep, 1)
     assert pickle.loads(pickle.dumps(again.function)) == again.function
+
+
+def test_submitit_takes_all_jobs_and_says_how_each_ended(tmp_path):
+    pytest.importorskip("submitit")
+    words = ("launcher=slurm", "launcher.cluster=local", "launcher.gpus_per_node=null")
+    commands = {status: [sys.executable, "-c", f"raise SystemExit({status})"] for status in (0, 3)}
+    jobs = [Job(tmp_path / str(status), command, tmp_path / "sweep") for status, command in commands.items()]
+    said = []
+    run_with_submitit(jobs, checked(*words)["launcher"], lambda job, status: said.append((job.folder.name, status)))
+    assert said[:2] == [("0", None), ("3", None)]
+    assert sorted(said[2:]) == [("0", 0), ("3", 3)]
 
 
 def test_a_job_does_not_get_the_signals_of_the_sweep(tmp_path):
