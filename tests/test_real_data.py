@@ -24,7 +24,7 @@ def evaluated(folder):
 def test_real_coherence_phase_and_terrain(shared_data, tmp_path):
     root, run = tmp_path / "mexico", tmp_path / "run"
     write_mexico_archive(shared_data, root)
-    train(root, run, f"data.bands=[{','.join(MEXICO_BANDS)}]", "trainer.max_epochs=3", "split.test=7")
+    train(root, run, f"data.bands=[{','.join(MEXICO_BANDS)}]", "trainer.max_epochs=1", "split.test=7", "evaluate=none")
     succeed("evaluate.py", f"ckpt={run}/checkpoints/best.ckpt")
     scores, file = evaluated(run)
     cube = open_archive(root, bands=MEXICO_BANDS)
@@ -38,8 +38,8 @@ def test_real_coherence_phase_and_terrain(shared_data, tmp_path):
 def test_synthetic_snow_on_the_real_oetztal(shared_data, tmp_path):
     root, run = tmp_path / "oetztal", tmp_path / "run"
     dem = shared_data / "oetztal" / "srtm_oetztal.tif"
-    assert main(["synthesize", str(root), "--dem", str(dem), "--windows", "20"]) == 0
-    said = train(root, run, "trainer.max_epochs=3")
+    assert main(["synthesize", str(root), "--dem", str(dem), "--windows", "14"]) == 0
+    said = train(root, run, "trainer.max_epochs=1")
     assert "SYNTHETIC" in said
     scores, file = evaluated(run)
     assert scores["pixels"] > 1000

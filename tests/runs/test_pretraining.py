@@ -90,12 +90,12 @@ def test_a_run_that_is_interrupted_at_a_random_step_ends_with_the_same_weights(r
 
     monkeypatch.setattr(Pretraining, "training_step", training_step)
     with pytest.raises(SystemExit) as end:
-        succeed(*words(shards, tmp_path / "run", "evaluate=test"))
+        succeed(*words(shards, tmp_path / "run", "evaluate=none"))
     assert end.value.code == 128 + signal.SIGTERM
     monkeypatch.undo()
     assert read_record(tmp_path / "run")["status"] == "interrupted"
     assert read_checkpoint(tmp_path / "run" / "checkpoints" / "last.ckpt")["global_step"] == step + 1, step
-    succeed(*words(shards, tmp_path / "run", "evaluate=test"))
+    succeed(*words(shards, tmp_path / "run", "evaluate=none"))
     for name in ("best", "last"):
         one, other = weights(run[0], name), weights(tmp_path / "run", name)
         assert all(torch.equal(value, other[key]) for key, value in one.items()), step
