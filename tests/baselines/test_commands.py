@@ -28,9 +28,9 @@ def fit(archive: Path, run: Path, *words: str) -> str:
     return succeed("train.py", f"data.root={archive}", f"hydra.run.dir={run}", "split.test=3", *words)
 
 
-@pytest.mark.parametrize("name", ["climatology", "degree_day", "boosted_trees"])
-def test_a_baseline_is_fitted_saved_and_scored_from_its_file(archive, tmp_path, name):
-    run = tmp_path / "run"
+def test_a_baseline_is_fitted_saved_and_scored_from_its_file(archive, tmp_path):
+    """The one whose file holds most: that each comes back the same is tested in `test_checkpoint`."""
+    run, name = tmp_path / "run", "boosted_trees"
     said = fit(archive, run, f"model={name}", "target=both", "evaluate=none")
     said += succeed("evaluate.py", f"ckpt={run}/checkpoints/best.ckpt")
     for words in ("HS, test windows", "SWE, test windows", "needs a known past", "best.ckpt", "next         python"):
@@ -47,8 +47,7 @@ def test_a_baseline_moves_with_its_file(archive, tmp_path):
     fit(archive, tmp_path / "run", "model=elevation", "evaluate=none")
     assert not (tmp_path / "run" / "evaluation").exists()
     moved = shutil.move(tmp_path / "run" / "checkpoints" / "best.ckpt", tmp_path / "elevation.ckpt")
-    succeed("evaluate.py", f"ckpt={moved}", "split=validation", f"out={tmp_path}/out")
-    assert metrics(tmp_path / "out")["swe"]["model"]["pixels"] > 0
+    assert load_model(moved).predict(open_archive(archive), [19])["swe"].notnull().any()
 
 
 def test_there_is_nothing_to_go_on_with(archive, tmp_path):
