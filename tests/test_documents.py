@@ -66,7 +66,7 @@ class Clone:
         """
         program, *words = shlex.split(line)
         if line == "make train":
-            for step in self._in_a_shell("make --dry-run train", SHORTER["train"]).splitlines():
+            for step in self._in_a_shell("make --dry-run --no-print-directory train", SHORTER["train"]).splitlines():
                 self.run(step.removeprefix(".venv/bin/"))
         elif SHELL.search(line) or program not in ("python", "snowmap"):
             self._in_a_shell(line, SHORTER.get(words[0], "") if program == "make" else "")
