@@ -24,6 +24,7 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
+import torch
 
 from benchmarks.common import peak_gibibytes, table
 from snowmap.config.sources import NaSar
@@ -44,6 +45,7 @@ def main() -> None:
     parser.add_argument("--root", type=Path, help="shards to read instead")
     parser.add_argument("--read", action="store_true", help="read --root once, and no more")
     asked = parser.parse_args()
+    torch.set_num_threads(1)  # the process that gets the Batches leaves the other core to the one that reads
     if asked.read:
         ours(repeated(asked.root, asked.repeats), asked.batch, workers=0)
         return
