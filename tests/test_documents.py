@@ -46,7 +46,8 @@ class Clone:
 
     def __init__(self, folder: Path, **environment: str) -> None:
         self.folder = folder
-        self.environment = {**os.environ, "PATH": f"{folder}/.venv/bin:{os.environ['PATH']}", **environment}
+        outside = {name: value for name, value in os.environ.items() if not name.startswith(("MAKE", "MFLAGS"))}
+        self.environment = {**outside, "PATH": f"{folder}/.venv/bin:{os.environ['PATH']}", **environment}
         folder.mkdir()
         for entry in ROOT.iterdir():
             if entry.name not in (".git", ".venv", "data", "outputs", "site"):
@@ -66,7 +67,7 @@ class Clone:
         """
         program, *words = shlex.split(line)
         if line == "make train":
-            for step in self._in_a_shell("make --dry-run --no-print-directory train", SHORTER["train"]).splitlines():
+            for step in self._in_a_shell("make --dry-run train", SHORTER["train"]).splitlines():
                 self.run(step.removeprefix(".venv/bin/"))
         elif SHELL.search(line) or program not in ("python", "snowmap"):
             self._in_a_shell(line, SHORTER.get(words[0], "") if program == "make" else "")
