@@ -1,8 +1,9 @@
 """What a masked pre-training gives on held-out ground, and what its steps cost.
 
 Masked patches of the test geography, for each band by its own score, against the mean of the visible pixels of the view
-and biharmonic inpainting (scikit-image); linear probes against encoders of random weights; a training step through
-train.py's own data module, task and Trainer ÷ a bare loop; and from its speed the hours for the whole of NA-SAR.
+and biharmonic inpainting (scikit-image); linear probes and the effective rank of the features against encoders of
+random weights; a training step through train.py's own data module, task and Trainer ÷ a bare loop; and from its speed
+the hours for the whole of NA-SAR.
 
 python -m benchmarks.pretraining [--root ROOT] [--run FOLDER] [--steps 2000] [--views 64] [--words model=unet …]
 
@@ -11,6 +12,7 @@ Without --root, synthetic shards are written; without --run, the pre-training is
 
 import argparse
 import io
+import math
 import statistics
 import subprocess
 import sys
@@ -29,6 +31,7 @@ from skimage.restoration import inpaint_biharmonic
 from benchmarks.common import EpochTimer, configuration, synchronize, table
 from snowmap.data.batch import Batch
 from snowmap.evaluation.probes import fixed_views, last_steps, probe
+from snowmap.models import Inputs
 from snowmap.runs.training import make_trainer, quiet
 from snowmap.sources.na_sar.index import Patches, open_patches, split_patches
 from snowmap.sources.synthetic.na_sar import synthesize_na_sar
@@ -113,15 +116,29 @@ def reconstructions(task: Pretraining, views: Sequence[Batch]) -> list[tuple[str
 
 
 def probes(task: Pretraining, training: Sequence[Batch], held_out: Sequence[Batch]) -> list[tuple[str, ...]]:
-    """A row for each probe: the pre-trained encoder, and the mean of random ones."""
-    found = probe(task, training, held_out)
+    """A row for each probe and for the effective rank: the pre-trained encoder, and the mean of random ones."""
+    rank = "effective rank of the coarsest features"
+    found = probe(task, training, held_out) | {rank: effective_rank(task, training)}
     others = []
     for seed in range(RANDOM):
         seed_everything(seed, verbose=False)
         other = Pretraining(**task.hparams).eval()
         other.preprocessor.load_state_dict(task.preprocessor.state_dict())
-        others.append(probe(other, training, held_out))
+        others.append(probe(other, training, held_out) | {rank: effective_rank(other, training)})
     return [(name, f"{found[name]:.3f}", f"{statistics.mean(other[name] for other in others):.3f}") for name in found]
+
+
+@torch.no_grad()
+def effective_rank(task: Pretraining, views: Sequence[Batch]) -> float:
+    """How many directions the coarsest features vary along: exp of the entropy of the shares of the variance that the
+    principal components have (Roy & Vetterli 2007)."""
+    cells = []
+    for batch in (last_steps(whole, task.time) for whole in views):
+        x = task.preprocessor.normalizer.encode(batch.x, batch.x_valid)
+        cells.append(task.net.encode(Inputs.of(batch, x))[-1][:, -1].movedim(1, -1).flatten(0, 2).double())
+    shares = torch.linalg.eigvalsh(torch.cat(cells).T.cov()).clamp(min=1e-30)
+    shares = shares / shares.sum()
+    return math.exp(-(shares * shares.log()).sum().item())
 
 
 def bare_batches(patches: Patches, like: Batch, task: Pretraining, size: int) -> Iterator[Batch]:
@@ -249,7 +266,7 @@ def main() -> None:
         print(table(head, reconstructions(task, held_out)), flush=True)
         training, held_out = (fixed_views(datamodule, subset, PROBED * asked.views) for subset in ("train", "test"))
         rows = probes(task, training, held_out)
-        print("\n" + table(("probe, balanced accuracy", "pre-trained", "random encoder"), rows), flush=True)
+        print("\n" + table(("balanced accuracy of probes", "pre-trained", "random encoder"), rows), flush=True)
         print("\n" + speed(root, asked.words, asked.timed, asked.rounds))
 
 

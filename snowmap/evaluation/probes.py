@@ -3,9 +3,7 @@
 Two questions, cell by cell of the map, each asked without the bands that answer it:
 
 - ``elevation``: to which class of mountains (Kapos et al. 2000) does the mean elevation belong? Elevation and relief
-  are hidden at every step; radar and slope are not. Without slope there is little to know: from means and spreads of
-  the radar bands a random forest, which is bound to no line, reaches a balanced accuracy of 0.29 on other ground, and
-  with those of slope 0.42 (synthetic training and validation ground).
+  are hidden at every step; radar and slope are not, since radar alone knows little of elevation.
 - ``wet``: did snow or soil become wet or dry between prime and secondary image, so that the co-polarised backscatter
   changed by `WETTED_DB` or more? Both polarisations of the secondary are hidden. A net of one step sees coherence,
   phase, incidence and terrain; one of two steps sees the prime's backscatter, too, which by itself tells of no change.

@@ -78,7 +78,7 @@ def _predicted(values: Tensor, weights: Tensor, keep: Tensor, kernel: Kernel) ->
     return (solved.transpose(1, 2) @ from_known).unflatten(2, (height // CELL, width // CELL))
 
 
-@lru_cache
+@lru_cache(maxsize=8)
 def _table(height: int, width: int, kernel: Kernel, device: torch.device) -> Float[Tensor, "source target"]:
     """Covariances of visible cells and those that are predicted: of few kernels and one size of patch, 16 MB each."""
     sources, targets = (_centres(height, width, cell, device) for cell in (kernel.cell, CELL))

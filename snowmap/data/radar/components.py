@@ -13,8 +13,8 @@ def in_largest_component(cube: xr.Dataset) -> xr.DataArray:
     numbers, largest = cube["features"].sel(band="component", drop=True), []
     for window in numbers:  # one after the other: the Cube may be larger than the memory
         inside = window.values[cube["mask"].values]
-        found, counts = np.unique(inside[inside > 0], return_counts=True)
-        largest.append(found[counts.argmax()] if found.size else np.nan)
+        present, counts = np.unique(inside[inside > 0], return_counts=True)
+        largest.append(present[counts.argmax()] if present.size else np.nan)
     kept = numbers == xr.DataArray(largest, dims="window")
     unwrapped = cube["band"].isin(["unwrapped_phase", "displacement"])
     features = cube["features"].where(kept | ~unwrapped)

@@ -237,5 +237,9 @@ def _unfilled(*shape: int) -> tuple[torch.Tensor, Callable[[int, list[np.ndarray
 
 
 def _write_row(descriptor: int, size: int, number: int, parts: list[np.ndarray]) -> None:
-    if os.pwritev(descriptor, [part.data for part in parts], number * size) != size:
+    try:
+        written = os.pwritev(descriptor, [part.data for part in parts], number * size)
+    except OSError:
+        written = 0
+    if written != size:
         raise SnowmapError("the memory that processes share is full; give fewer data.workers, or a larger /dev/shm")

@@ -3,6 +3,7 @@
 import io
 import math
 import tarfile
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -10,9 +11,10 @@ import torch
 
 from snowmap.config.sources import NaSarRanges
 from snowmap.data.normalize import Normalizer
+from snowmap.errors import SnowmapError
 from snowmap.sources.na_sar.datamodule import PatchDataModule
-from snowmap.sources.na_sar.layout import BANDS
-from snowmap.sources.na_sar.loader import Feeding
+from snowmap.sources.na_sar.layout import BANDS, SIDE
+from snowmap.sources.na_sar.loader import Feeding, _write_row
 from tests.shards import packed, patch_arrays, write_shards
 from tests.sources.na_sar.conftest import opened
 
@@ -131,6 +133,12 @@ def test_a_worker_hands_over_the_very_bits_that_this_process_reads(tmp_path, loa
     for own, handed in zip(here, there, strict=True):
         assert torch.equal(own.arrays.view(torch.int32), handed.arrays.view(torch.int32))
         assert torch.equal(own.window, handed.window)
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="of Linux")
+def test_full_shared_memory_is_one_clear_error():
+    with Path("/dev/full").open("wb") as file, pytest.raises(SnowmapError, match=r"fewer data\.workers"):
+        _write_row(file.fileno(), 4 * SIDE, 0, [np.zeros(SIDE, np.float32)])
 
 
 def test_a_shard_cut_short_gives_what_is_whole_and_one_line(tmp_path, loader, caplog):
