@@ -1,9 +1,9 @@
 """What a masked pre-training gives on held-out ground, and what its steps cost.
 
 Masked patches of the test geography, for each band by its own score, against the mean of the visible pixels of the view
-and biharmonic inpainting (scikit-image); linear probes and the effective rank of the features against encoders of
-random weights; a training step through train.py's own data module, task and Trainer ÷ a bare loop; and from its speed
-the hours for the whole of NA-SAR.
+and biharmonic inpainting (scikit-image); linear probes against encoders of random weights and against the bands
+themselves, and the effective rank of the features; a training step through train.py's own data module, task and Trainer
+÷ a bare loop; and from its speed the hours for the whole of NA-SAR.
 
 python -m benchmarks.pretraining [--root ROOT] [--run FOLDER] [--steps 2000] [--views 64] [--words model=unet …]
 
@@ -21,12 +21,14 @@ import tempfile
 import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 import torch
 from pytorch_lightning import seed_everything
 from skimage.restoration import inpaint_biharmonic
+from torch import Tensor
 
 from benchmarks.common import EpochTimer, configuration, synchronize, table
 from snowmap.data.batch import Batch
@@ -115,17 +117,27 @@ def reconstructions(task: Pretraining, views: Sequence[Batch]) -> list[tuple[str
     return rows
 
 
+class Bands(torch.nn.Module):
+    """Encodes nothing: the mean over a cell is that of each channel and of its square."""
+
+    def encode(self, inputs: Inputs) -> list[Tensor]:
+        return [torch.cat([inputs.x, inputs.x.square()], dim=2)]
+
+
 def probes(task: Pretraining, training: Sequence[Batch], held_out: Sequence[Batch]) -> list[tuple[str, ...]]:
-    """A row for each probe and for the effective rank: the pre-trained encoder, and the mean of random ones."""
+    """A row for each probe and for the effective rank: the pre-trained encoder, the mean of random ones, and none."""
     rank = "effective rank of the coarsest features"
     found = probe(task, training, held_out) | {rank: effective_rank(task, training)}
+    none = SimpleNamespace(net=Bands(), preprocessor=task.preprocessor, time=task.time, device=task.device)
+    without = {name: f"{score:.3f}" for name, score in probe(none, training, held_out).items()}
     others = []
     for seed in range(RANDOM):
         seed_everything(seed, verbose=False)
         other = Pretraining(**task.hparams).eval()
         other.preprocessor.load_state_dict(task.preprocessor.state_dict())
         others.append(probe(other, training, held_out) | {rank: effective_rank(other, training)})
-    return [(name, f"{found[name]:.3f}", f"{statistics.mean(other[name] for other in others):.3f}") for name in found]
+    random = {name: statistics.mean(other[name] for other in others) for name in found}
+    return [(name, f"{found[name]:.3f}", f"{random[name]:.3f}", without.get(name, "–")) for name in found]
 
 
 @torch.no_grad()
@@ -265,8 +277,8 @@ def main() -> None:
         print(f"\n{len(held_out)} Batches of the test geography\n")
         print(table(head, reconstructions(task, held_out)), flush=True)
         training, held_out = (fixed_views(datamodule, subset, PROBED * asked.views) for subset in ("train", "test"))
-        rows = probes(task, training, held_out)
-        print("\n" + table(("balanced accuracy of probes", "pre-trained", "random encoder"), rows), flush=True)
+        head = ("balanced accuracy of probes", "pre-trained", "random encoder", "no encoder")
+        print("\n" + table(head, probes(task, training, held_out)), flush=True)
         print("\n" + speed(root, asked.words, asked.timed, asked.rounds))
 
 

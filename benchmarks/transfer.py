@@ -68,7 +68,7 @@ KINDS = {
     ),
 }
 RECIPE = (
-    *("data.batch_size=8", "optimizer.learning_rate=2e-3", "optimizer.reference_batch=null", "trainer.max_epochs=8"),
+    *("data.batch_size=8", "optimizer.learning_rate=1e-3", "optimizer.reference_batch=null", "trainer.max_epochs=8"),
     *("optimizer.warmup_steps=20", "pretraining.width=16", "pretraining.probe=0"),
 )
 """Of few patches; that of the experiment is of a million."""

@@ -19,7 +19,7 @@ from snowmap.data.cube import units_of, window_names
 from snowmap.data.splits.split import Area, Split
 from snowmap.errors import SnowmapError
 
-FORMAT = 8
+FORMAT = 9
 """Of the checkpoints that are written, and the only one that is read. It grows when weights or keys change."""
 
 UNREADABLE = (

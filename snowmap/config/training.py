@@ -69,7 +69,8 @@ class Pretraining:
 
     patch: int = choice(16, 8)  # height and width of what is masked together, px
     mask_ratio: float = number(0.75, above=0, below=1)  # share of these that the encoder does not see
-    band_ratio: float = number(0.5, at_least=0, at_most=1)  # greatest share of the bands that are hidden besides
+    band_ratio: float = number(0.5, at_least=0, at_most=1)  # greatest share of the groups of bands that are hidden
+    whole_ratio: float = number(0.75, at_least=0, at_most=1)  # share of the items with hidden bands without a mask
     width: int = integer(64, at_least=1, at_most=4096)  # channels of the decoder, which is thrown away
     checkpointing: bool = False  # compute the encoder's activations again in the backward pass, for less memory
     probe: int = integer(256, at_least=0, at_most=10_000)  # views of each subset for linear probes; 0: none

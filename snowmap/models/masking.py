@@ -1,6 +1,6 @@
 """Convolutions that do not see masked pixels, as in SparK (Tian et al. 2023, arXiv:2301.03580)."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from functools import partial
 from itertools import chain
@@ -39,20 +39,21 @@ def random_mask(count: int, height: int, width: int, patch: int, ratio: float, s
     return cells.repeat_interleave(patch, dim=2).repeat_interleave(patch, dim=3)
 
 
-def random_bands(count: int, bands: int, ratio: float) -> Bool[Tensor, "item band 1 1"]:
-    """Which bands are hidden from the encoder: of each item as many as chance has it, from none to a share of them.
+def random_bands(count: int, group_of_band: Sequence[int], ratio: float) -> Bool[Tensor, "item band 1 1"]:
+    """Which bands are hidden from the encoder: of each item as many groups as chance has it, up to a share of them.
 
     Args:
         count: Items, each drawn by itself with PyTorch's own generator.
-        bands: Of an item; one at least is never hidden.
-        ratio: The greatest share.
+        group_of_band: The number of the group that each band is hidden with, from 0.
+        ratio: The greatest share of the groups; one at least is never hidden.
 
     Returns:
         True where a band is hidden, on the CPU.
     """
-    most = min(round(ratio * bands), bands - 1)
-    hidden = torch.rand(count, bands).argsort(dim=1).argsort(dim=1) < torch.randint(most + 1, (count, 1))
-    return hidden[:, :, None, None]
+    groups = max(group_of_band) + 1
+    most = min(round(ratio * groups), groups - 1)
+    hidden = torch.rand(count, groups).argsort(dim=1).argsort(dim=1) < torch.randint(most + 1, (count, 1))
+    return hidden[:, list(group_of_band)][:, :, None, None]
 
 
 def visible_cells(keep: Mask, cell: int) -> Cells:

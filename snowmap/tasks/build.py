@@ -27,7 +27,7 @@ from snowmap.errors import SnowmapError
 from snowmap.models import NETS, Net
 from snowmap.sources.na_sar.datamodule import PatchDataModule
 from snowmap.sources.na_sar.index import Patches
-from snowmap.sources.na_sar.layout import BANDS, DATES
+from snowmap.sources.na_sar.layout import BANDS, DATES, GROUPS
 from snowmap.sources.na_sar.loader import Feeding
 from snowmap.sources.na_sar.stream import Opening
 from snowmap.tasks.pixel import SnowRegression
@@ -223,6 +223,7 @@ def make_pretraining(config: Mapping[str, Any], subsets: Mapping[str, Patches]) 
         preprocessing=preprocessor.options,
         optimizer=config["optimizer"],
         pretraining=config["pretraining"],
+        groups=GROUPS,
         time=time,
         metadata=metadata,
     )

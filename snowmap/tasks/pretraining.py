@@ -1,6 +1,6 @@
 """Masked pre-training (He et al. 2022, arXiv:2111.06377): an encoder learns to foresee patches that it does not see."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
@@ -39,6 +39,7 @@ class Pretraining(Task):
         preprocessing: Mapping[str, Any],
         optimizer: Mapping[str, Any],
         pretraining: Mapping[str, Any],
+        groups: Sequence[Sequence[str]] = (),
         time: int = 1,
         metadata: Mapping[str, Any],
     ) -> None:
@@ -49,8 +50,10 @@ class Pretraining(Task):
             preprocessing: Arguments of `snowmap.data.preprocessing.Preprocessor`.
             optimizer: What `snowmap.config.training.Optimizer` describes.
             pretraining: ``patch``, pixels along a side of a masked patch; ``mask_ratio``, the share of the patches that
-                is masked; ``band_ratio``, the greatest share of the bands that are hidden besides in training;
+                is masked; ``band_ratio``, the greatest share of the groups of bands that are hidden in training;
+                ``whole_ratio``, the share of the items with hidden bands of which no patch is masked besides;
                 ``width``, channels of the decoder.
+            groups: Bands that are hidden together; any other is hidden by itself.
             time: Steps of a sequence.
             metadata: What the checkpoint has to remember beside the weights.
 
@@ -69,7 +72,10 @@ class Pretraining(Task):
         specification = Specification(normalizer.channels, (*normalizer.bands, *needs), {"swe": "cm"})
         self.net = build_net(model, specification)
         self.patch, self.mask_ratio = pretraining["patch"], pretraining["mask_ratio"]
-        self.band_ratio = pretraining["band_ratio"]
+        self.band_ratio, self.whole_ratio = pretraining["band_ratio"], pretraining["whole_ratio"]
+        group_of = {name: group[0] for group in groups for name in group}
+        first = [group_of.get(name, name) for name in normalizer.bands]
+        self.group_of_band = [[*dict.fromkeys(first)].index(name) for name in first]
         if not self.net.encoded:
             able = ", ".join(name for name, net in NETS.items() if net.features is not Net.features)
             raise SnowmapError(f"model={model['name']} has no features that can be pre-trained; choose one of {able}")
@@ -149,8 +155,9 @@ class Pretraining(Task):
 
     def drawn_loss(self, batch: Batch) -> Float[Tensor, ""]:
         """The loss of a mask and hidden bands that are drawn for each item; of a band hidden, all steps are."""
-        keep = self.draw_mask(batch)
-        hidden = random_bands(len(batch.x), batch.x.shape[2], self.band_ratio).to(batch.x.device)
+        hidden = random_bands(len(batch.x), self.group_of_band, self.band_ratio)
+        whole = hidden.any(dim=1, keepdim=True) & (torch.rand(hidden[:, :1].shape) < self.whole_ratio)
+        keep, hidden = self.draw_mask(batch) | whole.to(batch.x.device), hidden.to(batch.x.device)
         patterns = self(batch, keep, hidden)
         return self.reconstruction.loss(patterns, self._truth(batch, keep, patterns, hidden))
 

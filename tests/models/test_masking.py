@@ -65,13 +65,16 @@ def test_masks_are_drawn_anew_for_each_item_and_keep_as_many_patches():
 
 def test_from_no_band_to_a_share_of_them_is_hidden_in_each_item():
     torch.manual_seed(0)
-    hidden = random_bands(3000, 8, 0.75)[:, :, 0, 0]
+    hidden = random_bands(3000, range(8), 0.75)[:, :, 0, 0]
     counts = hidden.sum(dim=1).bincount(minlength=9) / 3000
     assert not counts[7:].any()
     assert (counts[:7] - 1 / 7).abs().max() < 0.03
     assert (hidden.float().mean(dim=0) - 3 / 8).abs().max() < 0.05
-    assert not random_bands(9, 8, 0.0).any()
-    assert (random_bands(99, 2, 1.0).sum(dim=1) <= 1).all()
+    assert not random_bands(9, range(8), 0.0).any()
+    together = random_bands(99, [0, 1, 0, 1], 1.0)[:, :, 0, 0]
+    assert torch.equal(together[:, :2], together[:, 2:])
+    assert (together[:, :2].sum(dim=1) <= 1).all()
+    assert together.any(dim=0).all()
 
 
 def test_a_cell_is_visible_if_all_of_it_is():

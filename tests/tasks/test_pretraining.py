@@ -22,13 +22,14 @@ OPTIMIZER = {
 SIZE, PATCH = 64, 16
 
 
-def make_task(form: str = "unet", time: int = 2, patch: int = PATCH, **options) -> Pretraining:
+def make_task(form: str = "unet", time: int = 2, patch: int = PATCH, groups=(), **options) -> Pretraining:
     torch.manual_seed(0)
     task = Pretraining(
         model={"name": form.partition("-")[0], **SMALL[form], **options},
         preprocessing={"bands": list(BANDS), "wrapped": ["phase"]},
         optimizer=OPTIMIZER,
-        pretraining={"patch": patch, "mask_ratio": 0.75, "band_ratio": 0.0, "width": 16},
+        pretraining={"patch": patch, "mask_ratio": 0.75, "band_ratio": 0.0, "whole_ratio": 0.0, "width": 16},
+        groups=groups,
         time=time,
         metadata={"format": FORMAT, "task": "pretraining"},
     )
@@ -168,6 +169,22 @@ def test_a_hidden_band_is_scored_but_not_seen_at_any_step():
     assert losses[1] > losses[0]
 
 
+def test_without_masked_patches_a_group_of_hidden_bands_alone_is_scored(monkeypatch):
+    task, batch = make_task(groups=[["co_pol", "coherence"], ["phase", "elevation"]]), make_patches(items=8)
+    task.band_ratio = task.whole_ratio = 1.0
+    truths = []
+    monkeypatch.setattr(task.reconstruction, "loss", lambda _, truth: truths.append(truth) or torch.zeros(()))
+    torch.manual_seed(1)
+    task.drawn_loss(batch)
+    (truth,) = truths
+    hidden = truth.hidden[:, :, 0, 0]
+    assert torch.equal(hidden[:, 0], hidden[:, 1])
+    assert torch.equal(hidden[:, 2], hidden[:, 3])
+    assert {*hidden.sum(dim=1).tolist()} == {0, 2}
+    share = truth.keep.float().mean(dim=(1, 2, 3))
+    assert torch.equal(share, torch.where(hidden.any(dim=1), 1.0, 0.25))
+
+
 def test_a_batch_without_a_value_costs_nothing():
     task, batch = make_task(), make_patches()
     batch = batch._replace(x=torch.full_like(batch.x, torch.nan), x_valid=torch.zeros_like(batch.x_valid))
@@ -190,6 +207,6 @@ def test_patches_that_do_not_fit_are_one_clear_line():
             model={"name": "climatology"},
             preprocessing={"bands": list(BANDS)},
             optimizer=OPTIMIZER,
-            pretraining={"patch": 16, "mask_ratio": 0.75, "band_ratio": 0.0, "width": 16},
+            pretraining={"patch": 16, "mask_ratio": 0.75, "band_ratio": 0.0, "whole_ratio": 0.0, "width": 16},
             metadata={},
         )

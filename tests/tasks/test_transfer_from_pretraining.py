@@ -33,7 +33,7 @@ def pretraining_of(form: str, **options) -> Pretraining:
         model={"name": form.partition("-")[0], **SMALL[form], **options},
         preprocessing={"bands": bands, "wrapped": ["phase"]},
         optimizer={},
-        pretraining={"patch": 16, "mask_ratio": 0.75, "band_ratio": 0.0, "width": 8},
+        pretraining={"patch": 16, "mask_ratio": 0.75, "band_ratio": 0.0, "whole_ratio": 0.0, "width": 8},
         time=2,
         metadata={
             "task": "pretraining",

@@ -40,6 +40,9 @@ BANDS: dict[str, Quantity] = {
 }
 """Every band, in the order of the `band` dimension."""
 
+GROUPS = (("co_pol", "cross_pol"), ("coherence", "phase"), ("incidence", "slope"), ("elevation", "relief"))
+"""Bands that tell so much of one another that a pre-training hides them together."""
+
 USUAL_DAYS = 12
 """From the prime to the secondary date, where the metadata has no dates."""
 
