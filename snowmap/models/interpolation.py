@@ -49,7 +49,8 @@ def kriged(
     Args:
         values: Relative to their expectation; anything finite where the weight is 0.
         weights: By which pixels count in the mean of a cell; a cell without weight counts as expected.
-        keep: False at masked pixels, which are not looked at. All channels of an image share their places.
+        keep: False at masked pixels, which are not looked at. All channels of an image share their places. Of an image
+            without a masked pixel nothing is asked: it is as expected.
     """
     with torch.autocast(values.device.type, enabled=False):
         cells = [_predicted(values.float(), weights.float(), keep, kernel) for kernel in KERNELS]
@@ -62,7 +63,7 @@ def _predicted(values: Tensor, weights: Tensor, keep: Tensor, kernel: Kernel) ->
     height, width = values.shape[-2:]
     of_cell = functional.avg_pool2d(weights, kernel.cell)
     means = functional.avg_pool2d(weights * values, kernel.cell) / of_cell.clamp(min=1e-6)
-    visible = visible_cells(keep, kernel.cell)
+    visible = visible_cells(keep, kernel.cell) & ~keep.all(dim=(2, 3), keepdim=True)
     if kernel.rim is not None:
         visible &= functional.max_pool2d((~visible).float(), 2 * kernel.rim + 1, 1, kernel.rim) > 0
     shown = visible.flatten(1)

@@ -155,8 +155,8 @@ def test_kriging_is_that_of_numpy_whatever_the_number_of_visible_cells():
             pixels = interpolate(of_cells, scale_factor=CELL, mode="bilinear")[0]
             tolerance = max(1e-3, 1e-6 / nugget)  # of float32, whose digits a small nugget costs
             np.testing.assert_allclose(maps[image], pixels, rtol=tolerance, atol=tolerance)
-    nothing = torch.zeros(1, 1, 16, 24, dtype=torch.bool)
-    assert not kriged(torch.ones(1, 1, 16, 24), torch.ones(1, 1, 16, 24), nothing).any()
+    for nothing in (torch.zeros(1, 1, 16, 24, dtype=torch.bool), torch.ones(1, 1, 16, 24, dtype=torch.bool)):
+        assert not kriged(torch.ones(1, 1, 16, 24), torch.ones(1, 1, 16, 24), nothing).any()  # visible, or asked for
 
 
 def test_a_gap_in_smooth_ground_is_filled_about_as_well_as_by_biharmonic_inpainting():
