@@ -172,7 +172,8 @@ class MassBalance(Net):
         if "wet_snow" in bands:
             has_phase &= bands["wet_snow"] < 0.5  # the phase of wet snow says nothing of its water
         guess = torch.where(has_phase, phase_swe + CORRECTION_MM * look[:, :, -1], 0)
-        lost = coherence_lost(coherence, inputs.valid[:, :, 1], inputs.length_days)
+        known_coherence = inputs.valid[:, :, 1] & inputs.step_valid[..., None, None]
+        lost = coherence_lost(coherence, known_coherence, inputs.length_days)
         fallen = SNOWFALL_MM_PER_DAY + STORM_MM * lost / inputs.length_days[..., None, None]
         if "precipitation" in bands:
             known_rain = inputs.valid[:, :, self.bands.index("precipitation")]
