@@ -19,13 +19,10 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import torch
-
 from benchmarks.common import ROOT, spread, table
 from snowmap.baselines import label_of
 from snowmap.sources.synthetic import synthesize
 from snowmap.sources.trentino import write_archive
-from snowmap.tasks.point_head import Point
 
 FORMS = {
     "unet": ("model=unet",),
@@ -58,13 +55,7 @@ def train(form: str, seed: int, more: Sequence[str], archive: Path, folder: Path
         raise SystemExit(f"{' '.join(words)} failed:\n{done.stderr}")
     minutes = (time.perf_counter() - start) / 60
     scores = json.loads((folder / "evaluation" / "test" / "metrics.json").read_text())["target"]["swe"]
-    saved = torch.load(folder / "checkpoints" / "best.ckpt", weights_only=True)
-    relative = next(
-        state["best_model_score"]
-        for name, state in saved["callbacks"].items()
-        if "best_model_score" in state and Point.monitor in name
-    )
-    validation = float(relative) * float(saved["state_dict"]["head.std"][0])
+    validation = json.loads((folder / "run.json").read_text())["validation"]["swe"]["rmse"]
     print(f"{form}, seed {seed}: validation {validation:.2f}, test {scores['model']['rmse']:.2f} cm", flush=True)
     return Run(validation, scores["model"]["rmse"], scores["model"]["bias"], minutes, scores["baselines"])
 

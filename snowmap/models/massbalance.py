@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 from torch import Tensor, nn
 from torch.nn import functional
 
@@ -39,7 +39,13 @@ CORRECTION_MM = 30.0
 """Scale of what the net adds to the phase's ΔSWE: the atmosphere's part, the same however long the window."""
 
 SNOWFALL_MM_PER_DAY = 10 / 12
-"""Scale of the snowfall that is not read from the phase."""
+"""Scale of the snowfall that is not read from the phase, where no coherence is lost."""
+
+STORM_MM = 150.0
+"""Scale of the snowfall that takes all coherence: at C band five cycles of phase, uneven inside a pixel."""
+
+COHERENCE_PIXELS = 5
+"""Side of the square over which coherence is averaged before snowfall is read from it: of one pixel it is noise."""
 
 LOG_2 = math.log(2)
 """softplus(0): untrained, the net takes the precipitation as it is."""
@@ -66,7 +72,8 @@ class MassBalance(Net):
 
     The first guess of a window's accumulation is the closed-form ΔSWE of dry snow (`phase_swe`). What of it was not
     accepted is carried to the next window: neighbouring interferograms share an acquisition, whose
-    atmosphere enters the second with the opposite sign.
+    atmosphere enters the second with the opposite sign. For the rest stands the precipitation; without such a band the
+    lost coherence (`coherence_lost`), which grows with a storm however many cycles of phase it adds.
     """
 
     time = "season"
@@ -165,7 +172,9 @@ class MassBalance(Net):
         if "wet_snow" in bands:
             has_phase &= bands["wet_snow"] < 0.5  # the phase of wet snow says nothing of its water
         guess = torch.where(has_phase, phase_swe + CORRECTION_MM * look[:, :, -1], 0)
-        fallen = torch.full_like(guess, SNOWFALL_MM_PER_DAY)
+        known_coherence = inputs.valid[:, :, 1] & inputs.step_valid[..., None, None]
+        lost = coherence_lost(coherence, known_coherence, inputs.length_days)
+        fallen = SNOWFALL_MM_PER_DAY + STORM_MM * lost / inputs.length_days[..., None, None]
         if "precipitation" in bands:
             known_rain = inputs.valid[:, :, self.bands.index("precipitation")]
             per_day = bands["precipitation"] / inputs.length_days[..., None, None]
@@ -235,6 +244,37 @@ class MassBalance(Net):
         angle = 2 * torch.pi * inputs.day_of_year / 365.25
         season = torch.stack([angle.cos(), angle.sin()], 2)[..., None, None].expand(-1, -1, -1, *state.shape[-2:])
         return torch.cat([look[:, :, :-1], state[:, :, None] / 100, season], dim=2).flatten(0, 1)
+
+
+def coherence_lost(
+    coherence: Float[Tensor, "batch time height width"],
+    valid: Bool[Tensor, "batch time height width"],
+    length_days: Float[Tensor, "batch time"],
+) -> Float[Tensor, "batch time height width"]:
+    """Share of a pixel's coherence that each step lacks against the best one so far, itself included.
+
+    Snow that falls unevenly inside a pixel takes coherence away (Rott, Nagler & Scheiber 2003); trees take as much of
+    the best. Only steps at least as long are compared, since time takes coherence, too. All are means of surroundings.
+
+    Args:
+        coherence: Of every step.
+        valid: Where it has a value.
+        length_days: Of every step.
+
+    Returns:
+        0 … 1; 0 where coherence is missing.
+    """
+
+    def mean(maps: Tensor) -> Tensor:
+        return functional.avg_pool2d(maps, COHERENCE_PIXELS, stride=1, padding=COHERENCE_PIXELS // 2)
+
+    known = valid.float()
+    smooth = mean(coherence * known) / mean(known).clamp(min=1e-6) * known
+    best = []
+    for t in range(smooth.shape[1]):
+        as_long = (length_days[:, : t + 1] >= length_days[:, t : t + 1])[..., None, None]
+        best.append(torch.where(as_long, smooth[:, : t + 1], 0).amax(dim=1))
+    return known * (1 - smooth / torch.stack(best, dim=1).clamp(min=1e-6))
 
 
 def _pixelwise(inputs: int, hidden: int, outputs: int) -> nn.Sequential:

@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from snowmap.models import Inputs, Specification, build_net
-from snowmap.models.massbalance import DENSITY_BOUNDS
+from snowmap.models.massbalance import DENSITY_BOUNDS, coherence_lost
 from tests.models.inputs import BANDS, CHANNELS, make_inputs, make_net
 
 
@@ -131,9 +131,29 @@ def with_bands(**values: float):
 
 def test_untrained_it_takes_precipitation_as_it_is_where_the_phase_says_nothing():
     net, inputs = with_bands(precipitation=37.0)
+    inputs.bands[:, :, 1] = 0.5
     torch.testing.assert_close(net.budget(inputs).accumulation, torch.full((1, 3, 12, 9), 37.0), rtol=0.01, atol=0)
     inputs.valid[:, 1, -1] = False  # a window without it takes what the net has learnt instead
     assert (net.budget(inputs).accumulation[:, 1] < 20).all()
+
+
+def test_coherence_is_lost_against_the_best_so_far_of_windows_as_long():
+    coherence = torch.tensor([0.8, 0.6, 0.9, 0.3, 0.45, 0.0])[None, :, None, None].repeat(1, 1, 7, 6)
+    coherence[:, :, :, 3:] /= 2  # a forest
+    valid = torch.ones_like(coherence, dtype=torch.bool)
+    valid[:, 5] = False
+    lost = coherence_lost(coherence, valid, torch.tensor([[12.0, 12.0, 6.0, 24.0, 12.0, 12.0]]))
+    expected = torch.tensor([0.0, 0.25, 0.0, 0.0, 1 - 0.45 / 0.8, 0.0])
+    for place in (0, 5):  # the averages mix forest and open ground only at its edge
+        torch.testing.assert_close(lost[0, :, 3, place], expected)
+
+
+def test_untrained_a_storm_that_takes_coherence_brings_snow_that_no_phase_shows():
+    net, inputs = with_bands(glacier=0.0)
+    inputs.bands[:, :, 1] = torch.tensor([0.8, 0.8, 0.2])[:, None, None]
+    quiet, calm, storm = net.budget(inputs).accumulation.mean(dim=(0, 2, 3))
+    assert quiet == calm < 10
+    assert (storm - calm).item() == pytest.approx(0.75 * 104, rel=0.02)
 
 
 def test_on_a_glacier_a_season_does_not_begin_on_bare_ground():

@@ -79,8 +79,8 @@ def phase_reference(cube: xr.Dataset, phase: Phase = DEFAULT_PHASE) -> Float32[n
     """Phase in rad of the reference in each window, which is the arbitrary constant of its interferogram.
 
     The median over the reference's pixels (of the lowest ground: over the lowest `REFERENCE_SHARE` of the study area
-    that has a phase), weighted by coherence² where there is such a band: the phase of a lake is noise. The windows are
-    read one after the other: a Cube may be larger than the memory.
+    that has a phase), weighted by the inverse of `phase_variance`, γ²/(1 − γ²), where there is coherence: the phase of
+    a lake is noise. The windows are read one after the other: a Cube may be larger than the memory.
 
     Returns:
         0 where the window has no phase at all; NaN where it has none in the area of a file.
@@ -99,7 +99,7 @@ def phase_reference(cube: xr.Dataset, phase: Phase = DEFAULT_PHASE) -> Float32[n
         known = np.isfinite(values) & inside
         area = known & (_lowest(window, known) if of_file is None else of_file)
         if area.any():
-            reference[index] = _weighted_median(values[area], squared_coherence(window)[area])
+            reference[index] = _weighted_median(values[area], 1 / _variance(window)[0][area])
         elif known.any() and of_file is not None:
             reference[index] = np.nan
     lost = np.flatnonzero(np.isnan(reference))
@@ -122,11 +122,9 @@ def _lowest(window: xr.Dataset, known: np.ndarray) -> np.ndarray:
 
 
 def _weighted_median(values: np.ndarray, weights: np.ndarray) -> float:
-    """The value below which half of the weight lies; the plain median where no value has a weight."""
+    """The value below which half of the weight lies; weights are positive."""
     order = np.argsort(values)
     share = np.cumsum(weights[order], dtype=np.float64)
-    if share[-1] == 0:
-        return float(np.median(values))
     ends = np.searchsorted(share / share[-1], (0.5 - 1e-9, 0.5 + 1e-9))  # two where half the weight lies below one
     return float(values[order][ends].mean())
 
@@ -253,11 +251,16 @@ def added_change(change: Maps, cube: xr.Dataset, phase: Phase) -> Maps:
     start, end = cube["start"].values, cube["end"].values
     if not overlap(start, end):
         return change
-    coherent = "coherence" in cube["band"].values
-    variance = phase_variance(cube["features"].sel(band="coherence").values) if coherent else np.ones(change.shape)
-    variance = variance / sensitivity(cube, phase).astype(np.float64) ** 2
+    variance = _variance(cube) / sensitivity(cube, phase).astype(np.float64) ** 2
     known = np.isfinite(variance)  # a change that was filled in from the surroundings has none: it is worth least
     return increments(change, np.where(known, variance, variance[known].max(initial=1e-9)), start, end)
+
+
+def _variance(cube: xr.Dataset) -> np.ndarray:
+    """`phase_variance`, ``(window, y, x)``; 1 without coherence."""
+    if "coherence" not in cube["band"].values:
+        return np.ones(cube["features"].isel(band=0).shape)
+    return phase_variance(cube["features"].sel(band="coherence").values)
 
 
 def squared_coherence(window: xr.Dataset) -> np.ndarray:

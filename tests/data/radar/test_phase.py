@@ -85,6 +85,24 @@ def test_an_incoherent_lake_on_the_lowest_ground_is_no_reference():
     np.testing.assert_allclose(first[:, ~lake], second[:, ~lake], atol=2)  # a cycle is 29 mm
 
 
+def test_the_reference_weighs_each_phase_by_its_inverse_variance():
+    """Seven of ten pixels are a lake a cycle above the ground, whose phases lie evenly from −1 to 1."""
+    cube, _ = with_phase(1)
+    area = cube["mask"].values & (np.arange(cube.sizes["x"]) < 10)
+    count = area.sum()
+    lake = np.arange(count) < 0.7 * count
+    phase = np.where(lake, 2 * np.pi, np.interp(np.arange(count), [lake.sum(), count - 1], [-1, 1]))
+    for name, values in {"unwrapped_phase": phase, "coherence": np.where(lake, 0.2, 0.9)}.items():
+        maps = np.full(area.shape, np.nan, np.float32)
+        maps[area] = values
+        cube["features"].loc[{"band": name}] = maps
+    share = lake.sum() * 0.04 / 0.96
+    share /= share + (~lake).sum() * 0.81 / 0.19
+    everywhere = {"file": "", "crs": cube.rio.crs.to_wkt(), "geometries": [box(*cube.rio.bounds()).wkt]}
+    reference = phase_reference(cube, Phase(1, everywhere))
+    np.testing.assert_allclose(reference, 1 / (1 - share) - 1, atol=0.03)
+
+
 def test_a_window_without_phase_has_the_reference_zero():
     cube, _ = with_phase(1)
     cube["features"].loc[{"band": "unwrapped_phase"}][2] = np.nan
