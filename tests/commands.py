@@ -11,6 +11,7 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
 from typing import BinaryIO
@@ -46,14 +47,18 @@ PRELOADED = (
 
 
 class Started:
-    """A command that runs in a process of its own, which can be killed like any other."""
+    """Work in a process of its own, which can be killed like any other.
 
-    def __init__(self, *words: str | Path, before: Callable[[], object], **environment: str) -> None:
+    Args:
+        work: What to call there, of a module.
+        environment: Variables beside those of this process.
+    """
+
+    def __init__(self, work: Callable[[], object], **environment: str) -> None:
         context = multiprocessing.get_context("forkserver")
         context.set_forkserver_preload([*PRELOADED])
         self._output = tempfile.NamedTemporaryFile("r")  # noqa: SIM115
-        arguments = (self._output.name, words, before, {**os.environ, **environment})
-        self._process = context.Process(target=_run, args=arguments)
+        self._process = context.Process(target=_run, args=(self._output.name, work, {**os.environ, **environment}))
         self._process.start()
 
     @property
@@ -80,9 +85,7 @@ class Started:
         return self._output.read(), None
 
 
-def _run(
-    output: str, words: Sequence[str | Path], before: Callable[[], object], environment: Mapping[str, str]
-) -> None:
+def _run(output: str, work: Callable[[], object], environment: Mapping[str, str]) -> None:
     with Path(output).open("a") as file:
         for number in (1, 2):
             os.dup2(file.fileno(), number)
@@ -91,6 +94,10 @@ def _run(
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
     os.environ.clear()
     os.environ.update(environment)
+    work()
+
+
+def _command(words: Sequence[str | Path], before: Callable[[], object]) -> None:
     before()
     with _typed(*words) as program:
         runpy.run_path(program, run_name="__main__")
@@ -104,7 +111,7 @@ def fork_jobs(folder: Path = ROOT) -> None:
     """For `before`, of a multirun in `folder`: its jobs, too, are copies of a process that has done its imports."""
 
     def start(words: Sequence[str], *, env: Mapping[str, str], stdout: BinaryIO, **_: object) -> object:
-        arguments = (stdout.name, words[1:], os.setsid, env)
+        arguments = (stdout.name, partial(_command, words[1:], os.setsid), env)
         process = multiprocessing.get_context("fork").Process(target=_run, args=arguments)
         process.start()
         return process._popen  # it waits and ends as a `subprocess.Popen` does
@@ -115,7 +122,7 @@ def fork_jobs(folder: Path = ROOT) -> None:
 
 def begin(*words: str | Path, before: Callable[[], object] = _nothing, **environment: str) -> Started:
     """Start `python <script> <words>` in a process of its own, in which `before`, of a module, is called first."""
-    return Started(*words, before=before, **environment)
+    return Started(partial(_command, words, before), **environment)
 
 
 def run_forked(

@@ -1,4 +1,4 @@
-"""python -m tests.validate OUT MODEL …: the validation scores of untrained nets, by two processes."""
+"""python tests/validate.py OUT MODEL …: the validation scores of untrained nets, by two processes."""
 
 import json
 import os

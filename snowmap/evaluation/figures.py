@@ -2,11 +2,12 @@
 
 from collections.abc import Sequence
 from io import BytesIO
+from itertools import groupby
 
 import numpy as np
 import xarray as xr
 from matplotlib.figure import Figure
-from matplotlib.image import imread, imsave
+from PIL import Image
 
 from snowmap.data.cube import is_synthetic, window_names
 from snowmap.data.grid import stretch
@@ -22,9 +23,21 @@ OUTSIDE = "0.85"
 
 def map_pictures(maps: xr.Dataset, cube: xr.Dataset, windows: Sequence[int], target: str) -> list[bytes]:
     """`maps_figure` of one target as PNG files of `ROWS_TOGETHER` windows each; the arguments are the same."""
-    positions = spaced(len(windows))
+    positions, pictures = spaced(len(windows)), []
+    layers, names = _layers(maps, _observed(cube, windows, target)), _labels(maps)
     rows = [positions[first : first + ROWS_TOGETHER] for first in range(0, len(positions), ROWS_TOGETHER)]
-    return [as_png(maps_figure(maps, cube, windows, [target], together)) for together in rows]
+    for _, (first, *others) in groupby(rows, len):
+        figure = maps_figure(maps, cube, windows, [target], first)
+        pictures.append(as_png(figure))
+        figure.set_layout_engine("none")  # all lies where it does, and to lay it out takes longer than to draw it
+        axes = np.reshape(figure.axes[: len(first) * len(layers)], (len(first), len(layers)))
+        for shown in others:
+            for row, position in zip(axes, shown, strict=True):
+                row[0].set_ylabel(names[position])
+                for axis, values in zip(row, layers, strict=True):
+                    axis.images[0].set_data(values[position])
+            pictures.append(as_png(figure))
+    return pictures
 
 
 def stacked(pictures: Sequence[bytes]) -> bytes:
@@ -32,7 +45,8 @@ def stacked(pictures: Sequence[bytes]) -> bytes:
     if len(pictures) == 1:
         return pictures[0]
     whole = BytesIO()
-    imsave(whole, np.concatenate([imread(BytesIO(picture)) for picture in pictures]), format="png")
+    rows = [np.asarray(Image.open(BytesIO(picture))) for picture in pictures]
+    Image.fromarray(np.concatenate(rows)).save(whole, "png")
     return whole.getvalue()
 
 
@@ -59,10 +73,9 @@ def maps_figure(
     rows = len(shown) * len(targets)
     aspect = cube.sizes["y"] / cube.sizes["x"] * stretch(cube)
     figure = Figure(figsize=(12, 0.9 + rows * max(3.0 * aspect + 0.25, 1.0)), layout="constrained")
-    names = [window_names(maps)[position] for position in shown]
     title = provenance_title(cube)
     if len(shown) == 1:
-        title += f" · {names[0].replace('_', ' ')}"
+        title += f" · {window_names(maps)[shown[0]].replace('_', ' ')}"
     elif len(shown) < len(windows):
         title += f" · {len(shown)} of {len(windows)} windows"
     figure.suptitle(title)
@@ -74,10 +87,9 @@ def maps_figure(
         axis.yaxis.set_visible(False)
     for index, target in enumerate(targets):
         block = axes[index * len(shown) : (index + 1) * len(shown)]
-        observed = cube[target].where(cube["mask"]).isel(window=list(windows))
-        _draw_target(figure, block, maps, observed, shown)
-        for axis, name in zip(block[:, 0], names, strict=True):
-            axis.set_ylabel(name.replace("_to_", "\nto "), fontsize=8)
+        _draw_target(figure, block, maps, _observed(cube, windows, target), shown)
+        for axis, position in zip(block[:, 0], shown, strict=True):
+            axis.set_ylabel(_labels(maps)[position], fontsize=8)
     crs = cube.rio.crs
     x, y = ("longitude °E", "latitude °N") if crs.is_geographic else (f"{axis} {crs.linear_units}" for axis in "xy")
     figure.supxlabel(x, fontsize=9)
@@ -90,22 +102,33 @@ def spaced(count: int, most: int = MOST_ROWS) -> list[int]:
     return np.unique(np.linspace(0, count - 1, min(count, most)).round().astype(int)).tolist()
 
 
+def _labels(maps: xr.Dataset) -> list[str]:
+    return [name.replace("_to_", "\nto ") for name in window_names(maps)]
+
+
+def _observed(cube: xr.Dataset, windows: Sequence[int], target: str) -> xr.DataArray:
+    return cube[target].where(cube["mask"]).isel(window=list(windows))
+
+
+def _layers(maps: xr.Dataset, observed: xr.DataArray) -> list[np.ndarray]:
+    """What each column shows, from left to right."""
+    predicted, sigma = maps[str(observed.name)].values, maps.get(f"{observed.name}_sigma")
+    return [observed.values, predicted, predicted - observed.values, *([] if sigma is None else [sigma.values])]
+
+
 def _draw_target(
     figure: Figure, axes: np.ndarray, maps: xr.Dataset, observed: xr.DataArray, shown: Sequence[int]
 ) -> None:
     target = str(observed.name)
-    predicted = maps[target].values
-    difference = predicted - observed.values
-    snow = {"cmap": "viridis", "vmin": 0, "vmax": _upper(observed.values, predicted)}
+    truth, predicted, difference, *sigma = _layers(maps, observed)
+    snow = {"cmap": "viridis", "vmin": 0, "vmax": _upper(truth, predicted)}
     most, name = _upper(np.abs(difference)), f"{target.upper()} {maps[target].attrs['units']}"
     columns = [
-        ("observed", observed.values, snow, ""),
+        ("observed", truth, snow, ""),
         ("predicted", predicted, snow, name),
         ("predicted − observed", difference, {"cmap": "RdBu", "vmin": -most, "vmax": most}, f"Δ{name}"),
+        *(("σ", each, {"cmap": "magma", "vmin": 0, "vmax": _upper(each)}, f"σ {name}") for each in sigma),
     ]
-    if f"{target}_sigma" in maps:
-        sigma = maps[f"{target}_sigma"].values
-        columns.append(("σ", sigma, {"cmap": "magma", "vmin": 0, "vmax": _upper(sigma)}, f"σ {name}"))
     west, south, east, north = observed.rio.bounds()
     place = {"extent": (west, east, south, north), "aspect": stretch(observed), "interpolation": "nearest"}
     for column, (title, values, colours, label) in enumerate(columns):

@@ -71,16 +71,20 @@ def test_a_training_from_a_store_has_the_scores_of_one_from_an_archive(foreign_a
 
     root = foreign_archive(20, (24, 32))  # more than one chunk
     store = write_zarr(open_archive(root), tmp_path / "cube.zarr", chunk=16)
-    options = (*SMALL, "trainer.max_epochs=1", "logger=none")
     runs = {
         "archive": (f"data.root={root}",),
-        "memory": ("data=zarr", f"data.root={store}"),
+        "memory": ("data=zarr", f"data.root={store}", "evaluate=none"),
         "lazy": ("data=zarr", f"data.root={store}", "data.in_memory=false"),
     }
-    found = {}
     for name, words in runs.items():
-        succeed("train.py", f"hydra.run.dir={tmp_path / name}", *words, *options)
-        found[name] = json.loads((tmp_path / name / "evaluation" / "test" / "metrics.json").read_text())["target"]
-    assert found["memory"] == found["archive"]
-    model = {name: target["swe"]["model"] for name, target in found.items()}
-    assert model["lazy"] == pytest.approx(model["archive"], rel=1e-3)
+        succeed("train.py", f"hydra.run.dir={tmp_path / name}", *words, *SMALL, "trainer.max_epochs=1", "logger=none")
+    last = {name: torch.load(tmp_path / name / "checkpoints" / "last.ckpt", weights_only=True) for name in runs}
+    for name, values in last["archive"]["state_dict"].items():
+        assert torch.equal(last["memory"]["state_dict"][name], values), name
+    validation = {name: json.loads((tmp_path / name / "run.json").read_text())["validation"] for name in runs}
+    assert validation["memory"] == validation["archive"]
+    scored = {
+        name: json.loads((tmp_path / name / "evaluation" / "test" / "metrics.json").read_text())["target"]["swe"]
+        for name in ("archive", "lazy")
+    }
+    assert scored["lazy"]["model"] == pytest.approx(scored["archive"]["model"], rel=1e-3)

@@ -13,8 +13,10 @@ from sklearn.metrics import mean_absolute_error, r2_score, root_mean_squared_err
 from snowmap.baselines import baseline_maps
 from snowmap.errors import SnowmapError
 from snowmap.evaluation import evaluate_maps, print_table
+from snowmap.evaluation.figures import map_pictures, maps_figure
 from snowmap.evaluation.map_scores import ScoredMaps
 from snowmap.evaluation.metrics import SCORES, scores
+from snowmap.files import as_png
 from tests.cubes import BASELINES_OF_QUANTITIES, make_cube
 from tests.maps.test_netcdf import WINDOWS, predictions
 
@@ -88,6 +90,15 @@ def test_the_figure_has_a_row_for_each_window_and_target(evaluated):
     width, height = Image.open(evaluated[1] / "maps.png").size
     assert width > 800
     assert height > 6 * 100
+
+
+def test_a_picture_that_is_laid_out_as_the_first_shows_its_own_windows():
+    cube = make_cube(shape=(8, 12))
+    maps = cube[["swe"]].isel(window=range(6)) + 1
+    maps = maps.assign(swe_sigma=maps["swe"] * 0 + maps["window"]).assign_coords(cube.isel(window=range(6)).coords)
+    maps["swe"].attrs["units"] = "cm"
+    first, second = map_pictures(maps, cube, range(6), "swe")
+    assert second == as_png(maps_figure(maps, cube, range(6), ["swe"], [3, 4, 5])) != first
 
 
 def test_nothing_unfinished_stays_and_a_second_evaluation_replaces_the_first(evaluated):

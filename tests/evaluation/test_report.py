@@ -13,9 +13,9 @@ from snowmap.evaluation.map_scores import ScoredMaps
 from tests.cubes import make_cube
 
 
-def scene_of(*targets: str, sigma: bool = True, **attributes) -> ScoredMaps:
+def scene_of(*targets: str, sigma: bool = True, windows: int = 7, **attributes) -> ScoredMaps:
     cube = make_cube(windows=30, shape=(20, 30)).assign_attrs(attributes)
-    windows, train = list(range(23, 30)), list(range(23))
+    windows, train = list(range(23, 23 + windows)), list(range(23))
     maps = cube[["start", "end"]].isel(window=windows)
     for target in targets:
         own = cube[target].isel(window=windows).where(cube["mask"]) + 2
@@ -26,11 +26,13 @@ def scene_of(*targets: str, sigma: bool = True, **attributes) -> ScoredMaps:
             for name, z in (("q05", -1.645), ("q25", -0.674), ("q75", 0.674), ("q95", 1.645)):
                 quantile = {"units": "cm", "long_name": name, "conformal_factor": 1.0}
                 maps[f"{target}_{name}"] = (own + 3 * z).assign_attrs(quantile)
-    return ScoredMaps(maps, baseline_maps(cube, train, windows, targets), cube, windows)
+    baselines = baseline_maps(cube, train, windows, targets) if len(windows) > 1 else {}
+    return ScoredMaps(maps, baselines, cube, windows)
 
 
-def report(folder: Path, *targets: str, sigma: bool = True, subset: str = "test", **attributes) -> tuple[str, dict]:
-    scene = scene_of(*targets, sigma=sigma, **attributes)
+def report(folder: Path, *targets: str, subset: str = "test", **options) -> tuple[str, dict]:
+    """The page and metrics.json; of one window without baselines."""
+    scene = scene_of(*targets, **options)
     cube = scene.cube
     scored = {key: str(cube.attrs[key]) for key in ("archive", "origin", "fingerprint")}
     provenance = {
@@ -116,7 +118,7 @@ def test_synthetic_data_is_named_at_the_top_and_real_data_is_not(written, tmp_pa
     page, _, _ = written
     assert page.index('class="synthetic"') < page.index("RMSE")
     assert "background: #b00020" in page
-    real, _ = report(tmp_path, "swe", sigma=False, origin="Dataset_icip2026")
+    real, _ = report(tmp_path, "swe", sigma=False, windows=1, origin="Dataset_icip2026")
     assert "ynthetic" not in re.sub(r"<(style|script).*?</\1>", "", real, flags=re.DOTALL)
     assert "Dataset_icip2026" in real
     assert "Uncertainty of the map" not in real
@@ -131,5 +133,5 @@ def test_uncertainty_stands_there_as_in_metrics_json_and_where_it_was_calibrated
             shown = [f"<td>{f'{value:.0%}' if value == row[2] else f'{value:.2f}'}</td>" for value in row]
             assert [cell for cell in shown if cell not in page] == []
     assert "none of which is scored here. An" in page
-    of_validation, _ = report(tmp_path, "swe", subset="validation")
+    of_validation, _ = report(tmp_path, "swe", windows=1, subset="validation")
     assert "the very windows that are scored here" in of_validation

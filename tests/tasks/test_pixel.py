@@ -1,8 +1,6 @@
 """The task with the real Trainer, on a small Cube: learning, resuming, and what the checkpoint carries."""
 
 import json
-import subprocess
-import sys
 
 import numpy as np
 import pytest
@@ -22,6 +20,7 @@ from snowmap.runs.memory import kept_bytes
 from snowmap.runs.training import make_trainer
 from snowmap.tasks.build import make_parts
 from snowmap.tasks.pixel import SnowRegression
+from tests.commands import ROOT, begin
 from tests.config.test_checking import CONF
 from tests.cubes import make_cube
 
@@ -254,8 +253,9 @@ def test_two_processes_give_the_validation_scores_of_one(tmp_path):
     from tests.validate import validated  # which needs `parts` of this file
 
     models = ("unet", "massbalance")
-    command = [sys.executable, "-m", "tests.validate", str(tmp_path / "found.json"), *models]
-    subprocess.run(command, cwd=CONF.parent, check=True, timeout=300)
+    process = begin("tests/validate.py", tmp_path / "found.json", *models, PYTHONPATH=str(ROOT))
+    said = process.communicate()[0]
+    assert process.returncode == 0, said
     found = json.loads((tmp_path / "found.json").read_text())
     for model in models:
         known, _ = validated(model, 1, tmp_path)

@@ -4,9 +4,9 @@ import logging
 import os
 import shutil
 import signal
-import subprocess
 import sys
 import time
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -16,9 +16,9 @@ import xarray as xr
 from snowmap import open_archive, write_archive
 from snowmap.sources.trentino import cache
 from tests.archives import raster_path, window_dates, write_foreign_archive
+from tests.commands import Started
 from tests.cubes import make_cube
 
-PROJECT = Path(__file__).parents[3]
 HS = raster_path(Path(), "hs", *window_dates(2)[0])
 
 
@@ -212,17 +212,13 @@ def test_what_a_crash_of_the_machine_left_without_content_is_written_anew(root: 
         caplog.clear()
 
 
-OPEN = "import sys, snowmap; print(snowmap.open_archive(sys.argv[1]).attrs['fingerprint'])"
-
-
-def start(program: str, root: Path) -> subprocess.Popen:
-    command = [sys.executable, "-c", program, str(root)]
-    return subprocess.Popen(command, stdout=subprocess.PIPE, text=True, cwd=PROJECT)
+def open_and_print(root: Path) -> None:
+    print(open_archive(root).attrs["fingerprint"])
 
 
 @pytest.mark.slow
 def test_processes_at_once(root: Path, folder: Path) -> None:
-    processes = [start(OPEN, root) for _ in range(4)]
+    processes = [Started(partial(open_and_print, root)) for _ in range(4)]
     prints = {process.communicate()[0].strip() for process in processes}
     assert [process.returncode for process in processes] == [0] * 4
     assert prints == {open_archive(root, cache=False).attrs["fingerprint"]}
@@ -230,30 +226,26 @@ def test_processes_at_once(root: Path, folder: Path) -> None:
     assert_up_to_date(root)
 
 
-# announces itself, then stores the same entry over and over, so that the kill falls somewhere into the writing
-STORE = """
-import sys
-from pathlib import Path
-import numpy as np
-from snowmap.sources.trentino import cache
-arrays = {"features": np.arange(4_000_000, dtype=np.float32)}
-print("ready", flush=True)
-while True:
-    cache.store(Path(sys.argv[1]), "key", arrays, {"whole": True})
-"""
+def store_over_and_over(root: Path, ready: Path) -> None:
+    """Store the same entry again and again, so that a kill falls somewhere into the writing."""
+    arrays = {"features": np.arange(4_000_000, dtype=np.float32)}
+    ready.touch()
+    while True:
+        cache.store(root, "key", arrays, {"whole": True})
 
 
 @pytest.mark.slow
-def test_kill_half_way_leaves_a_whole_entry_or_none(root: Path, folder: Path) -> None:
+def test_kill_half_way_leaves_a_whole_entry_or_none(root: Path, folder: Path, tmp_path: Path) -> None:
     halfway = []
     for delay in (0.003, 0.01, 0.03):
-        process = start(STORE, root)
-        assert process.stdout is not None
-        assert process.stdout.readline().strip() == "ready"
+        ready = tmp_path / f"ready-{delay}"
+        process = Started(partial(store_over_and_over, root, ready))
+        while not ready.exists():
+            assert process.poll() is None, process.communicate()[0]
+            time.sleep(0.001)
         time.sleep(delay)
         process.send_signal(signal.SIGKILL)
         process.wait()
-        process.stdout.close()
         halfway += folder.rglob("*.snowmap-part")
         if entry := cache.load(root, "key"):
             arrays, metadata = entry

@@ -1,7 +1,8 @@
 """Cube → archive → Cube, and what is refused."""
 
-import subprocess
+import signal
 import sys
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +15,7 @@ from hypothesis.extra import numpy as arrays
 
 from snowmap import SnowmapError, open_archive, write_archive
 from snowmap.sources.trentino.quantities import STANDARD_BANDS
+from tests.commands import Started
 from tests.cubes import make_cube
 
 
@@ -126,22 +128,20 @@ def test_folder_that_cannot_be_written_leaves_nothing(tmp_path: Path) -> None:
     assert [path.name for path in tmp_path.rglob("*")] == ["file"]
 
 
+def write_with_little_room(folder: Path) -> None:
+    import resource  # not on Windows
+
+    signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    cube = make_cube(1, (200, 200))
+    resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, 100_000))
+    write_archive(cube, folder)
+
+
 @pytest.mark.skipif(sys.platform == "win32", reason="no limit on the size of files there")
 def test_failure_half_way_leaves_nothing(tmp_path: Path) -> None:
     """A disk that fills up: in a process of its own, no file may grow beyond 100 kB, and a raster needs 160 kB."""
-    program = """
-import resource, signal, sys
-signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
-from snowmap import SnowmapError, write_archive
-from tests.cubes import make_cube
-cube = make_cube(1, (200, 200))
-resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, 100_000))
-try:
-    write_archive(cube, sys.argv[1])
-except SnowmapError as error:
-    print(error)
-"""
-    command = [sys.executable, "-c", program, str(tmp_path / "a")]
-    done = subprocess.run(command, capture_output=True, text=True, cwd=Path(__file__).parents[3], check=True)
-    assert "no room on the disk at / (File too large)" in done.stdout
+    process = Started(partial(write_with_little_room, tmp_path / "a"))
+    said = process.communicate()[0]
+    assert process.returncode == 1
+    assert "no room on the disk at / (File too large)" in said
     assert list(tmp_path.iterdir()) == []
