@@ -45,7 +45,7 @@ WETTED_DB = 1.0
 """Wet snow is darker by 3 dB (Nagler & Rott 2000) and wet soil brighter by 1 dB or more; speckle moves the mean of a
 cell by some 0.2 dB."""
 
-PENALTY = 1e-4
+PENALTY = 1e-3
 """Of the squared weights of the classifier, for each cell that it is fitted on; chosen on validation ground."""
 
 LEAST_VALID = 0.5

@@ -17,10 +17,14 @@ from snowmap.models.interpolation import kriged
 from snowmap.models.reconstruction import Patterns
 
 EPSILON = 1e-6
-"""Added to variances in scaled units, as by He et al. (2022, arXiv:2111.06377)."""
+"""Added to the variance of the visible pixels in scaled units, as by He et al. (2022, arXiv:2111.06377)."""
 
 USUAL = 0.1
 """Standard deviation of a band of which nothing is visible, in scaled units."""
+
+FLATTEST = 0.1
+"""Standard deviation of a patch, in those of the visible pixels, below which it counts for this: what is level or cut
+off has no pattern, and to scale it up would make of next to nothing what the net learns most from."""
 
 SHORTEST = 0.1
 """Length of a predicted (cos, sin) below which its direction counts for less: else gradients have no bound."""
@@ -121,9 +125,10 @@ class Reconstruction:
             scored = masked[:, self.scaled].to(x.dtype)
             count = self._sums(scored)
             mean = self._sums(scored * x) / count.clamp(min=1)
-            std = (self._sums(scored * (x - self._spread(mean)) ** 2) / count.clamp(min=1) + EPSILON).sqrt()
-            normalised = (x - self._spread(mean)) / self._spread(std)
             center, spread = visible.mean[:, self.scaled], visible.std[:, self.scaled]
+            std = (self._sums(scored * (x - self._spread(mean)) ** 2) / count.clamp(min=1)).sqrt()
+            std = std.maximum(FLATTEST * spread)
+            normalised = (x - self._spread(mean)) / self._spread(std)
             base = interpolation[:, self.scaled] / spread
             level = self._sums(scored * base) / count.clamp(min=1)
             log_std = patterns.log_std[:, self.scaled]

@@ -11,7 +11,7 @@ from snowmap.models.interpolation import CELL, KERNELS, kriged
 from snowmap.models.masking import random_mask
 from snowmap.models.reconstruction import Patterns
 from snowmap.sources.synthetic.terrain import TERRAIN_EXPONENT, power_law_field
-from snowmap.tasks.reconstruction_loss import EPSILON, SHORTEST, USUAL, Reconstruction, Truth, Visible
+from snowmap.tasks.reconstruction_loss import EPSILON, FLATTEST, SHORTEST, USUAL, Reconstruction, Truth, Visible
 
 BANDS, WRAPPED, PATCH, SIZE = ("co_pol", "phase", "coherence", "cross_pol"), ("phase",), 4, 16
 IMAGES, CHANNELS = 3, 5
@@ -62,7 +62,7 @@ def expected_loss(patterns: Patterns, truth: Truth) -> float:
                 if not known.any():
                     continue
                 values, cell = x[part][known], (image, band, row // PATCH, column // PATCH)
-                std = np.sqrt(values.var() + EPSILON)
+                std = max(values.std(), FLATTEST * spread)
                 guess = base[part][known] / spread
                 of_patch = huber(mean[cell] + guess.mean() - (values.mean() - center) / spread)
                 of_patch += huber(log_std[cell] - np.log(std / spread))
@@ -83,6 +83,7 @@ def expected_loss(patterns: Patterns, truth: Truth) -> float:
 @pytest.mark.parametrize("seed", [0, 1])
 def test_the_loss_is_that_of_numpy_and_looks_at_no_band_that_is_absent(seed):
     patterns, truth = drawn(seed)
+    truth.x[:, 0, :PATCH, :PATCH] = 0.3
     loss = Reconstruction(BANDS, WRAPPED, PATCH).loss(patterns, truth)
     assert loss.item() == pytest.approx(expected_loss(patterns, truth), rel=1e-5)
     x, pattern = truth.x.clone(), patterns.pattern.clone()
@@ -92,13 +93,14 @@ def test_the_loss_is_that_of_numpy_and_looks_at_no_band_that_is_absent(seed):
 
 
 def test_the_perfect_prediction_costs_nothing_and_is_the_truth():
-    """As far as patches are whole, and the floor of the standard deviation allows."""
+    """As far as patches are whole; one is level, whose standard deviation has a floor."""
     _, truth = drawn()
+    truth.x[0, 0, :PATCH, :PATCH] = 0.3
     truth = truth._replace(valid=torch.ones_like(truth.valid))
     kind = Reconstruction(BANDS, WRAPPED, PATCH)
     visible = kind.visible(truth)
     cells = truth.x.unfold(2, PATCH, PATCH).unfold(3, PATCH, PATCH).flatten(4)
-    mean, std = cells.mean(dim=-1), (cells.var(dim=-1, correction=0) + EPSILON).sqrt()
+    mean, std = cells.mean(dim=-1), cells.std(dim=-1, correction=0).maximum(FLATTEST * visible.std)
     pattern = (truth.x - kind._spread(mean)) / kind._spread(std)
     pattern[:, [COS, SIN]] = (truth.x - visible.mean)[:, [COS, SIN]]
     none = torch.zeros(len(KERNELS), *mean.shape)
