@@ -12,7 +12,8 @@ import rasterio
 import torch
 from shapely.geometry import box
 
-from benchmarks import dealing, glaciers, other_archives, pretraining, results, streaming
+from benchmarks import dealing, glaciers, other_archives, predicting, pretraining, results, streaming
+from benchmarks.common import peak_gibibytes
 from benchmarks.results import Run, report
 from benchmarks.transfer import WAYS, Job, Scores, share_of, train
 from benchmarks.transfer import report as transfer_report
@@ -43,7 +44,7 @@ pytestmark = pytest.mark.slow
         ("building --pairs 2 --size 100 --rounds 1", "build ÷ bare warp: "),
         (
             "predicting --size 100 --tile 64 --overlap 32 --parts time memory series",
-            "predicting / bare forward passes: \npeak memory with 15 dates: ",
+            "predicting / bare forward passes: \npeak memory of the command: 1.00\npeak memory with 15 dates: 1.00",
         ),
         (
             "accelerator --device cpu --models unet --forms fp32 bf16 --epochs 1 --windows 20 --height 16 --width 24",
@@ -65,7 +66,9 @@ pytestmark = pytest.mark.slow
 def test_runs_and_prints_its_table(words, told, monkeypatch, capsys):
     program, *options = words.split()
     monkeypatch.setattr(sys, "argv", [program, *options])
-    monkeypatch.setattr(pretraining, "subprocess", SimpleNamespace(run=run_forked))
+    for module in (predicting, pretraining):
+        monkeypatch.setattr(module, "subprocess", SimpleNamespace(run=run_forked))
+    monkeypatch.setattr(predicting, "peak_gibibytes", lambda *typed: 1.0 + main([*typed[2:]]))
     importlib.import_module(f"benchmarks.{program}").main()
     said = capsys.readouterr().out
     assert all(words in said for words in told.splitlines())
@@ -83,6 +86,10 @@ def test_mapping_by_several_processes(monkeypatch, capsys):
     said = capsys.readouterr().out
     assert "2 workers ÷ 1 worker: " in said
     assert "largest process: 1.00 GiB; at 4 × the windows × 1.00 " in said
+
+
+def test_the_peak_of_a_process_is_that_of_what_it_holds():
+    assert 0.5 < peak_gibibytes("-c", "held = b'0' * 2**29") < 0.6
 
 
 def test_reading_a_stream(monkeypatch, capsys):

@@ -81,10 +81,12 @@ def test_predictions_lie_on_the_grid_of_the_archive(run, archive):
         assert maps.rio.transform().almost_equals(cube.rio.transform())
 
 
-@pytest.mark.parametrize("choice", [("target=both",), ("target=hs", "experiment=weather_only")])
-def test_choices_that_are_scored_otherwise(archive, tmp_path, choice):
-    train(archive, tmp_path / "run", "trainer.max_epochs=1", *choice)
-    assert (tmp_path / "run" / "evaluation" / "test" / "metrics.json").is_file()
+def test_both_targets_are_scored_beside_the_baselines_of_the_bands_that_are_read(archive, tmp_path):
+    train(archive, tmp_path / "run", "trainer.max_epochs=1", "target=both", "experiment=weather_only")
+    for entry in metrics(tmp_path / "run" / "evaluation" / "test").values():
+        assert entry["model"]["pixels"] > 0
+        assert entry["baselines"]
+    assert {*metrics(tmp_path / "run" / "evaluation" / "test")} == {"hs", "swe"}
 
 
 @pytest.mark.parametrize("choice", ["debug=fast", "loss=huber"])
@@ -92,12 +94,6 @@ def test_choices(archive, tmp_path, choice):
     train(archive, tmp_path / "run", "trainer.max_epochs=1", choice, "evaluate=none")
     maps = load_model(tmp_path / "run" / "checkpoints" / "best.ckpt").predict(open_archive(archive), [19])
     assert maps["swe"].notnull().any()
-
-
-def test_another_part_of_the_split_can_be_scored(run, tmp_path):
-    folder, _ = run
-    succeed("evaluate.py", f"ckpt={folder}/checkpoints/best.ckpt", "split=validation", f"out={tmp_path}/out")
-    assert metrics(tmp_path / "out")["swe"]["model"]["pixels"] > 0
 
 
 def test_no_logger(archive, tmp_path):
@@ -232,10 +228,13 @@ class TestBadInput:
         assert not run.exists()
 
 
-def test_the_end_of_a_run_reads_the_best_checkpoint_once_and_the_archive_not_again(archive, tmp_path, monkeypatch):
+def test_the_end_of_a_run_scores_any_subset_reads_its_checkpoint_once_and_the_archive_not_again(
+    archive, tmp_path, monkeypatch
+):
     read, opened = [], []
     load, open_once = torch.load, SOURCES["archive"]
     monkeypatch.setattr(torch, "load", lambda path, **words: read.append(Path(path).name) or load(path, **words))
     monkeypatch.setitem(SOURCES, "archive", lambda *words: opened.append(1) or open_once(*words))
     train(archive, tmp_path / "run", "trainer.max_epochs=1", "evaluate=validation", "split.test=3")
     assert (read, opened) == (["best.ckpt"], [1])
+    assert metrics(tmp_path / "run" / "evaluation" / "validation")["swe"]["model"]["pixels"] > 0

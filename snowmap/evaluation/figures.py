@@ -30,9 +30,9 @@ def map_pictures(maps: xr.Dataset, cube: xr.Dataset, windows: Sequence[int], tar
         figure = maps_figure(maps, cube, windows, [target], first)
         pictures.append(as_png(figure))
         figure.set_layout_engine("none")  # all lies where it does, and to lay it out takes longer than to draw it
-        axes = np.reshape(figure.axes[: len(first) * len(layers)], (len(first), len(layers)))
         for shown in others:
-            for row, position in zip(axes, shown, strict=True):
+            for number, position in enumerate(shown):
+                row = figure.axes[number * len(layers) : (number + 1) * len(layers)]
                 row[0].set_ylabel(names[position])
                 for axis, values in zip(row, layers, strict=True):
                     axis.images[0].set_data(values[position])

@@ -11,7 +11,7 @@ from snowmap.checkpoints.provenance import area_of, windows_of
 from snowmap.data.splits.areas import areas
 from snowmap.errors import SnowmapError
 from snowmap.evaluation.metrics import scores
-from snowmap.evaluation.scoring import load_with_archives, score_model
+from snowmap.evaluation.scoring import load_with_archives, score_model, scores_of
 from snowmap.runs.training import make_trainer
 from snowmap.sources.trentino import open_archive
 from tests.archives import write_foreign_archive
@@ -88,10 +88,15 @@ def test_the_checkpoint_remembers_where_it_may_be_scored(run, subset, tmp_path):
     np.testing.assert_array_equal(area_of(task.metadata, subset, cube), area)
     area = area & cube["mask"].values
     last = folder / "run" / "checkpoints" / "last.ckpt"
-    result = score_model(*load_with_archives(last), last, subset=subset, out=tmp_path)
+    model, cubes = load_with_archives(last)
     windows = list(range(13, 20) if subset == "test" else range(13))
     observed = np.where(area, cube["swe"].values[windows], np.nan)
     known = scores(task.predict(cube, windows)["swe"].values, observed)
+    pooled = scores_of(model, cubes, subset)["swe"]
+    assert {key: pooled[key] for key in known} == pytest.approx(known, rel=1e-5)
+    if subset == "validation":  # the same area as that of the test, whose files will do
+        return
+    result = score_model(model, cubes, last, subset=subset, out=tmp_path)
     assert result["target"]["swe"]["model"] == pytest.approx(known, rel=1e-5)
     with xr.open_dataset(tmp_path / "predictions.nc") as maps:
         assert not np.isfinite(maps["swe"].values[:, ~area]).any()
