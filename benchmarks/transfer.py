@@ -205,8 +205,8 @@ def report(runs: dict[Job, Scores], asked: argparse.Namespace, command: str) -> 
 **Synthetic shards, snow and glaciers: these figures prove the path and no more. What pre-training on NA-SAR is worth,
 they do not say.**
 
-{"; ".join(said).capitalize()}: there the test is better than from scratch with every seed. Where a row says "no" or
-"not shown", pre-training did not help.
+{"; ".join(said).capitalize()}: there the test is better than from scratch with every seed, as chance alone would have
+it in one row of {2 ** len(asked.seeds)}. Where a row says "no" or "not shown", pre-training did not help.
 
 A U-Net of {asked.channels} channels, pre-trained on {asked.patches} patches
 (`{" ".join(["experiment=na_sar_pretraining", *RECIPE, *asked.pretraining])}`),
