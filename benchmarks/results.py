@@ -87,8 +87,8 @@ are no measure of skill.** Archive: {origin}; {asked.height} × {asked.width} px
 
 SWE, mean ± standard deviation over the seeds {seeds}, each model with the settings of its file in `conf/model/`.
 `{" ".join(asked.words)}`; the test windows are the last seven, in a snow drought. Bold is the model that the validation
-windows choose; nothing was chosen by the test windows. Minutes are on one thread, with evaluation. Baselines need
-no seed; the last-seen map needs a known past.
+windows choose; nothing was chosen by the test windows. Minutes are wall time on one thread, with evaluation,
+whatever else ran on the machine. Baselines need no seed; the last-seen map needs a known past.
 
 {table(head, rows)}
 
