@@ -259,7 +259,7 @@ def coherence_lost(
     Args:
         coherence: Of every step.
         valid: Where it has a value.
-        length_days: Of every step.
+        length_days: Length of the window of every step, in days.
 
     Returns:
         0 … 1; 0 where coherence is missing.

@@ -93,10 +93,10 @@ def test_spacing_in_metres_of_degrees_metres_and_feet():
 @pytest.mark.parametrize("length", [1000.0, 4000.0])
 def test_the_90_percent_interval_of_the_basin_mean_covers_the_truth_in_90_percent(length):
     shape, spacing = (24, 24), (500.0, 500.0)
-    sigma = np.broadcast_to(1 + np.linspace(0, 3, 24), (300, *shape))
+    sigma = np.broadcast_to(1 + np.linspace(0, 3, 24), (500, *shape))
     told = correlation_length_m(fields(25, shape, length, 7, spacing), spacing)  # as if of validation windows
-    errors = sigma * fields(300, shape, length, 8, spacing)
-    predicted = np.full((300, *shape), 40.0)
+    errors = sigma * fields(500, shape, length, 8, spacing)
+    predicted = np.full((500, *shape), 40.0)
     maps, truth = make_maps(predicted, sigma=sigma), make_maps(predicted - errors)
     maps["swe_sigma"].attrs["correlation_length_m"] = told
     west, south, _, north = maps.rio.bounds()
