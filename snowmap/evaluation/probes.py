@@ -46,7 +46,8 @@ WETTED_DB = 1.0
 cell by some 0.2 dB."""
 
 PENALTY = 1e-3
-"""Of the squared weights of the classifier, for each cell that it is fitted on; chosen on other patches than those of docs/pretraining.md."""
+"""Of the squared weights of the classifier, for each cell that it is fitted on; chosen on other patches than those
+of docs/pretraining.md."""
 
 LEAST_VALID = 0.5
 """Share of the pixels of a cell that have a value, from which on it counts."""
