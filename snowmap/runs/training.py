@@ -142,7 +142,10 @@ def make_trainer(
     watching: list[Callback] = [
         *best,
         # of its own: with `save_last` it would be written only when the best one is
-        ModelCheckpoint(checkpoints, "last", enable_version_counter=False),
+        # and not after validations: a final fit has none
+        ModelCheckpoint(
+            checkpoints, "last", enable_version_counter=False, save_on_train_epoch_end=epochs is not None or None
+        ),
         FiniteLoss(monitor),
         ValidationAtLastStep(),
         *callbacks,

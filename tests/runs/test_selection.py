@@ -81,7 +81,7 @@ def test_a_winter_that_validates_chooses_by_itself(archive, tmp_path):
 
 def test_a_final_fit_trains_on_the_validation_windows_and_its_scores_are_those_of_the_fit_before(archive, tmp_path):
     run = tmp_path / "run"
-    words = ("split=winters", "final_fit=true", "head=gaussian", "evaluate=test")
+    words = ("split=winters", "final_fit=true", "head=gaussian", "evaluate=test", "trainer.check_val_every_n_epoch=2")
     said = train(archive, run, *WORDS, *words)
     assert "a final fit trains on the validation windows, too" in said
     final, first = stored(run, "best.ckpt"), stored(run / "selection", "best.ckpt")
