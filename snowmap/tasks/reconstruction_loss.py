@@ -114,9 +114,9 @@ class Reconstruction:
     def loss(self, patterns: Patterns, truth: Truth) -> Float[Tensor, ""]:
         """The mean over the bands of what the masked and the hidden pixels cost; 0 where there are none.
 
-        Of a band it is the mean squared error of the pattern of each patch, and the Huber loss of its mean and of the
-        logarithm of its standard deviation, in standard deviations of the visible pixels; of wrapped phase the mean of
-        1 − cos of the error, weighted by coherence.
+        Of a band it is the mean squared error of the pattern of each patch, in standard deviations of the patch and of
+        the visible pixels, and the Huber loss of its mean and of the logarithm of its standard deviation; of wrapped
+        phase the mean of 1 − cos of the error, weighted by coherence.
         """
         visible, masked = self.visible(truth), truth.valid & (~truth.keep | truth.hidden)
         interpolation = self._interpolation(patterns, visible)
@@ -133,8 +133,11 @@ class Reconstruction:
             base = interpolation[:, self.scaled] / spread
             level = self._sums(scored * base) / count.clamp(min=1)
             log_std = patterns.log_std[:, self.scaled]
-            pattern = patterns.pattern[:, self.scaled] + (base - self._spread(level)) / self._spread(log_std.exp())
-            pixels = scored * (pattern - normalised) ** 2
+            foreseen, scale = base - self._spread(level), self._spread(log_std.exp())
+            # in units of the patch, what is nearly level would say how far an interpolation is to be trusted
+            pattern = patterns.pattern[:, self.scaled] + foreseen.detach() / scale
+            around = (x - self._spread(mean)) / spread - scale * patterns.pattern[:, self.scaled]
+            pixels = scored * ((pattern - normalised) ** 2 + (foreseen - around) ** 2)
             of_patches = (
                 (patterns.mean[:, self.scaled] + level, (mean - center) / spread),
                 (log_std, (std / spread).log()),

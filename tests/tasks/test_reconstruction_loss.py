@@ -67,7 +67,8 @@ def expected_loss(patterns: Patterns, truth: Truth) -> float:
                 of_patch = huber(mean[cell] + guess.mean() - (values.mean() - center) / spread)
                 of_patch += huber(log_std[cell] - np.log(std / spread))
                 shape = pattern[part][known] + (guess - guess.mean()) / np.exp(log_std[cell])
-                costs[name] += list((shape - (values - values.mean()) / std) ** 2 + of_patch)
+                around = np.exp(log_std[cell]) * shape - (values - values.mean()) / spread
+                costs[name] += list((shape - (values - values.mean()) / std) ** 2 + around**2 + of_patch)
     above = below = 0.0
     for image in range(IMAGES):
         shown, masked = valid[image, 1] & keep[image, 1], valid[image, 1] & ~keep[image, 1]
