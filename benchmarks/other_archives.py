@@ -16,9 +16,11 @@ from pathlib import Path
 from benchmarks.common import ROOT, spread, table
 from benchmarks.results import FORMS, Run, train
 from snowmap.baselines import label_of
+from snowmap.sources.trentino.quantities import STANDARD_BANDS
 from tests.winters import every, write_winters
 
 WINDOWS = every(12, date(2019, 9, 3), date(2022, 4, 15))
+WITH_PRECIPITATION = f"data.bands=[{','.join(STANDARD_BANDS)},precipitation]"
 NEEDS_PAST = "persistence"
 """The baseline that no model is asked to beat."""
 
@@ -72,16 +74,19 @@ def main() -> None:
     parser.add_argument("--models", nargs="+", choices=list(FORMS), default=["massbalance"])
     parser.add_argument("--seeds", nargs="+", type=int, default=[0, 1])
     parser.add_argument("--words", nargs="+", default=["split=winters"], help="for train.py, the same for all")
+    parser.add_argument("--precipitation", action="store_true", help="of a reanalysis is among the bands")
     parser.add_argument("--height", type=int, default=40)
     parser.add_argument("--width", type=int, default=56)
     parser.add_argument("--folder", type=Path, default=Path("outputs/other_archives"))
     parser.add_argument("--out", type=Path, default=ROOT / "docs" / "results-other-archives.md")
     asked = parser.parse_args()
     folder, archives = asked.folder.absolute(), {}
+    asked.words += [WITH_PRECIPITATION] * asked.precipitation
     for number in asked.archives:
         root = folder / f"archive{number}"
         if not (root / "master_mask.tif").is_file():
-            write_winters(root, WINDOWS, seed=number, shape=(asked.height, asked.width))
+            shape = (asked.height, asked.width)
+            write_winters(root, WINDOWS, seed=number, shape=shape, precipitation=asked.precipitation)
         runs: dict[str, list[Run]] = {form: [] for form in asked.models}
         for form, seed in product(asked.models, asked.seeds):
             runs[form].append(train(form, seed, asked.words, root, folder / f"{number} {form} {seed}"))

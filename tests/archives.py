@@ -22,7 +22,7 @@ INSAR_NAMES = {
     "phase": "Phase_ifg_IW1_VV_{pair}",
     "unwrapped_phase": "Unw_Phase_ifg_{pair}_VV",
 }
-WEATHER_NAMES = {"mean_temperature": "meanTemp", "pdd": "pdd"}
+WEATHER_NAMES = {"mean_temperature": "meanTemp", "pdd": "pdd", "precipitation": "precipitation"}
 LINEAR_INTENSITY = "Intensity_ifg_IW1_VV_{pair}"
 MONTHS = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec")
 

@@ -58,6 +58,7 @@ def write_winters(
     wavelength: float = C_BAND,
     lake: bool = False,
     hard: bool = True,
+    precipitation: bool = False,
 ) -> Truth:
     """Write an archive.
 
@@ -70,6 +71,7 @@ def write_winters(
         lake: Whether the lowest 6 % of the ground are a lake: noise, one cycle off.
         hard: Whether there are an atmosphere and phases to be unwrapped; else noise and constants alone, and no snow on
             the lowest fifth of the ground.
+        precipitation: Whether there is a reanalysis of it, too coarse to tell one pixel from another.
     """
     random = np.random.default_rng([seed, 77])
     elevation = 1400 + 400 * _field(random, shape, 4) + 140 * _field(random, shape, 9) + 40 * _field(random, shape, 18)
@@ -81,7 +83,8 @@ def write_winters(
     snowy = np.ones(shape, bool) if hard else elevation > np.quantile(elevation, 0.2)
     water = (elevation <= np.quantile(elevation, 0.06)) if lake else np.zeros(shape, bool)
     dates = sorted({day for window in windows for day in window})
-    swe, wet, temperature, melting = _snow(random, elevation, normal, snowy & ~water, dates)
+    swe, wet, temperature, melting, fallen = _snow(random, elevation, normal, snowy & ~water, dates)
+    reanalysed = _reanalysis(fallen, seed)
     sine, cosine = np.sin(np.radians(incidence)), np.cos(np.radians(incidence))
     permittivity = 1 + 1.5995 * NEW_SNOW + 1.861 * NEW_SNOW**3
     path = (np.sqrt(permittivity - sine**2) - cosine) / NEW_SNOW * normal[2]  # of 1 m of water on horizontal ground
@@ -117,6 +120,8 @@ def write_winters(
             "hs": np.where(water, np.nan, swe[end] / (2.2 + 0.008 * ((end - date(end.year - 1, 10, 1)).days % 365))),
             "swe": np.where(water, np.nan, swe[end] / 10),
         }
+        if precipitation:
+            layers["precipitation"] = np.full(shape, sum(reanalysed[day] for day in days))
         for name, values in layers.items():
             path_of = raster_path(root, name, start, end)
             write_raster(path_of, values.astype(np.float32), transform, crs, nodata=np.nan)
@@ -144,17 +149,25 @@ def _speckle(random: np.random.Generator, coherence: np.ndarray) -> tuple[np.nda
     return np.abs(product) / power, np.angle(product)
 
 
+def _reanalysis(fallen: dict[date, float], seed: int) -> dict[date, float]:
+    """Daily precipitation: off by a fifth over the years, and by a third in each storm (assumed)."""
+    random = np.random.default_rng([seed, 78])
+    bias = random.normal(0, 0.2)
+    return {day: amount * np.exp(bias + random.normal(0, 0.3)) for day, amount in fallen.items()}
+
+
 def _snow(
     random: np.random.Generator, elevation: np.ndarray, normal: np.ndarray, snowy: np.ndarray, dates: Sequence[date]
-) -> tuple[dict, dict, dict, dict]:
-    """SWE and wetness on `dates`, and of every day the temperature and its positive part as a reanalysis gives them."""
+) -> tuple[dict, dict, dict, dict, dict]:
+    """SWE and wetness on `dates`; of every day temperature and its positive part as a reanalysis gives them, and the
+    mean of what falls."""
     shape = elevation.shape
     first = date(dates[0].year - (dates[0].month < 9), 9, 1)
     drift = np.exp(0.2 * _field(random, shape, 12))  # the wind's, the same in every storm
     error = 0.6 * _field(random, shape, 3)
     years = {first.year + number: (random.uniform(0.5, 1.3), random.normal(0, 1.2)) for number in range(20)}
     swe, age, noise = np.zeros(shape), np.zeros(shape), 0.0
-    found: tuple[dict, dict, dict, dict] = ({}, {}, {}, {})
+    found: tuple[dict, dict, dict, dict, dict] = ({}, {}, {}, {}, {})
     for step in range((dates[-1] - first).days + 1):
         day = first + timedelta(step)
         wealth, warmth = years[day.year - (day.month < 9)]
@@ -177,5 +190,5 @@ def _snow(
         if day in dates:
             found[0][day], found[1][day] = swe, (before > 5) & ((melt > 1) | (rain > 2)) & snowy
         reanalysis = air + error + random.normal(0, 0.3)
-        found[2][day], found[3][day] = reanalysis, np.maximum(reanalysis, 0)
+        found[2][day], found[3][day], found[4][day] = reanalysis, np.maximum(reanalysis, 0), float(fallen.mean())
     return found

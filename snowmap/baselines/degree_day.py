@@ -16,12 +16,15 @@ from snowmap.physics import DEGREE_DAY_FACTOR, snow_fraction
 logger = logging.getLogger(__name__)
 
 
+PRECIPITATION = "precipitation"
+
+
 class Parameters(NamedTuple):
     """What is calibrated.
 
     Attributes:
         degree_day_factor: Melt in mm °C⁻¹ d⁻¹.
-        precipitation: At the mean elevation, mm d⁻¹.
+        precipitation: At the mean elevation, mm d⁻¹; of an archive that holds precipitation, what it is multiplied by.
         gradient: Share by which precipitation grows with every km of elevation.
         beginning: Snow with which a season begins whose first window comes late, as a share of all snowfall since
             1 November.
@@ -36,6 +39,9 @@ class Parameters(NamedTuple):
 START = Parameters(DEGREE_DAY_FACTOR, 3.0, 0.3, 1.0)
 """Where the calibration begins: 3 mm d⁻¹ are the 1100 mm of an Alpine year."""
 
+START_OF_KNOWN = START._replace(precipitation=1.0, gradient=0.0)
+"""Of an archive that holds precipitation: as it is."""
+
 LOWEST, HIGHEST = Parameters(0.0, 0.0, -5.0, 0.0), Parameters(20.0, 50.0, 5.0, 20.0)
 """Bounds of the calibration, wide about what is known of snow (Hock 2003) and rain."""
 
@@ -44,16 +50,17 @@ class Weather(NamedTuple):
     """What drives the snow of each pixel, on the flattened grid.
 
     Attributes:
-        snow_days: Days that a window adds to those before it, days that no window covers included, × snow fraction.
+        snowfall: In days that a window adds to those before it, days that no window covers included, mm; without
+            precipitation as of 1 mm d⁻¹.
         degree_days: Positive degree days of as many days, °C d.
-        late_snow_days: From 1 November to the beginning of a season whose first window comes late, × snow fraction.
+        late_snowfall: From 1 November to the beginning of a season whose first window comes late, at its rate.
         first: Whether a window is the first of its season.
         height: Elevation above the mean, km.
     """
 
-    snow_days: Float[np.ndarray, "window pixel"]
+    snowfall: Float[np.ndarray, "window pixel"]
     degree_days: Float[np.ndarray, "window pixel"]
-    late_snow_days: Float[np.ndarray, "window pixel"]
+    late_snowfall: Float[np.ndarray, "window pixel"]
     first: Bool[np.ndarray, " window"]
     height: Float[np.ndarray, " pixel"]
 
@@ -61,7 +68,8 @@ class Weather(NamedTuple):
 class DegreeDay(QuantityBaseline):
     """SWE ← max(0, SWE + days·P(z)·snow fraction(T) − DDF·PDD), window by window (Hock 2003).
 
-    The archive holds no precipitation: P(z) = p₀·(1 + gradient·(z − z̄)/1000) ≥ 0 stands for it, the same on all days.
+    P(z) = p₀·(1 + gradient·(z − z̄)/1000) ≥ 0, the same on all days; of an archive that holds precipitation, × that of
+    the window per day.
     The snow fraction is that of `snowmap.physics.snow_fraction` at the mean temperature of the window. Days that no
     window covers count by the weather of the window after them; days of several windows count once. A season starts
     bare on 1 September; one whose first window comes late starts with a share of the snowfall since 1 November, by
@@ -74,6 +82,12 @@ class DegreeDay(QuantityBaseline):
 
     name = "degree_day"
     needs = ("elevation", "mean_temperature", "pdd")
+
+    def choose_inputs(self, cube: xr.Dataset) -> None:
+        """Precipitation, too, where the Cube has it."""
+        super().choose_inputs(cube)
+        if PRECIPITATION in cube["band"]:
+            self.needs = (*self.needs, PRECIPITATION)
 
     def learn(self, inputs: xr.Dataset, train: list[int], known: Maps, target: str) -> dict[str, Any]:
         """The four numbers, and the elevation that P refers to."""
@@ -91,13 +105,16 @@ class DegreeDay(QuantityBaseline):
             water = run(Parameters(*numbers.tolist()), weather)[train]
             return (self.in_unit(water[:, :, None], end, target)[:, :, 0] - observed)[valid]
 
-        fit = least_squares(errors, START, bounds=(LOWEST, HIGHEST), x_scale=START)
+        known_precipitation = PRECIPITATION in self.needs
+        start = START_OF_KNOWN if known_precipitation else START
+        fit = least_squares(errors, start, bounds=(LOWEST, HIGHEST), x_scale=START)
         calibrated = Parameters(*fit.x.tolist())
         logger.info(
-            "%s, calibrated on %s: melt %.2f mm °C⁻¹ d⁻¹, precipitation %.2f mm d⁻¹ at %.0f m and %+.0f %% per km, "
+            "%s, calibrated on %s: melt %.2f mm °C⁻¹ d⁻¹, precipitation %s%.2f%s at %.0f m and %+.0f %% per km, "
             "a late season begins with %.0f %% of the snowfall since 1 November",
-            self.name, target, calibrated.degree_day_factor, calibrated.precipitation, mean_elevation,
-            100 * calibrated.gradient, 100 * calibrated.beginning,
+            self.name, target, calibrated.degree_day_factor, "× " * known_precipitation, calibrated.precipitation,
+            "" if known_precipitation else " mm d⁻¹", mean_elevation, 100 * calibrated.gradient,
+            100 * calibrated.beginning,
         )  # fmt: skip
         return {**calibrated._asdict(), "mean_elevation": mean_elevation}
 
@@ -111,10 +128,10 @@ class DegreeDay(QuantityBaseline):
 
 def run(parameters: Parameters, weather: Weather) -> Float[np.ndarray, "window pixel"]:
     """SWE in mm at the end of every window."""
-    precipitation = parameters.precipitation * np.maximum(0, 1 + parameters.gradient * weather.height)
-    snowfall = precipitation * weather.snow_days
+    gain = parameters.precipitation * np.maximum(0, 1 + parameters.gradient * weather.height)
+    snowfall = gain * weather.snowfall
     melt = parameters.degree_day_factor * weather.degree_days
-    beginning = parameters.beginning * precipitation * weather.late_snow_days
+    beginning = parameters.beginning * gain * weather.late_snowfall
     water = np.empty_like(snowfall)
     for window, first in enumerate(weather.first):
         before = beginning[window] if first else water[window - 1]
@@ -125,19 +142,19 @@ def run(parameters: Parameters, weather: Weather) -> Float[np.ndarray, "window p
 def weather_of(inputs: xr.Dataset, mean_elevation: float, chosen: np.ndarray | None = None) -> Weather:
     """The weather of all pixels, or of those `chosen` by their place in the flattened grid.
 
-    A missing temperature or sum of degree days takes the mean of its window; a window without any adds and takes
-    nothing.
+    A missing value of a band takes the mean of its window; a window without any adds and takes nothing.
     """
     start, end = inputs["start"].values, inputs["end"].values
     first, late, covered, late_days = _calendar(start, end)
-    pixels = slice(None) if chosen is None else chosen
+    pixels, length = slice(None) if chosen is None else chosen, length_days(start, end)
     temperature, pdd = (_filled(inputs, band)[:, pixels] for band in ("mean_temperature", "pdd"))
     snow = np.where(np.isfinite(temperature), snow_fraction(np.nan_to_num(temperature)), 0)
-    coverage = (covered / length_days(start, end))[:, None]
+    if PRECIPITATION in inputs["band"]:
+        snow = snow * np.nan_to_num(_filled(inputs, PRECIPITATION)[:, pixels]) / length[:, None]
     return Weather(
-        snow_days=covered[:, None] * snow,
-        degree_days=coverage * np.nan_to_num(pdd),
-        late_snow_days=np.where(late, late_days, 0)[:, None] * snow,
+        snowfall=covered[:, None] * snow,
+        degree_days=(covered / length)[:, None] * np.nan_to_num(pdd),
+        late_snowfall=np.where(late, late_days, 0)[:, None] * snow,
         first=first,
         height=(_ground(inputs).ravel()[pixels] - mean_elevation) / 1000,
     )

@@ -85,7 +85,10 @@ class BoostedTrees(_PixelRegression):
 
     name = "boosted_trees"
     takes_missing = True
-    derived = ("day_of_year", "cumulative_pdd", "phase_swe", "cumulative_phase_swe", "cumulative_coherent_phase_swe")
+    derived = (
+        *("day_of_year", "cumulative_pdd", "cumulative_snowfall"),
+        *("phase_swe", "cumulative_phase_swe", "cumulative_coherent_phase_swe"),
+    )
 
     def __init__(self, **options: Any) -> None:
         super().__init__(**options)

@@ -10,6 +10,7 @@ from typing import NamedTuple
 
 import numpy as np
 import xarray as xr
+from jaxtyping import Float32
 
 from snowmap.data.cube import Quantity, band_coordinates, quantities_of, units_of
 from snowmap.data.grid import gradient, steepness
@@ -18,6 +19,7 @@ from snowmap.data.radar.phase import DEFAULT_PHASE, PHASE_NEEDS, Phase, added_ch
 from snowmap.data.radar.wet_snow import wet_snow
 from snowmap.data.sequences import added_days, length_days
 from snowmap.errors import SnowmapError
+from snowmap.physics import snow_fraction
 from snowmap.units import BAND_UNITS
 
 FLAT = 1e-6
@@ -79,10 +81,17 @@ def cumulative_pdd(cube: xr.Dataset, phase: Phase) -> dict[str, Maps]:
 
     Of a window that overlaps earlier ones the share of the days that it adds counts.
     """
-    start, end = cube["start"].values, cube["end"].values
-    added = cube["added_days"].values if "added_days" in cube.coords else added_days(start, end)
-    share = np.where(end > start, added / length_days(start, end), 1).astype(np.float32)
-    return {"cumulative_pdd": season_sum(_band(cube, "pdd") * share[:, None, None], cube)}
+    return {"cumulative_pdd": season_sum(_band(cube, "pdd") * _added_share(cube), cube)}
+
+
+def cumulative_snowfall(cube: xr.Dataset, phase: Phase) -> dict[str, Maps]:
+    """``cumulative_snowfall`` (mm): snow that fell since 1 September by the weather, the window included.
+
+    Of the precipitation of each window the share of `snowmap.physics.snow_fraction` at its mean temperature. Of a
+    window that overlaps earlier ones the share of the days that it adds counts.
+    """
+    snow = snow_fraction(_band(cube, "mean_temperature"))
+    return {"cumulative_snowfall": season_sum(_band(cube, "precipitation") * snow * _added_share(cube), cube)}
 
 
 def phase_swe(cube: xr.Dataset, phase: Phase) -> dict[str, Maps]:
@@ -145,6 +154,12 @@ DERIVED: dict[str, Derived] = {
         {"cumulative_pdd": Quantity("degC d", 0.0, 12000.0, "positive degree days since 1 September")},
         ("pdd",),
         cumulative_pdd,
+        summed=True,
+    ),
+    "cumulative_snowfall": Derived(
+        {"cumulative_snowfall": Quantity("mm", 0.0, 20000.0, "snowfall by the weather since 1 September")},
+        ("precipitation", "mean_temperature"),
+        cumulative_snowfall,
         summed=True,
     ),
     "wet_snow": Derived(
@@ -244,6 +259,13 @@ def refuse_unfit_bands(cube: xr.Dataset, bands: Sequence[str], reader: str) -> N
     if other := [band for band in bands if units[band] != BAND_UNITS.get(band, units[band])]:
         expected = ", ".join(f"'{band}' in {BAND_UNITS[band]}, not {units[band]}" for band in other)
         raise SnowmapError(f"{reader} needs the band {expected}; convert it in the source")
+
+
+def _added_share(cube: xr.Dataset) -> Float32[np.ndarray, "window 1 1"]:
+    """Of the days of each window those that the windows before it do not cover."""
+    start, end = cube["start"].values, cube["end"].values
+    added = cube["added_days"].values if "added_days" in cube.coords else added_days(start, end)
+    return np.where(end > start, added / length_days(start, end), 1).astype(np.float32)[:, None, None]
 
 
 def _each(cube: xr.Dataset, make: Callable[[xr.Dataset], np.ndarray]) -> Maps:

@@ -55,10 +55,15 @@ def kriged(
         keep: False at masked pixels, which are not looked at. All channels of an image share their places. Of an image
             without a masked pixel nothing is asked: it is as expected.
     """
+    maps, masked = values.new_zeros(len(KERNELS), *values.shape), _masked(keep)
+    if not masked.any():
+        return maps
+    values, weights, keep = values[masked].float(), weights[masked].float(), keep[masked]
     with torch.autocast(values.device.type, enabled=False):
-        cells = [_predicted(values.float(), weights.float(), keep, kernel) for kernel in KERNELS]
-    scale = float(CELL)
-    return torch.stack([functional.interpolate(each, scale_factor=scale, mode="bilinear") for each in cells])
+        cells = [_predicted(values, weights, keep, kernel) for kernel in KERNELS]
+    for of_kernel, each in zip(maps, cells, strict=True):
+        of_kernel[masked] = functional.interpolate(each, scale_factor=float(CELL), mode="bilinear").to(maps.dtype)
+    return maps
 
 
 def _predicted(values: Tensor, weights: Tensor, keep: Tensor, kernel: Kernel) -> Tensor:
@@ -66,7 +71,7 @@ def _predicted(values: Tensor, weights: Tensor, keep: Tensor, kernel: Kernel) ->
     height, width = values.shape[-2:]
     of_cell = functional.avg_pool2d(weights, kernel.cell)
     means = functional.avg_pool2d(weights * values, kernel.cell) / of_cell.clamp(min=1e-6)
-    visible = visible_cells(keep, kernel.cell) & ~keep.all(dim=(2, 3), keepdim=True)
+    visible = visible_cells(keep, kernel.cell)
     if kernel.rim is not None:
         visible &= functional.max_pool2d((~visible).float(), 2 * kernel.rim + 1, 1, kernel.rim) > 0
     shown = visible.flatten(1)
@@ -101,7 +106,7 @@ def trust(
         Shares that sum to 1, by the inverse of the squared mean squared error: by its inverse, the variance of errors
         that were independent, the worse one keeps more than is good. Equal ones where nothing can be compared.
     """
-    cells = visible_cells(keep, patch) & ~keep.all(dim=(2, 3), keepdim=True)
+    cells = visible_cells(keep, patch) & _masked(keep)[:, None, None, None]
     fold = cells.flatten(2).cumsum(dim=2).view_as(cells) % FOLDS
     total = torch.zeros(())
     with torch.autocast(values.device.type, enabled=False):
@@ -113,6 +118,11 @@ def trust(
             errors = torch.stack([functional.avg_pool2d(each, CELL) for each in predicted]) - means
             total = (of_cell * errors**2).sum(dim=(3, 4), keepdim=True) + total.to(values.device)
         return ((total + 1e-9) ** -2) / ((total + 1e-9) ** -2).sum(dim=0)
+
+
+def _masked(keep: Bool[Tensor, "image 1 height width"]) -> Bool[Tensor, " image"]:
+    """Which images have a masked pixel; of the others nothing is to be predicted."""
+    return ~keep.flatten(1).all(dim=1)
 
 
 @lru_cache(maxsize=8)

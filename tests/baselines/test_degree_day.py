@@ -4,6 +4,7 @@ import xarray as xr
 
 from snowmap.baselines import BASELINES
 from snowmap.physics import density_guyennon
+from snowmap.sources.trentino.quantities import STANDARD_BANDS
 from tests.cubes import make_cube
 
 TRUTH = {"degree_day_factor": 3.7, "precipitation": 4.2, "gradient": 0.25, "beginning": 0.6}
@@ -11,17 +12,20 @@ MISSED = [11, 12, 25, 26, 27, 40]
 """Windows that the archive lacks: a gap in spring, one in early winter, one in spring again."""
 
 
-def simulated(target: str = "swe", truth: dict[str, float] = TRUTH) -> xr.Dataset:
+def simulated(target: str = "swe", truth: dict[str, float] = TRUTH, further: tuple[str, ...] = ()) -> xr.Dataset:
     """A Cube whose snow follows the equation with known numbers, written day by day where windows are missing."""
-    cube = make_cube(windows=64).isel(window=[i for i in range(64) if i not in MISSED])
+    cube = make_cube(windows=64, bands=[*STANDARD_BANDS, *further])
+    cube = cube.isel(window=[i for i in range(64) if i not in MISSED])
     count = cube.sizes["window"]
     generator = np.random.default_rng(3)
+    rain = generator.gamma(1.0, 2.0, (count, 12, 17)) if further else np.ones((count, 12, 17))  # mm a day
     end, start = cube["end"].values, cube["start"].values
     height = np.broadcast_to(np.linspace(400, 2600, 17), (12, 17))
     season = np.cos(2 * np.pi * (cube["end"].dt.dayofyear.values - 20) / 365)[:, None, None]
     temperature = 12 - 11 * season - 0.006 * (height - 800) + generator.normal(0, 1.5, (count, 1, 1))
     pdd = 12 * np.maximum(temperature, 0) + 3.0
-    for band, values in (("elevation", height), ("mean_temperature", temperature), ("pdd", pdd)):
+    weather = {"elevation": height, "mean_temperature": temperature, "pdd": pdd, **dict.fromkeys(further, 12 * rain)}
+    for band, values in weather.items():
         cube["features"].loc[{"band": band}] = np.broadcast_to(values, (count, 12, 17)).astype(np.float32)
     mean_height = np.float32(height)[cube["mask"].values].mean()
     rate = truth["precipitation"] * np.maximum(0, 1 + truth["gradient"] * (height - mean_height) / 1000)
@@ -30,14 +34,14 @@ def simulated(target: str = "swe", truth: dict[str, float] = TRUTH) -> xr.Datase
         days = 12
         if i == 0:  # the archive begins on 9 January, 69 days after 1 November
             snow = 1 / (1 + np.exp((temperature[i] - 1.0) / 0.7))
-            water = truth["beginning"] * rate * 69 * snow
+            water = truth["beginning"] * rate * rain[i] * 69 * snow
         elif _season(end[i]) != _season(end[i - 1]):
             water = np.zeros((12, 17))
             days += max(0, (start[i] - np.datetime64(f"{_season(end[i])}-09-01")) // np.timedelta64(1, "D"))
         else:
             days += (start[i] - end[i - 1]) // np.timedelta64(1, "D")
         snow = 1 / (1 + np.exp(np.clip((temperature[i] - 1.0) / 0.7, -50, 50)))
-        water = np.maximum(0, water + days * rate * snow - truth["degree_day_factor"] * pdd[i] * days / 12)
+        water = np.maximum(0, water + days * rate * rain[i] * snow - truth["degree_day_factor"] * pdd[i] * days / 12)
         maps.append(water)
     swe = np.stack(maps)
     if target == "swe":
@@ -52,15 +56,21 @@ def _season(day: np.datetime64) -> int:
     return date.year if date.month >= 9 else date.year - 1
 
 
-@pytest.mark.parametrize("target", ["swe", "hs"])
+DRIER_ABOVE = {"degree_day_factor": 2.5, "precipitation": 3.0, "gradient": -0.2, "beginning": 2.0}
+
+
 @pytest.mark.parametrize(
-    "truth",
-    [TRUTH, {"degree_day_factor": 2.5, "precipitation": 3.0, "gradient": -0.2, "beginning": 2.0}],
-    ids=["wetter above", "drier above"],
+    ("target", "truth", "further"),
+    [
+        ("swe", TRUTH, ()),
+        ("hs", DRIER_ABOVE, ()),
+        ("swe", {**DRIER_ABOVE, "precipitation": 0.7}, ("precipitation",)),
+    ],
+    ids=["wetter above", "drier above, by depth", "by precipitation"],
 )
-def test_known_numbers_are_found_again(target, truth, caplog):
+def test_known_numbers_are_found_again(target, truth, further, caplog):
     caplog.set_level("INFO")
-    cube = simulated(target, truth)
+    cube = simulated(target, truth, further)
     train = [i for i in range(cube.sizes["window"]) if i % 6 != 5][:40]
     fitted = BASELINES["degree_day"]().fit(cube, train, [target])
     learned = dict(fitted.learned[target])

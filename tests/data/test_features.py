@@ -6,6 +6,7 @@ from snowmap.data.features import DERIVED, DERIVED_BANDS, with_derived
 from snowmap.data.preprocessing import Preprocessor
 from snowmap.data.sequences import season_of
 from snowmap.errors import SnowmapError
+from snowmap.sources.trentino.quantities import STANDARD_BANDS
 from tests.cubes import make_cube
 
 
@@ -61,8 +62,18 @@ def test_sums_begin_anew_on_the_first_of_september():
     np.testing.assert_allclose(total, np.broadcast_to(3.0 * position[:, None, None], total.shape))
 
 
+def test_snowfall_is_what_falls_in_the_cold_and_days_of_two_windows_count_once():
+    cube = make_cube(windows=3, bands=["precipitation", "mean_temperature"])
+    cube["features"].loc[{"band": "precipitation"}] = np.array([10.0, 20.0, 40.0])[:, None, None]
+    cube["features"].loc[{"band": "mean_temperature"}] = np.array([-20.0, 1.0, -20.0])[:, None, None]
+    cube = cube.assign_coords(start=("window", cube["start"].values - np.array([0, 0, 6], "timedelta64[D]")))
+    total = band(with_derived(cube, ["cumulative_snowfall"]), "cumulative_snowfall")
+    expected = np.cumsum([10, 20 / 2, 40 * 12 / 18])  # half of it is snow at 1 °C
+    np.testing.assert_allclose(total, np.broadcast_to(expected[:, None, None], total.shape), rtol=1e-5)
+
+
 def test_derived_inputs_never_look_ahead():
-    cube = make_cube(windows=30)
+    cube = make_cube(windows=30, bands=[*STANDARD_BANDS, "precipitation"])
     changed = cube.copy(deep=True)
     changed["features"].values[20:] += 7
     names = [name for name in DERIVED if name != "wet_snow"]  # whose dry reference is that of the whole scene
@@ -85,8 +96,9 @@ def test_they_are_bands_of_a_valid_cube_in_canonical_order():
     assert dict(zip(made["band"].values, made["unit"].values, strict=True))["cumulative_pdd"] == "degC d"
     np.testing.assert_array_equal(made["features"][:, :9], cube["features"])
     assert made.rio.crs == cube.rio.crs
-    everything = with_derived(cube, list(DERIVED))["band"].values.tolist()
-    assert everything[9:] == list(DERIVED_BANDS)
+    further = make_cube(bands=[*STANDARD_BANDS, "precipitation"])
+    everything = with_derived(further, list(DERIVED))["band"].values.tolist()
+    assert everything[10:] == list(DERIVED_BANDS)
 
 
 def test_an_unknown_name_or_a_missing_band_is_named():
