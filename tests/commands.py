@@ -111,8 +111,9 @@ def fork_jobs(folder: Path = ROOT) -> None:
     """For `before`, of a multirun in `folder`: its jobs, too, are copies of a process that has done its imports."""
 
     def start(words: Sequence[str], *, env: Mapping[str, str], stdout: BinaryIO, **_: object) -> object:
-        arguments = (stdout.name, partial(_command, words[1:], os.setsid), env)
-        process = multiprocessing.get_context("fork").Process(target=_run, args=arguments)
+        arguments = (stdout.name, partial(_command, words[1:], os.setsid), dict(env))
+        # not a copy of this one, whose threads may hold locks that would never be released there
+        process = multiprocessing.get_context("forkserver").Process(target=_run, args=arguments)
         process.start()
         return process._popen  # it waits and ends as a `subprocess.Popen` does
 
