@@ -129,12 +129,13 @@ def test_on_other_archives_validation_chooses_the_model_beside_the_best_baseline
         "unet": [Run(4.0, 1.0, 0.0, 1.0, baselines), Run(6.0, 1.0, 0.0, 1.0, baselines)],
         "massbalance": [Run(3.0, 3.0, 0.0, 1.0, baselines), Run(5.0, 5.0, 0.0, 1.0, baselines)],
     }
-    asked = Namespace(models=[*runs], seeds=[0, 1], height=40, width=56, words=["split=winters"])
+    asked = Namespace(models=[*runs], seeds=[0, 1], height=40, width=56, words=["split=winters"], precipitation=True)
     page = other_archives.report({10: runs}, asked)
     beside = "| elevation | 4.00 | 1.00 |"
     assert f"| 10 | massbalance | 4.00 ± 1.41 | 4.00 ± 1.41 {beside}" in page
     assert "Mean ratio (archives: 1): 1.00. The aim of 0.65 is missed." in page
-    assert page.endswith("other_archives --archives 10 --models unet massbalance --seeds 0 1`.\n")
+    command = "other_archives --archives 10 --models unet massbalance --seeds 0 1 --words split=winters --precipitation"
+    assert page.endswith(f"{command}`.\n")
 
 
 def test_the_table_of_transfer_says_where_it_does_not_help():

@@ -117,8 +117,7 @@ class Net(nn.Module):
     in_target_units: bool = False
     derived: tuple[str, ...] = (
         "day_of_year",
-        # a window alone shows changes
-        *("cumulative_pdd", "cumulative_snowfall", "cumulative_phase_swe", "cumulative_coherent_phase_swe"),
+        *("cumulative_pdd", "cumulative_phase_swe", "cumulative_coherent_phase_swe"),  # a window alone shows changes
     )
     needs: tuple[str, ...] = ()
     uses: tuple[str, ...] = ()
