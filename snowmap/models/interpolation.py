@@ -35,10 +35,7 @@ class Kernel(NamedTuple):
 KERNELS = (Kernel((48.0,), 1e-4, cell=2, rim=2), Kernel((32.0, 12.0), 0.05, cell=4, rim=None))
 """A smooth one, as of elevation, of which value and gradient at the rim of a gap say all, so that fine cells pay there;
 and a rough one, as of backscatter, for which the mean of many pixels does. Tried out on synthetic training ground, with
-75 % masked: the smooth one is as good as biharmonic inpainting of relief."""
-
-FOLDS = 4
-"""Parts of the visible patches, each of which is predicted from the others."""
+75 % masked: the smooth one is as good as biharmonic inpainting of relief. The net learns how far to trust each."""
 
 
 @torch.no_grad()
@@ -55,7 +52,7 @@ def kriged(
         keep: False at masked pixels, which are not looked at. All channels of an image share their places. Of an image
             without a masked pixel nothing is asked: it is as expected.
     """
-    maps, masked = values.new_zeros(len(KERNELS), *values.shape), _masked(keep)
+    maps, masked = values.new_zeros(len(KERNELS), *values.shape), ~keep.flatten(1).all(dim=1)
     if not masked.any():
         return maps
     values, weights, keep = values[masked].float(), weights[masked].float(), keep[masked]
@@ -85,44 +82,6 @@ def _predicted(values: Tensor, weights: Tensor, keep: Tensor, kernel: Kernel) ->
     solved = torch.cholesky_solve(given.transpose(1, 2), torch.linalg.cholesky(among))
     from_known = _table(height, width, kernel, values.device)[places]
     return (solved.transpose(1, 2) @ from_known).unflatten(2, (height // CELL, width // CELL))
-
-
-@torch.no_grad()
-def trust(
-    values: Float[Tensor, "image channel height width"],
-    weights: Float[Tensor, "image channel height width"],
-    keep: Bool[Tensor, "image 1 height width"],
-    patch: int,
-) -> Float[Tensor, "kernel image channel 1 1"]:
-    """How far to trust each of `KERNELS` with each channel of an image, by cross-validation over the visible patches.
-
-    Args:
-        values: As for `kriged`.
-        weights: As for `kriged`.
-        keep: As for `kriged`; whole patches are masked.
-        patch: Pixels along a side of them.
-
-    Returns:
-        Shares that sum to 1, by the inverse of the squared mean squared error: by its inverse, the variance of errors
-        that were independent, the worse one keeps more than is good. Equal ones where nothing can be compared.
-    """
-    cells = visible_cells(keep, patch) & _masked(keep)[:, None, None, None]
-    fold = cells.flatten(2).cumsum(dim=2).view_as(cells) % FOLDS
-    total = torch.zeros(())
-    with torch.autocast(values.device.type, enabled=False):
-        for number in range(FOLDS):
-            left_out = (cells & (fold == number)).repeat_interleave(patch, dim=2).repeat_interleave(patch, dim=3)
-            predicted = kriged(values, weights * ~left_out, keep & ~left_out)
-            of_cell = functional.avg_pool2d(weights * left_out, CELL)
-            means = functional.avg_pool2d(weights * left_out * values, CELL) / of_cell.clamp(min=1e-6)
-            errors = torch.stack([functional.avg_pool2d(each, CELL) for each in predicted]) - means
-            total = (of_cell * errors**2).sum(dim=(3, 4), keepdim=True) + total.to(values.device)
-        return ((total + 1e-9) ** -2) / ((total + 1e-9) ** -2).sum(dim=0)
-
-
-def _masked(keep: Bool[Tensor, "image 1 height width"]) -> Bool[Tensor, " image"]:
-    """Which images have a masked pixel; of the others nothing is to be predicted."""
-    return ~keep.flatten(1).all(dim=1)
 
 
 @lru_cache(maxsize=8)

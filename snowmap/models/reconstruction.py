@@ -26,7 +26,7 @@ class Patterns(NamedTuple):
         pattern: Values, normalised by mean and standard deviation of their patch.
         mean: Of each patch.
         log_std: Natural logarithm of the standard deviation in each patch.
-        shares: By what the interpolations of the visible pixels are multiplied in each patch, one by one.
+        shares: How far to trust the interpolations of the visible pixels in each patch, one by one.
     """
 
     pattern: Float[Tensor, "image channel height width"]
@@ -39,7 +39,7 @@ class ReconstructionDecoder(nn.Module):
     """Convolutions over patches, then over finer cells, with the features of the encoder at each resolution.
 
     In masked cells stands a learned vector (Tian et al. 2023, arXiv:2301.03580). Untrained, it adds next to nothing to
-    the interpolations.
+    the mean of the interpolations.
     """
 
     def __init__(self, encoded: Sequence[int], cell: int, channels: int, *, patch: int, width: int) -> None:
@@ -102,5 +102,5 @@ class ReconstructionDecoder(nn.Module):
         of_patches = self.statistics(functional.avg_pool2d(y, self.patch // self.sizes[-1])).float()
         *statistics, shares = of_patches.split([2 * hidden.shape[1]] * 2 + [len(KERNELS) * hidden.shape[1]], dim=1)
         mean, log_std = torch.where(hidden.repeat(1, 2, 1, 1), *reversed(statistics)).chunk(2, dim=1)
-        shares = torch.stack(shares.chunk(len(KERNELS), dim=1)) + 1
+        shares = torch.stack(shares.chunk(len(KERNELS), dim=1)) + 1 / len(KERNELS)
         return Patterns(torch.where(hidden, *reversed(patterns)), mean, log_std, shares)

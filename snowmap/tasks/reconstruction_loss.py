@@ -13,7 +13,7 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 from torch.nn import functional
 
-from snowmap.models.interpolation import kriged, trust
+from snowmap.models.interpolation import kriged
 from snowmap.models.reconstruction import Patterns
 
 EPSILON = 1e-6
@@ -58,7 +58,7 @@ class Visible(NamedTuple):
     Attributes:
         mean: Of them; 0 where there are none.
         std: Their standard deviation; `USUAL` where there are none.
-        interpolated: By each of `snowmap.models.interpolation.KERNELS`, relative to the mean, × how far it is trusted.
+        interpolated: By each of `snowmap.models.interpolation.KERNELS`, relative to the mean.
     """
 
     mean: Float[Tensor, "image channel 1 1"]
@@ -93,8 +93,7 @@ class Reconstruction:
         mean = (weights * truth.x).sum(dim=(2, 3), keepdim=True) / total.clamp(min=EPSILON)
         variance = (weights * (truth.x - mean) ** 2).sum(dim=(2, 3), keepdim=True) / total.clamp(min=EPSILON)
         std = torch.where(total > 0, (variance + EPSILON).sqrt(), USUAL)
-        given = (truth.x - mean, weights, truth.keep)
-        return Visible(mean, std, kriged(*given) * trust(*given, self.patch))
+        return Visible(mean, std, kriged(truth.x - mean, weights, truth.keep))
 
     def predicted(self, patterns: Patterns, visible: Visible) -> Channels:
         """The scaled channels; (cos, sin) of wrapped phase have any length."""

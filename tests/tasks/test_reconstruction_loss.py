@@ -7,7 +7,7 @@ from scipy.ndimage import gaussian_filter, maximum_filter
 from skimage.restoration import inpaint_biharmonic
 from torch.nn.functional import interpolate
 
-from snowmap.models.interpolation import CELL, KERNELS, kriged, trust
+from snowmap.models.interpolation import CELL, KERNELS, kriged
 from snowmap.models.masking import random_mask
 from snowmap.models.reconstruction import Patterns
 from snowmap.sources.synthetic.terrain import TERRAIN_EXPONENT, power_law_field
@@ -174,23 +174,6 @@ def test_a_gap_in_smooth_ground_is_filled_about_as_well_as_by_biharmonic_inpaint
     error = (kriged(values, torch.ones_like(values), seen)[0] - values)[~seen].square().mean().sqrt()
     inpainted = [inpaint_biharmonic(np.where(keep, each, 0), ~keep) for each in ground]
     assert error < 1.35 * np.sqrt(((inpainted - ground)[:, ~keep] ** 2).mean())
-
-
-def test_the_kernel_is_trusted_that_foresees_visible_patches_better():
-    """Smooth ground and noise, of which half of the patches are visible; what is masked is not looked at."""
-    random, patch = np.random.default_rng(4), 8
-    noise = random.normal(size=(2, 64, 64))
-    values = torch.from_numpy(np.stack([40 * gaussian_filter(noise[0], 12), noise[1]])).float()[None]
-    keep = torch.from_numpy(np.indices((8, 8)).sum(axis=0) % 2 == 0)[None, None]
-    keep = keep.repeat_interleave(patch, dim=2).repeat_interleave(patch, dim=3)
-    found = trust(values, keep.expand_as(values).float(), keep, patch)
-    smooth, rough = found[:, 0, :, 0, 0]
-    torch.testing.assert_close(smooth + rough, torch.ones(2))
-    assert smooth[0] > 0.95
-    assert rough[1] > 0.95
-    assert torch.equal(trust(values.where(keep, 9), keep.expand_as(values).float(), keep, patch), found)
-    for same in (torch.zeros_like(keep), torch.ones_like(keep)):  # nothing is visible, or masked
-        assert (trust(values, same.expand_as(values).float(), same, patch) == 1 / len(KERNELS)).all()
 
 
 def test_where_nothing_can_be_scored_the_loss_is_zero_with_gradients_that_are_finite():
