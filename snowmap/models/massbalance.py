@@ -73,7 +73,8 @@ class MassBalance(Net):
     The first guess of a window's accumulation is the closed-form ΔSWE of dry snow (`phase_swe`). What of it was not
     accepted is carried to the next window: neighbouring interferograms share an acquisition, whose
     atmosphere enters the second with the opposite sign. For the rest stands the precipitation; without such a band the
-    lost coherence (`coherence_lost`), which grows with a storm however many cycles of phase it adds.
+    lost coherence (`coherence_lost`), which grows with a storm however many cycles of phase it adds; where snow is wet
+    it says nothing, as its phase.
     """
 
     time = "season"
@@ -169,11 +170,14 @@ class MassBalance(Net):
         bands = dict(zip(self.bands, inputs.bands.float().unbind(2), strict=True))
         phase_swe, coherence, temperature, pdd = (bands[name] for name in self.needs)
         has_phase = inputs.valid[:, :, 0] & inputs.valid[:, :, 1]
+        tells_of_storms = inputs.valid[:, :, 1] & inputs.step_valid[..., None, None]
         if "wet_snow" in bands:
-            has_phase &= bands["wet_snow"] < 0.5  # the phase of wet snow says nothing of its water
+            dry = bands["wet_snow"] < 0.5
+            has_phase &= dry  # the phase of wet snow says nothing of its water
+            tells_of_storms &= dry  # water takes the coherence of both windows that share its acquisition
+            tells_of_storms[:, 1:] &= dry[:, :-1]
         guess = torch.where(has_phase, phase_swe + CORRECTION_MM * look[:, :, -1], 0)
-        known_coherence = inputs.valid[:, :, 1] & inputs.step_valid[..., None, None]
-        lost = coherence_lost(coherence, known_coherence, inputs.length_days)
+        lost = coherence_lost(coherence, tells_of_storms, inputs.length_days)
         fallen = SNOWFALL_MM_PER_DAY + STORM_MM * lost / inputs.length_days[..., None, None]
         if "precipitation" in bands:
             known_rain = inputs.valid[:, :, self.bands.index("precipitation")]

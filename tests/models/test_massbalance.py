@@ -156,6 +156,16 @@ def test_untrained_a_storm_that_takes_coherence_brings_snow_that_no_phase_shows(
     assert (storm - calm).item() == pytest.approx(0.75 * 104, rel=0.02)
 
 
+def test_coherence_that_wet_snow_takes_is_no_storm_in_either_window_that_shares_its_acquisition():
+    net, inputs = with_bands(wet_snow=0.0)
+    inputs.bands[:, :, 1] = torch.tensor([0.8, 0.2, 0.2])[:, None, None]
+    inputs.bands[:, 1, -1, 4:] = 1.0  # at the end of the second window, on part of the ground
+    quiet, wet, after = net.budget(inputs).accumulation.mean(dim=-1)[0, :, 9:].mean(dim=-1)
+    assert quiet == wet == after < 10
+    storm = net.budget(inputs).accumulation[0, :, 0].mean(dim=-1)
+    assert (storm[1:] > 60).all()
+
+
 def test_on_a_glacier_a_season_does_not_begin_on_bare_ground():
     bare, ice = (net.budget(inputs).before[:, 0] for net, inputs in (with_bands(glacier=0.0), with_bands(glacier=1.0)))
     assert (bare < 5).all()
