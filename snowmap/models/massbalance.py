@@ -67,6 +67,18 @@ class Budget(NamedTuple):
     state: Float[Tensor, "batch time height width"]
 
 
+class _Observed(NamedTuple):
+    """Of every step and pixel, ``(batch, time, height, width)``."""
+
+    guess: Tensor  # mm, accumulation by the phase; 0 where there is none
+    has_phase: Tensor
+    untrained_trust: Tensor  # in the phase, as a logit
+    fallen: Tensor  # mm per day, ÷ log 2
+    snow: Tensor  # share of what falls that is snow
+    temperature: Tensor  # °C
+    pdd: Tensor  # °C d
+
+
 class MassBalance(Net):
     """State ← state + accumulation − melt, pixel by pixel; a convolutional net says how far the phase can be trusted.
 
@@ -166,7 +178,8 @@ class MassBalance(Net):
         look = torch.cat([functional.silu(self.look(features)), self.correct(features)], dim=1)
         return look.float().unflatten(0, inputs.x.shape[:2])
 
-    def _budget(self, inputs: Inputs, look: Tensor) -> Budget:
+    def _observed(self, inputs: Inputs, look: Tensor) -> _Observed:
+        """What radar and weather say of each step, before anything is known of the snow that lies there."""
         bands = dict(zip(self.bands, inputs.bands.float().unbind(2), strict=True))
         phase_swe, coherence, temperature, pdd = (bands[name] for name in self.needs)
         has_phase = inputs.valid[:, :, 0] & inputs.valid[:, :, 1]
@@ -178,16 +191,21 @@ class MassBalance(Net):
             tells_of_storms[:, 1:] &= dry[:, :-1]
         guess = torch.where(has_phase, phase_swe + CORRECTION_MM * look[:, :, -1], 0)
         lost = coherence_lost(coherence, tells_of_storms, inputs.length_days)
-        fallen = SNOWFALL_MM_PER_DAY + STORM_MM * lost / inputs.length_days[..., None, None]
+        length = inputs.length_days[..., None, None]
+        fallen = SNOWFALL_MM_PER_DAY + STORM_MM * lost / length
         if "precipitation" in bands:
             known_rain = inputs.valid[:, :, self.bands.index("precipitation")]
-            per_day = bands["precipitation"] / inputs.length_days[..., None, None]
-            fallen = torch.where(known_rain, per_day / LOG_2, fallen)
-        begin = self._beginning(inputs)
+            fallen = torch.where(known_rain, bands["precipitation"] / length / LOG_2, fallen)
         snow = torch.sigmoid((SNOW_RAIN_TEMPERATURE - temperature) / SNOW_SPREAD)
-        state = carried = torch.zeros_like(guess[:, 0])
+        untrained_trust = TRUST_SLOPE * (coherence - TRUSTED_COHERENCE)
+        return _Observed(guess, has_phase, untrained_trust, fallen, snow, temperature, pdd)
+
+    def _budget(self, inputs: Inputs, look: Tensor) -> Budget:
+        observed, begin = self._observed(inputs, look), self._beginning(inputs)
+        state = carried = torch.zeros_like(begin[:, 0])
         steps = []
-        for t in range(guess.shape[1]):
+        for t in range(begin.shape[1]):
+            guess, has_phase, untrained_trust, fallen, snow, temperature, pdd = (maps[:, t] for maps in observed)
             known = inputs.step_valid[:, t, None, None]
             starts = inputs.season_start[:, t, None, None]
             first = starts | (known & ~inputs.step_valid[:, t - 1, None, None] if t else known)
@@ -196,16 +214,15 @@ class MassBalance(Net):
             days = gap + added  # of snowfall and melt, at the rates of the window
             before = torch.where(first, begin[:, t], state)
             carried = torch.where(first | (gap > 0), 0, carried)
-            change = carried + guess[:, t]
-            context = torch.stack([before / 100, change / 30, guess[:, t] / 30, temperature[:, t] / 5], dim=1)
+            change = carried + guess
+            context = torch.stack([before / 100, change / 30, guess / 30, temperature / 5], dim=1)
             decided = self.decide(torch.cat([look[:, t, :-1], context], dim=1)).float()
             trust, fall, factor, keep = decided.unbind(1)
-            trust = torch.sigmoid(trust + TRUST_SLOPE * (coherence[:, t] - TRUSTED_COHERENCE)) * has_phase[:, t]
-            unread = (days - trust * added) * fallen[:, t] * functional.softplus(fall)
-            accumulation = torch.where(known, snow[:, t] * (trust * functional.relu(change) + unread), 0)
+            trust = torch.sigmoid(trust + untrained_trust) * has_phase
+            unread = (days - trust * added) * fallen * functional.softplus(fall)
+            accumulation = torch.where(known, snow * (trust * functional.relu(change) + unread), 0)
             factor = MAXIMUM_DEGREE_DAY_FACTOR * torch.sigmoid(factor - 0.4)
-            melt = torch.minimum(factor * pdd[:, t] * days / length, before + accumulation)
-            melt = torch.where(known, melt, 0)
+            melt = torch.where(known, torch.minimum(factor * pdd * days / length, before + accumulation), 0)
             state = before + accumulation - melt
             carried = torch.sigmoid(keep + CARRY) * trust * (change - accumulation)
             steps.append((before, accumulation, melt, state))
