@@ -71,7 +71,7 @@ class TrainConfig:
     )
     ensemble: int = integer(1, at_least=1, at_most=100)  # nets that are trained side by side and map as one
     compile: bool = False  # the net, by torch.compile
-    selection: str = choice("winter", "validation")  # what chooses the epoch: a whole winter, or the split's validation
+    selection: str = choice("winter", "validation", "last")  # what chooses the epoch; last: none is chosen
     final_fit: bool = False  # the validation windows train, too, for the number of epochs that was chosen without them
     seed: int = random_seed()
     ckpt: str | None = None  # a checkpoint to resume from

@@ -12,6 +12,9 @@ from snowmap.data.sequences import Dates, season_of
 from snowmap.data.splits.split import Split, without_neighbours
 from snowmap.errors import SnowmapError
 
+LAST = "last"
+"""Choice of ``selection``: no epoch is chosen."""
+
 
 class Fits(NamedTuple):
     """The fits of a run.
@@ -54,6 +57,8 @@ def plan_fits(config: Mapping[str, Any], splits: Sequence[Split], cubes: Sequenc
         for split, cube, name in zip(choosing, cubes, names, strict=True)
         if split.validation
     )
+    if config["selection"] == LAST:
+        chosen_by = "no score; the last one is kept"
     first = choosing if any(winters) else None
     if not config["final_fit"]:
         return Fits(first, splits, chosen_by)

@@ -41,7 +41,7 @@ from snowmap.runs.folder import SELECTION, RunFolder
 from snowmap.runs.loggers import end_run, log_results
 from snowmap.runs.memory import refuse_too_large
 from snowmap.runs.printing import print_files, print_validation
-from snowmap.runs.selection import Fits
+from snowmap.runs.selection import LAST, Fits
 from snowmap.runs.signals import StopSignal
 from snowmap.tasks.build import make_parts
 from snowmap.tasks.heads import HEADS
@@ -136,9 +136,12 @@ def make_trainer(
     """
     checkpoints, (monitor, mode) = folder / "checkpoints", monitored(config)
     options, patience = dict(config["trainer"]), config["callbacks"]["patience"]
-    best = [ModelCheckpoint(checkpoints, "best", monitor=monitor, mode=mode, enable_version_counter=False)]
+    chosen_by, order = ("epoch", "max") if config["selection"] == LAST else (monitor, mode)
+    best = [ModelCheckpoint(checkpoints, "best", monitor=chosen_by, mode=order, enable_version_counter=False)]
+    if epochs is not None or config["selection"] == LAST:
+        patience = None
     if epochs is not None:
-        options["max_epochs"], patience, best = epochs, None, []
+        options["max_epochs"], best = epochs, []
     watching: list[Callback] = [
         *best,
         # of its own: with `save_last` it would be written only when the best one is
@@ -256,7 +259,7 @@ def fit(
         epochs = _best_epoch(config, run, make_parts(config, cubes, fits.first, fits.chosen_by), logger, callbacks)
         if run.leads:
             windows = sum(len(split.train) for split in fits.final)
-            print(f"{epochs} epochs are best for it; all {windows} training windows now train for as many")
+            print(f"the first fit gives {epochs} epochs; all {windows} training windows now train for as many")
         trained = fit_once(config, run, run.path, parts, logger, maps, epochs)
         if run.leads:
             write_whole(run.best, run.last.read_bytes())
@@ -269,7 +272,7 @@ def fit(
 def _best_epoch(
     config: dict[str, Any], run: RunFolder, parts: Parts, logger: Logger | None, callbacks: Sequence[Callback]
 ) -> int:
-    """How many epochs are best, by a fit of its own in the folder ``selection``."""
+    """How many epochs a fit of its own gives, in the folder ``selection``."""
     folder = run.path / SELECTION
     if config["ckpt"] and not run.first_best.is_file():
         earlier = Path(config["ckpt"]).absolute().parent.parent / SELECTION / "checkpoints"

@@ -52,7 +52,7 @@ def test_a_whole_winter_chooses_the_epoch_of_a_rolling_split(archive, rolling, t
     assert not [name for name in split["train"] if "2021-09" <= name[-10:] < "2022-09"]
     epochs = first["epoch"] + 1
     assert "the epoch is chosen by the winter 2021/22" in said
-    assert f"{epochs} epochs are best for it" in said
+    assert f"the first fit gives {epochs} epochs" in said
     assert json.loads((run / "run.json").read_text())["epochs"] == epochs
     words = ("selection=validation", f"trainer.max_epochs={epochs}", "callbacks.patience=null")
     train(archive, tmp_path / "plain", *WORDS, *words)
@@ -77,6 +77,16 @@ def test_a_winter_that_validates_chooses_by_itself(archive, tmp_path):
     said = train(archive, tmp_path, *WORDS, "split=winters", "trainer.max_epochs=1")
     assert "the epoch is chosen by the winter 2021/22" in said
     assert not (tmp_path / "selection").exists()
+
+
+def test_without_a_choice_the_last_epoch_is_kept_however_long_the_validation_has_not_improved(archive, tmp_path):
+    same_scores = ("optimizer.learning_rate=1e-12", "callbacks.patience=1", "callbacks.ema=null", "split=winters")
+    said = train(archive, tmp_path / "last", *WORDS, "selection=last", *same_scores)
+    assert "the epoch is chosen by no score; the last one is kept" in said
+    assert stored(tmp_path / "last", "best.ckpt")["epoch"] == 3
+    assert not (tmp_path / "last" / "selection").exists()
+    train(archive, tmp_path / "chosen", *WORDS, "selection=validation", *same_scores)
+    assert stored(tmp_path / "chosen", "best.ckpt")["epoch"] < 3
 
 
 def test_a_final_fit_trains_on_the_validation_windows_and_its_scores_are_those_of_the_fit_before(archive, tmp_path):
