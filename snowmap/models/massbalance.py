@@ -71,7 +71,7 @@ class _Observed(NamedTuple):
     """Of every step and pixel, ``(batch, time, height, width)``."""
 
     guess: Tensor  # mm, accumulation by the phase; 0 where there is none
-    has_phase: Tensor
+    has_phase: Tensor  # of dry snow
     untrained_trust: Tensor  # in the phase, as a logit
     fallen: Tensor  # mm per day, ÷ log 2
     snow: Tensor  # share of what falls that is snow
@@ -187,8 +187,9 @@ class MassBalance(Net):
         if "wet_snow" in bands:
             dry = bands["wet_snow"] < 0.5
             has_phase &= dry  # the phase of wet snow says nothing of its water
+            apart = inputs.gap_days[:, 1:, None, None] > 0
             tells_of_storms &= dry  # water takes the coherence of both windows that share its acquisition
-            tells_of_storms[:, 1:] &= dry[:, :-1]
+            tells_of_storms[:, 1:] &= dry[:, :-1] | apart
         guess = torch.where(has_phase, phase_swe + CORRECTION_MM * look[:, :, -1], 0)
         lost = coherence_lost(coherence, tells_of_storms, inputs.length_days)
         length = inputs.length_days[..., None, None]

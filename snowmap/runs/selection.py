@@ -58,7 +58,7 @@ def plan_fits(config: Mapping[str, Any], splits: Sequence[Split], cubes: Sequenc
         if split.validation
     )
     if config["selection"] == LAST:
-        chosen_by = "no score; the last one is kept"
+        chosen_by = "trainer.max_epochs, not by a score"
     first = choosing if any(winters) else None
     if not config["final_fit"]:
         return Fits(first, splits, chosen_by)

@@ -129,7 +129,8 @@ def make_trainer(
         logger: From `snowmap.runs.loggers.make_logger`.
         callbacks: More of them.
         stop: What ends the training between two steps.
-        epochs: How many, whatever the validation says; None: up to ``trainer.max_epochs``, of which it chooses one.
+        epochs: How many, whatever the validation says; None: up to ``trainer.max_epochs``, of which it chooses
+            one unless ``selection`` is `LAST`.
 
     Raises:
         SnowmapError: When the machine lacks the device or the precision that is requested.

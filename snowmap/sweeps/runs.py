@@ -38,7 +38,7 @@ NUMBERS = ("epochs", "parameters", "wall_s")
 WITHOUT_EFFECT = (*KEYS_WITHOUT_EFFECT, "evaluate", "scoring")
 """Keys, or groups of keys, in which runs may differ and be the same."""
 
-OPTIMISTIC = "the validation windows also chose each checkpoint, so these scores are optimistic"
+OPTIMISTIC = "where the validation windows also chose the checkpoints, these scores are optimistic"
 
 
 def read_runs(folder: Path) -> pd.DataFrame:

@@ -162,6 +162,8 @@ def test_coherence_that_wet_snow_takes_is_no_storm_in_either_window_that_shares_
     inputs.bands[:, 1, -1, 4:] = 1.0  # at the end of the second window, on part of the ground
     quiet, wet, after = net.budget(inputs).accumulation.mean(dim=-1)[0, :, 9:].mean(dim=-1)
     assert quiet == wet == after < 10
+    gap = net.budget(inputs._replace(gap_days=torch.tensor([[0.0, 0.0, 12.0]]))).accumulation
+    assert (gap[0, 2, 9:] > 60).all()  # the third window begins with an acquisition of its own
     storm = net.budget(inputs).accumulation[0, :, 0].mean(dim=-1)
     assert (storm[1:] > 60).all()
 

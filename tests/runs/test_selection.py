@@ -82,7 +82,7 @@ def test_a_winter_that_validates_chooses_by_itself(archive, tmp_path):
 def test_without_a_choice_the_last_epoch_is_kept_however_long_the_validation_has_not_improved(archive, tmp_path):
     same_scores = ("optimizer.learning_rate=1e-12", "callbacks.patience=1", "callbacks.ema=null", "split=winters")
     said = train(archive, tmp_path / "last", *WORDS, "selection=last", *same_scores)
-    assert "the epoch is chosen by no score; the last one is kept" in said
+    assert "the epoch is chosen by trainer.max_epochs, not by a score" in said
     assert stored(tmp_path / "last", "best.ckpt")["epoch"] == 3
     assert not (tmp_path / "last" / "selection").exists()
     train(archive, tmp_path / "chosen", *WORDS, "selection=validation", *same_scores)
