@@ -1,15 +1,19 @@
 """Work that is dealt to processes: those of a local cluster, or of a dask.distributed scheduler that runs already."""
 
+import asyncio
 import contextlib
 import logging
+import threading
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Future
 from typing import TYPE_CHECKING, Any
 
 from snowmap.errors import SnowmapError
 
 if TYPE_CHECKING:
     from distributed import Client
+    from tornado.ioloop import IOLoop
 
 ANSWER_SECONDS = 15
 """In which a scheduler has to answer, and to have a worker."""
@@ -52,13 +56,14 @@ def connect(workers: int | None = None, scheduler: str | None = None) -> Iterato
     with contextlib.ExitStack() as stack:
         environment: dict[str, Any] = dask.config.get("distributed.nanny.pre-spawn-environ") | WORKERS_ENVIRONMENT
         stack.enter_context(dask.config.set({"distributed.nanny.pre-spawn-environ": environment}))
+        loop = stack.enter_context(_event_loop())
         if scheduler is None:
             local = {"n_workers": workers, "threads_per_worker": 1, "dashboard_address": None, "memory_limit": 0}
-            cluster = stack.enter_context(LocalCluster(**local, silence_logs=False))
+            cluster = stack.enter_context(LocalCluster(**local, silence_logs=False, loop=loop))
             yield stack.enter_context(Client(cluster))
             return
         try:
-            client = stack.enter_context(Client(scheduler, timeout=ANSWER_SECONDS))
+            client = stack.enter_context(Client(scheduler, timeout=ANSWER_SECONDS, loop=loop))
             client.wait_for_workers(1, timeout=ANSWER_SECONDS)
         except (OSError, ValueError) as error:
             raise SnowmapError(
@@ -66,6 +71,28 @@ def connect(workers: int | None = None, scheduler: str | None = None) -> Iterato
                 f"({str(error).splitlines()[0]}); give the address that `dask scheduler` prints, or --workers"
             ) from error
         yield client
+
+
+@contextlib.contextmanager
+def _event_loop() -> Iterator["IOLoop"]:
+    """Of a thread that ends with it; dask's own gives up where its thread takes 10 s to begin, and may outlive it."""
+    from tornado.ioloop import IOLoop
+
+    begun = Future[tuple[IOLoop, asyncio.Event]]()
+
+    async def run() -> None:
+        ended = asyncio.Event()
+        begun.set_result((IOLoop.current(), ended))
+        await ended.wait()
+
+    thread = threading.Thread(target=asyncio.run, args=(run(),), name="dask", daemon=True)
+    thread.start()
+    loop, ended = begun.result()
+    try:
+        yield loop
+    finally:
+        loop.add_callback(ended.set)
+        thread.join()
 
 
 def deal(client: "Client | None", work: Callable[..., Any], common: Any, pieces: Iterable[Any]) -> Iterator[Any]:

@@ -1,6 +1,7 @@
 """Work dealt to processes."""
 
 import os
+import threading
 
 import pytest
 import torch
@@ -31,11 +32,12 @@ def test_workers_give_what_one_process_gives_in_order():
 
 def test_what_is_no_cluster_is_one_line(monkeypatch):
     monkeypatch.setattr("snowmap.cluster.ANSWER_SECONDS", 1)
-    nowhere = "tcp://127.0.0.1:9"
+    nowhere, threads = "tcp://127.0.0.1:9", {*threading.enumerate()}
     with (
         pytest.raises(SnowmapError, match=rf"^--scheduler {nowhere}: no cluster with a worker[^\n]*$"),
         connect(scheduler=nowhere),
     ):
         pass
+    assert not {*threading.enumerate()} - threads
     with pytest.raises(SnowmapError, match="give one of them"), connect(workers=1, scheduler=nowhere):
         pass
