@@ -120,6 +120,7 @@ class Callbacks:
     """What watches the training."""
 
     patience: int | None = integer(15, at_least=1)  # validations without improvement; None: never stop
+    earliest: int = integer(1, at_least=1)  # epoch that may be chosen; before it no patience is lost
     ema: float | None = number(None, above=0, below=1)  # decay of a running mean of the weights, which is what is saved
 
 

@@ -9,7 +9,7 @@ from typing import Any
 import pytorch_lightning as pl
 import torch
 import xarray as xr
-from pytorch_lightning.callbacks import Callback, TQDMProgressBar, WeightAveraging
+from pytorch_lightning.callbacks import Callback, EarlyStopping, ModelCheckpoint, TQDMProgressBar, WeightAveraging
 from pytorch_lightning.callbacks.progress.tqdm_progress import Tqdm
 from pytorch_lightning.loggers import Logger
 from torch import Tensor
@@ -48,6 +48,28 @@ class RunningMean(WeightAveraging):
 
     def __init__(self, decay: float) -> None:
         super().__init__(multi_avg_fn=get_ema_multi_avg_fn(decay))
+
+
+class Earliest(Callback):
+    """Lets the validation choose no epoch before one: of those up to it, the last one validated alone counts.
+
+    Args:
+        epoch: Counted from 1.
+        best: The checkpoint of the best epoch; a run that ends before `epoch` has that of its last validation.
+        patience: What ends the training; it begins to count at `epoch`.
+    """
+
+    def __init__(self, epoch: int, best: ModelCheckpoint, patience: EarlyStopping | None) -> None:
+        self.epoch, self.best, self.patience = epoch, best, patience
+
+    def on_validation_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Forget the scores before."""
+        if trainer.current_epoch >= self.epoch:
+            return
+        self.best.best_k_models.clear()
+        if self.patience:
+            self.patience.wait_count = 0
+            self.patience.best_score = torch.tensor(torch.inf if self.patience.mode == "min" else -torch.inf)
 
 
 class FiniteLoss(Callback):

@@ -29,6 +29,7 @@ from snowmap.evaluation.scoring import score_model, scores_of
 from snowmap.files import write_whole
 from snowmap.maps.calibration import calibrate_checkpoint
 from snowmap.runs.callbacks import (
+    Earliest,
     EpochBar,
     FiniteLoss,
     RunningMean,
@@ -136,15 +137,12 @@ def make_trainer(
         SnowmapError: When the machine lacks the device or the precision that is requested.
     """
     checkpoints, (monitor, mode) = folder / "checkpoints", monitored(config)
-    options, patience = dict(config["trainer"]), config["callbacks"]["patience"]
-    chosen_by, order = ("epoch", "max") if config["selection"] == LAST else (monitor, mode)
-    best = [ModelCheckpoint(checkpoints, "best", monitor=chosen_by, mode=order, enable_version_counter=False)]
-    if epochs is not None or config["selection"] == LAST:
-        patience = None
-    if epochs is not None:
-        options["max_epochs"], best = epochs, []
-    watching: list[Callback] = [
-        *best,
+    options = dict(config["trainer"])
+    if epochs is None:
+        watching = _choosing(config, checkpoints, monitor, mode)
+    else:
+        options["max_epochs"], watching = epochs, []
+    watching += [
         # of its own: with `save_last` it would be written only when the best one is
         # and not after validations: a final fit has none
         ModelCheckpoint(
@@ -156,8 +154,6 @@ def make_trainer(
     ]
     if logger:
         watching += [LearningRateMonitor("epoch"), Throughput()]
-    if patience:
-        watching.append(EarlyStopping(monitor, patience=patience, mode=mode))
     if config["callbacks"]["ema"]:
         watching.append(RunningMean(config["callbacks"]["ema"]))
     if config["trainer"]["enable_progress_bar"]:
@@ -183,6 +179,18 @@ def make_trainer(
         keys = ("accelerator", "devices", "num_nodes", "strategy")
         given, reason = ", ".join(f"trainer.{key}={options[key]}" for key in keys), shown(str(error), longest=500)
         raise SnowmapError(f"the trainer cannot be set up as asked by {given}: {reason}") from error
+
+
+def _choosing(config: Mapping[str, Any], checkpoints: Path, monitor: str, mode: str) -> list[Callback]:
+    """What chooses the epoch of a fit and, unless it is the last one, ends it."""
+    options = config["callbacks"]
+    last = config["selection"] == LAST
+    chosen_by, order = ("epoch", "max") if last else (monitor, mode)
+    best = ModelCheckpoint(checkpoints, "best", monitor=chosen_by, mode=order, enable_version_counter=False)
+    if last:
+        return [best]
+    patience = EarlyStopping(monitor, patience=options["patience"], mode=mode) if options["patience"] else None
+    return [Earliest(options["earliest"], best, patience), best, *([patience] if patience else [])]
 
 
 def check_machine(trainer: pl.Trainer, precision: str) -> None:
