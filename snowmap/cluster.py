@@ -79,13 +79,18 @@ def _event_loop() -> Iterator["IOLoop"]:
     from tornado.ioloop import IOLoop
 
     begun = Future[tuple[IOLoop, asyncio.Event]]()
+    created = asyncio.new_event_loop()  # here, where an error is raised
 
     async def run() -> None:
         ended = asyncio.Event()
         begun.set_result((IOLoop.current(), ended))
         await ended.wait()
 
-    thread = threading.Thread(target=asyncio.run, args=(run(),), name="dask", daemon=True)
+    def turn() -> None:
+        with asyncio.Runner(loop_factory=lambda: created) as runner:
+            runner.run(run())
+
+    thread = threading.Thread(target=turn, name="dask", daemon=True)
     thread.start()
     loop, ended = begun.result()
     try:
