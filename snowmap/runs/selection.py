@@ -59,6 +59,8 @@ def plan_fits(config: Mapping[str, Any], splits: Sequence[Split], cubes: Sequenc
     )
     if config["selection"] == LAST:
         chosen_by = "trainer.max_epochs, not by a score"
+    elif (earliest := config["callbacks"]["earliest"]) > 1:
+        chosen_by += f", epoch {earliest} at the earliest"
     first = choosing if any(winters) else None
     if not config["final_fit"]:
         return Fits(first, splits, chosen_by)

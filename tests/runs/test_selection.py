@@ -82,7 +82,7 @@ def test_a_winter_that_validates_chooses_by_itself(archive, tmp_path):
 def test_no_epoch_before_the_earliest_is_chosen_nor_takes_patience_also_of_a_run_that_is_resumed(archive, tmp_path):
     same_scores = ("optimizer.learning_rate=1e-12", "callbacks.patience=1", "callbacks.ema=null", "split=winters")
     words = (*WORDS, *same_scores, "callbacks.earliest=3")
-    train(archive, tmp_path, *words, "trainer.max_epochs=2")
+    assert "which do not train), epoch 3 at the earliest\n" in train(archive, tmp_path, *words, "trainer.max_epochs=2")
     assert stored(tmp_path, "best.ckpt")["epoch"] == 1  # a shorter run has its last one
     train(archive, tmp_path, *words, "trainer.max_epochs=6", f"ckpt={tmp_path / 'checkpoints' / 'last.ckpt'}")
     assert stored(tmp_path, "best.ckpt")["epoch"] == 2
